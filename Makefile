@@ -1,0 +1,46 @@
+# Two commands matter: `make demo` (what it does) and `make test` (that it does). The rest is for those who change it.
+# Machines with a GPU, or without a CPU build of torch in reach: make demo TORCH="torch==2.13.0 --index-url URL"
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+RUN := $(VENV)/bin/
+.DEFAULT_GOAL := help
+export HF_HUB_OFFLINE ?= 1
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed ## .venv with the locked dependencies
+
+# torch first and by itself: another package's range would take the newest build, CUDA and all.
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)pip install --quiet --disable-pip-version-check $(TORCH)
+	$(RUN)pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev]'
+	@touch $@
+
+demo: install ## the comparison on the embedded default: about four minutes on two cores
+	$(RUN)python run.py -m selector=gotd,dsir,random budget=200,500
+
+test: install ## the default test suite: no network, under two minutes
+	$(RUN)python -m pytest
+
+format: install ## rewrite the code in the project's style
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+lint: install ## format, lint, types, import contract
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)pyright
+	$(RUN)lint-imports
+
+check: lint test ## everything that CI runs
+
+leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
+	$(RUN)python -m shortlist.leaderboard
+
+clean: ## remove artifacts and runs, not results
+	rm -rf .cache outputs
+
+.PHONY: help install demo test format lint check leaderboard clean

@@ -1,0 +1,124 @@
+"""What is typed, before and after Hydra: keys for directories, and one line for whatever is
+refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from shortlist.errors import ShortlistError, near
+
+
+def sweep_name() -> str:
+    """Returns a name that no other sweep has, even one started in the same second: time and six
+    random digits.
+    """
+    return f"{time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime())}_{secrets.token_hex(3)}"
+
+
+OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
+
+
+def guard(main: Callable[[], Any]) -> None:
+    """Runs `main`; what it refuses is printed as one line and ends with exit code 1.
+
+    HYDRA_FULL_ERROR=1, set by the user, shows tracebacks as Hydra does.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        main()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # Hydra prints several lines otherwise, and ends the process itself
+    )
+    try:
+        main()
+    except KeyboardInterrupt:
+        refuse("interrupted; the same command goes on where it stopped", code=130)
+    except Exception as error:
+        if not isinstance(error, ShortlistError) and not type(error).__module__.startswith(
+            ("hydra", "omegaconf", "antlr4")
+        ):
+            raise
+        refuse(explain(error, sys.argv[1:]))
+
+
+def refuse(message: str, code: int = 1) -> None:
+    """Prints `error: message` as one line and ends the process."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def explain(error: BaseException, typed: Iterable[str]) -> str:
+    """Returns one line for what Hydra or OmegaConf refused: what it was, what is known, what is
+    near.
+
+    Args:
+        error: what was raised.
+        typed: the arguments of the command line.
+    """
+    text = str(error)
+    if isinstance(error, ShortlistError):
+        return text
+    options = getattr(error, "options", None)
+    missing = getattr(error, "missing_cfg_file", None)
+    if options is not None and missing:
+        group, _, name = str(missing).rpartition("/")
+        return f"{group} has no option `{name}`; {near(name, options)}"
+    unknown = re.search(
+        r"Could not (?:override|append|delete|find match for override) '?([^'\n]+?)'?\.?(?:\n|$)",
+        text,
+    )
+    if unknown:
+        name = unknown.group(1).split("=")[0].lstrip("+~")
+        return f"there is no setting `{name}`; {near(name, known_settings())}"
+    wrong = re.search(r"Error merging override (\S+?)(?:\n|$)", text)
+    if wrong:
+        reason = (
+            str(error.__cause__ or "").splitlines()[0] if error.__cause__ else text.splitlines()[0]
+        )
+        key, _, value = wrong.group(1).lstrip("+").partition("=")
+        known = re.search(r"Key '([^']+)' (?:is not in struct|not in)", reason)
+        if known:
+            return f"there is no setting `{key}`; {near(key, known_settings())}"
+        return f"{key} cannot be `{value}`: {reason}"
+    if (
+        "mismatched input" in text
+        or "extraneous input" in text
+        or type(error).__name__ == "OverrideParseException"
+    ):
+        first = text.splitlines()[0]
+        return f"an override is not readable: {first}; write NAME=VALUE, quote what the shell would take (typed: {' '.join(typed)})"
+    return text
+
+
+def known_settings() -> list[str]:
+    """Returns every setting of the default configuration, dotted; none where it cannot be composed."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(
+            str(Path(sys.argv[0]).resolve().parent / "conf"), version_base="1.3"
+        ):
+            return list(_flat(OmegaConf.to_container(compose("config"), resolve=False), ""))
+    except Exception:  # this only makes a message better; it must not replace it
+        return []
+
+
+def _flat(node: Any, prefix: str) -> Iterable[str]:
+    for name, value in node.items():
+        if name in {"_target_", "hydra"}:
+            continue
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")

@@ -1,0 +1,308 @@
+"""Where tasks and pools are read from: a folder or the hub, never one instead of the other."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from shortlist.data.readers import Columns
+from shortlist.errors import InvalidInput, Missing, near
+
+SPLITS = ("train", "validation", "test")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """The files of one task or pool.
+
+    Attributes:
+        files: files by split (a pool: the one split `pool`).
+        revision: the commit they come from; empty for a folder.
+        columns: what the columns are called there; None where the task's own names hold.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    revision: str = ""
+    columns: Columns | None = None
+
+
+class Source(Protocol):
+    """Finds the files of tasks and pools by name."""
+
+    def task_files(self, name: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files of a task by split; `validation` may be absent."""
+        ...
+
+    def pool_names(self, hub: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Returns the names of the domains there are, sorted."""
+        ...
+
+    def pool_files(self, domain: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files of one domain of the pool."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """Reads a folder.
+
+    Tasks stand in `tasks/<name>/<split>.jsonl[.gz|.zst]`, the pool in
+    `pools/<domain>.jsonl[.gz|.zst]`.
+
+    Attributes:
+        root: the folder, or None where none is set.
+    """
+
+    root: str | None
+
+    def task_files(self, name: str, hub: Mapping[str, Any] | None = None) -> TaskFiles:
+        """Returns the files of a task; `hub` is not looked at.
+
+        Raises:
+            Missing: no such task under the root, or it has no train or no test file.
+            InvalidInput: a split stands there in two formats.
+        """
+        folder = self._root() / "tasks" / name
+        if not folder.is_dir():
+            known = [path.name for path in folder.parent.glob("*") if path.is_dir()]
+            raise Missing(
+                f"task {name!r}: expected the folder {folder}, found none; {near(name, known)}"
+            )
+        files = {split: _one(folder, split) for split in SPLITS}
+        for split in ("train", "test"):
+            if files[split] is None:
+                raise Missing(
+                    f"task {name!r}: expected {folder / split}.jsonl[.gz|.zst], found "
+                    f"{_listing(folder)}"
+                )
+        return TaskFiles({split: (path,) for split, path in files.items() if path is not None})
+
+    def pool_names(self, hub: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """Returns the names of the files in `<root>/pools`; `hub` is not looked at.
+
+        Raises:
+            Missing: there is no such folder, or nothing in it.
+        """
+        folder = self._root() / "pools"
+        names = {
+            path.name.removesuffix(suffix)
+            for suffix in _SUFFIXES
+            for path in folder.glob(f"*{suffix}")
+        }
+        if not names:
+            raise Missing(
+                f"pool: expected files {folder}/<domain>.jsonl[.gz|.zst], found none; set "
+                "paths.data=DIR"
+            )
+        return tuple(sorted(names))
+
+    def pool_files(self, domain: str, hub: Mapping[str, Any] | None = None) -> TaskFiles:
+        """Returns the file of one domain; `hub` is not looked at.
+
+        Raises:
+            Missing: no such domain under the root.
+        """
+        path = _one(self._root() / "pools", domain)
+        if path is None:
+            raise Missing(
+                f"pool domain {domain!r}: no such file in {self._root() / 'pools'}; "
+                f"{near(domain, self.pool_names())}"
+            )
+        return TaskFiles({"pool": (path,)})
+
+    def _root(self) -> Path:
+        if not self.root:
+            raise Missing(
+                "source=local: expected the folder of the data, found none; set paths.data=DIR or "
+                "source=hub"
+            )
+        root = Path(self.root)
+        if not root.is_dir():
+            raise Missing(
+                f"source=local: expected the folder {root}, found none; set paths.data=DIR or "
+                "source=hub"
+            )
+        return root
+
+
+@dataclass(frozen=True)
+class HubSpec:
+    """What a configuration says of a data set on the hub.
+
+    Attributes:
+        dataset: repository, `organisation/name`.
+        files: patterns of files by split.
+        revision: branch, tag or commit.
+        columns: what the columns are called there (`text`, `text_b`, `label`, `domain`).
+        labels: class names by integer, where the files hold integers.
+    """
+
+    dataset: str
+    files: Mapping[str, tuple[str, ...]]
+    revision: str = "main"
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+
+    @staticmethod
+    def parse(what: str, raw: Mapping[str, Any] | None) -> HubSpec:
+        """Returns the specification of `what` (`task 'cola'`).
+
+        Raises:
+            Missing: there is none.
+            InvalidInput: it has unknown keys or lacks one.
+        """
+        if raw is None:
+            raise Missing(
+                f"{what} has no data set on the hub that is known to hold it; use source=local "
+                "paths.data=DIR"
+            )
+        known = ("dataset", "files", "revision", "columns", "labels")
+        for key in raw:
+            if key not in known:
+                raise InvalidInput(
+                    f"{what}: unknown key {key!r} under hub; {near(str(key), known)}"
+                )
+        if not raw.get("dataset") or not raw.get("files"):
+            raise InvalidInput(
+                f"{what}: expected hub.dataset and hub.files, found {sorted(raw)}; complete the "
+                "configuration"
+            )
+        files = {
+            split: (value,) if isinstance(value, str) else tuple(value)
+            for split, value in raw["files"].items()
+        }
+        labels = raw.get("labels")
+        return HubSpec(
+            str(raw["dataset"]),
+            files,
+            str(raw.get("revision") or "main"),
+            dict(raw.get("columns") or {}),
+            None if labels is None else tuple(map(str, labels)),
+        )
+
+    def command(self) -> str:
+        """Returns the shell command that fetches the files into the hub's cache."""
+        patterns = [pattern for patterns in self.files.values() for pattern in patterns]
+        words = [
+            "hf",
+            "download",
+            self.dataset,
+            "--repo-type",
+            "dataset",
+            "--revision",
+            self.revision,
+        ]
+        return shlex.join(
+            [*words, *(word for pattern in patterns for word in ("--include", pattern))]
+        )
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Reads data sets of the Hugging Face hub, from its cache alone if `offline`.
+
+    Attributes:
+        offline: never ask the network; None leaves it to the variable HF_HUB_OFFLINE.
+        cache_dir: the hub's cache; None for its own default.
+    """
+
+    offline: bool | None = None
+    cache_dir: str | None = None
+
+    def task_files(self, name: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files of a task and the commit they come from.
+
+        Raises:
+            Missing: the task has no data set on the hub, or its files cannot be had.
+        """
+        return self._files(f"task {name!r}", hub)
+
+    def pool_names(self, hub: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Returns the domains that `hub` specifies, sorted.
+
+        Raises:
+            Missing: it specifies none.
+        """
+        if not hub:
+            raise Missing(
+                "pool: no data set on the hub is configured for it; set pool.hub or use "
+                "source=local paths.data=DIR"
+            )
+        return tuple(sorted(map(str, hub)))
+
+    def pool_files(self, domain: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files of one domain and the commit they come from.
+
+        Raises:
+            Missing: `hub` does not specify the domain, or its files cannot be had.
+        """
+        names = self.pool_names(hub)
+        if domain not in names:
+            raise Missing(f"pool domain {domain!r} is not under pool.hub; {near(domain, names)}")
+        return self._files(f"pool domain {domain!r}", (hub or {})[domain])
+
+    def _files(self, what: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+        spec = HubSpec.parse(what, hub)
+        snapshot = self._snapshot(what, spec)
+        files: dict[str, tuple[Path, ...]] = {}
+        for split, patterns in spec.files.items():
+            files[split] = tuple(
+                sorted({path for pattern in patterns for path in snapshot.glob(pattern)})
+            )
+            if not files[split]:
+                raise Missing(
+                    f"{what}: expected files {' '.join(patterns)} in commit {snapshot.name[:12]} "
+                    f"of {spec.dataset}, "
+                    f"found none; fetch them: {spec.command()}"
+                )
+        columns = Columns(
+            text=spec.columns.get("text") or "text",
+            text_b=spec.columns.get("text_b"),
+            label=spec.columns.get("label"),
+            domain=spec.columns.get("domain"),
+            names=spec.labels,
+        )
+        return TaskFiles(files, revision=snapshot.name, columns=columns)
+
+    def _snapshot(self, what: str, spec: HubSpec) -> Path:
+        from httpx import HTTPError
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        patterns: Sequence[str] = [
+            pattern for patterns in spec.files.values() for pattern in patterns
+        ]
+        try:
+            folder = snapshot_download(
+                spec.dataset,
+                repo_type="dataset",
+                revision=spec.revision,
+                cache_dir=self.cache_dir,
+                allow_patterns=list(patterns),
+                local_files_only=bool(self.offline),
+            )
+        except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+            how = "in the hub's cache (offline)" if self.offline else "on the hub or in its cache"
+            raise Missing(
+                f"{what}: expected {spec.dataset} at revision {spec.revision} {how}, found none "
+                f"({type(error).__name__}); fetch it: {spec.command()}"
+            ) from error
+        return Path(folder)
+
+
+def _one(folder: Path, name: str) -> Path | None:
+    there = [path for suffix in _SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+    if len(there) > 1:
+        raise InvalidInput(
+            f"{folder}: expected one file for {name!r}, found "
+            f"{' and '.join(path.name for path in there)}; remove one"
+        )
+    return there[0] if there else None
+
+
+def _listing(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder"

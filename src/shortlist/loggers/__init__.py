@@ -1,0 +1,1 @@
+"""Where cells and tables are reported to besides the records: CSV files, Weights & Biases."""

@@ -1,0 +1,187 @@
+"""Weights & Biases: each cell a run in the sweep's group, the tables in a run of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import netrc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shortlist.core import Record
+from shortlist.errors import InvalidInput, Missing, near
+from shortlist.leaderboard.table import Table
+from shortlist.store.atomic import make_directory
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline")
+HOST = "https://api.wandb.ai"
+
+
+class WandbLogger:
+    """Reports to Weights & Biases, or to files that `wandb sync` can send later.
+
+    Attributes:
+        project: the project.
+        entity: the user or team; None is the key's own.
+        mode: `online`, `offline`, or `auto`: online if a key is configured, else offline.
+        tags: tags of every run.
+    """
+
+    def __init__(
+        self, project: str, entity: str | None, mode: str, tags: Sequence[str] | None
+    ) -> None:
+        self.project = project
+        self.entity = entity
+        self.mode = mode
+        self.tags = tags
+
+    def log_cell(self, record: Record, group: str, directory: Path) -> None:
+        """Reports a cell: configuration and axes as config, metrics and costs as summary.
+
+        The run's id is a hash of group and key, so that a cell reported twice is one run.
+
+        Raises:
+            Missing: wandb is not installed.
+        """
+        axes = record.axes
+        name = f"{axes.task} {axes.selector} {axes.budget} seed {axes.seed}"
+        config = {
+            **record.config,
+            "axes": asdict(axes),
+            "key": record.key,
+            "until": record.until,
+            "overrides": list(record.overrides),
+            "code": dict(record.code),
+            "inputs": dict(record.inputs),
+        }
+        with self._run(group, record.key, name, "cell", config, directory) as run:
+            run.summary.update(_summary(record))
+
+    def log_table(self, tables: Sequence[Table], group: str, directory: Path) -> None:
+        """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, in one run.
+
+        Raises:
+            Missing: wandb is not installed.
+        """
+        wandb = _wandb()
+        with self._run(group, "table", f"{group} table", "table", {}, directory) as run:
+            logged: dict[str, Any] = {}
+            for table in tables:
+                headings, rows = table.wide()
+                logged[f"table/{table.name}"] = wandb.Table(
+                    columns=headings, data=rows, allow_mixed_types=True
+                )
+            run.log(logged)
+
+    @contextmanager
+    def _run(
+        self,
+        group: str,
+        key: str,
+        name: str,
+        job_type: str,
+        config: Mapping[str, Any],
+        directory: Path,
+    ) -> Iterator[wandb.Run]:
+        """Yields a run and finishes it, whatever happens in between."""
+        wandb = _wandb()
+        mode = self._mode()
+        if mode == "offline":
+            # Its crash reports are the one thing that wandb sends in offline mode.
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=group,
+            name=name,
+            id=run_id(group, key),
+            job_type=job_type,
+            tags=list(self.tags or ()),
+            config=dict(config),
+            dir=make_directory(directory, "paths.runs"),
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",  # leaves a run of the caller's alone
+            save_code=False,
+            settings=wandb.Settings(
+                silent=True, console="off", disable_git=True, x_disable_stats=True
+            ),
+        )
+        try:
+            yield run
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        run.finish()
+
+    def _mode(self) -> Any:
+        """Returns `online` or `offline`, and says in the log how it was chosen."""
+        if self.mode not in MODES:
+            raise InvalidInput(f"logger.wandb.mode is {self.mode!r}; {near(str(self.mode), MODES)}")
+        if self.mode != "auto":
+            return self.mode
+        source = key_source()
+        mode = "online" if source else "offline"
+        found = f"key from {source}" if source else "no key configured; send with `wandb sync`"
+        log.info("wandb: %s (%s)", mode, found)
+        return mode
+
+
+def run_id(group: str, key: str) -> str:
+    """Returns the id of a run: the same cell of the same sweep always has the same one."""
+    return hashlib.sha256(f"{group}\n{key}".encode()).hexdigest()[:16]
+
+
+def key_source() -> str | None:
+    """Returns where a key for the W&B server is configured, or None; opens no connection."""
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        if os.environ.get(name):
+            return name
+    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or HOST).netloc
+    try:
+        entry = netrc.netrc(path).authenticators(host)
+    except FileNotFoundError:
+        return None
+    except (netrc.NetrcParseError, OSError) as error:
+        log.warning("%s cannot be read (%s); taken as without a key for %s", path, error, host)
+        return None
+    return str(path) if entry and entry[2] else None
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    values: dict[str, Any] = {"status": record.status, "reason": record.reason}
+    names = [metric.name for metric in record.metrics]
+    for metric in record.metrics:
+        # Two ways of measuring one quantity in one cell must not overwrite each other.
+        unique = names.count(metric.name) == 1
+        values[metric.name if unique else f"{metric.name}.{metric.protocol[:8]}"] = metric.value
+    for stage in record.stages:
+        name = f"seconds/{stage.stage}"
+        values[name] = values.get(name, 0.0) + stage.seconds
+    for name in ("size", "unique"):
+        if name in record.selection:
+            values[f"selection/{name}"] = record.selection[name]
+    values["warnings"] = "; ".join(record.warnings)
+    return values
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise Missing(
+            "logger=wandb needs the package wandb, which is not installed; "
+            "run: pip install 'shortlist[wandb]', or choose logger=csv"
+        ) from error
+    return wandb

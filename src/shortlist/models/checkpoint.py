@@ -1,0 +1,150 @@
+"""Opening and writing checkpoints: every stage's model is an ordinary Hugging Face directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from shortlist.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Silences transformers' loading bars and its report of new weights: what is new here is meant
+    to be.
+    """
+    from transformers.utils import logging as hub_logging
+
+    level, bars = hub_logging.get_verbosity(), hub_logging.is_progress_bar_enabled()
+    hub_logging.set_verbosity_error()
+    hub_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(level)
+        if bars:
+            hub_logging.enable_progress_bar()
+
+
+def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer, with padding and truncation left to the caller.
+
+    A tokenizer file may carry both (MiniLM's pads and cuts to 128): they are switched off, so that
+    the length asked for is the length used.
+    """
+    from transformers import AutoTokenizer
+
+    with _quiet():
+        loaded: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    if getattr(loaded, "backend_tokenizer", None) is not None:
+        loaded.backend_tokenizer.no_truncation()
+        loaded.backend_tokenizer.no_padding()
+    loaded.model_max_length = int(1e9)  # else a long text only earns a warning
+    if loaded.pad_token is None:
+        loaded.pad_token = loaded.eos_token
+    return loaded
+
+
+def encoder(directory: Path) -> PreTrainedModel:
+    """Returns the model without any head, in evaluation mode, float32."""
+    from transformers import AutoModel
+
+    with _quiet():
+        return AutoModel.from_pretrained(
+            str(directory), local_files_only=True, dtype=torch.float32
+        ).eval()
+
+
+def masked_lm(directory: Path) -> PreTrainedModel:
+    """Returns the model with its masked-LM head, decoder tied to the word embeddings, float32."""
+    from transformers import AutoModelForMaskedLM
+
+    with _quiet():
+        return AutoModelForMaskedLM.from_pretrained(
+            str(directory), local_files_only=True, dtype=torch.float32
+        )
+
+
+def causal_lm(directory: Path) -> PreTrainedModel:
+    """Returns the model with its causal-LM head, float32."""
+    from transformers import AutoModelForCausalLM
+
+    with _quiet():
+        return AutoModelForCausalLM.from_pretrained(
+            str(directory), local_files_only=True, dtype=torch.float32
+        )
+
+
+def classifier(directory: Path, outputs: int, *, regression: bool = False) -> PreTrainedModel:
+    """Returns the model with a new classification (or, one output, regression) head, float32.
+
+    The head is drawn from torch's global generator: seed it first.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    with _quiet():
+        return AutoModelForSequenceClassification.from_pretrained(
+            str(directory),
+            local_files_only=True,
+            dtype=torch.float32,
+            num_labels=outputs,
+            problem_type="regression" if regression else "single_label_classification",
+        )
+
+
+def save(directory: Path, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> None:
+    """Writes weights (safetensors), configuration and tokenizer as a directory that transformers
+    opens.
+    """
+    with _quiet():
+        model.to(dtype=torch.float32).save_pretrained(str(directory))
+        words.save_pretrained(str(directory))
+
+
+def fits(model: PreTrainedModel, max_length: int, setting: str) -> int:
+    """Returns `max_length` if the model has that many positions.
+
+    Raises:
+        InvalidInput: it has fewer; the message names `setting`.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or getattr(
+        model.config, "n_positions", None
+    )
+    if positions is not None and max_length > positions:
+        raise InvalidInput(
+            f"{setting}={max_length} exceeds the model's {positions} positions; set {setting}={positions}"
+        )
+    return max_length
+
+
+def precision(wanted: str, device: torch.device) -> str:
+    """Returns `32` or `bf16`: what `auto` means on this device, or what was asked for.
+
+    bfloat16 is taken where the hardware multiplies it (a CPU without AVX-512 BF16 or AMX emulates
+    it, slower than float32). The answer, not the word `auto`, goes into the keys.
+
+    Raises:
+        InvalidInput: `wanted` is none of auto, 32, bf16.
+    """
+    if wanted not in {"auto", "32", "bf16"}:
+        raise InvalidInput(f"precision must be auto, 32 or bf16, found {wanted!r}")
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "32"
+    probe = getattr(
+        torch.cpu, "_is_avx512_bf16_supported", None
+    )  # private, so its absence means no
+    return "bf16" if probe is not None and probe() else "32"
+
+
+logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)

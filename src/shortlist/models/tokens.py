@@ -1,0 +1,146 @@
+"""Texts as token ids, and token ids as padded batches of similar length."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
+    from shortlist.progress import Report
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of n documents.
+
+    Attributes:
+        ids: n arrays of token ids, special tokens included.
+        types: n arrays of segment ids (0 for the first text, 1 for the second).
+        lengths: (n,) number of tokens.
+        truncated: how many documents were cut to the maximal length.
+    """
+
+    ids: list[NDArray[np.int64]]
+    types: list[NDArray[np.int64]]
+    lengths: NDArray[np.int64]
+    truncated: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def tokenize(
+    words: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    texts_b: Sequence[str] | None,
+    max_length: int | None,
+    report: Report = lambda done: None,
+) -> Tokens:
+    """Returns the token ids of texts or pairs, cut to `max_length` tokens (longest text first);
+    cuts are counted.
+    """
+    backend: Any = words.backend_tokenizer  # type: ignore[attr-defined]
+    if max_length is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(max_length=max_length, strategy="longest_first")
+    rows: list[Any] = list(zip(texts, texts_b, strict=True)) if texts_b is not None else list(texts)
+    ids: list[NDArray[np.int64]] = []
+    types: list[NDArray[np.int64]] = []
+    truncated = 0
+    parallel = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # only here: see shortlist/__init__.py
+    try:
+        for start in range(0, len(rows), _CHUNK):
+            encodings = backend.encode_batch_fast(rows[start : start + _CHUNK])
+            ids += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+            types += [np.array(encoding.type_ids, dtype=np.int64) for encoding in encodings]
+            truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+            report(len(encodings))
+    finally:
+        os.environ["TOKENIZERS_PARALLELISM"] = parallel or "false"
+        backend.no_truncation()
+    return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
+
+
+def pad(rows: Sequence[NDArray[np.int64]], value: int) -> torch.Tensor:
+    """Returns the rows as one (b, longest) tensor, padded on the right with `value`."""
+    padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+def batch(
+    tokens: Tokens, rows: Sequence[int] | NDArray[Any], pad_id: int, *, types: bool
+) -> dict[str, torch.Tensor]:
+    """Returns `input_ids`, `attention_mask` and, if asked for, `token_type_ids` of these rows."""
+    lengths = torch.from_numpy(tokens.lengths[np.asarray(rows)])
+    padded = pad([tokens.ids[row] for row in rows], pad_id)
+    inputs = {
+        "input_ids": padded,
+        "attention_mask": (torch.arange(padded.shape[1]) < lengths[:, None]).long(),
+    }
+    if types:
+        inputs["token_type_ids"] = pad([tokens.types[row] for row in rows], 0)
+    return inputs
+
+
+def by_length(lengths: NDArray[np.int64], tokens_a_batch: int) -> Iterator[NDArray[np.int64]]:
+    """Returns batches of rows of similar length, longest first, of at most `tokens_a_batch` padded
+    tokens.
+
+    Longest first, so that what does not fit into memory fails at once and not after an hour.
+    """
+    rows = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(rows):
+        size = max(1, tokens_a_batch // int(lengths[rows[start]]))
+        yield rows[start : start + size]
+        start += size
+
+
+class Buckets:
+    """Batches for training: shuffled, but each of similar length.
+
+    An epoch is a permutation, cut into stretches of `50 * batch_size` rows; a stretch is sorted by
+    length and cut into batches; the batches are shuffled. Every document comes once an epoch.
+    """
+
+    def __init__(
+        self, lengths: NDArray[np.int64], batch_size: int, generator: torch.Generator
+    ) -> None:
+        """Stores the lengths (n,), the number of rows a batch and the generator of the
+        permutations.
+        """
+        self.lengths, self.batch_size, self.generator = lengths, batch_size, generator
+
+    def __len__(self) -> int:
+        stretch = 50 * self.batch_size
+        full, rest = divmod(len(self.lengths), stretch)
+        return full * 50 + -(-rest // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = torch.randperm(len(self.lengths), generator=self.generator).numpy()
+        batches: list[list[int]] = []
+        for start in range(0, len(rows), 50 * self.batch_size):
+            stretch = rows[start : start + 50 * self.batch_size]
+            stretch = stretch[np.argsort(self.lengths[stretch], kind="stable")]
+            batches += [
+                stretch[i : i + self.batch_size].tolist()
+                for i in range(0, len(stretch), self.batch_size)
+            ]
+        yield from (
+            batches[i] for i in torch.randperm(len(batches), generator=self.generator).tolist()
+        )

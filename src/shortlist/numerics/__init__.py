@@ -1,0 +1,1 @@
+"""Pure functions on arrays: the mathematics, with the symbols of the papers."""

@@ -1,0 +1,72 @@
+"""Choosing rows by score: randomness that belongs to the document, ties that belong to nobody.
+
+A draw that depends on the row number changes when a pool is shuffled or cut into other files. Here
+each document's noise is a hash of its id and of one key drawn from the generator: the same seed
+gives the same documents, however the rows are ordered or sharded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def draw_key(generator: torch.Generator) -> int:
+    """Returns 63 random bits from the generator: the key that turns ids into noise."""
+    return int(torch.randint(0, 2**63 - 1, (1,), generator=generator).item())
+
+
+def uniform(id_words: NDArray[np.uint64], key: int) -> NDArray[np.float64]:
+    """Returns one number in (0, 1) per document, a function of (id, key) alone, shape (n,).
+
+    The finaliser of SplitMix64 (Steele, Lea, Flood 2014) applied to id XOR the finalised key; the
+    upper 53 bits become the fraction, and half a unit is added so that 0 and 1 cannot come out.
+    """
+    with np.errstate(over="ignore"):
+        start = _finalise(np.array([key], dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+        bits = _finalise((id_words ^ start) + np.uint64(0x9E3779B97F4A7C15))
+    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def _finalise(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def gumbel(id_words: NDArray[np.uint64], key: int) -> NDArray[np.float64]:
+    """Returns one standard Gumbel number per document: -log(-log u), shape (n,).
+
+    Adding it to log-weights and taking the k largest samples k documents without replacement, each
+    time with probability proportional to the weights that are left (Kool et al. 2019; DSIR, section
+    3).
+    """
+    return -np.log(-np.log(uniform(id_words, key)))
+
+
+def order(scores: NDArray[np.float64], id_words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Returns the rows from the largest score to the smallest; equal scores in the order of their
+    ids.
+    """
+    return np.lexsort((id_words, -scores)).astype(np.int64)
+
+
+def within_budget(
+    rows: NDArray[np.int64], costs: NDArray[np.int64] | None, amount: int
+) -> NDArray[np.int64]:
+    """Returns the longest prefix of `rows` whose cost does not exceed `amount`.
+
+    Args:
+        rows: rows, best first.
+        costs: (n,) cost of each row of the pool (tokens), or None where each costs 1.
+        amount: the budget. A prefix, so that a larger budget always contains a smaller one's
+            choice.
+    """
+    if costs is None:
+        return rows[:amount]
+    return rows[: int(np.searchsorted(np.cumsum(costs[rows]), amount, side="right"))]

@@ -1,0 +1,146 @@
+"""One cell, top to bottom: the file to read first.
+
+Everything is instantiated before anything is computed. Then each line of `run` is one stage, and
+each stage has one key: a hash of its settings and of what it reads. What the store has under that
+key is not computed again.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from shortlist.assembly import absolute, cell_key, hashed, prepare
+from shortlist.core import Axes, Record
+from shortlist.errors import InvalidInput, ShortlistError
+from shortlist.stages.context import Context
+from shortlist.stages.inputs import check_leaks, load_pool, load_task
+from shortlist.stages.selection import featurize, fit, score, select
+from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
+from shortlist.store.atomic import make_directory, write_text
+from shortlist.store.cache import Store
+from shortlist.store.provenance import code
+from shortlist.store.records import read_record, record_path, write_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+def run(cell: Context) -> dict[str, Any]:
+    """Returns the fields of the record that the cell decides, stage after stage."""
+    parts, until = cell.parts, cell.parts.until
+    reason = parts.selector.applicable(parts.task.kind)
+    if reason is not None:
+        return {"status": "skipped", "reason": reason}
+    if parts.task.kind == "unlabelled" and until in {"finetune", "evaluate"}:
+        raise InvalidInput(
+            f"task {parts.task.name} has no labels to fine-tune on; "
+            "set until=warmup, or task.label=COLUMN where there are some"
+        )
+
+    pool, task = load_pool(cell), load_task(cell)
+    leaked = check_leaks(cell, pool, task)
+
+    candidates = featurize(cell, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool")
+    target = featurize(cell, task.path / "target.arrow", task.facts["target"], "target")
+    scores = score(cell, fit(cell, target, candidates), candidates)
+    selection = select(cell, scores, pool, leaked)
+    if until == "select":
+        return cell.outcome()
+
+    base = base_model(cell, pool)
+    warm = warm_up(cell, base, selection, pool)
+    compare_losses(cell, base, warm, task)
+    if until == "warmup":
+        return cell.outcome()
+
+    tuned = fine_tune(cell, warm, task)
+    if until == "evaluate":
+        evaluate(cell, tuned, task)
+    return cell.outcome()
+
+
+def execute(
+    config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...], directory: Path
+) -> Record:
+    """Returns the record of one cell, whatever happens to it.
+
+    This is the one place where any exception is caught: a failing cell becomes a `failed` record
+    with its one-line reason, the traceback stays in `directory`, and the sweep goes on.
+
+    Args:
+        config: the composed configuration.
+        choices: which option of each group was chosen.
+        overrides: what was typed.
+        directory: the run's directory.
+
+    Raises:
+        InvalidInput: a directory cannot be written to, so that not even a failure could be kept.
+    """
+    directory = make_directory(directory, "paths.runs")
+    results = make_directory(absolute(config.paths.results), "paths.results")
+    groups = ("task", "pool", "selector", "featurizer", "model")
+    known: dict[str, Any] = {
+        "key": cell_key(config),
+        "axes": Axes(
+            **{group: choices.get(group, "") for group in groups},
+            budget=config.budget,
+            budget_unit=config.budget_unit.name,
+            seed=config.seed,
+        ),
+        "until": config.until.name,
+        "code": code(),
+        "config": hashed(config),
+        "overrides": overrides,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    loggers: list[Any] = []
+    try:
+        parts = prepare(config)
+        loggers = parts.loggers
+        cache = absolute(config.paths.cache)
+        store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
+        record = Record(**known, **run(Context(parts, known["config"], store, directory)))
+    except Exception as error:
+        record = Record(**known, status="failed", reason=_keep(error, directory))
+    write_text(directory / "record.json", record.to_json())
+    _publish(results, record)
+    for logger in loggers:
+        logger.log_cell(record, directory.parent.name, directory)
+    return record
+
+
+def _keep(error: Exception, directory: Path) -> str:
+    """Returns the reason in one line, after putting the traceback into the run's directory."""
+    path = write_text(directory / "traceback.txt", traceback.format_exc())
+    reason = " ".join(str(error).split())
+    if not isinstance(error, ShortlistError):
+        reason = f"{type(error).__name__}: {reason} (traceback: {path})"
+    log.error("error: %s", reason)
+    return reason
+
+
+def _publish(results: Path, record: Record) -> None:
+    """Writes the record among the results, unless that would lose something.
+
+    A failure never replaces a result; and a cell that was reused from the store, stage for stage,
+    leaves the record of its computation as it is.
+    """
+    path = record_path(results, record)
+    if path.exists():
+        earlier = read_record(results, path)
+        if earlier.status == "done" and (
+            record.status == "failed" or _outcome(earlier) == _outcome(record)
+        ):
+            return
+    write_record(results, record)
+
+
+def _outcome(record: Record) -> tuple[Any, ...]:
+    return record.status, [stage.key for stage in record.stages], record.metrics

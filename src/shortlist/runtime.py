@@ -1,0 +1,77 @@
+"""How things are run on this machine: device, threads, progress. Nothing here enters a key."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The machine as the stages see it.
+
+    Attributes:
+        accelerator: `auto`, `cpu` or `cuda`, in Lightning's words.
+        threads: threads of torch on a CPU, or None for torch's own choice.
+        inference_tokens: padded tokens a batch in passes without gradient.
+        progress: whether long work shows a bar.
+    """
+
+    accelerator: str = "auto"
+    threads: int | None = None
+    inference_tokens: int = 8192
+    progress: bool = True
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device that `accelerator` means here."""
+        if self.accelerator == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if self.accelerator in {"gpu", "cuda"} else "cpu")
+
+    @property
+    def device_name(self) -> str:
+        """The device in words, for the record."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"cpu, {torch.get_num_threads()} threads"
+
+    def trainer(self, **options: Any) -> Any:
+        """Returns a Lightning trainer for one stage: no files, no loggers, no talk of its own."""
+        import pytorch_lightning as pl
+
+        quiet()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        settings: dict[str, Any] = {
+            "accelerator": "gpu" if self.device.type == "cuda" else "cpu",
+            "devices": 1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "use_distributed_sampler": False,
+        }
+        return pl.Trainer(**{**settings, **options})
+
+
+def quiet() -> None:
+    """Silences Lightning's notes on hardware and workers; errors still speak."""
+    for name in (
+        "pytorch_lightning",
+        "lightning.pytorch",
+        "lightning_fabric",
+        "pytorch_lightning.utilities.rank_zero",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support is in beta.*")
+    warnings.filterwarnings(
+        "ignore", message=".*Couldn't infer the batch indices.*"
+    )  # rows travel in the batch
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")

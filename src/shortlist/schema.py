@@ -1,0 +1,97 @@
+"""The typed root of the configuration: a wrong type or an unknown key is refused before anything
+runs.
+
+The groups named in `HASHED` decide what is computed and make up a cell's key; the others decide how
+it is run and never enter one.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+HASHED = (
+    "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
+    "budget", "budget_unit", "seed", "until", "source",
+)  # fmt: skip
+
+
+class Until(Enum):
+    """The last thing a cell does."""
+
+    select = "select"
+    warmup = "warmup"
+    finetune = "finetune"
+    evaluate = "evaluate"
+
+
+class BudgetUnit(Enum):
+    """What a budget counts."""
+
+    documents = "documents"
+    tokens = "tokens"
+
+
+class SourceName(Enum):
+    """Where tasks and pools with a name are read from."""
+
+    local = "local"
+    hub = "hub"
+
+
+class CacheMode(Enum):
+    """What to do with artifacts that are there."""
+
+    reuse = "reuse"
+    refresh = "refresh"
+    only = "only"
+
+
+@dataclass
+class Runtime:
+    """How things are run: never part of a key."""
+
+    cache: CacheMode = CacheMode.reuse
+    accelerator: str = "auto"
+    threads: int | None = None
+    inference_tokens: int = 8192
+    progress: bool = True
+    offline: bool | None = None
+
+
+@dataclass
+class Paths:
+    """Where things are read and written; relative to the directory the command was typed in."""
+
+    data: str | None = None
+    results: str = "results"
+    cache: str = ".cache/shortlist"
+    runs: str = "outputs"
+
+
+@dataclass
+class Config:
+    """The root."""
+
+    task: Any = MISSING
+    pool: Any = MISSING
+    selector: Any = MISSING
+    featurizer: Any = MISSING
+    model: Any = MISSING
+    warmup: Any = MISSING
+    finetune: Any = MISSING
+    runtime: Runtime = field(default_factory=Runtime)
+    logger: Any = None
+    paths: Paths = field(default_factory=Paths)
+    budget: int = 500
+    budget_unit: BudgetUnit = BudgetUnit.documents
+    seed: int = 0
+    until: Until = Until.evaluate
+    source: SourceName = SourceName.local
+
+
+def register() -> None:
+    """Makes the schema known to Hydra, under the name `schema`."""
+    ConfigStore.instance().store(name="schema", node=Config)

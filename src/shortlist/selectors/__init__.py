@@ -1,0 +1,1 @@
+"""Which documents: one class and one YAML per method."""

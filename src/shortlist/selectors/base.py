@@ -1,0 +1,179 @@
+"""What a selector is: it fits on target and pool, scores documents one by one, and picks.
+
+A new method is a subclass with `fit` and `score` (and, if it is not "take the best", `select`), and a YAML of the
+same name in `conf/selector`. Nothing else knows its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from shortlist import progress
+from shortlist.errors import InvalidInput
+from shortlist.numerics.sampling import order, within_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from shortlist.core import Budget, Features
+    from shortlist.runtime import Runtime
+
+_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The pool after scoring: what `select` chooses from.
+
+    Attributes:
+        values: (n,) score of each document; larger is chosen first; -inf is never chosen.
+        id_words: (n,) 64 bits of each id, the entropy of per-document draws.
+        costs: (n,) cost of each document in the unit of the budget, or None where each costs 1.
+    """
+
+    values: NDArray[np.float64]
+    id_words: NDArray[np.uint64]
+    costs: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows of the pool, best first, with how much each counts in training."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+class Selector(pl.LightningModule):
+    """Base of all methods.
+
+    Attributes:
+        version: bumped when the meaning of the scores changes.
+        stochastic: whether `select` draws at random; only then does the seed enter the selection's
+            key. target_aware: whether `fit` looks at the target.
+    """
+
+    version = 1
+    stochastic = False
+    target_aware = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.report: dict[str, Any] = {}
+
+    def applicable(self, task: str) -> str | None:
+        """Returns why the method cannot serve this kind of task, or None if it can."""
+        return None
+
+    def fit(self, target: Features, pool: Features) -> None:
+        """Learns the scoring function; what it learns is kept in buffers, what a reader must know
+        in `report`.
+        """
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is chosen first."""
+        return torch.zeros(batch.shape[0], device=batch.device)
+
+    def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        """Returns `score(batch)`: what Lightning runs on any device."""
+        return self.score(batch)
+
+    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+        """Returns the best documents that fit the budget; equal scores go by id."""
+        return take(order(scores.values, scores.id_words), scores, budget)
+
+    def keep(self, name: str, value: torch.Tensor) -> None:
+        """Keeps a tensor that `fit` learned as a buffer, so that it moves between devices and is
+        stored.
+        """
+        if name in self._buffers:
+            self._buffers[name] = value
+        else:
+            self.register_buffer(name, value)
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Puts back what `fit` kept, by name; a buffer that is not declared yet would not reload
+        otherwise.
+        """
+        for name, value in state.items():
+            self.keep(name, value)
+
+
+def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
+    """Returns the longest prefix of `rows` within the budget, each document counting once.
+
+    Raises:
+        InvalidInput: not one document fits a token budget.
+    """
+    rows = rows[scores.values[rows] > -np.inf]
+    kept = within_budget(rows, scores.costs, budget.amount)
+    if len(kept) == 0:
+        raise InvalidInput(
+            f"budget={budget.amount} {budget.unit} is less than the first document needs; set a larger budget"
+        )
+    return Choice(kept, np.ones(len(kept)))
+
+
+def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
+    """Returns the (n,) scores of the whole pool, streamed through Lightning's predict loop."""
+    loader: DataLoader[Any] = DataLoader(_Batches(pool), batch_size=None)  # type: ignore[arg-type]
+    scores = np.empty(len(pool), dtype=np.float64)
+    runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(scores, runtime.progress)])
+    runner.predict(selector, loader, return_predictions=False)
+    if np.isnan(scores).any():
+        raise InvalidInput(
+            f"{type(selector).__name__} gave no number for {int(np.isnan(scores).sum()):,} of {len(scores):,} documents; "
+            "look at the vectors of the pool (featurizer=...)"
+        )
+    return scores
+
+
+class _Batches(torch.utils.data.IterableDataset[torch.Tensor]):
+    """Consecutive blocks of rows as tensors; CSR stays CSR."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        values: Any = self.features.values
+        for start in range(0, len(self.features), _CHUNK):
+            block = values[start : start + _CHUNK]
+            if isinstance(block, np.ndarray):
+                yield torch.from_numpy(np.array(block))  # a copy: torch takes no read-only maps
+            else:
+                yield torch.sparse_csr_tensor(
+                    torch.from_numpy(np.array(block.indptr, dtype=np.int64)),
+                    torch.from_numpy(np.array(block.indices, dtype=np.int64)),
+                    torch.from_numpy(np.array(block.data)),
+                    size=block.shape,
+                )
+
+
+class _Collect(pl.Callback):
+    """Writes each batch's scores into their rows and moves the bar."""
+
+    def __init__(self, scores: NDArray[np.float64], show: bool) -> None:
+        self.scores, self.show, self.next = scores, show, 0
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        self.bar = progress.bar("scores", len(self.scores), "documents", show=self.show)
+        self.report = self.bar.__enter__()
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        self.scores[self.next : self.next + len(outputs)] = outputs.double().cpu().numpy()
+        self.next += len(outputs)
+        self.report(len(outputs))
+
+    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+        self.bar.__exit__(None, None, None)

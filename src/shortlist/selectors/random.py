@@ -1,0 +1,30 @@
+"""The baseline that everything must beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shortlist.numerics.sampling import draw_key, order, uniform
+from shortlist.selectors.base import Choice, Scored, Selector, take
+
+if TYPE_CHECKING:
+    import torch
+
+    from shortlist.core import Budget
+
+
+class Random(Selector):
+    """A uniform sample without replacement; a larger budget with the same seed contains the smaller
+    one's.
+    """
+
+    stochastic = True
+    target_aware = False
+
+    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+        """Returns the documents whose noise, a hash of (seed, id), is largest."""
+        noise = uniform(scores.id_words, draw_key(generator))
+        noise[scores.values == float("-inf")] = float("-inf")
+        return take(
+            order(noise, scores.id_words), Scored(noise, scores.id_words, scores.costs), budget
+        )

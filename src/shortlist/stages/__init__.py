@@ -1,0 +1,1 @@
+"""The stages of a cell: each one call, one key, one artifact."""

@@ -1,0 +1,78 @@
+"""What the stages of one cell share: its parts, the store, and what is known of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shortlist.assembly import Parts
+from shortlist.core import Metric, StageCost
+from shortlist.store.cache import Artifact, Facts, Store
+
+Compute = Callable[[Path], Facts | None]
+
+
+@dataclass
+class Context:
+    """One cell while it runs.
+
+    Attributes:
+        parts: the objects that its configuration names.
+        config: its hashed groups as plain data, out of which stages take their keys.
+        store: where artifacts live.
+        directory: the run's directory.
+        stages: the artifacts so far, in order.
+        metrics: what was measured so far.
+        counts: what was left out or cut on the way.
+        inputs: fingerprints and digests of what went in.
+        warnings: what a reader of the numbers must know.
+        selected: size, distinct documents, digest and domains of the selection.
+    """
+
+    parts: Parts
+    config: Mapping[str, Any]
+    store: Store
+    directory: Path
+    stages: list[Artifact] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    selected: dict[str, Any] = field(default_factory=dict)
+
+    def stage(
+        self,
+        name: str,
+        version: int,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        compute: Compute,
+    ) -> Artifact:
+        """Returns the artifact of a stage, computed if it is not in the store, and notes it."""
+        made = self.store.stage(name, version, settings, inputs, compute)
+        self.stages.append(made)
+        return made
+
+    def outcome(self) -> dict[str, Any]:
+        """Returns the fields of the record that the stages have decided."""
+        return {
+            "status": "done",
+            "metrics": tuple(self.metrics),
+            "stages": tuple(
+                StageCost(a.stage, a.key, a.seconds, a.peak_mib, a.device) for a in self.stages
+            ),
+            "selection": self.selected,
+            "inputs": self.inputs,
+            "counts": self.counts,
+            "warnings": tuple(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model that a stage starts from: its directory and the key that stands for it."""
+
+    path: Path
+    key: str

@@ -1,0 +1,131 @@
+"""What goes in: the pool, the task, and the pool documents that must never be chosen."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from shortlist.core import Corpus
+from shortlist.data.contamination import leaks
+from shortlist.errors import InvalidInput
+from shortlist.progress import forward
+from shortlist.store import formats
+from shortlist.tasks.base import TaskData
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shortlist.data.quarantine import BadRow
+    from shortlist.stages.context import Compute, Context
+    from shortlist.store.cache import Artifact
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test", "target")
+
+
+def load_pool(cell: Context) -> Artifact:
+    """Returns the pool, sorted by id: how its files were ordered or cut leaves no trace.
+
+    Raises:
+        InvalidInput: it has no documents.
+    """
+    part, source = cell.parts.pool, cell.parts.source
+
+    def compute(directory: Path) -> dict[str, Any]:
+        with forward(show=cell.parts.runtime.progress) as report:
+            loaded = part.load(source, report)
+        if len(loaded.corpus) == 0:
+            raise InvalidInput(
+                "the pool has no documents; look at pool.paths, pool.domains and what was set aside"
+            )
+        formats.save_corpus(directory / "corpus.arrow", loaded.corpus)
+        _save_quarantine(directory, loaded.quarantined)
+        return {
+            "documents": len(loaded.corpus),
+            "fingerprint": loaded.corpus.fingerprint,
+            "counts": dict(loaded.counts),
+            "revision": loaded.revision,
+        }
+
+    return _note(cell, "pool", part, compute)
+
+
+def load_task(cell: Context) -> Artifact:
+    """Returns the task's splits and its target: the training texts without labels.
+
+    Raises:
+        InvalidInput: the target has no documents.
+    """
+    part, source = cell.parts.task, cell.parts.source
+
+    def compute(directory: Path) -> dict[str, Any]:
+        with forward(show=cell.parts.runtime.progress) as report:
+            data = part.load(source, report)
+        if len(data.target) == 0:
+            raise InvalidInput(
+                f"target of task {part.name} has no documents; give it training texts"
+            )
+        _save_quarantine(directory, data.quarantined)
+        facts: dict[str, Any] = {
+            "labels": data.labels,
+            "counts": dict(data.counts),
+            "revision": data.revision,
+        }
+        for split in SPLITS:
+            corpus: Corpus = getattr(data, split)
+            formats.save_corpus(directory / f"{split}.arrow", corpus)
+            facts[split] = corpus.fingerprint
+        return facts
+
+    return _note(cell, "task", part, compute)
+
+
+def task_data(task: Artifact) -> TaskData:
+    """Returns the task's data out of its artifact."""
+    splits = {split: formats.load_corpus(task.path / f"{split}.arrow") for split in SPLITS}
+    labels = task.facts["labels"]
+    return TaskData(**splits, labels=tuple(labels) if labels else None, counts=task.facts["counts"])
+
+
+def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
+    """Returns the pool documents that repeat a validation or test text: they are never selected."""
+
+    def compute(directory: Path) -> dict[str, Any]:
+        documents = formats.load_corpus(pool.path / "corpus.arrow")
+        found = {
+            leak.id: f"{leak.kind} {split}"
+            for split in ("validation", "test")
+            for leak in leaks(documents, formats.load_corpus(task.path / f"{split}.arrow"))
+        }
+        text = json.dumps(found, sort_keys=True, indent=1)
+        (directory / "leaks.json").write_text(text + "\n", encoding="utf-8")
+        return {"leaked": len(found)}
+
+    protected = {split: task.facts[split] for split in ("validation", "test")}
+    inputs = {"pool": pool.facts["fingerprint"], **protected}
+    made = cell.stage("leaks", 1, {}, inputs, compute)
+    cell.counts["leaked"] = made.facts["leaked"]
+    return made
+
+
+def _note(cell: Context, name: str, part: Any, compute: Compute) -> Artifact:
+    settings = {**cell.config[name], "source": cell.config["source"]}
+    made = cell.stage(name, part.version, settings, part.identity(cell.parts.source), compute)
+    cell.counts |= {f"{name}_{fact}": count for fact, count in made.facts["counts"].items()}
+    prints = {fact: made.facts[fact] for fact in ("fingerprint", *SPLITS) if fact in made.facts}
+    cell.inputs |= {f"{name}_{fact}": value for fact, value in prints.items()}
+    if made.facts["revision"]:
+        cell.inputs[f"{name}_revision"] = made.facts["revision"]
+    return made
+
+
+def _save_quarantine(directory: Path, rows: Sequence[BadRow]) -> None:
+    if rows:
+        lines = [f"{row.path}:{row.line}: {row.reason}" for row in rows]
+        (directory / "quarantine.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        log.warning(
+            "%s rows were set aside as unreadable; the first: %s", f"{len(lines):,}", lines[0]
+        )

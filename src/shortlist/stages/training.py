@@ -1,0 +1,163 @@
+"""What becomes of the model: its head, the warm-up, what the warm-up changed, the fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist.core import Metric
+from shortlist.errors import InvalidInput
+from shortlist.numerics.statistics import ratio_of_sums
+from shortlist.stages.context import Context, Start
+from shortlist.stages.inputs import task_data
+from shortlist.store import formats
+from shortlist.store.keys import key as make_key
+from shortlist.trainers.head import Head
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shortlist.store.cache import Artifact
+
+HELD_OUT_DOCUMENTS = 300  # of the test texts, first by id
+
+
+def base_model(cell: Context, pool: Artifact) -> Start:
+    """Returns the model before the warm-up.
+
+    An encoder without a masked-LM head gets one here, trained alone on a sample of the pool: before
+    that a loss says nothing. Every selector of a pool and a model shares it.
+    """
+    model, settings, runtime = cell.parts.model, cell.parts.model.head, cell.parts.runtime
+    identity = model.identity()
+    cell.inputs |= {f"model_{name}": value for name, value in identity.items()}
+    if settings is None:
+        return Start(model.directory(), make_key("model", model.version, {}, identity))
+    head = Head(settings, cell.parts.warmup.wanted_precision)
+
+    def compute(directory: Path) -> dict[str, Any]:
+        documents = formats.load_corpus(pool.path / "corpus.arrow")
+        # The pool is in the order of ids, which are hashes: its first rows are a uniform sample.
+        sample = documents.take(np.arange(min(settings.documents, len(documents))))
+        return head.train_on(model.directory(), sample, directory, runtime)
+
+    inputs = {"pool": pool.facts["fingerprint"], **identity, **head.identity(runtime)}
+    made = cell.stage("head", head.version, cell.config["model"]["head"], inputs, compute)
+    return Start(made.path, made.key)
+
+
+def warm_up(cell: Context, base: Start, selection: Artifact, pool: Artifact) -> Start:
+    """Returns the model after reading the selection.
+
+    The key holds the chosen ids, not how they were chosen: equal selections train once.
+    """
+    trainer, seed, runtime = cell.parts.warmup, cell.parts.seed, cell.parts.runtime
+
+    def compute(directory: Path) -> dict[str, Any]:
+        chosen = formats.load_selection(selection.path / "selection.parquet")
+        if not (chosen.weights == 1).all():
+            raise InvalidInput(
+                "the warm-up counts every document once, found weights other than 1; "
+                "choose a selector that repeats documents in place of weighting them"
+            )
+        documents = chosen.of(formats.load_corpus(pool.path / "corpus.arrow"))
+        return trainer.train_on(base.path, documents, directory, seed, runtime)
+
+    inputs = {"model": base.key, "selection": selection.facts["sha256"]}
+    inputs |= trainer.identity(runtime)
+    settings = {**cell.config["warmup"], "seed": seed}
+    made = cell.stage("warmup", trainer.version, settings, inputs, compute)
+    cell.counts |= {
+        f"warmup_{fact}": count for fact, count in made.facts.items() if isinstance(count, int)
+    }
+    return Start(made.path, made.key)
+
+
+def compare_losses(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
+    """Adds the language-model loss on held-out target texts before and after, and the drop.
+
+    The drop is paired: both models are asked for the same tokens of the same documents.
+    """
+    before, after = held_out(cell, base, task), held_out(cell, warm, task)
+    first, second = (np.load(made.path / "sums.npy") for made in (before, after))
+    counts = np.load(before.path / "counts.npy")
+    name = cell.parts.warmup.objective
+    for suffix, unit, better, sums in (
+        ("loss_before", "nats", False, first),
+        ("loss_after", "nats", False, second),
+        ("loss_drop", "nats_gained", True, first - second),
+    ):
+        found = ratio_of_sums(sums, counts)
+        cell.metrics.append(
+            Metric(
+                name=f"{name}_{suffix}",
+                unit=unit,
+                higher_is_better=better,
+                value=found.value,
+                n=len(counts),
+                stderr=found.stderr,
+                protocol=before.facts["protocol"],
+            )
+        )
+
+
+def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
+    """Returns the model's loss on texts of the test split, by document."""
+    trainer, runtime = cell.parts.warmup, cell.parts.runtime
+
+    def compute(directory: Path) -> dict[str, Any]:
+        texts = formats.load_corpus(task.path / "test.arrow").unlabelled()
+        sample = texts.take(np.arange(min(HELD_OUT_DOCUMENTS, len(texts))))
+        found = trainer.losses_on(model.path, sample, runtime)
+        np.save(directory / "sums.npy", found.sums)
+        np.save(directory / "counts.npy", found.counts)
+        return {"protocol": found.protocol, "not_measured": len(texts) - len(sample)}
+
+    settings = {
+        "objective": trainer.objective,
+        "max_length": trainer.max_length,
+        "documents": HELD_OUT_DOCUMENTS,
+    }
+    inputs = {"model": model.key, "test": task.facts["test"]}
+    made = cell.stage("held_out", 1, settings, inputs, compute)
+    cell.counts["held_out_not_measured"] = made.facts["not_measured"]
+    return made
+
+
+def fine_tune(cell: Context, warm: Start, task: Artifact) -> Start:
+    """Returns the model after training on the target's labels."""
+    trainer, seed, runtime = cell.parts.finetune, cell.parts.seed, cell.parts.runtime
+    labels = task.facts["labels"]
+
+    def compute(directory: Path) -> dict[str, Any]:
+        train = formats.load_corpus(task.path / "train.arrow")
+        return trainer.train_on(warm.path, train, labels, directory, seed, runtime)
+
+    inputs = {"model": warm.key, "train": task.facts["train"], **trainer.identity(runtime)}
+    settings = {**cell.config["finetune"], "seed": seed, "labels": labels}
+    made = cell.stage("finetune", trainer.version, settings, inputs, compute)
+    cell.counts["finetune_truncated"] = made.facts["truncated"]
+    return Start(made.path, made.key)
+
+
+def evaluate(cell: Context, tuned: Start, task: Artifact) -> None:
+    """Adds the task's metrics on its test split, in front of the others.
+
+    Nothing before this has seen the split's labels.
+    """
+    part, trainer, runtime = cell.parts.task, cell.parts.finetune, cell.parts.runtime
+    labels = task.facts["labels"]
+
+    def compute(directory: Path) -> dict[str, Any]:
+        data = task_data(task)
+        outputs = len(labels) if labels else 1
+        predictions = trainer.predict(tuned.path, data.test, outputs, runtime)
+        np.save(directory / "predictions.npy", predictions)
+        return {"metrics": [asdict(metric) for metric in part.evaluate(predictions, data, "test")]}
+
+    settings = {"task": cell.config["task"], "max_length": trainer.max_length, "labels": labels}
+    inputs = {"model": tuned.key, "test": task.facts["test"], **trainer.identity(runtime)}
+    made = cell.stage("evaluate", part.version, settings, inputs, compute)
+    cell.metrics[:0] = [Metric(**metric) for metric in made.facts["metrics"]]

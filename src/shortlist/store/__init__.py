@@ -1,0 +1,1 @@
+"""Where results of stages live: keys, atomic artifacts, file formats, records."""

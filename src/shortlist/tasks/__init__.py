@@ -1,0 +1,1 @@
+"""What the warmed-up model is fine-tuned and measured on."""

@@ -1,0 +1,112 @@
+"""A person's own task: one file of target texts, with or without labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from shortlist.core import Corpus, digest
+from shortlist.data.quarantine import Progress
+from shortlist.data.readers import Columns, file_digest
+from shortlist.data.sources import Source
+from shortlist.errors import InvalidInput
+from shortlist.tasks.base import Task, TaskData, TaskKind
+from shortlist.tasks.files import cut, read_splits
+
+
+class Own(Task):
+    """A task made of a person's own files.
+
+    Without a label column it is unlabelled: it can be selected for and warmed up for, and a
+    held-out part is there to measure the language-model loss on.
+
+    Args:
+        train: the file of target texts.
+        validation: file of validation examples; None cuts them from train.
+        test: file of test examples; None cuts them from train.
+        text: column of the text (of a pair: the first).
+        text_b: column of the second text of a pair, or None.
+        label: column of the label, or None where there is none.
+        numeric: whether labels are numbers (a regression).
+        metrics: names of the metrics to report (with labels); None for the usual of the kind.
+        primary: the one that ranks the table; None for the first.
+        validation_share: share of train that becomes validation where no file is given.
+        test_share: share of train that becomes test where no file is given.
+        seed: seed of these splits.
+    """
+
+    def __init__(
+        self,
+        train: str | None = None,
+        validation: str | None = None,
+        test: str | None = None,
+        text: str = "text",
+        text_b: str | None = None,
+        label: str | None = None,
+        numeric: bool = False,
+        metrics: Sequence[str] | None = None,
+        primary: str | None = None,
+        validation_share: float = 0.1,
+        test_share: float = 0.1,
+        seed: int = 0,
+        name: str = "own",
+    ) -> None:
+        kind: TaskKind = (
+            "unlabelled" if label is None else "regression" if numeric else "classification"
+        )
+        usual = {
+            "unlabelled": (),
+            "regression": ("spearman", "pearson"),
+            "classification": ("macro_f1", "accuracy"),
+        }
+        chosen = tuple(metrics or ()) if kind == "unlabelled" else tuple(metrics or usual[kind])
+        super().__init__(name, chosen, primary or next(iter(chosen), None), kind)
+        self.files = {"train": train, "validation": validation, "test": test}
+        self.columns = Columns(text=text, text_b=text_b, label=label, numeric=numeric)
+        self.shares = {"validation": validation_share, "test": test_share}
+        self.seed = seed
+
+    def identity(self, source: Source) -> dict[str, str]:
+        """Returns a digest per given file, of its bytes.
+
+        Raises:
+            InvalidInput: no train file is given.
+            Missing: a file is not there.
+        """
+        return {
+            split: digest([file_digest(path) for path in paths])
+            for split, paths in self._paths().items()
+        }
+
+    def load(self, source: Source, progress: Progress) -> TaskData:
+        """Returns the splits; those without a file are cut from train.
+
+        Raises:
+            InvalidInput: no train file is given, a file cannot be read, or there is too little to
+            cut from. Missing: a file is not there.
+        """
+        splits = read_splits(self.name, self._paths(), self.columns, progress)
+        counts, train = Counter(splits.counts), splits.corpora["train"]
+        # Test first and with a seed of its own, so that giving a validation file leaves test as it
+        # was.
+        for offset, split in enumerate(("test", "validation")):
+            if split not in splits.corpora:
+                train, splits.corpora[split] = self._cut(train, split, self.seed + offset)
+                counts[f"{split}_cut_from_train"] = len(splits.corpora[split])
+        return self.assemble(
+            train, splits.corpora["validation"], splits.corpora["test"], counts, splits.quarantined
+        )
+
+    def _cut(self, train: Corpus, split: str, seed: int) -> tuple[Corpus, Corpus]:
+        try:
+            return cut(train, self.shares[split], seed)
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.files['train']}: {error}; set task.{split}=FILE") from error
+
+    def _paths(self) -> dict[str, tuple[Path, ...]]:
+        if not self.files["train"]:
+            raise InvalidInput(
+                "task=own: expected a file of target texts, found none; set task.train=FILE"
+            )
+        return {split: (Path(path),) for split, path in self.files.items() if path}

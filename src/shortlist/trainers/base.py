@@ -1,0 +1,147 @@
+"""What the training stages share: optimiser, schedule, the loop, the seed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from shortlist import progress
+from shortlist.errors import InvalidInput
+from shortlist.models import checkpoint
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from shortlist.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class TrainingModule(pl.LightningModule):
+    """A model under AdamW with linear warm-up and decay.
+
+    Attributes:
+        version: bumped when the same settings begin to train another model.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        epochs: int,
+        learning_rate: float,
+        batch_size: int,
+        max_length: int,
+        weight_decay: float,
+        warmup_fraction: float,
+        clip: float,
+        precision: str,
+    ) -> None:
+        """Stores the settings; the model comes later, by `open`.
+
+        Args:
+            epochs: passes over the documents.
+            learning_rate: peak rate.
+            batch_size: documents a step.
+            max_length: tokens read of a document; what is cut is counted.
+            weight_decay: of every weight matrix (not of biases and layer norms).
+            warmup_fraction: share of the steps over which the rate rises from 0; then it falls to 0
+                linearly. clip: largest norm of the gradient. precision: `32`, `bf16` (mixed) or
+                `auto`.
+        """
+        super().__init__()
+        self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
+        self.max_length, self.weight_decay, self.warmup_fraction = (
+            max_length,
+            weight_decay,
+            warmup_fraction,
+        )
+        self.clip, self.wanted_precision = clip, precision
+        self.model: Any = None
+        self.losses: list[float] = []
+
+    def identity(self, runtime: Runtime) -> dict[str, str]:
+        """Returns the precision that `auto` comes to here."""
+        return {"precision": checkpoint.precision(self.wanted_precision, runtime.device)}
+
+    def configure_optimizers(self) -> Any:
+        """Returns AdamW and its schedule, stepped once a batch."""
+        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
+        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=self.learning_rate,
+            fused=True,
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        rise = int(self.warmup_fraction * steps)
+
+        def rate(step: int) -> float:
+            return (
+                (step + 1) / (rise + 1)
+                if step < rise
+                else max(0.0, (steps - step) / max(1, steps - rise))
+            )
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clips the gradient. By hand, because Lightning refuses to clip for a fused optimizer,
+        which it need not here.
+        """
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+
+    def run(self, loader: DataLoader[Any], what: str, runtime: Runtime) -> None:
+        """Trains `self.model` over the loader's batches.
+
+        Raises:
+            InvalidInput: the loss is no longer a number.
+        """
+        steps = self.epochs * len(loader)
+        mixed = checkpoint.precision(self.wanted_precision, runtime.device) == "bf16"
+        self.losses = []
+        with progress.bar(what, steps, "steps", show=runtime.progress) as report:
+            trainer = runtime.trainer(
+                max_epochs=self.epochs,
+                precision="bf16-mixed" if mixed else "32-true",
+                callbacks=[_Watch(report, what)],
+            )
+            self.model.train()
+            trainer.fit(self, loader)
+        self.model.eval()
+
+
+class _Watch(pl.Callback):
+    """Moves the bar and stops at the first loss that is no number."""
+
+    def __init__(self, report: progress.Report, what: str) -> None:
+        self.report, self.what = report, what
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = float(outputs["loss"])
+        pl_module.losses.append(loss)
+        if loss != loss:
+            raise InvalidInput(
+                f"{self.what}: the loss is not a number at step {len(pl_module.losses)}; lower the learning rate "
+                f"(now {pl_module.learning_rate:g}) or set precision=32"
+            )
+        self.report(1)
+
+
+def seeded(seed: int, *names: str) -> torch.Generator:
+    """Returns a generator whose stream is decided by the seed and what it is for."""
+    import hashlib
+
+    material = ":".join([str(seed), *names]).encode()
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(material).digest()[:8], "little") >> 1
+    )

@@ -1,0 +1,129 @@
+"""Fine-tuning on the target's labels: one class, one sentence or a pair; a regression is one
+output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from shortlist import progress
+from shortlist.errors import InvalidInput
+from shortlist.models import checkpoint
+from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
+from shortlist.trainers.base import TrainingModule, seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.runtime import Runtime
+
+
+class Classifier(TrainingModule):
+    """A new head on the warmed-up model, all weights trained; the last epoch's weights are kept."""
+
+    def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Returns cross-entropy, or squared error where labels are real numbers."""
+        labels = inputs.pop("labels")
+        logits = self.model(**inputs).logits.float()
+        if labels.is_floating_point():
+            return torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    def train_on(
+        self,
+        start: Path,
+        train: Corpus,
+        labels: Sequence[str] | None,
+        directory: Path,
+        seed: int,
+        runtime: Runtime,
+    ) -> dict[str, Any]:
+        """Returns facts of the training; the trained model is written into `directory`.
+
+        Args:
+            start: directory of the model to start from.
+            train: labelled documents.
+            labels: the classes, in the order of the outputs; None for a regression.
+            directory: where the model is written.
+            seed: decides the head's first weights, order and dropout.
+            runtime: the machine.
+        """
+        if train.labels is None:
+            raise InvalidInput(
+                "fine-tuning needs labels, the task has none; set until=warmup or task.label=COLUMN"
+            )
+        pl.seed_everything(seed, verbose=False)
+        self.model = checkpoint.classifier(
+            start, len(labels) if labels else 1, regression=labels is None
+        )
+        checkpoint.fits(self.model, self.max_length, "finetune.max_length")
+        if labels is not None:
+            self.model.config.id2label = dict(enumerate(labels))
+            self.model.config.label2id = {label: index for index, label in enumerate(labels)}
+            truth = torch.tensor([self.model.config.label2id[label] for label in train.labels])
+        else:
+            truth = torch.tensor([float(label) for label in train.labels])
+        words = checkpoint.tokenizer(start)
+        tokens = tokenize(words, train.texts, train.texts_b, self.max_length)
+        pairs = train.texts_b is not None and bool(getattr(self.model.config, "type_vocab_size", 0))
+
+        def collate(rows: list[int]) -> dict[str, torch.Tensor]:
+            return {**batch(tokens, rows, words.pad_token_id, types=pairs), "labels": truth[rows]}
+
+        order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
+        loader: DataLoader[Any] = DataLoader(
+            range(len(tokens)), batch_sampler=order, collate_fn=collate
+        )  # type: ignore[arg-type]
+        self.run(loader, "fine-tuning", runtime)
+        checkpoint.save(directory, self.model, words)
+        self.model = None
+        return {
+            "documents": len(tokens),
+            "truncated": tokens.truncated,
+            "steps": len(self.losses),
+            "last_loss": self.losses[-1],
+        }
+
+    def predict(
+        self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime
+    ) -> NDArray[np.float64]:
+        """Returns (n, outputs) class probabilities, or (n,) values where there is one output.
+
+        Args:
+            directory: the fine-tuned model.
+            corpus: documents to label.
+            outputs: number of classes; 1 for a regression.
+            runtime: the machine.
+        """
+        words = checkpoint.tokenizer(directory)
+        model: Any = (
+            checkpoint.classifier(directory, outputs, regression=outputs == 1)
+            .eval()
+            .to(runtime.device)
+        )
+        tokens: Tokens = tokenize(words, corpus.texts, corpus.texts_b, self.max_length)
+        pairs = corpus.texts_b is not None and bool(getattr(model.config, "type_vocab_size", 0))
+        found = np.zeros((len(tokens), outputs))
+        mixed = checkpoint.precision(self.wanted_precision, runtime.device) == "bf16"
+        with (
+            progress.bar("predictions", len(tokens), "documents", show=runtime.progress) as report,
+            torch.inference_mode(),
+            torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
+        ):
+            for rows in by_length(tokens.lengths, runtime.inference_tokens):
+                inputs = batch(tokens, rows, words.pad_token_id, types=pairs)
+                logits = model(
+                    **{name: value.to(runtime.device) for name, value in inputs.items()}
+                ).logits.double()
+                found[rows] = (logits if outputs == 1 else logits.softmax(-1)).cpu().numpy()
+                report(len(rows))
+        return found[:, 0] if outputs == 1 else found

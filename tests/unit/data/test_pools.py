@@ -1,0 +1,185 @@
+"""Laws of the pools: the same documents give the same pool, and whatever is left out is counted."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from shortlist.data import installed
+from shortlist.data.pools import Domains, Files, InstalledDocs
+from shortlist.data.quarantine import silent
+from shortlist.data.sources import LocalSource
+from shortlist.errors import InvalidInput, Missing
+
+Write = Callable[..., Path]
+
+
+ROWS: list[dict[str, object]] = [
+    {"text": f"Document {n} of the pool.", "domain": "ab"[n % 2]} for n in range(60)
+]
+NOWHERE = LocalSource(None)
+CONF = Path(__file__).parents[3] / "conf" / "pool"
+
+
+def files(folder: Path) -> Files:
+    return Files([f"{folder}/*"], domain="domain")
+
+
+def test_permuted_and_resharded_files_give_the_same_pool(write: Write, tmp_path: Path) -> None:
+    write("one/all.jsonl", ROWS)
+    shuffled = random.Random(1).sample(ROWS, len(ROWS))
+    write("many/x.parquet", shuffled[:7])
+    write("many/y.csv.gz", shuffled[7:40])
+    write("many/z.jsonl.zst", shuffled[40:])
+    one, many = (files(tmp_path / name).load(NOWHERE, silent) for name in ("one", "many"))
+    assert one.corpus.fingerprint == many.corpus.fingerprint
+
+
+def test_copies_across_files_are_dropped_and_counted(write: Write, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write(f"{name}.jsonl", [{"text": "same"}, {"text": f"only {name}"}])
+    loaded = Files([f"{tmp_path}/*.jsonl"]).load(NOWHERE, silent)
+    assert loaded.counts["rows_read"] == 4
+    assert loaded.counts["exact_copies"] == 1
+    assert dict(zip(loaded.corpus.texts, loaded.corpus.domains, strict=True))["same"] == "a"
+
+
+def test_the_identity_of_files_ignores_where_they_stand(write: Write, tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        write(f"{folder}/a.jsonl", ROWS)
+    here, there = (files(tmp_path / folder).identity(NOWHERE) for folder in ("here", "there"))
+    assert here == there
+    write("there/a.jsonl", ROWS[1:])
+    assert files(tmp_path / "there").identity(NOWHERE) != here
+
+
+def test_a_pattern_that_matches_nothing_is_missing(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"\*\.jsonl"):
+        Files([f"{tmp_path}/*.jsonl"]).load(NOWHERE, silent)
+
+
+def test_no_pattern_at_all_says_what_to_set() -> None:
+    with pytest.raises(InvalidInput, match=r"pool\.paths="):
+        Files([]).load(NOWHERE, silent)
+
+
+@pytest.fixture
+def source(write: Write, tmp_path: Path) -> LocalSource:
+    """Returns a local source with two domains, of 40 and 20 documents, one of them in both."""
+    write("pools/news.jsonl.gz", [{"text": f"News {n}."} for n in range(39)] + [{"text": "Both."}])
+    write("pools/books.jsonl", [{"text": f"Book {n}."} for n in range(19)] + [{"text": "Both."}])
+    return LocalSource(str(tmp_path))
+
+
+def test_a_sample_of_a_domain_does_not_depend_on_the_order_of_rows(
+    write: Write, tmp_path: Path, source: LocalSource
+) -> None:
+    before = Domains(None, 10, seed=3).load(source, silent)
+    write(
+        "pools/news.jsonl.gz",
+        [{"text": "Both."}, *({"text": f"News {n}."} for n in range(38, -1, -1))],
+    )
+    after = Domains(None, 10, seed=3).load(source, silent)
+    assert before.corpus.fingerprint == after.corpus.fingerprint
+
+
+def test_what_a_sample_leaves_out_is_counted(source: LocalSource) -> None:
+    counts = Domains(None, 10, seed=0).load(source, silent).counts
+    fates = ("kept", "quarantined", "exact_copies", "not_sampled")
+    assert counts["rows_read"] == 60 == sum(counts[fate] for fate in fates)
+    assert counts["not_sampled"] == 40
+
+
+def test_a_smaller_sample_lies_within_a_larger_one(source: LocalSource) -> None:
+    small, large = (Domains(["news"], size, 0).load(source, silent).corpus for size in (5, 20))
+    assert set(small.ids) < set(large.ids)
+
+
+def test_another_seed_is_another_sample(source: LocalSource) -> None:
+    one, two = (Domains(["news"], 10, seed).load(source, silent).corpus for seed in (0, 1))
+    assert one.fingerprint != two.fingerprint
+
+
+def test_only_the_asked_for_domains_are_read(source: LocalSource) -> None:
+    loaded = Domains(["books"], None, 0).load(source, silent)
+    assert set(loaded.corpus.domains) == {"books"}
+    assert list(Domains(["books"], None, 0).identity(source)) == ["books"]
+
+
+def test_an_unknown_domain_names_the_near_ones(source: LocalSource) -> None:
+    with pytest.raises(Missing, match="did you mean `books`"):
+        Domains(["bookz"], None, 0).load(source, silent)
+
+
+def test_an_empty_list_of_domains_is_refused(source: LocalSource) -> None:
+    with pytest.raises(InvalidInput, match="empty"):
+        Domains([], None, 0).load(source, silent)
+
+
+def test_progress_ends_at_the_total(source: LocalSource) -> None:
+    seen: list[tuple[int, int]] = []
+    Domains(None, None, 0).load(source, lambda done, total, what: seen.append((done, total)))
+    assert seen[-1] == (2, 2)
+
+
+PACKAGES = ("click", "jinja2", "pluggy", "requests")
+
+
+@pytest.fixture
+def few_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes as if only a few small packages were installed."""
+    there = {name: one for name, one in installed.installed().items() if name in PACKAGES}
+    monkeypatch.setattr(installed, "installed", lambda: there)
+
+
+def docs(held_out: tuple[str, ...] = (), per_package: int | None = 20) -> InstalledDocs:
+    return InstalledDocs(per_package, 30, 160, 400, held_out, seed=0)
+
+
+@pytest.mark.usefixtures("few_packages")
+def test_installed_documentation_is_prose_within_the_limits_and_counted() -> None:
+    loaded = docs().load(NOWHERE, silent)
+    assert set(loaded.corpus.domains) == set(PACKAGES)
+    assert all(160 <= len(text) <= 400 for text in loaded.corpus.texts)
+    counts = loaded.counts
+    assert counts["rows_read"] == counts["kept"] + counts["exact_copies"] + counts["not_sampled"]
+    assert loaded.corpus.fingerprint == loaded.corpus.canonical().fingerprint
+
+
+@pytest.mark.usefixtures("few_packages")
+def test_held_out_packages_are_not_in_the_pool_nor_in_its_identity() -> None:
+    loaded = docs(held_out=("Jinja2",)).load(NOWHERE, silent)
+    assert "jinja2" not in loaded.corpus.domains
+    assert docs(held_out=("Jinja2",)).identity(NOWHERE) != docs().identity(NOWHERE)
+
+
+@pytest.mark.usefixtures("few_packages")
+def test_a_held_out_package_that_is_not_installed_names_the_near_ones() -> None:
+    with pytest.raises(Missing, match="did you mean `jinja2`"):
+        docs(held_out=("jinja",)).load(NOWHERE, silent)
+
+
+def test_installed_documentation_leaves_out_this_project() -> None:
+    assert installed.OURSELVES not in installed.installed()
+
+
+@pytest.mark.local_data
+@pytest.mark.skipif("SHORTLIST_DATA" not in os.environ, reason="SHORTLIST_DATA is not set")
+def test_every_domain_of_the_benchmark_loads() -> None:
+    source = LocalSource(os.environ["SHORTLIST_DATA"])
+    loaded = Domains(None, 50, 0).load(source, silent)
+    assert loaded.counts["quarantined"] == 0
+    assert set(loaded.corpus.domains) == set(source.pool_names())
+    assert len(source.pool_names()) == 13
+
+
+@pytest.mark.parametrize(("name", "kind"), [("domains", Domains), ("files", Files)])
+def test_a_configured_pool_says_what_it_is_and_touches_no_file(name: str, kind: type) -> None:
+    assert (CONF / f"{name}.yaml").read_text().startswith("# ")
+    assert isinstance(instantiate(OmegaConf.load(CONF / f"{name}.yaml"), _convert_="all"), kind)

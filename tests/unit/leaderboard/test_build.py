@@ -1,0 +1,235 @@
+"""Laws of the tables: what is averaged, what stays apart, what is left empty and why."""
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from shortlist.core import Metric, Record
+from shortlist.leaderboard import Table, build
+
+Maker = Callable[..., Record]
+
+
+def column(table: Table, heading: str) -> int:
+    return [column.heading for column in table.columns].index(heading)
+
+
+def test_mean_and_sd_are_over_seeds(record: Maker) -> None:
+    values = [0.5, 0.625, 0.875]
+    (table,) = build(record(value, seed=seed) for seed, value in enumerate(values))
+    (row,) = table.rows
+    cell = row.cells[column(table, "accuracy")]
+    assert cell.values == tuple(values)
+    assert cell.seeds == row.seeds == (0, 1, 2)
+    assert cell.n == 3
+    assert cell.mean == pytest.approx(sum(values) / 3, rel=1e-15)  # one rounding
+    assert cell.sd == pytest.approx(statistics.stdev(values), rel=1e-15)
+
+
+def test_one_seed_has_no_sd(record: Maker) -> None:
+    (table,) = build([record(0.5)])
+    assert {cell.sd for cell in table.rows[0].cells} == {None}
+
+
+def test_permuting_the_records_changes_nothing(record: Maker) -> None:
+    records = [
+        record(0.1 + seed / 10, selector=selector, budget=budget, seed=seed)
+        for selector in ("gotd", "dsir", "random")
+        for budget in (100, 500)
+        for seed in (0, 1, 2)
+    ]
+    records[3] = replace(records[3], status="failed", reason="no memory", metrics=())
+    records[5] = replace(records[5], config={"selector": {"epsilon": 0.2}, "seed": 2})
+    expected = build(records)
+    for seed in range(5):
+        random.Random(seed).shuffle(records)
+        assert build(records) == expected
+
+
+def test_tables_are_per_task_and_pool(record: Maker) -> None:
+    records = [record(task=t, pool=p) for t in ("b", "a") for p in ("y", "x")]
+    names = [(table.task, table.pool) for table in build(records)]
+    assert names == [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")]
+
+
+def test_primary_metrics_come_first_and_cost_last(record: Maker) -> None:
+    (table,) = build([record()])
+    assert [column.heading for column in table.columns] == [
+        "accuracy",
+        "mlm_loss_after",
+        "selection_seconds",
+        "training_seconds",
+        "documents",
+    ]
+    assert [cell.mean for cell in table.rows[0].cells] == [0.5, 2.5, 4.0, 30.0, 90.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": "bbbb2222"},
+        {"split": "validation"},
+        {"unit": "correlation"},
+        {"higher_is_better": False},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_measured_in_two_ways_never_shares_a_column(record: Maker, change: dict) -> None:
+    ours = record(0.5)
+    metric = replace(ours.metric("accuracy") or pytest.fail("no accuracy"), **change)
+    theirs = record(selector="dsir", metrics=(metric,))
+    (table,) = build([ours, theirs])
+    found = [i for i, c in enumerate(table.columns) if c.heading.startswith("accuracy")]
+    assert len({table.columns[index].heading for index in found}) == 2
+    assert len({table.columns[index].key for index in found}) == 2
+    for row in table.rows:
+        cells = [row.cells[index] for index in found]
+        assert sorted(cell.status for cell in cells) == ["done", "not measured"]
+        assert [c.why for c in cells if c.mean is None] == ["not measured: measured in another way"]
+
+
+def test_the_heading_of_two_protocols_tells_them_apart(record: Maker) -> None:
+    metrics = [Metric("f1", "fraction", True, 0.5, 9, protocol=p) for p in ("abcdef99", "123456")]
+    (table,) = build(
+        record(selector=name, metrics=(metric,)) for name, metric in zip("ab", metrics, strict=True)
+    )
+    headings = {column.heading for column in table.columns if column.kind == "metric"}
+    assert headings == {"f1 [abcdef]", "f1 [123456]"}
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_a_cell_that_is_not_done_empties_the_mean_and_says_why(record: Maker, status: str) -> None:
+    (table,) = build([record(0.5), record(seed=1, status=status, reason="no\n memory")])
+    (row,) = table.rows
+    for cell in row.cells:
+        assert cell.mean is None
+        assert cell.sd is None
+        assert cell.why == f"{status}: seed 1: no memory"
+        assert cell.n == 1
+    assert row.cells[0].values == (0.5,)
+    assert table.gaps() == (f"gotd, 100 documents: {status}: seed 1: no memory",)
+
+
+def test_a_reason_shared_by_all_seeds_is_told_without_them(record: Maker) -> None:
+    skipped = [record(seed=s, status="skipped", reason="needs labels") for s in (0, 1)]
+    (table,) = build([*skipped, record(selector="dsir")])
+    assert {cell.why for cell in table.rows[1].cells} == {"skipped: needs labels"}
+
+
+def test_a_table_without_any_number_still_says_why(record: Maker) -> None:
+    (table,) = build([record(status="failed", reason="no memory")])
+    assert {cell.why for cell in table.rows[0].cells} == {"failed: no memory"}
+    assert table.gaps() == ("gotd, 100 documents: failed: no memory",)
+
+
+def test_a_done_record_without_the_metric_empties_the_mean(record: Maker) -> None:
+    short = record(seed=1)
+    (table,) = build([record(), replace(short, metrics=short.metrics[:1])])
+    assert table.rows[0].cells[column(table, "accuracy")].why == "not measured: seed 1"
+    assert table.rows[0].cells[column(table, "mlm_loss_after")].mean == 2.5
+
+
+def test_a_method_not_run_at_a_budget_has_a_row_that_says_so(record: Maker) -> None:
+    (table,) = build([record(), record(budget=500), record(selector="dsir")])
+    assert [row.axes.label for row in table.rows] == [
+        "dsir, 100 documents",
+        "gotd, 100 documents",
+        "dsir, 500 documents",
+        "gotd, 500 documents",
+    ]
+    assert {cell.why for cell in table.rows[2].cells} == {"not run"}
+    assert table.rows[2].record_keys == ()
+
+
+def test_fewer_seeds_show_in_n_and_keep_the_mean(record: Maker) -> None:
+    (table,) = build([record(seed=0), record(seed=1), record(selector="dsir")])
+    assert [(row.axes.selector, row.cells[0].n) for row in table.rows] == [("dsir", 1), ("gotd", 2)]
+    assert all(row.cells[0].mean == 0.5 for row in table.rows)
+
+
+def test_cells_stopped_early_are_counted_apart(record: Maker) -> None:
+    early = record(seed=1, until="select", metrics=())
+    (table,) = build([record(), early, replace(early, key="other", status="failed")])
+    assert table.rows[0].seeds == (0,)
+    assert table.notes == (
+        "not in the table: cells that were asked to stop after select (1 done, 1 failed)",
+    )
+    (alone,) = build([early])
+    assert alone.rows == ()
+
+
+def test_rows_of_equal_axes_and_unequal_settings_are_never_averaged(record: Maker) -> None:
+    other = {"selector": {"epsilon": 0.2}, "seed": 0}
+    (table,) = build([record(0.5), record(0.7, key="other", config=other)])
+    assert [row.axes.settings for row in table.rows] == [
+        ("epsilon=0.1",),
+        ("epsilon=0.2",),
+    ]
+    assert [row.cells[0].mean for row in table.rows] == [0.5, 0.7]
+
+
+def test_settings_are_told_once_and_by_the_shortest_name_that_is_theirs(record: Maker) -> None:
+    def config(epochs: int, rate: float) -> dict:
+        model = {"head": {"epochs": epochs}}
+        return {
+            "model": model,
+            "featurizer": {"model": model},
+            "warmup": {"epochs": 2 * epochs, "rate": rate},
+        }
+
+    (table,) = build(
+        [record(key="a", config=config(1, 0.1)), record(key="b", config=config(2, 0.2))]
+    )
+    assert [row.axes.settings for row in table.rows] == [
+        ("head.epochs=1", "warmup.epochs=2", "rate=0.1"),
+        ("head.epochs=2", "warmup.epochs=4", "rate=0.2"),
+    ]
+
+
+def test_a_seed_anywhere_in_the_settings_keeps_a_row_together(record: Maker) -> None:
+    (table,) = build(
+        record(key=str(s), config={"finetune": {"seed": s}, "lr": 1e-5}) for s in (0, 1)
+    )
+    assert table.rows[0].cells[0].n == 2
+
+
+def test_the_best_mean_is_marked_and_ties_are_all_marked(record: Maker) -> None:
+    (table,) = build(
+        record(value, selector=name)
+        for name, value in (("a", 0.5), ("b", 0.75), ("c", 0.75), ("d", 0.25))
+    )
+    assert table.best(column(table, "accuracy")) == {1, 2}
+    assert table.best(column(table, "mlm_loss_after")) == {1, 2}  # lower is better
+    assert table.best(column(table, "training_seconds")) == frozenset()
+
+
+def test_nothing_is_marked_where_there_is_nothing_to_choose(record: Maker) -> None:
+    (table,) = build([record(0.5, selector="a"), record(0.5, selector="b")])
+    assert table.best(0) == frozenset()
+
+
+def test_warnings_are_counted_and_told_once_for_all_budgets(record: Maker) -> None:
+    (table,) = build(
+        record(budget=budget, seed=seed, warnings=("not converged",) * (seed == 0))
+        for budget in (100, 500)
+        for seed in (0, 1)
+    )
+    assert table.remarks() == ("gotd, 100 and 500 documents: not converged (1 of 2 seeds)",)
+
+
+def test_two_thousand_records_build_in_seconds(record: Maker) -> None:
+    records = [
+        record(seed / 8, task=f"task{task}", selector=f"s{selector}", budget=budget, seed=seed)
+        for task in range(10)
+        for selector in range(10)
+        for budget in (1, 2, 3, 4)
+        for seed in range(5)
+    ]
+    start = time.perf_counter()
+    tables = build(records)
+    assert time.perf_counter() - start < 3  # a tenth of it on an idle core
+    assert sum(len(row.record_keys) for table in tables for row in table.rows) == 2000

@@ -1,0 +1,163 @@
+"""What the renderings of a table promise: nothing lost, nothing unescaped, the same bytes again."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+from rich.console import Console
+
+from shortlist.core import Metric, Record
+from shortlist.leaderboard import build, console_table
+from shortlist.leaderboard.page import page
+from shortlist.leaderboard.render import markdown, number, tidy_csv
+
+Maker = Callable[..., Record]
+NASTY = "<script>alert('x')</script> | `a` & \"b\" </script> \u2028 {{ 1 + 1 }}"
+
+
+def board(record: Maker) -> list[Record]:
+    records = [
+        record(0.5 + seed / 7, selector=selector, budget=budget, seed=seed)
+        for selector in ("gotd", "dsir", "random")
+        for budget in (100, 500)
+        for seed in (0, 1)
+    ]
+    failed = record(selector="less", status="failed", reason=NASTY, warnings=(NASTY,))
+    return [*records, failed]
+
+
+def test_numbers_have_the_digits_of_their_unit() -> None:
+    shown = [
+        number(0.71234, "fraction"),
+        number(-0.5, "correlation"),
+        number(0.25, "nats_gained"),
+        number(12.345, "seconds"),
+        number(1234.5, "seconds"),
+        number(20000, "count"),
+        number(math.inf, "perplexity"),
+    ]
+    assert shown == ["0.7123", "\N{MINUS SIGN}0.5000", "+0.2500", "12.3", "1,234", "20,000", "∞"]
+
+
+def test_all_renderings_regenerate_byte_for_byte(record: Maker) -> None:
+    records = board(record)
+    backwards = records[::-1]
+    assert markdown(build(records)) == markdown(build(backwards))
+    assert tidy_csv(build(records)) == tidy_csv(build(backwards))
+    assert page(build(records), records) == page(build(backwards), backwards)
+
+
+def test_the_csv_holds_every_value_in_full_precision(record: Maker) -> None:
+    tables = build(board(record))
+    rows = list(csv.DictReader(io.StringIO(tidy_csv(tables))))
+    cells = [cell for table in tables for row in table.rows for cell in row.cells]
+    assert len(rows) == len(cells)
+    for row, cell in zip(rows, cells, strict=True):
+        assert (float(row["mean"]) if row["mean"] else None) == cell.mean
+        assert (float(row["sd"]) if row["sd"] else None) == cell.sd
+        assert tuple(float(value) for value in row["values"].split()) == cell.values
+        assert row["status"] == cell.status
+
+
+def test_markdown_rows_have_the_columns_of_the_heading(record: Maker) -> None:
+    lines = [line for line in markdown(build(board(record))).splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
+    assert "<script" not in markdown(build(board(record)))
+
+
+def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker) -> None:
+    text = markdown(build([record(0.5), record(0.75, selector="dsir", status="done")]))
+    assert "**0.7500**" in text
+    text = markdown(
+        build([record(), record(selector="less", status="skipped", reason="no labels")])
+    )
+    assert "| skipped: no labels | skipped | skipped |" in text
+
+
+def test_the_flat_table_has_a_value_for_every_heading(record: Maker) -> None:
+    (table,) = build(board(record))
+    headings, rows = table.wide()
+    assert len(set(headings)) == len(headings)
+    assert {len(row) for row in rows} == {len(headings)}
+    assert rows[0][headings.index("accuracy")] == table.rows[0].cells[0].mean
+
+
+def test_the_console_table_fits_a_hundred_columns(record: Maker) -> None:
+    metrics = tuple(
+        Metric(f"some_longer_metric_{i}", "fraction", True, 0.123456, 9, primary=i == 0)
+        for i in range(20)
+    )
+    records = [
+        record(selector="a_selector_with_quite_a_long_name" * 2, seed=s, metrics=metrics)
+        for s in (0, 1)
+    ]
+    console = Console(width=300, file=io.StringIO(), record=True)
+    console.print(console_table(build(records)[0]))
+    text = console.export_text()
+    body = text.split("also measured")[0]
+    assert max(len(line.rstrip()) for line in body.splitlines()) <= 100
+    assert "training" in body
+    assert "0.1235 ± 0" in body
+    assert "some longer metric 19" in text.split("also measured")[1]
+
+
+def test_the_console_shows_markup_in_names_as_it_is(record: Maker) -> None:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(console_table(build([record(selector="[red]x[/red]")])[0]))
+    assert "[red]x[/red]" in console.export_text()
+
+
+class Checker(HTMLParser):
+    """Notes scripts, addresses and elements that are not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "link", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_escapes_what_records_say_and_points_nowhere(record: Maker) -> None:
+    records = board(record)
+    text = page(build(records), records)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert checker.scripts == 2
+    assert "alert('x')</script>" not in text
+    assert "{{ 1 + 1 }}" in text
+    assert all(address.startswith(("#", "data:,")) for address in checker.addresses)
+    assert "http:" not in text
+    assert "https:" not in text
+
+
+def test_the_page_holds_the_records_behind_its_cells(record: Maker) -> None:
+    records = [*board(record), record(seed=9, until="select", metrics=())]
+    text = page(build(records), records)
+    found = re.search(r'<script type="application/json" id="records">(.*?)</script>', text)
+    assert found is not None
+    held = json.loads(found.group(1))
+    assert set(held) == {r.key for r in records if r.until == "evaluate"}
+    failed = next(r for r in held.values() if r["status"] == "failed")
+    assert failed["reason"] == NASTY
+
+
+def test_an_infinite_mean_can_be_sorted_and_shown(record: Maker) -> None:
+    metric = Metric("perplexity", "perplexity", False, math.inf, 9, primary=True)
+    records = [record(metrics=(metric,), seed=0), record(metrics=(metric,), seed=1)]
+    text = page(build(records), records)
+    assert "&#34;Infinity&#34;" in text
+    assert "∞" in text

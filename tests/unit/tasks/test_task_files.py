@@ -1,0 +1,163 @@
+"""Tasks that come as files, and a person's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from shortlist.data.quarantine import silent
+from shortlist.data.sources import LocalSource
+from shortlist.errors import InvalidInput, Missing
+from shortlist.tasks.base import Task
+from shortlist.tasks.files import FromSource
+from shortlist.tasks.own import Own
+
+Write = Callable[..., Path]
+CONF = Path(__file__).parents[3] / "conf" / "task"
+FROM_SOURCE = sorted(
+    path.stem for path in CONF.glob("*.yaml") if path.stem not in ("own", "pydocs")
+)
+NOWHERE = LocalSource(None)
+
+
+def rows(split: str, n: int) -> list[dict[str, object]]:
+    return [{"text": f"{split} text {i}", "label": "ab"[i % 2]} for i in range(n)]
+
+
+def configured(name: str) -> Task:
+    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), _convert_="all")
+
+
+@pytest.fixture
+def source(write: Write, tmp_path: Path) -> LocalSource:
+    """Returns a source with the task `toy`, whose train file holds a bad line."""
+    for split, n in (("train", 40), ("validation", 6), ("test", 9)):
+        write(f"tasks/toy/{split}.jsonl", rows(split, n))
+    with (tmp_path / "tasks/toy/train.jsonl").open("a") as stream:
+        stream.write("{broken\n")
+    return LocalSource(str(tmp_path))
+
+
+def toy(max_train: int | None = None) -> FromSource:
+    return FromSource("toy", ["accuracy"], "accuracy", max_train=max_train)
+
+
+def test_a_task_has_the_splits_of_its_files_and_names_its_bad_lines(source: LocalSource) -> None:
+    data = toy().load(source, silent)
+    assert [len(data.train), len(data.validation), len(data.test)] == [40, 6, 9]
+    assert [row.line for row in data.quarantined] == [41]
+    assert data.counts["quarantined_train"] == 1
+    assert data.counts["rows_read_train"] == 41
+
+
+def test_a_smaller_train_set_lies_within_a_larger_and_is_counted(source: LocalSource) -> None:
+    small, large = (toy(size).load(source, silent) for size in (10, 20))
+    assert set(small.train.ids) < set(large.train.ids)
+    assert small.counts["train_not_sampled"] == 30
+    assert small.test.fingerprint == large.test.fingerprint
+
+
+def test_validation_is_cut_from_train_where_the_source_has_none(source: LocalSource) -> None:
+    (Path(source.root or "") / "tasks/toy/validation.jsonl").unlink()
+    data = toy().load(source, silent)
+    assert len(data.train) + len(data.validation) == 40
+    assert data.counts["validation_cut_from_train"] == len(data.validation) > 0
+    assert not set(data.train.texts) & set(data.validation.texts)
+
+
+def test_the_identity_changes_with_the_file_of_the_split(source: LocalSource, write: Write) -> None:
+    before = toy().identity(source)
+    write("tasks/toy/test.jsonl", rows("test", 8))
+    after = toy().identity(source)
+    assert {split for split in before if before[split] != after[split]} == {"test"}
+
+
+def test_pairs_stay_pairs_and_join_in_the_target(write: Write, tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        pairs = [{"text_a": f"{split} {n}", "text_b": "b", "label": float(n)} for n in range(3)]
+        write(f"tasks/sim/{split}.jsonl", pairs)
+    task = FromSource("sim", ["pearson"], "pearson", pair=True, kind="regression")
+    data = task.load(LocalSource(str(tmp_path)), silent)
+    assert data.train.texts_b == ["b"] * 3
+    assert "train 0\nb" in data.target.texts
+
+
+def test_own_files_without_labels_are_an_unlabelled_task(write: Write) -> None:
+    path = write("target.jsonl", [{"text": f"target text {n}"} for n in range(80)])
+    task = Own(train=str(path))
+    data = task.load(NOWHERE, silent)
+    assert task.kind == "unlabelled"
+    assert data.labels is None and data.train.labels is None
+    assert len(data.train) + len(data.validation) + len(data.test) == 80
+    assert len(data.target) == len(data.train)
+    assert task.evaluate(np.zeros(0), data) == ()
+
+
+def test_own_labelled_files_are_split_where_no_file_is_given(write: Write) -> None:
+    path = write("target.jsonl", rows("own", 80))
+    test = write("test.jsonl", rows("test", 10))
+    data = Own(train=str(path), test=str(test), label="label").load(NOWHERE, silent)
+    assert len(data.test) == 10
+    assert data.counts["validation_cut_from_train"] == len(data.validation)
+    assert data.labels == ("a", "b")
+
+
+def test_giving_a_validation_file_leaves_the_test_set_as_it_was(write: Write) -> None:
+    path, validation = (str(write(f"{name}.jsonl", rows(name, 60))) for name in ("own", "other"))
+    one = Own(train=path, label="label").load(NOWHERE, silent)
+    two = Own(train=path, validation=validation, label="label").load(NOWHERE, silent)
+    assert one.test.fingerprint == two.test.fingerprint
+
+
+def test_equal_texts_are_never_cut_apart(write: Write) -> None:
+    path = write("target.jsonl", rows("own", 40) + rows("own", 40))
+    data = Own(train=str(path), label="label").load(NOWHERE, silent)
+    assert not set(data.train.texts) & (set(data.test.texts) | set(data.validation.texts))
+
+
+def test_too_little_to_cut_from_says_which_file_to_give(write: Write) -> None:
+    path = write("target.jsonl", [{"text": "only one"}])
+    with pytest.raises(InvalidInput, match=r"target\.jsonl: .*task\.test=FILE"):
+        Own(train=str(path)).load(NOWHERE, silent)
+
+
+def test_an_own_task_without_a_train_file_says_what_to_set() -> None:
+    with pytest.raises(InvalidInput, match=r"task\.train=FILE"):
+        Own().identity(NOWHERE)
+
+
+def test_an_own_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match="gone"):
+        Own(train=str(tmp_path / "gone.jsonl")).identity(NOWHERE)
+
+
+@pytest.mark.parametrize("name", FROM_SOURCE)
+def test_every_configuration_names_itself_and_says_what_it_is(name: str) -> None:
+    assert (CONF / f"{name}.yaml").read_text().startswith("# ")
+    task = configured(name)
+    assert task.name == name
+    assert task.primary == task.metrics[0]
+
+
+def test_there_is_a_configuration_for_each_of_the_sixteen_tasks() -> None:
+    assert len(FROM_SOURCE) == 16
+
+
+@pytest.mark.local_data
+@pytest.mark.skipif("SHORTLIST_DATA" not in os.environ, reason="SHORTLIST_DATA is not set")
+@pytest.mark.parametrize("name", FROM_SOURCE)
+def test_every_task_of_the_benchmark_loads(name: str) -> None:
+    task = configured(name)
+    data = task.load(LocalSource(os.environ["SHORTLIST_DATA"]), silent)
+    assert data.quarantined == ()
+    assert data.counts.get("unknown_labels_test", 0) == 0
+    assert (data.labels is None) == (task.kind == "regression")
+    shape = (len(data.test),) if data.labels is None else (len(data.test), len(data.labels))
+    found = task.evaluate(np.random.default_rng(0).random(shape), data)
+    assert tuple(metric.name for metric in found) == task.metrics
