@@ -96,7 +96,10 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
         or type(error).__name__ == "OverrideParseException"
     ):
         first = text.splitlines()[0]
-        return f"an override is not readable: {first}; write NAME=VALUE, quote what the shell would take (typed: {' '.join(typed)})"
+        return (
+            f"an override is not readable: {first}; write NAME=VALUE and quote what the shell "
+            f"would take (typed: {' '.join(typed)})"
+        )
     return text
 
 

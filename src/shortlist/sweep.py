@@ -99,7 +99,9 @@ def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
     """Returns the first cell, and for each value of each axis one cell that has it: sums where a
     grid multiplies.
     """
-    seen: set[tuple[int, str]] = set() kept: list[list[str]] = [] for cell in cells:
+    seen: set[tuple[int, str]] = set()
+    kept: list[list[str]] = []
+    for cell in cells:
         values = set(enumerate(cell))
         if not values <= seen:
             kept.append(cell)

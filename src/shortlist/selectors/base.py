@@ -1,7 +1,7 @@
 """What a selector is: it fits on target and pool, scores documents one by one, and picks.
 
-A new method is a subclass with `fit` and `score` (and, if it is not "take the best", `select`), and a YAML of the
-same name in `conf/selector`. Nothing else knows its name.
+A new method is a subclass with `fit` and `score` (and, if it is not "take the best", `select`), and
+a YAML of the same name in `conf/selector`. Nothing else knows its name.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
     kept = within_budget(rows, scores.costs, budget.amount)
     if len(kept) == 0:
         raise InvalidInput(
-            f"budget={budget.amount} {budget.unit} is less than the first document needs; set a larger budget"
+            f"budget={budget.amount} {budget.unit} is less than the first document needs; "
+            "set a larger budget"
         )
     return Choice(kept, np.ones(len(kept)))
 
@@ -130,8 +131,9 @@ def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[
     runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(scores, runtime.progress)])
     runner.predict(selector, loader, return_predictions=False)
     if np.isnan(scores).any():
+        bad = int(np.isnan(scores).sum())
         raise InvalidInput(
-            f"{type(selector).__name__} gave no number for {int(np.isnan(scores).sum()):,} of {len(scores):,} documents; "
+            f"{type(selector).__name__} gave no number for {bad:,} of {len(scores):,} documents; "
             "look at the vectors of the pool (featurizer=...)"
         )
     return scores

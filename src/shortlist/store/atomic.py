@@ -29,7 +29,8 @@ def make_directory(path: Path, setting: str) -> Path:
             return path
     except OSError as error:
         raise InvalidInput(
-            f"a directory that can be written to was expected, found {path} ({error.strerror}); set {setting}=DIR"
+            f"a directory that can be written to was expected, found {path} ({error.strerror}); "
+            f"set {setting}=DIR"
         ) from error
 
 

@@ -68,7 +68,8 @@ class Store:
         Args:
             root: directory of the artifacts.
             mode: `reuse` what is there; `refresh` everything; `only` what is there, a miss is an
-                error. device: where computations run; noted in the manifests, in no key.
+                error.
+            device: where computations run; noted in the manifests, in no key.
 
         Raises:
             InvalidInput: `root` cannot be written to.
@@ -193,7 +194,8 @@ class Store:
             if error.errno in (28, 122):  # ENOSPC, EDQUOT
                 raise DoesNotFit(
                     f"stage {material['stage']} needs more room than there is under {self.root} "
-                    f"({shutil.disk_usage(self.root).free / 2**20:,.0f} MiB free); set paths.cache=DIR on a larger disk"
+                    f"({shutil.disk_usage(self.root).free / 2**20:,.0f} MiB free); "
+                    "set paths.cache=DIR on a larger disk"
                 ) from error
             raise
         finally:

@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,8 @@ def measure() -> Generator[Measured]:
     Linux lets a process reset its high-water mark, so the peak is the block's own; elsewhere it is
     the highest the process ever had, an upper bound.
     """
-    try:
+    with suppress(OSError):
         _CLEAR_REFS.write_text("5")
-    except OSError:
-        pass
     measured = Measured()
     start = time.perf_counter()
     try:

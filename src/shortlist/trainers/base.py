@@ -49,8 +49,9 @@ class TrainingModule(pl.LightningModule):
             max_length: tokens read of a document; what is cut is counted.
             weight_decay: of every weight matrix (not of biases and layer norms).
             warmup_fraction: share of the steps over which the rate rises from 0; then it falls to 0
-                linearly. clip: largest norm of the gradient. precision: `32`, `bf16` (mixed) or
-                `auto`.
+                linearly.
+            clip: largest norm of the gradient.
+            precision: `32`, `bf16` (mixed) or `auto`.
         """
         super().__init__()
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
@@ -131,8 +132,8 @@ class _Watch(pl.Callback):
         pl_module.losses.append(loss)
         if loss != loss:
             raise InvalidInput(
-                f"{self.what}: the loss is not a number at step {len(pl_module.losses)}; lower the learning rate "
-                f"(now {pl_module.learning_rate:g}) or set precision=32"
+                f"{self.what}: the loss is not a number at step {len(pl_module.losses)}; "
+                f"lower the learning rate (now {pl_module.learning_rate:g}) or set precision=32"
             )
         self.report(1)
 
