@@ -5,6 +5,9 @@ hash of its ordered ids, and whatever is computed from a corpus carries that has
 things that do not belong together is refused by name instead of pairing row 17 with somebody else's
 vector.
 """
+# pyarrow and scipy.sparse carry no type stubs: what comes out of them is unknown to the checker.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
@@ -191,12 +194,17 @@ class Features:
     featurizer: str
 
     def __len__(self) -> int:
-        return int(self.values.shape[0])
+        return int(self.shape[0])
 
     @property
     def dimension(self) -> int:
         """Number of columns d."""
-        return int(self.values.shape[1])
+        return int(self.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, d) of the values."""
+        return tuple(self.values.shape or ())
 
     def of(self, corpus: Corpus) -> Features:
         """Returns self if the rows belong to `corpus`.
@@ -324,7 +332,8 @@ class Metric:
         low, high = UNITS[self.unit]
         if not low <= self.value <= high:
             raise InvalidInput(
-                f"metric {self.name} is a {self.unit} and must lie in [{low:g}, {high:g}], found: {self.value}"
+                f"metric {self.name} is a {self.unit} and must lie in "
+                f"[{low:g}, {high:g}], found: {self.value}"
             )
 
 

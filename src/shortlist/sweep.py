@@ -57,6 +57,7 @@ class Publish(Callback):
         self._publish(config, Path(config.hydra.sweep.dir))
 
     def _publish(self, config: DictConfig, directory: Path) -> None:
+        records: list[Record] = []
         try:
             records = read_run(directory)
             conclude(config, directory, records)

@@ -36,7 +36,8 @@ class NGrams(Featurizer):
         self, corpus: Corpus, directory: Path, runtime: Runtime
     ) -> tuple[csr_array, dict[str, Any]]:
         """Returns (n, buckets) counts in CSR form."""
-        count = HashingVectorizer(
+        vectorizer: Any = HashingVectorizer  # its stubs know neither norm=None nor a type by name
+        count = vectorizer(
             n_features=self.buckets,
             ngram_range=(1, self.longest),
             alternate_sign=False,

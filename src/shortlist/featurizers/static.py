@@ -71,5 +71,4 @@ class Static(Featurizer):
                     mean = torch.nn.functional.normalize(mean, dim=1)
                 values[start : start + len(kept)] = mean.numpy()
                 report(len(kept))
-        values.flush()
         return values, {"truncated": truncated, "without_words": empty}

@@ -116,7 +116,6 @@ class Transformer(Featurizer):
             runner.predict(
                 Encoder(model, normalise=self.normalise), loader, return_predictions=False
             )
-        values.flush()
         return values, {"truncated": tokens.truncated}
 
 

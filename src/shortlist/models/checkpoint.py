@@ -1,4 +1,8 @@
-"""Opening and writing checkpoints: every stage's model is an ordinary Hugging Face directory."""
+"""Opening and writing checkpoints: every stage's model is an ordinary Hugging Face directory.
+
+Models and tokenizers are `Any` to the type checker: transformers' annotations of both are wrong in
+too many places (`Module.to`, `pad_token_id`) to be of use.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ from shortlist.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @contextlib.contextmanager
@@ -35,7 +37,7 @@ def _quiet() -> Generator[None]:
             hub_logging.enable_progress_bar()
 
 
-def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+def tokenizer(directory: Path) -> Any:
     """Returns the tokenizer, with padding and truncation left to the caller.
 
     A tokenizer file may carry both (MiniLM's pads and cuts to 128): they are switched off, so that
@@ -54,7 +56,7 @@ def tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     return loaded
 
 
-def encoder(directory: Path) -> PreTrainedModel:
+def encoder(directory: Path) -> Any:
     """Returns the model without any head, in evaluation mode, float32."""
     from transformers import AutoModel
 
@@ -64,7 +66,7 @@ def encoder(directory: Path) -> PreTrainedModel:
         ).eval()
 
 
-def masked_lm(directory: Path) -> PreTrainedModel:
+def masked_lm(directory: Path) -> Any:
     """Returns the model with its masked-LM head, decoder tied to the word embeddings, float32."""
     from transformers import AutoModelForMaskedLM
 
@@ -74,7 +76,7 @@ def masked_lm(directory: Path) -> PreTrainedModel:
         )
 
 
-def causal_lm(directory: Path) -> PreTrainedModel:
+def causal_lm(directory: Path) -> Any:
     """Returns the model with its causal-LM head, float32."""
     from transformers import AutoModelForCausalLM
 
@@ -84,7 +86,7 @@ def causal_lm(directory: Path) -> PreTrainedModel:
         )
 
 
-def classifier(directory: Path, outputs: int, *, regression: bool = False) -> PreTrainedModel:
+def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Any:
     """Returns the model with a new classification (or, one output, regression) head, float32.
 
     The head is drawn from torch's global generator: seed it first.
@@ -101,7 +103,7 @@ def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Pr
         )
 
 
-def save(directory: Path, model: PreTrainedModel, words: PreTrainedTokenizerBase) -> None:
+def save(directory: Path, model: Any, words: Any) -> None:
     """Writes weights (safetensors), configuration and tokenizer as a directory that transformers
     opens.
     """
@@ -110,7 +112,7 @@ def save(directory: Path, model: PreTrainedModel, words: PreTrainedTokenizerBase
         words.save_pretrained(str(directory))
 
 
-def fits(model: PreTrainedModel, max_length: int, setting: str) -> int:
+def fits(model: Any, max_length: int, setting: str) -> int:
     """Returns `max_length` if the model has that many positions.
 
     Raises:

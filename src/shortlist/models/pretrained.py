@@ -8,6 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 
@@ -54,7 +55,7 @@ class PackagedModel(Pretrained):
     """A model that an installed Python package carries: real weights on a machine without a hub."""
 
     def __init__(
-        self, package: str, folder: str, sha256: str, head: dict[str, float] | None = None
+        self, package: str, folder: str, sha256: str, head: dict[str, Any] | None = None
     ) -> None:
         """Stores where the model is.
 
@@ -65,7 +66,7 @@ class PackagedModel(Pretrained):
             head: settings of `HeadTraining` for an encoder without a masked-LM head, else None.
         """
         self.package, self.folder, self.sha256 = package, folder, sha256
-        self.head = HeadTraining(**head) if head else None  # type: ignore[arg-type]
+        self.head = HeadTraining(**head) if head else None
 
     def directory(self) -> Path:
         """Returns the folder inside the installed package.
@@ -100,10 +101,10 @@ class PackagedModel(Pretrained):
 class LocalModel(Pretrained):
     """A model in a directory of the user's."""
 
-    def __init__(self, path: str, head: dict[str, float] | None = None) -> None:
+    def __init__(self, path: str, head: dict[str, Any] | None = None) -> None:
         """Stores the path; `head` as in `PackagedModel`."""
         self.path = path
-        self.head = HeadTraining(**head) if head else None  # type: ignore[arg-type]
+        self.head = HeadTraining(**head) if head else None
 
     def directory(self) -> Path:
         """Returns the directory.
@@ -162,7 +163,8 @@ class HubModel(Pretrained):
         except Exception as error:  # a dozen unrelated classes mean "cannot be had"
             raise Missing(
                 f"model {self.name} at revision {self.revision} is not on this machine and "
-                f"could not be fetched ({type(error).__name__}); run: hf download {self.name} --revision {self.revision}"
+                f"could not be fetched ({type(error).__name__}); "
+                f"run: hf download {self.name} --revision {self.revision}"
             ) from error
 
     def identity(self) -> dict[str, str]:

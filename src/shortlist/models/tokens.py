@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from transformers import PreTrainedTokenizerBase
 
     from shortlist.progress import Report
 
@@ -41,7 +40,7 @@ class Tokens:
 
 
 def tokenize(
-    words: PreTrainedTokenizerBase,
+    words: Any,
     texts: Sequence[str],
     texts_b: Sequence[str] | None,
     max_length: int | None,
@@ -50,7 +49,7 @@ def tokenize(
     """Returns the token ids of texts or pairs, cut to `max_length` tokens (longest text first);
     cuts are counted.
     """
-    backend: Any = words.backend_tokenizer  # type: ignore[attr-defined]
+    backend: Any = words.backend_tokenizer
     if max_length is None:
         backend.no_truncation()
     else:

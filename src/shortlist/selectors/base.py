@@ -126,7 +126,7 @@ def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
 
 def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
     """Returns the (n,) scores of the whole pool, streamed through Lightning's predict loop."""
-    loader: DataLoader[Any] = DataLoader(_Batches(pool), batch_size=None)  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(_Batches(pool), batch_size=None)
     scores = np.empty(len(pool), dtype=np.float64)
     runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(scores, runtime.progress)])
     runner.predict(selector, loader, return_predictions=False)
@@ -171,7 +171,13 @@ class _Collect(pl.Callback):
         self.report = self.bar.__enter__()
 
     def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Any,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self.scores[self.next : self.next + len(outputs)] = outputs.double().cpu().numpy()
         self.next += len(outputs)

@@ -29,6 +29,7 @@ class DSIR(Selector):
     """
 
     stochastic = True
+    log_ratio: torch.Tensor
 
     def __init__(self, smoothing: float, temperature: float) -> None:
         """Stores the settings.

@@ -30,6 +30,10 @@ class GOTD(Selector):
     padding never enters a vector, and a solve that did not converge is reported, not only printed.
     """
 
+    targets: torch.Tensor
+    f: torch.Tensor
+    epsilon: torch.Tensor
+
     def __init__(
         self, relative_epsilon: float, threshold: float, iterations: int, sample: float
     ) -> None:

@@ -85,7 +85,9 @@ def load_task(cell: Context) -> Artifact:
 
 def task_data(task: Artifact) -> TaskData:
     """Returns the task's data out of its artifact."""
-    splits = {split: formats.load_corpus(task.path / f"{split}.arrow") for split in SPLITS}
+    splits: dict[str, Any] = {
+        split: formats.load_corpus(task.path / f"{split}.arrow") for split in SPLITS
+    }
     labels = task.facts["labels"]
     return TaskData(**splits, labels=tuple(labels) if labels else None, counts=task.facts["counts"])
 

@@ -1,4 +1,7 @@
 """How the things that travel lie on disk: Arrow, NumPy and Parquet files, memory-mapped when read."""
+# pyarrow and scipy.sparse carry no type stubs: what comes out of them is unknown to the checker.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def save_features(directory: Path, corpus: str, values: NDArray[Any] | csr_array
             np.save(directory / f"{part}.npy", getattr(values, part))
     elif not (directory / "values.npy").exists():
         np.save(directory / "values.npy", values)
-    described = {"corpus": corpus, "shape": [int(size) for size in values.shape]}
+    described = {"corpus": corpus, "shape": [int(size) for size in values.shape or ()]}
     (directory / "features.json").write_text(json.dumps(described, sort_keys=True) + "\n")
 
 

@@ -82,8 +82,9 @@ class CausalLM(TrainingModule):
         tokens = tokenize(words, corpus.texts, None, None)
         order = torch.randperm(len(tokens), generator=seeded(seed, "packing")).tolist()
         blocks, tail = pack([tokens.ids[row] for row in order], self.block, int(words.eos_token_id))
+        examples: Any = torch.from_numpy(blocks)
         loader: DataLoader[Any] = DataLoader(
-            torch.from_numpy(blocks),  # type: ignore[arg-type]
+            examples,
             batch_size=self.batch_size,
             shuffle=True,
             generator=seeded(seed, "order"),

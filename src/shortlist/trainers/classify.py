@@ -80,9 +80,8 @@ class Classifier(TrainingModule):
             return {**batch(tokens, rows, words.pad_token_id, types=pairs), "labels": truth[rows]}
 
         order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
-        loader: DataLoader[Any] = DataLoader(
-            range(len(tokens)), batch_sampler=order, collate_fn=collate
-        )  # type: ignore[arg-type]
+        rows: Any = range(len(tokens))
+        loader: DataLoader[Any] = DataLoader(rows, batch_sampler=order, collate_fn=collate)
         self.run(loader, "fine-tuning", runtime)
         checkpoint.save(directory, self.model, words)
         self.model = None

@@ -129,4 +129,5 @@ class MaskedLM(TrainingModule):
             return inputs
 
         order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
-        return DataLoader(range(len(tokens)), batch_sampler=order, collate_fn=collate)  # type: ignore[arg-type]
+        rows: Any = range(len(tokens))
+        return DataLoader(rows, batch_sampler=order, collate_fn=collate)
