@@ -1,0 +1,76 @@
+"""What all tests share: tiny models, toy corpora, a quiet machine, composed configurations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shortlist  # noqa: F401  (settings of the environment that must stand before torch)
+import toy
+
+# Two workers on two cores: a second thread of each only waits for the other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of random weights as a Hugging Face directory."""
+    return toy.write_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of random weights, on bytes, as a Hugging Face directory."""
+    return toy.write_gpt2(tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="session")
+def target() -> Any:
+    """Twelve texts on sailing."""
+    from shortlist.core import Corpus
+
+    return Corpus.build(toy.sentences("sailing", 12), "target").canonical()
+
+
+@pytest.fixture(scope="session")
+def pool(target: Any) -> Any:
+    """Sixty documents: the twelve of the target and twelve of each of four other topics."""
+    from shortlist.core import Corpus
+
+    topics = [topic for topic in toy.TOPICS if topic != "sailing"]
+    texts = [*target.texts, *(text for topic in topics for text in toy.sentences(topic, 12))]
+    domains = ["sailing"] * 12 + [topic for topic in topics for _ in range(12)]
+    return Corpus.build(texts, domains).canonical()
+
+
+@pytest.fixture
+def machine() -> Any:
+    """A CPU that says nothing."""
+    from shortlist.runtime import Runtime
+
+    return Runtime(accelerator="cpu", progress=False)
+
+
+@pytest.fixture
+def composed() -> Callable[..., Any]:
+    """A function from overrides to the configuration that `python run.py` would see."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from shortlist import commandline, schema  # noqa: F401  (its resolver)
+
+    schema.register()
+
+    def make(*overrides: str) -> Any:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+    return make

@@ -1,0 +1,149 @@
+"""Toy words, corpora and models for the tests: built in milliseconds, seeded, tiny."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TOPICS = {
+    "sailing": "anchor boat captain current deck harbour hull island keel knot mast ocean reef rope "
+    "rudder sail shore storm tide wave",
+    "baking": "bake bread butter cake cream crust dough egg flour honey loaf milk oven pastry salt "
+    "sugar vanilla whisk yeast pan",
+    "gardens": "bee bloom branch bush compost fence fern flower grass hedge leaf moss mulch petal root "
+    "rose seed soil spade thorn",
+    "music": "bass beat bow cello chord choir clef drum flute harp key melody note oboe organ piano "
+    "rhythm song string viola",
+    "stars": "comet crater dust eclipse galaxy gravity halo lens light meteor moon nebula orbit planet "
+    "probe pulsar rocket star sun telescope",
+}
+COMMON = "the a of and in to with near under over".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def sentence(rng: random.Random, topic: str, shortest: int = 6, longest: int = 14) -> str:
+    """Returns a sentence of one topic: two words in three are the topic's."""
+    words = TOPICS[topic].split()
+    size = rng.randint(shortest, longest)
+    return " ".join(rng.choice(words if rng.random() < 2 / 3 else COMMON) for _ in range(size))
+
+
+def sentences(topic: str, n: int, seed: int = 0) -> list[str]:
+    """Returns n different sentences of a topic."""
+    rng = random.Random(f"{topic} {seed}")
+    found: dict[str, None] = {}
+    while len(found) < n:
+        found[sentence(rng, topic)] = None
+    return list(found)
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Returns the path after writing the rows as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_data(root: Path) -> Path:
+    """Returns `root` with a small task (sailing or baking?) and a pool of two domains in it.
+
+    The task stands under the name of a configured one, so that no configuration is needed for it.
+    """
+    for split, seed, n in (("train", 1, 12), ("validation", 2, 6), ("test", 3, 10)):
+        rows = [
+            {"text": text, "label": topic}
+            for topic in ("sailing", "baking")
+            for text in sentences(topic, n, seed)
+        ]
+        write_jsonl(root / "tasks" / "citation_intent" / f"{split}.jsonl", rows)
+    for domain, topics in (("near", ("sailing", "baking")), ("far", ("gardens", "music", "stars"))):
+        rows = [
+            {"id": f"{topic}-{row}", "text": text}
+            for topic in topics
+            for row, text in enumerate(sentences(topic, 10, 4))
+        ]
+        write_jsonl(root / "pools" / f"{domain}.jsonl", rows)
+    return root
+
+
+def write_bert(directory: Path, seed: int = 0) -> Path:
+    """Returns a directory with a BERT of random weights: 32 wide, 2 layers, 64 positions."""
+    import torch
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    topics = [word for words in TOPICS.values() for word in words.split()]
+    entries = dict.fromkeys([*SPECIAL, *letters, *(f"##{x}" for x in letters), *COMMON, *topics])
+    words = Tokenizer(
+        WordPiece({word: index for index, word in enumerate(entries)}, unk_token="[UNK]")
+    )
+    words.normalizer = normalizers.BertNormalizer()
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    # As MiniLM's file does: the code must switch both off.
+    words.enable_padding(length=16)
+    words.enable_truncation(16)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = BertForMaskedLM(
+            BertConfig(
+                vocab_size=len(entries),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                max_position_embeddings=64,
+            )
+        )
+        # Embeddings of the size that training gives them: at the initial 0.02 positions drown words.
+        torch.nn.init.normal_(model.bert.embeddings.word_embeddings.weight, std=0.3)
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, **dict(zip(names, SPECIAL, strict=True))
+    ).save_pretrained(directory)
+    return directory
+
+
+def write_gpt2(directory: Path, seed: int = 0) -> Path:
+    """Returns a directory with a GPT-2 of random weights on bytes: 32 wide, 2 layers, 128 positions."""
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    end = "<|endoftext|>"
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = Tokenizer(BPE({sign: index for index, sign in enumerate([*alphabet, end])}, []))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    size = len(alphabet) + 1
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=size,
+                n_positions=128,
+                n_embd=32,
+                n_layer=2,
+                n_head=2,
+                bos_token_id=size - 1,
+                eos_token_id=size - 1,
+            )
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token=end, bos_token=end, unk_token=end
+    ).save_pretrained(directory)
+    return directory

@@ -1,0 +1,52 @@
+"""Files are whole or not there; directories can be written to or are refused by name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shortlist.errors import InvalidInput
+from shortlist.store.atomic import make_directory, write_text
+
+
+def test_a_failing_write_leaves_the_old_contents_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_text(tmp_path / "a.txt", "old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_text(path, "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_a_written_file_can_be_read_by_everybody(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.txt", "x").stat().st_mode & 0o777 == 0o644
+
+
+def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.txt", "größer ≥ 中").read_bytes().decode("utf-8") == "größer ≥ 中"
+
+
+def test_a_directory_below_a_file_is_refused_in_one_line_with_its_setting(tmp_path: Path) -> None:
+    # Below a file, because the tests may run as root, whom no permission stops.
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput) as refused:
+        make_directory(tmp_path / "file" / "below", "paths.cache")
+    assert str(refused.value) == (
+        f"a directory that can be written to was expected, found {tmp_path}/file/below "
+        "(Not a directory); set paths.cache=DIR"
+    )
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="File exists"):
+        make_directory(tmp_path / "file", "paths.runs")
+
+
+def test_trying_a_directory_leaves_nothing_in_it(tmp_path: Path) -> None:
+    assert list(make_directory(tmp_path / "a" / "b", "paths.runs").iterdir()) == []
