@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.core import Budget
 from shortlist.data.sources import HubSource, LocalSource
-from shortlist.errors import InvalidInput, ShortlistError
+from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
 from shortlist.schema import HASHED
 from shortlist.store.keys import key as make_key
@@ -94,6 +96,10 @@ def make(config: DictConfig, name: str) -> Any:
         if isinstance(cause, ShortlistError):
             raise cause from error
         target = OmegaConf.select(config, f"{name}._target_")
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
+        if unknown:
+            settings = near(unknown.group(1), set(inspect.signature(get_class(target)).parameters))
+            raise InvalidInput(f"{name} has no setting `{unknown.group(1)}`; {settings}") from error
         raise InvalidInput(
             f"{name} could not be made by {target}: {' '.join(str(cause).split())}"
         ) from error

@@ -4,9 +4,8 @@ the end the comparison is printed, the leaderboard written, the failures listed.
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.store.atomic import make_directory
 
-log = logging.getLogger(__name__)
-
 
 class Publish(Callback):
     """Hydra's hooks before the first and after the last cell.
@@ -29,23 +26,31 @@ class Publish(Callback):
     by `refuse`.
     """
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Checks the one cell."""
+        self._check(config, [None])
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Prepares every cell: a typo in the last one stops the first."""
+        """Checks every cell: a typo in the last one stops the first."""
+        self._check(config, None)
+
+    def _check(self, config: DictConfig, cells: Sequence[list[str] | None] | None) -> None:
         try:
-            cells = sweep_cells(config)
-            if not cells:
-                refuse("the sweep is empty: an axis matched nothing; name one option at least")
-            for overrides in one_at_a_time(cells):
-                prepare(_compose(config, overrides))
-            directory = make_directory(absolute(config.paths.runs), "paths.runs")
-            make_directory(absolute(config.paths.results), "paths.results")
-            make_directory(absolute(config.paths.cache), "paths.cache")
-            log.info("%d cells; runs under %s", len(cells), directory)
+            if cells is None:
+                found = sweep_cells(config)
+                if not found:
+                    raise InvalidInput(
+                        "the sweep is empty: an axis matched nothing; name one option at least"
+                    )
+                cells = one_at_a_time(found)
+            for setting in ("runs", "results", "cache"):
+                make_directory(absolute(config.paths[setting]), f"paths.{setting}")
+            for overrides in cells:
+                check(config if overrides is None else _compose(config, overrides))
         except Exception as error:
-            if not isinstance(error, ShortlistError) and not type(error).__module__.startswith(
-                ("hydra", "omegaconf")
-            ):
-                raise SystemExit(f"error: {type(error).__name__}: {error}") from error
+            known = isinstance(error, ShortlistError)
+            if not known and not type(error).__module__.startswith(("hydra", "omegaconf")):
+                refuse(f"{type(error).__name__}: {error}")
             refuse(explain(error, sys.argv[1:]))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -57,26 +62,44 @@ class Publish(Callback):
         self._publish(config, Path(config.hydra.sweep.dir))
 
     def _publish(self, config: DictConfig, directory: Path) -> None:
-        records: list[Record] = []
+        cells: dict[Path, Record] = {}
         try:
-            records = read_run(directory)
-            conclude(config, directory, records)
+            cells = read_run(directory)
+            if [record.status for record in cells.values()] == ["failed"]:
+                raise SystemExit(1)  # its one line stands on the screen already
+            conclude(config, directory, cells)
         except ShortlistError as error:
             refuse(str(error))
-        failed = [record for record in records if record.status == "failed"]
-        if failed:
-            sys.stdout.flush()
-            for record in failed:
-                axes = record.axes
-                where = f"task={axes.task} selector={axes.selector} budget={axes.budget} seed={axes.seed}"
-                print(f"failed: {where}: {record.reason}", file=sys.stderr)
-            if len(records) > 1:
-                print(
-                    f"{len(failed)} of {len(records)} cells failed; the same command runs only these again "
-                    f"(tracebacks under {directory})",
-                    file=sys.stderr,
-                )
-            raise SystemExit(1)
+        failed = [record for record in cells.values() if record.status == "failed"]
+        if not failed:
+            return
+        sys.stdout.flush()
+        for record in failed:
+            print(f"failed: {name_of(record)}: {record.reason}", file=sys.stderr)
+        print(
+            f"{len(failed)} of {len(cells)} cells failed; the same command runs only these again "
+            f"(tracebacks under {directory})",
+            file=sys.stderr,
+        )
+        raise SystemExit(1)
+
+
+def name_of(record: Record) -> str:
+    """Returns a cell in the words of the command line."""
+    axes = record.axes
+    return f"task={axes.task} selector={axes.selector} budget={axes.budget} seed={axes.seed}"
+
+
+def check(config: DictConfig) -> None:
+    """Instantiates what a cell names and looks for what it would read; computes nothing.
+
+    Raises:
+        ShortlistError: a setting is wrong, or an input is not there.
+    """
+    parts = prepare(config)
+    parts.model.identity()
+    parts.task.identity(parts.source)
+    parts.pool.identity(parts.source)
 
 
 def sweep_cells(config: DictConfig) -> list[list[str]]:
@@ -84,14 +107,13 @@ def sweep_cells(config: DictConfig) -> list[list[str]]:
     them.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     typed = list(config.hydra.overrides.task)
     chosen = {item.split("=")[0].lstrip("+~") for item in typed}
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     typed = [f"{name}={value}" for name, value in params.items() if name not in chosen] + typed
-    from hydra.core.global_hydra import GlobalHydra
-
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     return BasicSweeper.split_arguments(parser.parse_overrides(typed), None)[0]
 
@@ -110,8 +132,8 @@ def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
     return kept
 
 
-def read_run(directory: Path) -> list[Record]:
-    """Returns the records of a run or a sweep, in the order of its cells.
+def read_run(directory: Path) -> dict[Path, Record]:
+    """Returns the records of a run or a sweep by their cell's directory, in the order of its cells.
 
     Raises:
         InvalidInput: no cell left one.
@@ -123,32 +145,31 @@ def read_run(directory: Path) -> list[Record]:
         raise InvalidInput(
             f"a record of each cell was expected under {directory}, found none; look at its log files"
         )
-    return [Record.from_json(path.read_text(encoding="utf-8")) for path in paths]
+    return {path.parent: Record.from_json(path.read_text(encoding="utf-8")) for path in paths}
 
 
-def conclude(config: DictConfig, directory: Path, records: Sequence[Record]) -> None:
+def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) -> None:
     """Prints the comparison, writes the leaderboard, hands the table to the loggers."""
     from rich.console import Console
 
     from shortlist.assembly import make
     from shortlist.leaderboard import build, console_table, publish
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    tables = build([record for record in records if record.until == "evaluate"])
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
+    tables = build([record for record in cells.values() if record.until == "evaluate"])
     for table in tables:
         console.print(console_table(table))
-    for record in records:
-        if record.until == "select" and record.status == "done":
-            console.print(
-                f"{record.selection['size']:,} documents: {directory}/**/shortlist.jsonl",
-                highlight=False,
-            )
+    for cell, record in cells.items():
+        if record.until != "evaluate" and record.status == "done":
+            console.print(f"{name_of(record)}: {record.selection['size']:,} documents")
+            for metric in record.metrics:
+                console.print(f"  {metric.name} {metric.value:.4f}")
+            console.print(f"  {cell / 'shortlist.jsonl'}")
     for name in list(config.logger or {}):
         make(config, f"logger.{name}").log_table(tables, directory.name, directory)
-    results = absolute(config.paths.results)
     if tables:
-        for path in publish(results):
-            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        for path in publish(absolute(config.paths.results)):
+            console.print(f"wrote {path}")
 
 
 def _compose(config: DictConfig, overrides: list[str]) -> DictConfig:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
+import re
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,35 +136,41 @@ class LocalModel(Pretrained):
 
 
 class HubModel(Pretrained):
-    """A model of the Hugging Face hub at a pinned revision."""
+    """A model of the Hugging Face hub at a revision; the commit it resolves to is its identity."""
 
-    def __init__(self, name: str, revision: str, offline: bool | None = None) -> None:
-        """Stores the address; `offline=None` follows HF_HUB_OFFLINE."""
-        self.name, self.revision, self.offline = name, revision, offline
+    def __init__(self, name: str, revision: str) -> None:
+        """Stores the address. HF_HUB_OFFLINE=1 keeps it from the network."""
+        self.name, self.revision = name, revision
 
     def directory(self) -> Path:
         """Returns the local snapshot, fetched if it is not there and the machine is online.
 
+        A revision that is a commit names the same files for ever: a local copy is taken without
+        asking. A branch or a tag is asked for first.
+
         Raises:
             Missing: it is not on this machine and cannot be fetched.
         """
-        from huggingface_hub import snapshot_download
+        pinned = re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
+        for local in (True, False) if pinned else (False,):
+            with suppress(Exception):  # a dozen unrelated classes mean "cannot be had"
+                return self._snapshot(local)
+        raise Missing(
+            f"model {self.name} at revision {self.revision} is not on this machine and could not "
+            f"be fetched; run: hf download {self.name} --revision {self.revision}"
+        )
 
-        try:
-            return Path(
-                snapshot_download(
-                    self.name,
-                    revision=self.revision,
-                    local_files_only=bool(self.offline),
-                    allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
-                )
+    def _snapshot(self, local: bool) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.utils import logging as hub_logging
+
+        hub_logging.set_verbosity_error()  # else every retry is told twice
+        wanted = ["*.json", "*.txt", "*.model", "*.safetensors"]
+        return Path(
+            snapshot_download(
+                self.name, revision=self.revision, local_files_only=local, allow_patterns=wanted
             )
-        except Exception as error:  # a dozen unrelated classes mean "cannot be had"
-            raise Missing(
-                f"model {self.name} at revision {self.revision} is not on this machine and "
-                f"could not be fetched ({type(error).__name__}); "
-                f"run: hf download {self.name} --revision {self.revision}"
-            ) from error
+        )
 
     def identity(self) -> dict[str, str]:
         """Returns the commit that the revision resolved to."""

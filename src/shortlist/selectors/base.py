@@ -157,6 +157,7 @@ class _Batches(torch.utils.data.IterableDataset[torch.Tensor]):
                     torch.from_numpy(np.array(block.indices, dtype=np.int64)),
                     torch.from_numpy(np.array(block.data)),
                     size=block.shape,
+                    check_invariants=False,  # scipy made it
                 )
 
 

@@ -64,10 +64,12 @@ class MaskedLM(TrainingModule):
         self.mask_share = mask_share
 
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Returns the mean cross-entropy over the asked-for tokens."""
+        """Returns the mean cross-entropy over the asked-for tokens, 0 where there is none."""
         labels = inputs.pop("labels")
         asked = labels != IGNORED
         logits = asked_logits(self.model, inputs, asked)
+        if not asked.any():  # a few words in the last batch: the mean of nothing is not a number
+            return logits.sum() * 0.0
         return torch.nn.functional.cross_entropy(logits.float(), labels[asked])
 
     def train_on(
