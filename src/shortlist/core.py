@@ -376,7 +376,8 @@ class Record:
         until: the stage the cell stopped after (`select`, `warmup`, `finetune`, `evaluate`).
         metrics: what was measured.
         stages: cost of each stage, in order.
-        selection: `size`, `unique`, `sha256` and `domains` (documents per domain).
+        selection: `size`, `unique`, `sha256`, `domains` (documents per domain), and `fit`: what the
+            selector reports of its fit, such as the certificate of a transport solve.
         inputs: fingerprints and digests of what went in (pool, target, model, hub commits).
         counts: what was left out on the way, by name (quarantined rows, exact copies, leaks, ...).
         warnings: what a reader of the numbers must know (a solve that did not converge, ...).

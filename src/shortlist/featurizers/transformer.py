@@ -29,20 +29,18 @@ if TYPE_CHECKING:
 class Encoder(pl.LightningModule):
     """Batches of token ids to vectors."""
 
-    def __init__(self, model: Any, *, normalise: bool) -> None:
-        """Stores the encoder and whether vectors are scaled to length 1."""
+    def __init__(self, model: Any, *, normalise: bool, padding_counts: bool = False) -> None:
+        """Stores the encoder, whether vectors are scaled to length 1, and whether padding counts."""
         super().__init__()
-        self.model, self.normalise = model, normalise
+        self.model, self.normalise, self.padding_counts = model, normalise, padding_counts
 
     def predict_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Returns (b, width) float32: the mean of the last hidden states over the document's own
-        tokens.
-        """
+        """Returns (b, width) float32: the mean of the last hidden states over a document's tokens."""
         hidden = self.model(
             **{name: value for name, value in inputs.items() if name != "rows"}
         ).last_hidden_state.float()
         mask = inputs["attention_mask"][..., None].float()
-        mean = (hidden * mask).sum(1) / mask.sum(1)
+        mean = hidden.mean(1) if self.padding_counts else (hidden * mask).sum(1) / mask.sum(1)
         return torch.nn.functional.normalize(mean, dim=1) if self.normalise else mean
 
 
@@ -71,6 +69,8 @@ class _Rows(BasePredictionWriter):
 
 class Transformer(Featurizer):
     """Masked mean of an encoder's last hidden states (padding never counts)."""
+
+    padding_counts = False
 
     def __init__(self, model: Pretrained, max_length: int, normalise: bool, precision: str) -> None:
         """Stores the settings.
@@ -109,22 +109,32 @@ class Transformer(Featurizer):
         with progress.bar("tokens", len(corpus), "documents", show=show) as report:
             tokens = tokenize(words, corpus.texts, None, self.max_length, report)
         values = allocate(directory, len(corpus), int(model.config.hidden_size))
-        batches = _Batches(tokens, int(words.pad_token_id or 0), runtime.inference_tokens)
+        width = self.max_length if self.padding_counts else 0
+        batches = _Batches(tokens, int(words.pad_token_id or 0), runtime.inference_tokens, width)
         loader: DataLoader[Any] = DataLoader(batches, batch_size=None)
         with progress.bar("embeddings", len(corpus), "documents", show=show) as report:
             runner = runtime.trainer(callbacks=[_Rows(values, report)], inference_mode=True)
-            runner.predict(
-                Encoder(model, normalise=self.normalise), loader, return_predictions=False
-            )
+            encoder = Encoder(model, normalise=self.normalise, padding_counts=self.padding_counts)
+            runner.predict(encoder, loader, return_predictions=False)
         return values, {"truncated": tokens.truncated}
+
+
+class AllPositions(Transformer):
+    """The released GOT-D code's vectors: the mean over all `max_length` positions, padding included.
+
+    Padded positions are not attended to, but their hidden states enter the mean, so a short text's
+    vector is mostly that of padding (released notebooks: `padding="max_length"`, plain mean).
+    """
+
+    padding_counts = True
 
 
 class _Batches(Dataset[Any]):
     """Ready batches: item i is a batch, so that Lightning has no sampler to replace."""
 
-    def __init__(self, tokens: Tokens, pad_id: int, tokens_a_batch: int) -> None:
-        self.tokens, self.pad_id = tokens, pad_id
-        self.rows = list(by_length(tokens.lengths, tokens_a_batch))
+    def __init__(self, tokens: Tokens, pad_id: int, tokens_a_batch: int, width: int) -> None:
+        self.tokens, self.pad_id, self.width = tokens, pad_id, width
+        self.rows = list(by_length(np.maximum(tokens.lengths, width), tokens_a_batch))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,6 +142,6 @@ class _Batches(Dataset[Any]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rows = self.rows[index]
         return {
-            **batch(self.tokens, rows, self.pad_id, types=False),
+            **batch(self.tokens, rows, self.pad_id, types=False, width=self.width),
             "rows": torch.from_numpy(rows),
         }

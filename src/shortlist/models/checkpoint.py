@@ -128,7 +128,7 @@ def fits(model: Any, max_length: int, setting: str) -> int:
     return max_length
 
 
-def precision(wanted: str, device: torch.device) -> str:
+def precision(wanted: str | int, device: torch.device) -> str:
     """Returns `32` or `bf16`: what `auto` means on this device, or what was asked for.
 
     bfloat16 is taken where the hardware multiplies it (a CPU without AVX-512 BF16 or AMX emulates
@@ -137,6 +137,7 @@ def precision(wanted: str, device: torch.device) -> str:
     Raises:
         InvalidInput: `wanted` is none of auto, 32, bf16.
     """
+    wanted = str(wanted)  # `precision=32` on a command line is a number
     if wanted not in {"auto", "32", "bf16"}:
         raise InvalidInput(f"precision must be auto, 32 or bf16, found {wanted!r}")
     if wanted != "auto":

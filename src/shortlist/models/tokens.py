@@ -73,26 +73,31 @@ def tokenize(
     return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
 
 
-def pad(rows: Sequence[NDArray[np.int64]], value: int) -> torch.Tensor:
-    """Returns the rows as one (b, longest) tensor, padded on the right with `value`."""
-    padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+def pad(rows: Sequence[NDArray[np.int64]], value: int, width: int = 0) -> torch.Tensor:
+    """Returns the rows as one tensor, padded on the right with `value` to the longest, or `width`."""
+    padded = np.full((len(rows), max(width, *(len(row) for row in rows))), value, dtype=np.int64)
     for index, row in enumerate(rows):
         padded[index, : len(row)] = row
     return torch.from_numpy(padded)
 
 
 def batch(
-    tokens: Tokens, rows: Sequence[int] | NDArray[Any], pad_id: int, *, types: bool
+    tokens: Tokens,
+    rows: Sequence[int] | NDArray[Any],
+    pad_id: int,
+    *,
+    types: bool,
+    width: int = 0,
 ) -> dict[str, torch.Tensor]:
     """Returns `input_ids`, `attention_mask` and, if asked for, `token_type_ids` of these rows."""
     lengths = torch.from_numpy(tokens.lengths[np.asarray(rows)])
-    padded = pad([tokens.ids[row] for row in rows], pad_id)
+    padded = pad([tokens.ids[row] for row in rows], pad_id, width)
     inputs = {
         "input_ids": padded,
         "attention_mask": (torch.arange(padded.shape[1]) < lengths[:, None]).long(),
     }
     if types:
-        inputs["token_type_ids"] = pad([tokens.types[row] for row in rows], 0)
+        inputs["token_type_ids"] = pad([tokens.types[row] for row in rows], 0, width)
     return inputs
 
 

@@ -2,87 +2,135 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from shortlist.numerics.transport import c_transform, solve
+from shortlist import progress
+from shortlist.numerics.transport import CTransform, Transport, epsilon_sensitivity, solve
 from shortlist.selectors.base import Selector
 
 if TYPE_CHECKING:
     from shortlist.core import Features
+    from shortlist.numerics.transport import Cost
 
-log = logging.getLogger(__name__)
 
+class TransportSelector(Selector):
+    """A method whose score is -g_j, the candidate potential that a target potential f implies.
 
-class GOTD(Selector):
-    """Documents whose mass, if there were more of it, would lower the transport cost from pool to
-    target the most.
-
-    The gradient of OT(pool, target) in the mass of document j is its potential g_j up to a constant
-    (Theorem 1; calibration is an affine map and cannot change the ranking), and g is the
-    c-transform of the target's potential f, so f is all that `fit` keeps and any document can be
-    scored, seen or not. The score is -g_j.
-
-    Deviations from the released code: epsilon relative to the mean cost in place of 0.1 absolute,
-    padding never enters a vector, and a solve that did not converge is reported, not only printed.
+    What `fit` keeps is small (the target's vectors and f), and any document can be scored by it,
+    seen or not: g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon).
     """
 
     targets: torch.Tensor
     f: torch.Tensor
     epsilon: torch.Tensor
+    cost: Cost
+
+    def __init__(self, cost: Cost) -> None:
+        """Stores the ground cost: `sqeuclidean`, `euclidean` or `cosine`."""
+        super().__init__()
+        self.cost = cost
+        self._transform: CTransform | None = None
+
+    def remember(self, target: Features, f: torch.Tensor, epsilon: float) -> None:
+        """Keeps what `score` needs; `epsilon` in the unit of the cost."""
+        self.keep("targets", torch.from_numpy(np.array(target.values)))
+        self.keep("f", f.double().cpu())
+        self.keep("epsilon", torch.tensor(epsilon, dtype=torch.float64))
+        self._transform = None
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """Returns -g_j: high where a document is near targets, most near those that cost the most.
+
+        Calibration (LAVA's gradient) is an increasing affine map of g; it cannot change a ranking
+        and is left out.
+        """
+        if self._transform is None or self._transform.f.device != batch.device:
+            self._transform = CTransform(
+                self.targets,
+                self.f,
+                epsilon=float(self.epsilon),
+                cost=self.cost,
+                device=batch.device,
+            )
+        return -self._transform(batch)
+
+
+class GOTD(TransportSelector):
+    """Documents whose mass, if there were more of it, would lower the transport cost from pool to
+    target the most.
+
+    The gradient of OT(pool, target) in the mass of document j is its potential g_j up to a constant
+    (Theorem 1). f_i is high where the pool is scarce around target i: the only place where the
+    pool's density, hence the correction for what the model has already read, enters.
+
+    Deviations from the released code: epsilon is relative to the mean cost in place of 0.1, padding
+    never enters a vector, the solve is run to a stated marginal error over the whole pool, and one
+    that falls short is marked in the record.
+    """
 
     def __init__(
-        self, relative_epsilon: float, threshold: float, iterations: int, sample: float
+        self,
+        cost: Cost,
+        relative_epsilon: float,
+        tolerance: float,
+        max_passes: int,
+        sensitivity: bool,
     ) -> None:
         """Stores the settings.
 
         Args:
-            relative_epsilon: regularisation as a fraction of the mean cost.
-            threshold: marginal error at which the solve stops.
-            iterations: most Sinkhorn iterations.
-            sample: pool documents per target text in the solve; the others are scored by the
-                c-transform.
+            cost: ground cost.
+            relative_epsilon: regularisation as a fraction of the mean cost; 0 solves exactly.
+            tolerance: L1 error of the target marginal, over the whole pool, to stop at.
+            max_passes: most visits of the whole pool.
+            sensitivity: also solve at half of epsilon and report the overlap of the top 5 %.
         """
-        super().__init__()
-        self.relative_epsilon, self.threshold, self.iterations, self.sample = (
-            relative_epsilon, threshold, iterations, sample,
-        )  # fmt: skip
+        super().__init__(cost)
+        self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
+        self.max_passes, self.sensitivity = max_passes, sensitivity
 
     def fit(self, target: Features, pool: Features) -> None:
-        """Keeps the target's vectors, its potential f and epsilon.
+        """Keeps the target's vectors, its potential f, and epsilon; reports the certificate."""
+        candidates, targets = np.asarray(pool.values), np.asarray(target.values)
+        with progress.bar("transport", None, "passes") as report:
+            done = 0
 
-        The pool's rows are in the order of their ids, which are hashes: its first rows are a
-        uniform sample.
-        """
-        size = min(len(pool), max(1000, int(self.sample * len(target))))
-        solved = solve(
-            np.array(pool.values[:size]),
-            np.array(target.values),
-            self.relative_epsilon,
-            self.threshold,
-            self.iterations,
-        )
-        log.info(
-            "transport: %d x %d, %d iterations, marginal error %.1e",
-            size,
-            len(target),
-            solved.iterations,
-            solved.marginal_error,
-        )
-        self.keep("targets", torch.from_numpy(np.array(target.values)))
-        self.keep("f", solved.f)
-        self.keep("epsilon", torch.tensor(solved.epsilon))
-        self.report = {
-            "converged": solved.converged,
-            "marginal_error": solved.marginal_error,
-            "epsilon": solved.epsilon,
-            "iterations": solved.iterations,
-            "solved_on": size,
-        }
+            def step(passes: float, error: float) -> None:
+                nonlocal done
+                report(int(passes) - done)
+                done = int(passes)
 
-    def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """Returns -g_j: high where a document is near targets that the pool serves badly."""
-        return -c_transform(batch, self.targets, self.f, float(self.epsilon))
+            found = solve(
+                candidates,
+                targets,
+                epsilon=self.relative_epsilon,
+                cost=self.cost,
+                tolerance=self.tolerance,
+                max_passes=self.max_passes,
+                progress=step,
+            )
+        self.remember(target, found.f, found.epsilon)
+        self.report = certificate(found)
+        if self.sensitivity and found.epsilon > 0:
+            half = epsilon_sensitivity(found, candidates, targets)
+            self.report["overlap_at_half_epsilon"] = half.overlap
+
+
+def certificate(found: Transport) -> dict[str, Any]:
+    """Returns what proves how good a solve is, as plain data for the record."""
+    return {
+        "converged": found.converged,
+        "marginal_error": found.target_error,
+        "pool_error": found.pool_error,
+        "dual": found.dual,
+        "primal": found.primal,
+        "gap": found.gap,
+        "epsilon": found.epsilon,
+        "mean_cost": found.scale,
+        "passes": found.passes,
+        "regime": found.regime,
+        "dtype": str(found.dtype).removeprefix("torch."),
+    }

@@ -28,7 +28,8 @@ class Context:
         counts: what was left out or cut on the way.
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
-        selected: size, distinct documents, digest and domains of the selection.
+        selected: size, distinct documents, digest and domains of the selection, and what the
+            selector reports of its fit.
     """
 
     parts: Parts

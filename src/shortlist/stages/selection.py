@@ -53,6 +53,7 @@ def fit(cell: Context, target: Artifact, pool: Artifact) -> Artifact:
 
     inputs = {"target": target.key, "pool": pool.key}
     made = cell.stage("fit", selector.version, cell.config["selector"], inputs, compute)
+    cell.selected["fit"] = dict(made.facts)
     if made.facts.get("converged") is False:
         error = made.facts["marginal_error"]
         cell.warnings.append(f"transport not converged: marginal error {error:.1e}")
@@ -114,7 +115,7 @@ def select(cell: Context, scores: Artifact, pool: Artifact, leaked: Artifact) ->
     inputs = {"scores": scores.key, "leaks": leaked.key}
     inputs |= {"tokens": lengths.key} if lengths else {}
     made = cell.stage("selection", 1, settings, inputs, compute)
-    cell.selected = dict(made.facts)
+    cell.selected |= made.facts
     write_shortlist(cell.directory / "shortlist.jsonl", made, pool)
     return made
 

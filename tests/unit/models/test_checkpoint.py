@@ -17,6 +17,10 @@ def test_a_precision_that_was_asked_for_is_the_one_that_is_taken(wanted: str) ->
     assert checkpoint.precision(wanted, CPU) == wanted
 
 
+def test_a_precision_typed_as_a_number_is_understood() -> None:
+    assert checkpoint.precision(32, CPU) == "32"  # what Hydra makes of warmup.precision=32
+
+
 @pytest.mark.parametrize(("can", "expected"), [(True, "bf16"), (False, "32")])
 def test_auto_is_bfloat16_where_the_cpu_multiplies_it(
     monkeypatch: pytest.MonkeyPatch, can: bool, expected: str

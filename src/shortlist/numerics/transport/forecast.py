@@ -1,0 +1,178 @@
+"""What a solve will take, before it starts; and the refusal of what cannot fit."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shortlist.errors import DoesNotFit
+
+from .costs import tile_rows
+from .precision import products, quick_products_exact, quick_products_exist
+from .result import Regime
+
+EXACT_PAIRS = 5 * 10**7  # about 25 s and 2 GB of network simplex
+STORED_BYTES = 512 * 2**20  # costs and plan of the pool sample, or of the whole pool if it is small
+SAMPLE_PER_TARGET = 8  # rows of the pool sample for every target
+SAMPLE_LEAST = 4096
+SAMPLE_VISITS = 40  # Sinkhorn sweeps, Newton steps and their conjugate gradients, at epsilon 1 %
+PAIR_SECONDS = 5e-10  # softmax and two sums over a kept cost, on two cores
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Memory and time of a solve.
+
+    Attributes:
+        regime: How it will be solved.
+        candidates: N.
+        targets: M.
+        dimensions: d.
+        sample_rows: Pool rows that f is first solved on (N if dense or exact).
+        stored: Whether the sample's costs are kept in memory, or made anew at each visit.
+        bytes: Peak memory beyond the inputs.
+        seconds: Expected time, from the speed of a product measured just now; a rough guide.
+    """
+
+    regime: Regime
+    candidates: int
+    targets: int
+    dimensions: int
+    sample_rows: int
+    stored: bool
+    bytes: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        """Returns one line for a person."""
+        how = {
+            "exact": "exact linear program",
+            "dense": "dense Newton-Sinkhorn",
+            "streamed": f"streamed, f from a sample of {self.sample_rows:,} rows",
+        }[self.regime]
+        return (
+            f"transport {self.candidates:,} x {self.targets:,} x {self.dimensions}: {how}; "
+            f"about {self.bytes / 2**20:,.0f} MB beyond the inputs, {self.seconds:,.1f} s"
+        )
+
+
+def available_bytes(device: torch.device) -> int:
+    """Returns the memory that is free on `device` now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 4 * 2**30  # no way to tell on this system; four GiB is what a laptop can spare
+
+
+def product_rate(dimensions: int, device: torch.device, dtype: torch.dtype) -> float:
+    """Returns multiply-adds a second of one tile product, measured in some ten milliseconds."""
+    left = torch.ones(1024, dimensions, device=device, dtype=dtype)
+    right = torch.ones(dimensions, 1024, device=device, dtype=dtype)
+    best = math.inf
+    quick = quick_products_exist(device, dtype) and quick_products_exact(1024, dimensions, 1024)
+    with products(quick=quick):
+        for _ in range(3):
+            begin = time.perf_counter()
+            float((left @ right)[0, 0])
+            best = min(best, time.perf_counter() - begin)
+    return 1024 * 1024 * dimensions / max(best, 1e-7)
+
+
+def forecast(
+    candidates: int,
+    targets: int,
+    dimensions: int,
+    *,
+    epsilon: float,
+    regime: Regime | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    stored_bytes: int = STORED_BYTES,
+    memory_limit: int | None = None,
+    time_limit: float | None = None,
+) -> Forecast:
+    """Returns regime, memory and time of a solve of this size, or refuses it.
+
+    Epsilon 0 means the exact problem: it is solved as a linear program. A positive epsilon is
+    solved dense if costs and plan fit into `stored_bytes`, else streamed. (The exact program never
+    stands in for a regularised one: scores would jump with the size of the pool.)
+
+    Args:
+        candidates: N.
+        targets: M.
+        dimensions: d.
+        epsilon: Regularisation; only whether it is zero matters.
+        regime: Overrides the choice.
+        dtype: Arithmetic of the products.
+        device: Where it will run.
+        stored_bytes: Memory for costs and plan.
+        memory_limit: Bytes that may be used; by default four fifths of what is free.
+        time_limit: Seconds that may be used; by default any.
+
+    Raises:
+        DoesNotFit: Too large for the regime, the memory or the time, naming the setting that fits.
+    """
+    place = torch.device(device)
+    width = torch.finfo(dtype).bits // 8
+    pairs = candidates * targets
+    chosen: Regime = regime or (
+        "exact" if epsilon == 0 else "dense" if 2 * width * pairs <= stored_bytes else "streamed"
+    )
+    # Time of a unit: multiply-adds of a visit, its softmax and sums counted as 60 more a pair.
+    visit = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
+    rows, stored = sample_size(candidates, targets, width, stored_bytes)
+    tiles = 3 * width * min(tile_rows(targets, place), candidates) * targets
+    vectors = 8 * (4 * candidates + 16 * targets) + width * 3 * targets * dimensions + tiles
+    match chosen:
+        case "exact":
+            rows, stored, memory, seconds = candidates, True, 48 * pairs, 5e-7 * pairs
+            if pairs > EXACT_PAIRS:
+                raise DoesNotFit(
+                    f"the exact program takes at most {EXACT_PAIRS:,} pairs; set epsilon=0.01 "
+                    f"(relative to the mean cost) or take a part of the pool; pairs: {pairs:,}"
+                )
+        case "dense":
+            rows, stored = candidates, True
+            memory = vectors + 2 * width * pairs + width * candidates * dimensions
+            seconds = 2 * visit + SAMPLE_VISITS * pairs * PAIR_SECONDS
+        case "streamed":
+            share = rows / candidates
+            memory = vectors + width * rows * dimensions + 2 * width * rows * targets * stored
+            again = pairs * PAIR_SECONDS if stored else visit
+            seconds = 3 * visit + SAMPLE_VISITS * share * again
+    found = Forecast(
+        chosen, candidates, targets, dimensions, rows, stored, int(memory), float(seconds)
+    )
+    limit = int(0.8 * available_bytes(place)) if memory_limit is None else memory_limit
+    if found.bytes > limit:
+        hint = "regime=streamed" if chosen == "dense" else "fewer targets (task.limit)"
+        hint = "epsilon=0.01" if chosen == "exact" else hint
+        raise DoesNotFit(
+            f"{found.sentence}; only {limit / 2**20:,.0f} MB may be used; set {hint}, or give it "
+            f"more memory: {found.bytes / 2**20:,.0f} MB"
+        )
+    if time_limit is not None and found.seconds > time_limit:
+        raise DoesNotFit(
+            f"{found.sentence}; only {time_limit:,.0f} s may be used; take fewer targets, a part "
+            f"of the pool, or set a larger time_limit: {found.seconds:,.0f} s"
+        )
+    return found
+
+
+def sample_size(candidates: int, targets: int, width: int, stored_bytes: int) -> tuple[int, bool]:
+    """Returns (rows of the pool sample, whether its costs are kept).
+
+    Eight rows a target if they fit; if not even two fit, four a target whose costs are not kept.
+    """
+    wanted = max(SAMPLE_PER_TARGET * targets, SAMPLE_LEAST)
+    room = stored_bytes // (2 * width * targets)
+    if room >= min(2 * targets, candidates):
+        return min(candidates, wanted, room), True
+    return min(candidates, 4 * targets), False

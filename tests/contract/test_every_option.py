@@ -1,0 +1,136 @@
+"""Every YAML of every group composes, and what needs no package and no hub is instantiated."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from shortlist.assembly import cell_key, hashed, make
+from shortlist.featurizers.base import Featurizer
+from shortlist.models.pretrained import Pretrained
+from shortlist.store.keys import canonical
+from shortlist.tasks.base import Task
+from shortlist.trainers.base import TrainingModule
+
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def test_groups_are_flat() -> None:
+    # Hydra's glob() over a nested group expands to no job and exits 0.
+    assert [path for path in CONF.rglob("*.yaml") if len(path.relative_to(CONF).parts) > 2] == []
+
+
+@pytest.mark.parametrize(
+    "option", [f"{group}={name}" for group in GROUPS for name in options(group) if group != "trainer"]
+)
+def test_composes(composed: Any, option: str) -> None:
+    config = composed(option)
+    assert config.hydra.runtime.choices[option.split("=")[0]] == option.split("=")[1]
+
+
+@pytest.mark.parametrize("name", options("trainer"))
+@pytest.mark.parametrize("place", ["warmup", "finetune"])
+def test_a_trainer_composes_and_is_instantiated_in_either_place(
+    composed: Any, name: str, place: str
+) -> None:
+    assert isinstance(make(composed(f"trainer@{place}={name}"), place), TrainingModule)
+
+
+@pytest.mark.parametrize("name", options("featurizer"))
+def test_a_featurizer_is_instantiated(composed: Any, name: str) -> None:
+    assert isinstance(make(composed(f"featurizer={name}"), "featurizer"), Featurizer)
+
+
+@pytest.mark.parametrize("name", options("model"))
+def test_a_model_is_instantiated_without_being_looked_for(composed: Any, name: str) -> None:
+    typed = [f"model={name}", *(["model.path=/nowhere"] if name == "local" else [])]
+    assert isinstance(make(composed(*typed), "model"), Pretrained)
+
+
+@pytest.mark.parametrize("name", options("task"))
+def test_a_task_is_instantiated_under_its_own_name(composed: Any, name: str) -> None:
+    task = make(composed(f"task={name}"), "task")
+    assert isinstance(task, Task)
+    assert task.name == name
+
+
+@pytest.mark.parametrize("name", options("task"))
+def test_a_task_has_a_primary_metric_among_its_metrics(composed: Any, name: str) -> None:
+    task = make(composed(f"task={name}"), "task")
+    assert (task.kind == "unlabelled") or task.primary in task.metrics
+
+
+@pytest.mark.parametrize("name", options("pool"))
+def test_a_pool_is_instantiated(composed: Any, name: str) -> None:
+    pool = make(composed(f"pool={name}"), "pool")
+    assert callable(pool.load) and callable(pool.identity) and isinstance(pool.version, int)
+
+
+@pytest.mark.parametrize("name", options("logger"))
+def test_a_logger_is_instantiated_where_its_package_is_there(composed: Any, name: str) -> None:
+    if name == "wandb" and importlib.util.find_spec("wandb") is None:
+        pytest.skip("needs wandb")
+    config = composed(f"logger={name}")
+    loggers = [make(config, f"logger.{key}") for key in config.logger]
+    assert all(callable(one.log_cell) and callable(one.log_table) for one in loggers)
+
+
+def test_two_loggers_compose_together(composed: Any) -> None:
+    assert sorted(composed("logger=[csv,wandb]").logger) == ["csv", "wandb"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "paths.cache=/elsewhere",
+        "paths.results=/elsewhere",
+        "paths.data=/elsewhere",
+        "runtime.accelerator=cpu",
+        "runtime.threads=1",
+        "runtime.inference_tokens=64",
+        "runtime.cache=refresh",
+        "runtime.progress=false",
+        "logger=csv",
+        "launcher=joblib",
+    ],
+)
+def test_how_a_cell_is_run_does_not_enter_its_key(composed: Any, typed: str) -> None:
+    assert cell_key(composed(typed)) == cell_key(composed())
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "budget=501",
+        "budget_unit=tokens",
+        "seed=1",
+        "until=select",
+        "source=hub",
+        "task=own",
+        "pool=domains",
+        "model=gpt2",
+        "featurizer=static",
+        "selector=random",
+        "selector.threshold=1e-3",
+        "warmup.epochs=2",
+        "finetune.learning_rate=1e-5",
+    ],
+)
+def test_what_is_computed_enters_the_key_of_a_cell(composed: Any, typed: str) -> None:
+    assert cell_key(composed(typed)) != cell_key(composed())
+
+
+@pytest.mark.parametrize("name", options("task"))
+def test_the_hashed_configuration_is_plain_data(composed: Any, name: str) -> None:
+    plain = hashed(composed(f"task={name}"))
+    assert not any(OmegaConf.is_config(value) for value in plain.values())
+    assert canonical(plain)

@@ -1,0 +1,210 @@
+"""The laws of a selector, for every YAML in conf/selector, with its own featurizer, on sixty documents.
+
+A new selector is under these laws as soon as its YAML is there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shortlist.assembly import make
+from shortlist.core import Budget, Corpus
+from shortlist.runtime import Runtime
+from shortlist.selectors.base import Choice, Scored, Selector, score_pool
+from shortlist.store.formats import load_features, save_features
+from shortlist.trainers.base import seeded
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/selector").glob("*.yaml"))
+MACHINE = Runtime(accelerator="cpu", progress=False)
+# Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
+# stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.
+TOLERANCE = 1e-3
+
+
+@dataclass
+class Fitted:
+    """A selector after `fit` on the toy target and a pool, and the scores it gave the pool."""
+
+    selector: Selector
+    pool: Corpus
+    scores: np.ndarray
+
+    def choose(self, budget: int, seed: int = 0, **changed: Any) -> list[str]:
+        """Ids that are chosen."""
+        choice = self.choice(Budget(budget), seed, **changed)
+        return [self.pool.ids[row] for row in choice.rows]
+
+    def choice(self, budget: Budget, seed: int = 0, **changed: Any) -> Choice:
+        scored = replace(Scored(self.scores, self.pool.id_words()), **changed)
+        return self.selector.select(scored, budget, seeded(seed, "selection"))
+
+
+class Toy:
+    """Fits a selector of some name, composed from its YAML, to toy corpora."""
+
+    def __init__(self, composed: Any, model: Path, target: Corpus, folder: Path) -> None:
+        self.composed, self.model, self.target, self.folder = composed, model, target, folder
+
+    def fit(self, name: str, pool: Corpus) -> Fitted:
+        config = deepcopy(
+            self.composed(f"selector={name}", "model=local", f"model.path={self.model}")
+        )
+        if "max_length" in config.featurizer:
+            config.featurizer.max_length = 32
+        if "precision" in config.featurizer:
+            config.featurizer.precision = "32"
+        selector, featurizer = make(config, "selector"), make(config, "featurizer")
+        features = []
+        for corpus in (self.target, pool):
+            at = self.folder / f"{name}-{corpus.fingerprint}"
+            at.mkdir(exist_ok=True)
+            save_features(at, corpus.fingerprint, featurizer.compute(corpus, at, MACHINE)[0])
+            features.append(load_features(at).of(corpus))
+        selector.fit(*features)
+        return Fitted(selector, pool, score_pool(selector, features[1], MACHINE))
+
+
+@pytest.fixture
+def toy(composed: Any, tiny_model: Path, target: Corpus, tmp_path: Path) -> Toy:
+    return Toy(composed, tiny_model, target, tmp_path)
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def fitted(toy: Toy, name: str, pool: Corpus) -> Fitted:
+    return toy.fit(name, pool)
+
+
+def test_every_document_gets_one_number(fitted: Fitted) -> None:
+    assert fitted.scores.shape == (60,)
+    assert np.isfinite(fitted.scores).all()
+
+
+def test_permuting_the_pool_permutes_the_scores(toy: Toy, fitted: Fitted, name: str) -> None:
+    rows = np.random.default_rng(0).permutation(60)
+    other = toy.fit(name, fitted.pool.take(rows))
+    spread = max(1.0, float(np.ptp(fitted.scores)))
+    np.testing.assert_allclose(other.scores, fitted.scores[rows], atol=TOLERANCE * spread)
+
+
+def test_permuting_the_pool_chooses_the_same_ids_in_the_same_order(fitted: Fitted) -> None:
+    rows = np.random.default_rng(0).permutation(60)
+    other = replace(fitted, pool=fitted.pool.take(rows), scores=fitted.scores[rows])
+    assert other.choose(20) == fitted.choose(20)
+
+
+def test_the_same_seed_chooses_the_same_ids(toy: Toy, fitted: Fitted, name: str) -> None:
+    assert toy.fit(name, fitted.pool).choose(20, seed=3) == fitted.choose(20, seed=3)
+
+
+def test_another_seed_chooses_others_exactly_if_the_selector_says_that_it_draws(
+    fitted: Fitted,
+) -> None:
+    chosen = {tuple(fitted.choose(20, seed=seed)) for seed in range(4)}
+    assert (len(chosen) > 1) == fitted.selector.stochastic
+
+
+@pytest.mark.parametrize("budget", [1, 20, 60])
+def test_as_many_documents_are_chosen_as_the_budget_says(fitted: Fitted, budget: int) -> None:
+    choice = fitted.choice(Budget(budget))
+    assert len(choice.rows) == len(choice.weights) == budget
+
+
+def test_no_document_is_chosen_twice_with_weight_one_each(fitted: Fitted) -> None:
+    choice = fitted.choice(Budget(60))
+    assert sorted(choice.rows.tolist()) == list(range(60))
+    assert (choice.weights == 1).all()
+
+
+def test_a_larger_budget_contains_a_smaller_ones_documents(fitted: Fitted) -> None:
+    chosen = [set(fitted.choose(budget)) for budget in (1, 2, 7, 20, 59, 60)]
+    assert all(small < large for small, large in itertools.pairwise(chosen))
+
+
+def test_a_token_budget_is_not_exceeded_and_contains_a_smaller_one(fitted: Fitted) -> None:
+    costs = np.random.default_rng(0).integers(1, 9, 60)
+    small, large = (
+        fitted.choice(Budget(amount, "tokens"), costs=costs).rows for amount in (40, 90)
+    )
+    assert costs[small].sum() <= 40 and costs[large].sum() <= 90
+    assert set(small) <= set(large)
+
+
+def test_documents_that_must_never_be_chosen_are_not_even_where_the_budget_has_room(
+    fitted: Fitted,
+) -> None:
+    never = np.arange(60) % 3 == 0
+    choice = fitted.choice(Budget(60), values=np.where(never, -np.inf, fitted.scores))
+    assert sorted(choice.rows.tolist()) == np.flatnonzero(~never).tolist()
+
+
+def test_planted_target_texts_come_out_on_top_of_a_selector_that_looks_at_the_target(
+    fitted: Fitted, target: Corpus
+) -> None:
+    if not fitted.selector.target_aware:
+        pytest.skip("looks at no target")
+    best = np.array(fitted.pool.ids)[np.argsort(-fitted.scores)[:12]]
+    planted = len(set(best) & set(target.ids))
+    # Twelve of sixty are planted: nine among the best twelve come by chance once in 10^5.
+    assert planted >= 9
+
+
+def test_a_selector_that_looks_at_no_target_scores_alike_whatever_it_is(
+    toy: Toy, fitted: Fitted, name: str
+) -> None:
+    if fitted.selector.target_aware:
+        pytest.skip("looks at the target")
+    toy.target = fitted.pool.take(range(5))
+    np.testing.assert_array_equal(toy.fit(name, fitted.pool).scores, fitted.scores)
+
+
+def test_what_fit_learned_scores_alike_after_it_is_stored_and_restored(
+    toy: Toy, fitted: Fitted, name: str, composed: Any
+) -> None:
+    config = composed(f"selector={name}", "model=local", f"model.path={toy.model}")
+    other = make(config, "selector")
+    other.restore({key: value.clone() for key, value in fitted.selector.state_dict().items()})
+    features = load_features(toy.folder / f"{name}-{fitted.pool.fingerprint}")
+    np.testing.assert_array_equal(score_pool(other, features, MACHINE), fitted.scores)
+
+
+def test_a_documents_score_does_not_depend_on_what_it_is_scored_with(
+    toy: Toy, fitted: Fitted, name: str
+) -> None:
+    features = load_features(toy.folder / f"{name}-{fitted.pool.fingerprint}")
+    part = replace(features, values=features.values[20:40])
+    spread = max(1.0, float(np.ptp(fitted.scores)))
+    np.testing.assert_allclose(
+        score_pool(fitted.selector, part, MACHINE), fitted.scores[20:40], atol=1e-5 * spread
+    )
+
+
+def test_fitting_and_scoring_leave_the_vectors_as_they_are(
+    toy: Toy, fitted: Fitted, name: str
+) -> None:
+    features = load_features(toy.folder / f"{name}-{fitted.pool.fingerprint}")
+    values = features.values.toarray() if hasattr(features.values, "toarray") else features.values
+    kept = np.array(values)
+    fitted.selector.fit(features, features)
+    assert np.array_equal(kept, np.array(values))
+
+
+def test_a_selector_has_a_sentence_that_says_how_it_chooses(fitted: Fitted) -> None:
+    assert (type(fitted.selector).__doc__ or "").strip().splitlines()[0]
+
+
+def test_a_selector_says_whether_it_serves_a_kind_of_task(fitted: Fitted) -> None:
+    for kind in ("classification", "regression", "unlabelled"):
+        reason = fitted.selector.applicable(kind)
+        assert reason is None or reason.strip()

@@ -1,0 +1,223 @@
+"""One whole cell: what comes out of it, what is shared between cells, what is never chosen."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cells
+import toy
+from shortlist.store.cache import executions
+from shortlist.store.records import read_records
+
+WHOLE = {
+    "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 1, "scores": 1, "selection": 1,
+    "head": 1, "warmup": 1, "held_out": 2, "finetune": 1, "evaluate": 1,
+}  # fmt: skip
+
+
+def ran(home: Path, since: int = 0) -> dict[str, int]:
+    """How often each stage was computed under this home, the first `since` computations left out."""
+    return dict(Counter(stage for stage, _ in executions(home / "cache")[since:]))
+
+
+def chosen(directory: Path) -> list[dict[str, Any]]:
+    lines = (directory / "shortlist.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_whole_cell_runs_every_stage_in_under_ten_seconds(run: Any, tmp_path: Path) -> None:
+    start = time.process_time()
+    record, _ = run(*cells.GOTD)
+    assert (record.status, record.reason) == ("done", "")
+    assert ran(tmp_path) == WHOLE
+    assert time.process_time() - start < 10
+
+
+def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
+    run: Any, tmp_path: Path
+) -> None:
+    record, directory = run(*cells.GOTD)
+    names = [metric.name for metric in record.metrics]
+    assert names == ["macro_f1", "accuracy", "mlm_loss_before", "mlm_loss_after", "mlm_loss_drop"]
+    assert [metric.name for metric in record.metrics if metric.primary] == ["macro_f1"]
+    assert record.selection["size"] == 10 == sum(record.selection["domains"].values())
+    assert [stage.stage for stage in record.stages] == [
+        "pool", "task", "leaks", "features", "features", "fit", "scores", "selection",
+        "head", "warmup", "held_out", "held_out", "finetune", "evaluate",
+    ]  # fmt: skip
+    assert {"pool_fingerprint", "task_target", "model_weights"} <= set(record.inputs)
+    assert read_records(tmp_path / "results") == [record]
+    assert (directory / "record.json").read_text() == record.to_json()
+
+
+def test_the_drop_of_the_loss_is_before_less_after(run: Any) -> None:
+    record, _ = run(*cells.GOTD)
+    before, after, drop = (record.metric(f"mlm_loss_{name}") for name in ("before", "after", "drop"))
+    assert drop.value == pytest.approx(before.value - after.value, abs=1e-12)
+    assert before.protocol == after.protocol == drop.protocol != ""
+
+
+def test_until_select_writes_the_shortlist_best_first_and_trains_nothing(
+    run: Any, tmp_path: Path, data: Path
+) -> None:
+    record, directory = run(*cells.GOTD, "until=select")
+    rows = chosen(directory)
+    assert record.status == "done" and record.selection["size"] == len(rows) == 10
+    assert all(sorted(row) == ["domain", "id", "rank", "score", "text"] for row in rows)
+    assert [row["rank"] for row in rows] == list(range(1, 11))
+    scores = [row["score"] for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    texts = {
+        json.loads(line)["text"]
+        for file in (data / "pools").iterdir()
+        for line in file.read_text().splitlines()
+    }
+    assert {row["text"] for row in rows} <= texts
+    assert not {"head", "warmup", "finetune"} & set(ran(tmp_path))
+
+
+def test_until_warmup_measures_the_losses_and_no_labels(run: Any, tmp_path: Path) -> None:
+    record, _ = run("selector=random", "until=warmup")
+    assert [metric.name for metric in record.metrics] == [
+        "mlm_loss_before", "mlm_loss_after", "mlm_loss_drop",
+    ]  # fmt: skip
+    assert not {"finetune", "evaluate"} & set(ran(tmp_path))
+
+
+def test_a_cell_that_is_done_computes_nothing_and_leaves_its_record_as_it_is(
+    run: Any, tmp_path: Path
+) -> None:
+    first, _ = run(*cells.GOTD)
+    computed, files = ran(tmp_path), list((tmp_path / "results").rglob("*.json"))
+    before = [file.read_bytes() for file in files]
+    second, _ = run(*cells.GOTD)
+    assert ran(tmp_path) == computed
+    assert second.metrics == first.metrics
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "again"),
+    [
+        ("finetune.learning_rate=1e-3", {"finetune", "evaluate"}),
+        ("warmup.learning_rate=1e-3", {"warmup", "held_out", "finetune", "evaluate"}),
+        ("budget=11", {"selection", "warmup", "held_out", "finetune", "evaluate"}),
+        ("runtime.inference_tokens=100", set()),
+        ("runtime.threads=1", set()),
+    ],
+)
+def test_a_changed_setting_computes_only_what_comes_after_it(
+    run: Any, tmp_path: Path, typed: str, again: set[str]
+) -> None:
+    run("selector=random")
+    before = len(executions(tmp_path / "cache"))
+    run("selector=random", typed)
+    assert set(ran(tmp_path, before)) == again
+
+
+def test_another_seed_of_a_selector_that_draws_nothing_selects_once(
+    run: Any, tmp_path: Path
+) -> None:
+    run(*cells.GOTD, "until=select", "seed=0")
+    before = len(executions(tmp_path / "cache"))
+    run(*cells.GOTD, "until=select", "seed=1")
+    assert ran(tmp_path, before) == {}
+
+
+def test_a_damaged_artifact_is_computed_again_and_the_cell_ends_as_before(
+    run: Any, tmp_path: Path
+) -> None:
+    first, _ = run(*cells.GOTD, "until=warmup")
+    (model,) = (tmp_path / "cache" / "warmup").glob("*/model.safetensors")
+    model.write_bytes(model.read_bytes()[:100])
+    second, _ = run(*cells.GOTD, "until=warmup")
+    assert second.metrics == first.metrics
+    assert ran(tmp_path)["warmup"] == 2
+
+
+def test_vectors_of_another_corpus_in_a_stage_are_refused_under_both_fingerprints(
+    run: Any, tmp_path: Path
+) -> None:
+    first, _ = run(*cells.GOTD, "until=select")
+    mine = first.inputs["pool_fingerprint"]
+    for file in (tmp_path / "cache" / "features").glob("*/features.json"):
+        file.write_text(file.read_text().replace(mine, "f" * len(mine)))
+    second, _ = run(*cells.GOTD, "until=select", "budget=11")
+    assert second.status == "failed"
+    assert "features belong to corpus ffffffffffff" in second.reason
+    assert f"expected corpus {mine[:12]}" in second.reason
+
+
+def shards(folder: Path, seed: int, files: int) -> str:
+    """The pool of `toy.write_data` in another order, cut into so many files."""
+    rows = [
+        {"text": text, "domain": topic}
+        for topic in toy.TOPICS
+        for text in toy.sentences(topic, 10, 4)
+    ]
+    random.Random(seed).shuffle(rows)
+    for number in range(files):
+        toy.write_jsonl(folder / f"part-{seed}-{number}.jsonl", rows[number::files])
+    return f"pool.paths=[{folder}/part-{seed}-*.jsonl]"
+
+
+@pytest.mark.parametrize("selector", [cells.GOTD, ("selector=dsir",), ("selector=random",)])
+def test_a_permuted_pool_in_other_files_gives_the_same_ids_and_no_further_work(
+    run: Any, tmp_path: Path, selector: tuple[str, ...]
+) -> None:
+    own = (*selector, "until=select", "pool=files", "pool.domain=domain")
+    _, first = run(*own, shards(tmp_path / "own", 0, 1))
+    before = len(executions(tmp_path / "cache"))
+    _, second = run(*own, shards(tmp_path / "own", 1, 3))
+    assert chosen(first) == chosen(second)
+    assert ran(tmp_path, before) == {"pool": 1}
+
+
+def test_a_pool_document_that_repeats_a_test_text_is_never_chosen(
+    run: Any, tmp_path: Path, data: Path
+) -> None:
+    copied = shutil.copytree(data, tmp_path / "data")
+    test = [
+        json.loads(line)["text"]
+        for line in (data / "tasks/citation_intent/test.jsonl").read_text().splitlines()
+    ]
+    pool = copied / "pools" / "far.jsonl"
+    rows = [{"id": f"leak-{row}", "text": text} for row, text in enumerate(test)]
+    pool.write_text(pool.read_text() + "".join(json.dumps(row) + "\n" for row in rows))
+    record, directory = run(*cells.GOTD, "until=select", f"paths.data={copied}")
+    assert record.counts["leaked"] == len(test)
+    assert not set(test) & {row["text"] for row in chosen(directory)}
+
+
+def test_a_budget_of_tokens_is_not_exceeded(run: Any, tmp_path: Path) -> None:
+    record, directory = run("selector=random", "until=select", "budget=80", "budget_unit=tokens")
+    rows = chosen(directory)
+    # One token a toy word, and two special ones a document.
+    assert 0 < sum(len(row["text"].split()) + 2 for row in rows) <= 80
+    assert record.selection["size"] == len(rows)
+
+
+def test_texts_without_labels_serve_until_warmup(run: Any, tmp_path: Path) -> None:
+    file = toy.write_jsonl(
+        tmp_path / "own.jsonl", [{"text": text} for text in toy.sentences("sailing", 40)]
+    )
+    record, _ = run("selector=random", "task=own", f"task.train={file}", "until=warmup")
+    assert (record.status, record.reason) == ("done", "")
+    assert record.metric("mlm_loss_drop") is not None
+
+
+def test_a_decoder_is_warmed_up_and_fine_tuned(run: Any, tiny_gpt2: Path) -> None:
+    record, _ = run(
+        "selector=random", f"model.path={tiny_gpt2}", "model.head=null", "trainer@warmup=clm",
+        "warmup.block=64", "warmup.max_length=64", "warmup.precision=32", "finetune.max_length=64",
+    )  # fmt: skip
+    assert (record.status, record.reason) == ("done", "")
+    assert record.metric("clm_loss_drop") is not None and record.metric("macro_f1") is not None
