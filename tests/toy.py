@@ -20,7 +20,7 @@ TOPICS = {
     "stars": "comet crater dust eclipse galaxy gravity halo lens light meteor moon nebula orbit planet "
     "probe pulsar rocket star sun telescope",
 }
-COMMON = "the a of and in to with near under over".split()
+COMMON = ["the", "a", "of", "and", "in", "to", "with", "near", "under", "over"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -70,7 +70,7 @@ def write_data(root: Path) -> Path:
 
 
 def write_bert(directory: Path, seed: int = 0) -> Path:
-    """Returns a directory with a BERT of random weights: 32 wide, 2 layers, 64 positions."""
+    """Returns a directory with a BERT of random weights: 32 wide, 2 layers, 128 positions."""
     import torch
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
@@ -101,7 +101,7 @@ def write_bert(directory: Path, seed: int = 0) -> Path:
                 num_hidden_layers=2,
                 num_attention_heads=2,
                 intermediate_size=64,
-                max_position_embeddings=64,
+                max_position_embeddings=128,
             )
         )
         # Embeddings of the size that training gives them: at the initial 0.02 positions drown words.

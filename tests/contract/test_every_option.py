@@ -30,7 +30,8 @@ def test_groups_are_flat() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [f"{group}={name}" for group in GROUPS for name in options(group) if group != "trainer"]
+    "option",
+    [f"{group}={name}" for group in GROUPS for name in options(group) if group != "trainer"],
 )
 def test_composes(composed: Any, option: str) -> None:
     config = composed(option)

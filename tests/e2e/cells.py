@@ -66,6 +66,8 @@ def _as_it_was() -> Generator[None]:
         yield
     finally:
         sys.argv = typed
+        for handler in [one for one in root.handlers if one not in handlers]:
+            handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
         os.environ.clear()
@@ -106,6 +108,4 @@ def execute(config: Any, directory: Path) -> Any:
     from shortlist import pipeline
 
     job = config.hydra
-    return pipeline.execute(
-        config, dict(job.runtime.choices), tuple(job.overrides.task), directory
-    )
+    return pipeline.execute(config, dict(job.runtime.choices), tuple(job.overrides.task), directory)

@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import cells
+import pytest
 import toy
+
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
 
@@ -60,7 +60,9 @@ def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
 
 def test_the_drop_of_the_loss_is_before_less_after(run: Any) -> None:
     record, _ = run(*cells.GOTD)
-    before, after, drop = (record.metric(f"mlm_loss_{name}") for name in ("before", "after", "drop"))
+    before, after, drop = (
+        record.metric(f"mlm_loss_{name}") for name in ("before", "after", "drop")
+    )
     assert drop.value == pytest.approx(before.value - after.value, abs=1e-12)
     assert before.protocol == after.protocol == drop.protocol != ""
 

@@ -66,7 +66,9 @@ def test_every_row_has_an_id_of_its_own_however_often_a_text_repeats(texts: list
 
 
 @given(TEXTS, st.randoms(use_true_random=False))
-def test_the_canonical_order_does_not_know_the_order_of_the_rows(texts: list[str], rng: Any) -> None:
+def test_the_canonical_order_does_not_know_the_order_of_the_rows(
+    texts: list[str], rng: Any
+) -> None:
     shuffled = list(texts)
     rng.shuffle(shuffled)
     one, other = Corpus.build(texts).canonical(), Corpus.build(shuffled).canonical()
@@ -139,7 +141,9 @@ def test_features_with_a_row_too_few_are_refused_although_the_fingerprint_is_rig
 
 def test_a_selection_returns_its_documents_best_first() -> None:
     corpus = Corpus.build(["a", "b", "c"])
-    chosen = selection(corpus, ids=(corpus.ids[2], corpus.ids[0]), scores=np.ones(2), weights=np.ones(2))
+    chosen = selection(
+        corpus, ids=(corpus.ids[2], corpus.ids[0]), scores=np.ones(2), weights=np.ones(2)
+    )
     assert chosen.of(corpus).texts == ["c", "a"]
 
 

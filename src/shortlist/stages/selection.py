@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def featurize(cell: Context, corpus: Path, fingerprint: str, name: str) -> Artifact:
-    """Returns the vectors of the corpus in the file `corpus`; `name` is what its counts are called."""
+    """Returns the vectors of the corpus in the file `corpus`; `name` is what its counts are called.
+
+    Raises:
+        ForeignFeatures: the vectors belong to another corpus, or their number is another.
+    """
     featurizer, runtime = cell.parts.featurizer, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
@@ -37,6 +41,7 @@ def featurize(cell: Context, corpus: Path, fingerprint: str, name: str) -> Artif
 
     inputs = {"corpus": fingerprint, **featurizer.identity(runtime)}
     made = cell.stage("features", featurizer.version, cell.config["featurizer"], inputs, compute)
+    formats.load_features(made.path).of(formats.load_corpus(corpus))
     cell.counts |= {f"{name}_{fact}": count for fact, count in made.facts.items() if count}
     return made
 

@@ -73,6 +73,8 @@ class Classifier(TrainingModule):
         else:
             truth = torch.tensor([float(label) for label in train.labels])
         words = checkpoint.tokenizer(start)
+        if self.model.config.pad_token_id is None:  # GPT-2: else it takes one text at a time
+            self.model.config.pad_token_id = words.pad_token_id
         tokens = tokenize(words, train.texts, train.texts_b, self.max_length)
         pairs = train.texts_b is not None and bool(getattr(self.model.config, "type_vocab_size", 0))
 

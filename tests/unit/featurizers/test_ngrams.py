@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy
 from sklearn.utils import murmurhash3_32
 
-import toy
 from shortlist.core import Corpus
 from shortlist.featurizers import ngrams
 from shortlist.featurizers.ngrams import NGrams

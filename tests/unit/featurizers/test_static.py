@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import toy
+
 from shortlist.core import Corpus
 from shortlist.featurizers import static
 from shortlist.featurizers.static import Static
@@ -17,7 +17,9 @@ TEXTS = toy.sentences("sailing", 6) + toy.sentences("stars", 6)
 ROUNDING = 1e-6  # a mean of at most 30 float32 numbers below 1
 
 
-def vectors(model: Path, texts: list[str], at: Path, machine: Any, *, normalise: bool) -> np.ndarray:
+def vectors(
+    model: Path, texts: list[str], at: Path, machine: Any, *, normalise: bool
+) -> np.ndarray:
     at.mkdir(exist_ok=True)
     featurizer = Static(LocalModel(str(model)), 32, normalise)
     return np.array(featurizer.compute(Corpus.build(texts), at, machine)[0])
@@ -29,7 +31,8 @@ def test_a_vector_is_the_mean_of_the_words_without_special_tokens(
     words = checkpoint.tokenizer(tiny_model)
     table = checkpoint.encoder(tiny_model).get_input_embeddings().weight.detach().numpy()
     expected = [
-        table[[words.convert_tokens_to_ids(word) for word in text.split()]].mean(0) for text in TEXTS
+        table[[words.convert_tokens_to_ids(word) for word in text.split()]].mean(0)
+        for text in TEXTS
     ]
     found = vectors(tiny_model, TEXTS, tmp_path, machine, normalise=False)
     np.testing.assert_allclose(found, np.stack(expected), atol=ROUNDING)

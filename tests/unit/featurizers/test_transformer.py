@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 import toy
+
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.transformer import Transformer
@@ -103,8 +103,8 @@ def test_what_is_cut_is_counted(tiny_model: Path, tmp_path: Path, machine: Any) 
 def test_more_tokens_than_positions_are_refused_with_the_setting(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidInput, match="set featurizer.max_length=64"):
-        vectors(tiny_model, Corpus.build(["boat"]), tmp_path, length=65)
+    with pytest.raises(InvalidInput, match=r"set featurizer\.max_length=128"):
+        vectors(tiny_model, Corpus.build(["boat"]), tmp_path, length=129)
 
 
 def test_the_precision_that_auto_came_to_is_part_of_the_identity(

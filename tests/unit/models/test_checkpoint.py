@@ -41,9 +41,11 @@ def test_an_unknown_precision_is_refused() -> None:
 
 def test_more_tokens_than_positions_are_refused_with_the_setting(tiny_model: Path) -> None:
     model = checkpoint.encoder(tiny_model)
-    assert checkpoint.fits(model, 64, "warmup.max_length") == 64
-    with pytest.raises(InvalidInput, match="max_length=65 exceeds the model's 64 .* set warmup.max_l"):
-        checkpoint.fits(model, 65, "warmup.max_length")
+    assert checkpoint.fits(model, 128, "warmup.max_length") == 128
+    with pytest.raises(
+        InvalidInput, match=r"max_length=129 exceeds the model's 128 .* set warmup\.max_l"
+    ):
+        checkpoint.fits(model, 129, "warmup.max_length")
 
 
 def test_positions_of_a_gpt2_are_known_too(tiny_gpt2: Path) -> None:
@@ -81,7 +83,10 @@ def test_a_new_head_is_decided_by_the_global_seed(tiny_model: Path) -> None:
 
 
 def test_opening_and_saving_a_model_say_nothing(
-    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tiny_model: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
         model = checkpoint.classifier(tiny_model, 2)

@@ -34,7 +34,9 @@ def test_weights_of_the_expected_digest_are_identified_by_it(package: str) -> No
 
 
 def test_weights_of_another_digest_are_refused_under_both(package: str) -> None:
-    with pytest.raises(BrokenArtifact, match=r"SHA-256 [0-9a-f]{16}, expected 0{16}; reinstall toy_"):
+    with pytest.raises(
+        BrokenArtifact, match=r"SHA-256 [0-9a-f]{16}, expected 0{16}; reinstall toy_"
+    ):
         PackagedModel(package, "model", "0" * 64).identity()
 
 
@@ -77,7 +79,7 @@ def test_a_hub_model_that_is_not_here_is_missing_with_the_command_that_fetches_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(Missing, match="run: hf download no/model --revision abc$"):
+    with pytest.raises(Missing, match=r"run: hf download no/model --revision abc$"):
         HubModel("no/model", "abc", offline=True).directory()
 
 

@@ -85,10 +85,15 @@ def test_gumbel_top_two_of_four_has_the_probabilities_of_sampling_without_replac
 def test_a_larger_budget_contains_a_smaller_ones_documents(one: int, other: int) -> None:
     rows = order(uniform(IDS[:50], 1), IDS[:50])
     small, large = sorted((one, other))
-    assert within_budget(rows, None, large)[:small].tolist() == within_budget(rows, None, small).tolist()
+    assert (
+        within_budget(rows, None, large)[:small].tolist()
+        == within_budget(rows, None, small).tolist()
+    )
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(0, 200), st.integers(0, 50))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(0, 200), st.integers(0, 50)
+)
 def test_a_token_budget_is_the_longest_prefix_that_fits(
     costs: list[int], amount: int, more: int
 ) -> None:

@@ -13,7 +13,9 @@ def clusters(m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 30, m).astype(float)
     level = rng.normal(3.0, 0.5, m)
-    return np.array([rng.normal(a, 1.0, int(n)).sum() for a, n in zip(level, counts, strict=True)]), counts
+    return np.array(
+        [rng.normal(a, 1.0, int(n)).sum() for a, n in zip(level, counts, strict=True)]
+    ), counts
 
 
 def test_the_value_is_the_mean_over_all_items() -> None:

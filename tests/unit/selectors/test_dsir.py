@@ -75,5 +75,5 @@ def test_temperature_one_draws_in_proportion_to_the_weights() -> None:
 
 
 def test_smoothing_of_zero_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="selector.smoothing must be above 0"):
+    with pytest.raises(InvalidInput, match=r"selector\.smoothing must be above 0"):
         DSIR(0.0, 1.0)

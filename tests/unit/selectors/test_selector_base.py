@@ -62,7 +62,9 @@ def test_what_fit_kept_comes_back_from_a_file_into_a_new_selector(
     save_file(selector.state_dict(), tmp_path / "f.safetensors")
     other = Sum()
     other.restore(load_file(tmp_path / "f.safetensors"))
-    np.testing.assert_array_equal(score_pool(other, pool, machine), score_pool(selector, pool, machine))
+    np.testing.assert_array_equal(
+        score_pool(other, pool, machine), score_pool(selector, pool, machine)
+    )
 
 
 def test_keeping_twice_keeps_the_second() -> None:

@@ -28,7 +28,9 @@ def test_a_written_file_can_be_read_by_everybody(tmp_path: Path) -> None:
 
 
 def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
-    assert write_text(tmp_path / "a.txt", "größer ≥ 中").read_bytes().decode("utf-8") == "größer ≥ 中"
+    assert (
+        write_text(tmp_path / "a.txt", "größer ≥ 中").read_bytes().decode("utf-8") == "größer ≥ 中"
+    )
 
 
 def test_a_directory_below_a_file_is_refused_in_one_line_with_its_setting(tmp_path: Path) -> None:

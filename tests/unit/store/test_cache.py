@@ -90,7 +90,9 @@ def test_the_directory_gets_its_name_after_the_manifest_is_in_it(
     assert renamed == [True]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), MemoryError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), KeyboardInterrupt(), MemoryError()], ids=repr
+)
 def test_whatever_interrupts_a_stage_leaves_nothing_of_it(
     tmp_path: Path, error: BaseException
 ) -> None:
@@ -225,7 +227,9 @@ def test_a_failing_refresh_keeps_what_was_there(tmp_path: Path) -> None:
 
 
 def test_only_refuses_to_compute_and_names_stage_and_key(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"stage toy is not in .* under key [0-9a-f]{16}; set runtime"):
+    with pytest.raises(
+        Missing, match=r"stage toy is not in .* under key [0-9a-f]{16}; set runtime"
+    ):
         stage(Store(tmp_path, "only"))
 
 
@@ -240,7 +244,7 @@ def test_a_full_disk_does_not_fit_and_leaves_nothing(tmp_path: Path, number: int
         write()(directory)
         raise OSError(number, os.strerror(number))
 
-    with pytest.raises(DoesNotFit, match="stage toy needs more room than there is under .*; set paths"):
+    with pytest.raises(DoesNotFit, match=r"stage toy needs more room than there is .*; set paths"):
         stage(Store(tmp_path), compute)
     assert entries(tmp_path) == []
 
@@ -267,7 +271,7 @@ def test_another_error_of_the_machine_is_not_called_a_full_disk(tmp_path: Path) 
 
 def test_a_root_below_a_file_is_refused_with_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInput, match="set paths.cache=DIR"):
+    with pytest.raises(InvalidInput, match=r"set paths\.cache=DIR"):
         Store(tmp_path / "file" / "cache")
 
 

@@ -51,7 +51,12 @@ def test_sparse_features_read_back_equal(tmp_path: Path) -> None:
 
 def test_a_selection_reads_back_equal(tmp_path: Path) -> None:
     chosen = Selection(
-        ("b", "a", "b"), np.array([2.0, 1.5, -np.inf]), np.ones(3), "pool", Budget(9, "tokens"), "why"
+        ("b", "a", "b"),
+        np.array([2.0, 1.5, -np.inf]),
+        np.ones(3),
+        "pool",
+        Budget(9, "tokens"),
+        "why",
     )
     save_selection(tmp_path / "s.parquet", chosen)
     back = load_selection(tmp_path / "s.parquet")

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-import toy
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
 from shortlist.runtime import Runtime
@@ -80,7 +80,9 @@ def test_the_same_seed_trains_the_same_weights_bit_for_bit(
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_tokens_and_tail_add_up_to_the_corpus(tiny_gpt2: Path, tmp_path: Path, machine: Any) -> None:
+def test_tokens_and_tail_add_up_to_the_corpus(
+    tiny_gpt2: Path, tmp_path: Path, machine: Any
+) -> None:
     facts = trainer(epochs=1).train_on(tiny_gpt2, CORPUS, tmp_path, 0, machine)
     size = sum(len(text.encode()) + 1 for text in CORPUS.texts)  # bytes, and an end token each
     assert facts["tokens"] + facts["tail_tokens_dropped"] == size

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy
 from safetensors.torch import load_file
 
-import toy
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.runtime import Runtime
@@ -47,7 +47,9 @@ def tuned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labels_of_unseen_texts_are_learned(tuned: Path, machine: Any) -> None:
     test = examples(1)
     found = trainer().predict(tuned, test, 3, machine).argmax(1)
-    right = np.mean([LABELS[row] == label for row, label in zip(found, test.labels or (), strict=True)])
+    right = np.mean(
+        [LABELS[row] == label for row, label in zip(found, test.labels or (), strict=True)]
+    )
     assert right > 0.6  # chance is a third, known from 48 texts to 0.07: four standard errors
 
 
@@ -101,5 +103,5 @@ def test_the_second_text_of_a_pair_is_read(tiny_model: Path, tmp_path: Path, mac
 def test_texts_without_labels_are_refused_with_what_to_do(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
-    with pytest.raises(InvalidInput, match="set until=warmup or task.label=COLUMN"):
+    with pytest.raises(InvalidInput, match=r"set until=warmup or task\.label=COLUMN"):
         trainer().train_on(tiny_model, Corpus.build(["a"]), None, tmp_path, 0, machine)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-
 import toy
+
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import HeadTraining

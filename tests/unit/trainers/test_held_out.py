@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 import toy
+
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
 from shortlist.models.tokens import batch, tokenize
@@ -55,7 +55,9 @@ def test_a_loss_is_the_cross_entropy_at_the_masked_tokens(tiny_model: Path) -> N
     shown[asked] = words.mask_token_id
     with torch.no_grad():
         logits = model(input_ids=shown[None]).logits[0, asked]
-    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(ids[asked]), reduction="sum")
+    expected = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(ids[asked]), reduction="sum"
+    )
     assert losses(tiny_model).sums[row] == pytest.approx(float(expected), abs=ROUNDING)
 
 
@@ -94,7 +96,9 @@ def test_logits_at_the_asked_positions_are_those_of_the_whole_model(tiny_model: 
     asked = torch.rand(inputs["input_ids"].shape, generator=torch.Generator().manual_seed(0)) < 0.2
     with torch.no_grad():
         found, whole = asked_logits(model, inputs, asked), model(**inputs).logits[asked]
-    torch.testing.assert_close(found, whole, atol=1e-5, rtol=0)  # a product over 32 in another order
+    torch.testing.assert_close(
+        found, whole, atol=1e-5, rtol=0
+    )  # a product over 32 in another order
 
 
 def test_a_model_whose_head_is_unknown_is_run_whole(tiny_gpt2: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy
 from safetensors.torch import load_file
 
-import toy
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint

@@ -1,0 +1,112 @@
+"""Runs a cell in child after child and kills each in the middle of another stage.
+
+The heavy modules are imported once; a child is a fork of this process. Prints one JSON object:
+`killed` (stage and number of its computation, signal, whether an artifact was left of it),
+`disturbed` and `undisturbed` (digest of every artifact by stage and key).
+
+    python forkserver.py HOME OVERRIDE...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import cells
+import torch
+from hydra import compose, initialize_config_dir
+
+import shortlist  # noqa: F401  (settings of the environment that must stand before torch)
+from shortlist import commandline, pipeline, schema  # noqa: F401
+from shortlist.store.cache import Store
+
+STAGES = (
+    ("pool", 1), ("task", 1), ("leaks", 1), ("features", 1), ("features", 2), ("fit", 1),
+    ("scores", 1), ("selection", 1), ("head", 1), ("warmup", 1), ("held_out", 1), ("held_out", 2),
+    ("finetune", 1), ("evaluate", 1),
+)  # fmt: skip
+
+compute_as_it_is = Store._compute
+
+
+def killing(stage: str, number: int) -> Any:
+    """Returns a `_compute` that dies in the middle of the `number`-th computation of `stage`."""
+    seen = [0]
+
+    def compute(self: Store, home: Path, key: str, material: Any, work: Any) -> None:
+        def half(directory: Path) -> Any:
+            facts = work(directory)
+            if material["stage"] == stage:
+                seen[0] += 1
+                if seen[0] == number:
+                    largest = max(directory.rglob("*"), key=lambda path: path.stat().st_size)
+                    os.truncate(largest, largest.stat().st_size // 2)
+                    (Path(directory).parent / "died").write_text(key)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return facts
+
+        compute_as_it_is(self, home, key, material, half)
+
+    return compute
+
+
+def child(config: Any, directory: Path, stage: str = "", number: int = 0) -> int:
+    """Returns the status of a fork that runs the cell."""
+    process = os.fork()
+    if process == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if stage:
+            Store._compute = killing(stage, number)
+        record = cells.execute(config, directory)
+        os._exit(0 if record.status == "done" else 3)
+    return os.waitpid(process, 0)[1]
+
+
+def digests(cache: Path) -> dict[str, str]:
+    """Returns the digest of every finished artifact."""
+    return {
+        f"{path.parts[-3]}/{path.parts[-2]}": json.loads(path.read_text())["digest"]
+        for path in sorted(cache.glob("*/*/manifest.json"))
+        if not path.parent.name.startswith(".")
+    }
+
+
+def main(home: Path, overrides: list[str]) -> None:
+    """Prints what became of the cell."""
+    torch.set_num_threads(1)
+    schema.register()
+    with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
+        config, fresh = (
+            compose("config", [*overrides, f"paths.cache={at}"], return_hydra_config=True)
+            for at in (home / "killed", home / "fresh")
+        )
+    killed = []
+    for stage, number in STAGES:
+        # What the child before was killed in, this one computes undisturbed, before it dies itself.
+        ended = child(config, home / "runs" / str(len(killed)), stage, number)
+        died = home / "killed" / stage / "died"
+        key = died.read_text() if died.exists() else ""
+        whole = (home / "killed" / stage / key / "manifest.json").exists()
+        killed.append([stage, key, os.WTERMSIG(ended), whole])
+        died.unlink(missing_ok=True)
+    ends = [child(config, home / "runs" / "last"), child(fresh, home / "runs" / "fresh")]
+    leftovers = [str(path) for path in (home / "killed").glob("*/.*")]
+    print(
+        json.dumps(
+            {
+                "killed": killed,
+                "ends": ends,
+                "leftovers": leftovers,
+                "disturbed": digests(home / "killed"),
+                "undisturbed": digests(home / "fresh"),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
