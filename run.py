@@ -1,6 +1,4 @@
-"""The one entry point: one cell, or with -m a sweep of cells. `python run.py --help` lists what can
-be chosen.
-"""
+"""The one entry point: one cell, or with -m a sweep. `python run.py --help` lists the choices."""
 
 from pathlib import Path
 
@@ -16,13 +14,15 @@ schema.register()
 def main(config: DictConfig) -> object:
     """Returns the record of the cell that `config` describes."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from shortlist.pipeline import execute  # heavy: only once the configuration stands
 
     job = HydraConfig.get()
-    return execute(
-        config, dict(job.runtime.choices), tuple(job.overrides.task), Path(job.runtime.output_dir)
-    )
+    directory = Path(job.runtime.output_dir)
+    group = Path(job.sweep.dir) if job.mode == RunMode.MULTIRUN else directory
+    choices, typed = dict(job.runtime.choices), tuple(job.overrides.task)
+    return execute(config, choices, typed, directory, group)
 
 
 if __name__ == "__main__":

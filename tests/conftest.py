@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import toy
 
@@ -16,6 +17,10 @@ import shortlist  # noqa: F401  (settings of the environment that must stand bef
 # Two workers on two cores: a second thread of each only waits for the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A loaded machine is slow, not wrong.
+hypothesis.settings.register_profile("shortlist", deadline=None)
+hypothesis.settings.load_profile("shortlist")
 
 ROOT = Path(__file__).parent.parent
 

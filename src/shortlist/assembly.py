@@ -98,11 +98,23 @@ def make(config: DictConfig, name: str) -> Any:
         target = OmegaConf.select(config, f"{name}._target_")
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
         if unknown:
-            settings = near(unknown.group(1), set(inspect.signature(get_class(target)).parameters))
-            raise InvalidInput(f"{name} has no setting `{unknown.group(1)}`; {settings}") from error
+            known = near(unknown.group(1), _settings(get_class(target)))
+            raise InvalidInput(f"{name} has no setting `{unknown.group(1)}`; {known}") from error
         raise InvalidInput(
             f"{name} could not be made by {target}: {' '.join(str(cause).split())}"
         ) from error
+
+
+def _settings(made: type) -> set[str]:
+    """Returns what a constructor takes; `**settings` means what the next class takes."""
+    found: set[str] = set()
+    for kind in made.__mro__:
+        if "__init__" in vars(kind):
+            taken = list(inspect.signature(kind.__init__).parameters.values())[1:]
+            found |= {one.name for one in taken if one.kind is not one.VAR_KEYWORD}
+            if all(one.kind is not one.VAR_KEYWORD for one in taken):
+                break
+    return found
 
 
 def absolute(path: str | None) -> Any:

@@ -74,7 +74,8 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
         group, _, name = str(missing).rpartition("/")
         return f"{group} has no option `{name}`; {near(name, options)}"
     unknown = re.search(
-        r"Could not (?:override|append|delete|find match for override) '?([^'\n]+?)'?\.?(?:\n|$)",
+        r"Could not (?:override|append|delete from config\.|find match for override) "
+        r"'?([^'\n]+?)'?(?: does not exist)?\.?(?:\n|$)",
         text,
     )
     if unknown:

@@ -67,7 +67,11 @@ def run(cell: Context) -> dict[str, Any]:
 
 
 def execute(
-    config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...], directory: Path
+    config: DictConfig,
+    choices: dict[str, str],
+    overrides: tuple[str, ...],
+    directory: Path,
+    group: Path | None = None,
 ) -> Record:
     """Returns the record of one cell, whatever happens to it.
 
@@ -79,6 +83,7 @@ def execute(
         choices: which option of each group was chosen.
         overrides: what was typed.
         directory: the run's directory.
+        group: the sweep's directory, which loggers share; of a single run, its own.
 
     Raises:
         InvalidInput: a directory cannot be written to, so that not even a failure could be kept.
@@ -106,13 +111,16 @@ def execute(
         loggers = parts.loggers
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
-        record = Record(**known, **run(Context(parts, known["config"], store, directory)))
+        cell = Context(parts, known["config"], store, directory)
+        record = Record(**known, **run(cell))
+        hits = sum(stage.hit for stage in cell.stages)
+        log.info("cell: %d stages computed, %d reused", len(cell.stages) - hits, hits)
     except Exception as error:
         record = Record(**known, status="failed", reason=_keep(error, directory))
     write_text(directory / "record.json", record.to_json())
     _publish(results, record)
     for logger in loggers:
-        logger.log_cell(record, directory.parent.name, directory)
+        logger.log_cell(record, (group or directory).name, group or directory)
     return record
 
 

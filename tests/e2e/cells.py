@@ -39,6 +39,11 @@ def settings(home: Path, data: Path, model: Path) -> tuple[str, ...]:
     return (*SMALL, f"model.path={model}", f"paths.data={data}", *places)
 
 
+def search_path() -> str:
+    """Returns the PYTHONPATH under which a process finds the modules beside this one too."""
+    return os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""

@@ -18,10 +18,12 @@ from typing import Any
 
 import cells
 import torch
+import transformers.models.bert.modeling_bert  # noqa: F401
 from hydra import compose, initialize_config_dir
 
 import shortlist  # noqa: F401  (settings of the environment that must stand before torch)
 from shortlist import commandline, pipeline, schema  # noqa: F401
+from shortlist.assembly import prepare
 from shortlist.store.cache import Store
 
 STAGES = (
@@ -84,6 +86,7 @@ def main(home: Path, overrides: list[str]) -> None:
             compose("config", [*overrides, f"paths.cache={at}"], return_hydra_config=True)
             for at in (home / "killed", home / "fresh")
         )
+    prepare(config)  # imports what the configuration names, before there are children to import it
     killed = []
     for stage, number in STAGES:
         # What the child before was killed in, this one computes undisturbed, before it dies itself.

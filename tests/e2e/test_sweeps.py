@@ -11,8 +11,6 @@ import cells
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
 
-HERE = Path(__file__).parent
-
 
 def ran(home: Path, since: int = 0) -> dict[str, int]:
     return dict(Counter(stage for stage, _ in executions(home / "cache")[since:]))
@@ -57,7 +55,7 @@ def test_three_failing_cells_of_eight_leave_five_results_and_are_all_that_runs_a
     plan.write_text(json.dumps(sorted(failing)))
     typed = ("-m", *small, "selector=random", "selector._target_=planted.Planted", "until=select")
     typed = (*typed, "budget=" + ",".join(map(str, range(5, 13))))
-    environment = {"PLANTED": str(plan), "PYTHONPATH": str(HERE)}
+    environment = {"PLANTED": str(plan), "PYTHONPATH": cells.search_path()}
 
     first = cells.process(*typed, at=tmp_path, **environment)
     records = read_records(tmp_path / "results")

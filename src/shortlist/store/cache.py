@@ -29,6 +29,8 @@ Facts = Mapping[str, Any]
 MANIFEST = "manifest.json"
 LEDGER = "executions.jsonl"
 
+_FRESH: set[Path] = set()  # computed by this process: `refresh` means once, not once a cell
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -77,7 +79,6 @@ class Store:
         self.root = make_directory(root, "paths.cache")
         self.mode = mode
         self.device = device
-        self._fresh: set[str] = set()
 
     def stage(
         self,
@@ -104,10 +105,10 @@ class Store:
         home = self.root / stage
         home.mkdir(exist_ok=True)
         with FileLock(home / f"{key}.lock"):
-            if self.mode != "refresh" or key in self._fresh:
+            if self.mode != "refresh" or home / key in _FRESH:
                 found = self._read(stage, home / key, hit=True)
                 if found is not None:
-                    log.info("%-10s %s  reused (%.1f s when computed)", stage, key, found.seconds)
+                    log.debug("%-10s %s  reused (%.1f s when computed)", stage, key, found.seconds)
                     return found
                 if self.mode == "only":
                     raise Missing(
@@ -115,7 +116,7 @@ class Store:
                     )
             material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
             self._compute(home, key, material, compute)
-            self._fresh.add(key)
+            _FRESH.add(home / key)
             made = self._read(stage, home / key, hit=False)
             if made is None:
                 raise BrokenArtifact(

@@ -80,11 +80,12 @@ def test_a_hub_model_that_is_not_here_is_missing_with_the_command_that_fetches_i
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Missing, match=r"run: hf download no/model --revision abc$"):
-        HubModel("no/model", "abc", offline=True).directory()
+        HubModel("no/model", "abc").directory()
 
 
+@pytest.mark.parametrize("revision", ["main", "a" * 40])
 def test_a_hub_model_is_identified_by_the_commit_its_revision_resolved_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
 ) -> None:
     home = tmp_path / "models--some--model"
     commit = "a" * 40
@@ -93,7 +94,7 @@ def test_a_hub_model_is_identified_by_the_commit_its_revision_resolved_to(
     (home / "refs").mkdir()
     (home / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
-    assert HubModel("some/model", "main", offline=True).identity() == {
+    assert HubModel("some/model", revision).identity() == {
         "hub": "some/model",
         "commit": commit,
     }

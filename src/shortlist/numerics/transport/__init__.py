@@ -9,8 +9,9 @@ from .costs import Cost as Cost
 from .divergence import Sensitivity as Sensitivity
 from .divergence import epsilon_sensitivity as epsilon_sensitivity
 from .divergence import sinkhorn_divergence as sinkhorn_divergence
-from .forecast import Forecast as Forecast
-from .forecast import forecast as forecast
+from .forecasting import Forecast as Forecast
+from .forecasting import forecast as forecast
+from .inputs import cluster_masses as cluster_masses
 from .released import released_sinkhorn as released_sinkhorn
 from .result import Regime as Regime
 from .result import Transport as Transport
@@ -18,6 +19,6 @@ from .result import calibrate as calibrate
 from .result import overlap as overlap
 from .sample import Penalties as Penalties
 from .scale import scale_of as scale_of
-from .solve import solve as solve
+from .solver import solve as solve
 from .stream import CTransform as CTransform
 from .stream import c_transform as c_transform

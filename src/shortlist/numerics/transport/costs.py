@@ -3,7 +3,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -131,35 +130,3 @@ def tile_rows(targets: int, device: torch.device) -> int:
     """Returns how many pool rows make one tile: 8 MB of float32 on a CPU (cache), 512 MB on CUDA."""
     entries = 2**21 if device.type == "cpu" else 2**27
     return max(64, min(entries // max(targets, 1), 2**16))
-
-
-def mean_cost(geometry: Geometry, rows: Tensor, b: Tensor, a: Tensor) -> float:
-    """Returns sum_ij b_j a_i C_ij over prepared `rows`, (n, d), in float64.
-
-    Squared Euclidean and cosine need moments only; Euclidean visits every pair.
-    """
-    points, weight = geometry.points.double(), b.double()
-    if geometry.cost == "euclidean":
-        total, step = 0.0, tile_rows(len(points), rows.device)
-        out = rows.new_empty(step, len(points))
-        for start in range(0, len(rows), step):
-            tile = rows[start : start + step]
-            row_means = geometry.part(tile, out[: len(tile)]).double() @ a
-            total += float(row_means @ weight[start : start + step])
-        return total
-    mean_x = torch.zeros_like(points[0])
-    for start in range(0, len(rows), 8192):
-        mean_x += weight[start : start + 8192] @ rows[start : start + 8192].double()
-    mean_y = a @ points
-    if geometry.cost == "cosine":
-        return float(1 - mean_x @ mean_y)
-    squares = float(weight @ geometry.offset(rows).double()) + float(a @ geometry.squares.double())
-    return squares - 2 * float(mean_x @ mean_y)
-
-
-def largest_cost(geometry: Geometry, rows: Tensor) -> float:
-    """Returns an upper bound of the costs between `rows` and the targets."""
-    if geometry.cost == "cosine":
-        return 2.0
-    reach = float(rows.norm(dim=1).max()) + math.sqrt(float(geometry.squares.max()))
-    return reach**2 if geometry.cost == "sqeuclidean" else reach

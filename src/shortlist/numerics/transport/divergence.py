@@ -6,8 +6,9 @@ import torch
 
 from .costs import Cost
 from .inputs import Array
+from .problem import Progress
 from .result import Transport, overlap
-from .solve import Progress, solve
+from .solver import solve
 
 
 def sinkhorn_divergence(

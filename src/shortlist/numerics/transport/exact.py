@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .costs import Cost, Geometry, mean_cost
+from .costs import Cost, Geometry
 from .result import Transport
 from .sample import Penalties
+from .scale import measure_costs
 from .stream import Visit, refuse_bad_rows
 
 
@@ -72,7 +73,7 @@ def solve_exact(
         dual=dual,
         gap=primal - dual,
         epsilon=0.0,
-        scale=mean_cost(geometry, rows, b, a),
+        scale=measure_costs(geometry, pool, b, a).mean,
         tolerance=tolerance,
         cost=cost,
         penalties=Penalties(math.inf, math.inf),

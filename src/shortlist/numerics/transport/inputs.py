@@ -78,6 +78,34 @@ def masses(given: Array | None, count: int, name: str, device: torch.device) -> 
     return found / total
 
 
+def cluster_masses(labels: Tensor | NDArray[np.integer]) -> Tensor:
+    """Returns pool masses by which a cluster of near copies counts as one document, (n,), float64.
+
+    b_j = 1 / (K |cluster of j|) for K clusters: they sum to one, and each cluster has mass 1 / K,
+    shared evenly. Any numbers serve as labels; a document without copies has one of its own.
+
+    Args:
+        labels: (n,) integers, equal for documents of one cluster.
+
+    Raises:
+        InvalidInput: Not a vector of integers, empty, or negative (-1 is noise in many clusterings,
+            which would make one cluster of all lone documents).
+    """
+    found = torch.as_tensor(labels)
+    if found.ndim != 1 or not len(found) or found.is_floating_point() or found.is_complex():
+        raise InvalidInput(
+            f"labels must be a vector of integers that is not empty: {tuple(found.shape)}, "
+            f"{found.dtype}"
+        )
+    if int(found.min()) < 0:
+        raise InvalidInput(
+            "labels must not be negative; give each document without copies a label of its own: "
+            f"{int(found.min())}"
+        )
+    clusters, member, sizes = torch.unique(found, return_inverse=True, return_counts=True)
+    return 1 / (len(clusters) * sizes[member].double())
+
+
 def strata(b: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Returns (rows ascending, their masses) of a stratified sample of `count` draws of b.
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from shortlist.errors import InvalidInput
 
 from .certificate import dual_value, primal_value
-from .costs import Geometry, mean_cost
-from .inputs import Array, check_pair, gather, masses, read, strata
+from .costs import Geometry
+from .inputs import Array, check_pair, masses, read
 from .precision import products
+from .problem import Progress
 from .result import Transport
 from .sample import FLOOR, Penalties
-from .solve import SCALE_ROWS, Progress
+from .scale import measure_costs
 from .stream import exact_shortcut, visit
 
 log = logging.getLogger(__name__)
@@ -105,8 +106,7 @@ def released_sinkhorn(
     penalties = Penalties()
     dual = dual_value(last, f, a, b, epsilon, penalties)
     primal = primal_value(last, geometry, f, a, epsilon, penalties)
-    numbers, weight = strata(b, SCALE_ROWS, None)
-    scale = mean_cost(geometry, geometry.rows(gather(pool, numbers, place, dtype)), weight, a)
+    scale = measure_costs(geometry, pool, b, a).mean
     if error > threshold:
         log.warning("released Sinkhorn stopped at max_iterations, pool error %.2e", error)
     return Transport(

@@ -34,7 +34,7 @@ class Transport:
         dual: Lower bound of the optimum.
         gap: primal - dual.
         epsilon: Absolute regularisation; 0 for the exact problem.
-        scale: Mean cost between pool and target (on a sample of a pool that is large).
+        scale: Mean cost between pool and target (`scale.measure_costs` says over which rows).
         tolerance: Target error that was asked for.
         cost: Ground cost.
         penalties: KL penalties of the marginals.

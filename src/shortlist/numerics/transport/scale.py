@@ -1,25 +1,93 @@
 """The mean cost between two corpora: what a relative epsilon is relative to."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 
-from .costs import Cost, Geometry, mean_cost
+from .costs import Cost, Geometry, tile_rows
 from .inputs import Array, check_pair, gather, masses, read, strata
+from .precision import products
+from .stream import refuse_bad_rows
 
-SCALE_ROWS = 16384  # rows that the mean cost is taken over; all of them in a smaller pool
+PAIRED_ROWS = 16384  # rows that the mean Euclidean cost is taken over
+READ_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class CostScale:
+    """What one reading of the pool tells about its costs, before any product with the targets.
+
+    Attributes:
+        mean: sum_ij a_i b_j C_ij.
+        largest: Upper bound of the costs.
+        length: Root mean square of the lengths of the prepared rows.
+    """
+
+    mean: float
+    largest: float
+    length: float
+
+
+def measure_costs(geometry: Geometry, pool: Array, b: torch.Tensor, a: torch.Tensor) -> CostScale:
+    """Returns the scale of the costs between `pool` (N, d), masses b, and the targets, masses a.
+
+    Squared Euclidean and cosine need the pool's mean vector and mean squared length only: exact,
+    in float64, whatever the order of the pool or its shards.
+
+    Deviation: the Euclidean cost would need every pair. Its mean is taken over `PAIRED_ROWS` rows,
+    the middles of strata of equal mass in the order of the pool, where there are more; two orders
+    of one pool then give epsilons that differ in the third or fourth digit.
+
+    Raises:
+        InvalidInput: A pool row that is not finite (or zero, under the cosine cost), by number.
+    """
+    device, dtype = geometry.points.device, geometry.points.dtype
+    mean = torch.zeros(geometry.points.shape[1], device=device, dtype=torch.float64)
+    square, longest = 0.0, 0.0
+    for start in range(0, len(pool), READ_ROWS):
+        stop = min(start + READ_ROWS, len(pool))
+        rows = geometry.rows(read(pool, start, stop, device, dtype))
+        squares, weight = torch.linalg.vecdot(rows, rows).double(), b[start:stop]
+        refuse_bad_rows(squares, start, geometry.cost)
+        mean += weight @ rows.double()
+        square += float(weight @ squares)
+        longest = max(longest, float(squares.max()))
+    length = math.sqrt(square)
+    if geometry.cost == "cosine":
+        return CostScale(float(1 - mean @ (a @ geometry.points.double())), 2.0, length)
+    reach = math.sqrt(longest) + math.sqrt(float(geometry.squares.max()))
+    if geometry.cost == "euclidean":
+        return CostScale(_mean_of_pairs(geometry, pool, b, a), reach, length)
+    middle = a @ geometry.points.double()
+    found = square + float(a @ geometry.squares.double()) - 2 * float(mean @ middle)
+    return CostScale(found, reach**2, length)
 
 
 def scale_of(pool: Array, target: Array, *, cost: Cost = "sqeuclidean") -> float:
     """Returns the mean cost between `pool` (N, d) and `target` (M, d), uniform masses.
 
-    Over a stratified sample of `SCALE_ROWS` pool rows where there are more: the same rows, hence
-    the same number, as `solve` takes without a generator.
+    It is the `scale` of a `solve` at uniform masses; `measure_costs` says how it is taken.
 
     Raises:
-        InvalidInput: vectors that do not go together.
+        InvalidInput: Vectors that do not go together or cannot be worked with, by name.
     """
     n, m, _ = check_pair(pool, target)
     place = torch.device("cpu")
-    geometry = Geometry.of(read(target, 0, m, place, torch.float32), cost)
-    numbers, weight = strata(masses(None, n, "pool masses", place), SCALE_ROWS, None)
-    rows = geometry.rows(gather(pool, numbers, place, torch.float32))
-    return mean_cost(geometry, rows, weight, masses(None, m, "target masses", place))
+    a, b = masses(None, m, "target masses", place), masses(None, n, "pool masses", place)
+    with products():
+        geometry = Geometry.of(read(target, 0, m, place, torch.float32), cost)
+        return measure_costs(geometry, pool, b, a).mean
+
+
+def _mean_of_pairs(geometry: Geometry, pool: Array, b: torch.Tensor, a: torch.Tensor) -> float:
+    points = geometry.points
+    numbers, weight = strata(b, PAIRED_ROWS, None)
+    rows = geometry.rows(gather(pool, numbers, points.device, points.dtype))
+    total, step = 0.0, tile_rows(len(points), points.device)
+    out = rows.new_empty(min(step, len(rows)), len(points))
+    for start in range(0, len(rows), step):
+        tile = rows[start : start + step]
+        row_means = geometry.part(tile, out[: len(tile)]).double() @ a
+        total += float(row_means @ weight[start : start + step])
+    return total

@@ -15,6 +15,7 @@ from .result import Regime
 
 EXACT_PAIRS = 5 * 10**7  # about 25 s and 2 GB of network simplex
 STORED_BYTES = 512 * 2**20  # costs and plan of the pool sample, or of the whole pool if it is small
+STORED_MOST = 4 * 2**30  # where many targets need more than that for two sample rows each
 SAMPLE_PER_TARGET = 8  # rows of the pool sample for every target
 SAMPLE_LEAST = 4096
 SAMPLE_VISITS = 40  # Sinkhorn sweeps, Newton steps and their conjugate gradients, at epsilon 1 %
@@ -51,7 +52,8 @@ class Forecast:
         how = {
             "exact": "exact linear program",
             "dense": "dense Newton-Sinkhorn",
-            "streamed": f"streamed, f from a sample of {self.sample_rows:,} rows",
+            "streamed": f"streamed, f from a sample of {self.sample_rows:,} rows"
+            + ("" if self.stored else " whose costs are made anew at each visit"),
         }[self.regime]
         return (
             f"transport {self.candidates:,} x {self.targets:,} x {self.dimensions}: {how}; "
@@ -94,7 +96,7 @@ def forecast(
     regime: Regime | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    stored_bytes: int = STORED_BYTES,
+    stored_bytes: int | None = None,
     memory_limit: int | None = None,
     time_limit: float | None = None,
 ) -> Forecast:
@@ -104,6 +106,11 @@ def forecast(
     solved dense if costs and plan fit into `stored_bytes`, else streamed. (The exact program never
     stands in for a regularised one: scores would jump with the size of the pool.)
 
+    By default half a GiB is stored, and more, up to 4 GiB, where that many targets need it for a
+    sample of two rows each (5,800 to 16,000 targets in float32). Beyond, or where the memory is not
+    there, the sample's costs are made anew at each visit: right, but an order slower, and the
+    forecast says so.
+
     Args:
         candidates: N.
         targets: M.
@@ -112,7 +119,7 @@ def forecast(
         regime: Overrides the choice.
         dtype: Arithmetic of the products.
         device: Where it will run.
-        stored_bytes: Memory for costs and plan.
+        stored_bytes: Memory for costs and plan; by default as above.
         memory_limit: Bytes that may be used; by default four fifths of what is free.
         time_limit: Seconds that may be used; by default any.
 
@@ -122,12 +129,14 @@ def forecast(
     place = torch.device(device)
     width = torch.finfo(dtype).bits // 8
     pairs = candidates * targets
+    limit = int(0.8 * available_bytes(place)) if memory_limit is None else memory_limit
+    room = stored_bytes if stored_bytes is not None else _room(targets, width, limit)
     chosen: Regime = regime or (
-        "exact" if epsilon == 0 else "dense" if 2 * width * pairs <= stored_bytes else "streamed"
+        "exact" if epsilon == 0 else "dense" if 2 * width * pairs <= room else "streamed"
     )
     # Time of a unit: multiply-adds of a visit, its softmax and sums counted as 60 more a pair.
     visit = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
-    rows, stored = sample_size(candidates, targets, width, stored_bytes)
+    rows, stored = sample_size(candidates, targets, width, room)
     tiles = 3 * width * min(tile_rows(targets, place), candidates) * targets
     vectors = 8 * (4 * candidates + 16 * targets) + width * 3 * targets * dimensions + tiles
     match chosen:
@@ -150,7 +159,6 @@ def forecast(
     found = Forecast(
         chosen, candidates, targets, dimensions, rows, stored, int(memory), float(seconds)
     )
-    limit = int(0.8 * available_bytes(place)) if memory_limit is None else memory_limit
     if found.bytes > limit:
         hint = "regime=streamed" if chosen == "dense" else "fewer targets (task.limit)"
         hint = "epsilon=0.01" if chosen == "exact" else hint
@@ -169,10 +177,17 @@ def forecast(
 def sample_size(candidates: int, targets: int, width: int, stored_bytes: int) -> tuple[int, bool]:
     """Returns (rows of the pool sample, whether its costs are kept).
 
-    Eight rows a target if they fit; if not even two fit, four a target whose costs are not kept.
+    Eight rows a target if they fit, and never fewer than two, whose costs are not kept if they do
+    not fit.
     """
     wanted = max(SAMPLE_PER_TARGET * targets, SAMPLE_LEAST)
     room = stored_bytes // (2 * width * targets)
     if room >= min(2 * targets, candidates):
         return min(candidates, wanted, room), True
-    return min(candidates, 4 * targets), False
+    return min(candidates, 2 * targets), False
+
+
+def _room(targets: int, width: int, limit: int) -> int:
+    """Returns how many bytes may be stored by default, of `limit` in all."""
+    wanted = max(STORED_BYTES, 4 * width * targets**2)
+    return wanted if wanted <= min(STORED_MOST, limit // 2) else STORED_BYTES

@@ -1,0 +1,100 @@
+"""The committed results: every record is whole, stands where it says, and gives the tables beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shortlist.core import UNITS, Record
+from shortlist.leaderboard import publish
+from shortlist.schema import HASHED
+from shortlist.store.keys import key
+from shortlist.store.records import read_record, record_path
+
+RESULTS = Path(__file__).parents[2] / "results"
+PATHS = sorted(RESULTS.glob("records/**/*.json"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(RESULTS / "records"))
+
+
+@pytest.fixture(params=PATHS, ids=name)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def record(path: Path) -> Record:
+    return Record.from_json(path.read_text(encoding="utf-8"))
+
+
+def test_a_record_stands_where_its_contents_say(path: Path) -> None:
+    assert record_path(RESULTS, read_record(RESULTS, path)) == path
+
+
+def test_a_record_is_written_as_the_program_writes_it(path: Path, record: Record) -> None:
+    assert record.to_json() == path.read_text(encoding="utf-8")
+
+
+def test_the_key_of_a_record_is_that_of_its_configuration(record: Record) -> None:
+    assert key("cell", 1, record.config, {}) == record.key
+
+
+def test_a_record_holds_the_hashed_groups_and_no_others(record: Record) -> None:
+    # A group that came later is absent from earlier records; one that left is not hashed any more.
+    assert set(record.config) <= set(HASHED)
+    assert {"task", "pool", "selector", "model", "budget", "seed"} <= set(record.config)
+
+
+def test_the_axes_of_a_record_agree_with_its_configuration(record: Record) -> None:
+    axes, config = record.axes, record.config
+    assert (axes.budget, axes.budget_unit, axes.seed, record.until) == (
+        config["budget"], config["budget_unit"], config["seed"], config["until"],
+    )  # fmt: skip
+
+
+def test_a_done_record_has_one_primary_metric_and_another_says_why_not(record: Record) -> None:
+    if record.status == "done" and record.until == "evaluate":
+        assert len([metric for metric in record.metrics if metric.primary]) == 1
+    elif record.status != "done":
+        assert record.reason
+
+
+def test_every_number_is_in_the_range_of_its_unit(record: Record) -> None:
+    for metric in record.metrics:
+        low, high = UNITS[metric.unit]
+        assert low <= metric.value <= high, metric
+        assert metric.n > 0 and metric.protocol, metric
+
+
+def test_no_metric_of_a_record_stands_there_twice(record: Record) -> None:
+    names = [(metric.name, metric.split) for metric in record.metrics]
+    assert len(names) == len(set(names))
+
+
+def test_a_selection_has_the_size_of_its_budget_and_domains_that_add_up(record: Record) -> None:
+    if record.status == "done":
+        selection = record.selection
+        assert sum(selection["domains"].values()) == selection["size"]
+        if record.axes.budget_unit == "documents":
+            assert selection["size"] == record.axes.budget
+
+
+def test_no_record_tells_where_on_its_machine_it_was_made(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "/home/" not in text and "/root/" not in text and "/tmp/" not in text
+
+
+def test_every_file_among_the_records_is_a_record() -> None:
+    files = {path for path in (RESULTS / "records").rglob("*") if path.is_file()}
+    assert files == set(RESULTS.glob("records/*/*/*.json"))
+
+
+@pytest.mark.skipif(not PATHS, reason="no records yet")
+def test_the_leaderboard_is_that_of_the_records_byte_for_byte(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "records", tmp_path / "records")
+    for made in publish(tmp_path):
+        assert made.read_bytes() == (RESULTS / made.name).read_bytes(), made.name
