@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import Metric
+from shortlist.core import Metric, digest
 from shortlist.errors import InvalidInput
 from shortlist.numerics.statistics import ratio_of_sums
 from shortlist.stages.context import Context, Start
@@ -113,7 +113,8 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
         found = trainer.losses_on(model.path, sample, runtime)
         np.save(directory / "sums.npy", found.sums)
         np.save(directory / "counts.npy", found.counts)
-        return {"protocol": found.protocol, "not_measured": len(texts) - len(sample)}
+        protocol = digest([found.protocol, sample.fingerprint])
+        return {"protocol": protocol, "not_measured": len(texts) - len(sample)}
 
     settings = {
         "objective": trainer.objective,
@@ -121,7 +122,7 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
         "documents": HELD_OUT_DOCUMENTS,
     }
     inputs = {"model": model.key, "test": task.facts["test"]}
-    made = cell.stage("held_out", 1, settings, inputs, compute)
+    made = cell.stage("held_out", 2, settings, inputs, compute)
     cell.counts["held_out_not_measured"] = made.facts["not_measured"]
     return made
 

@@ -132,4 +132,4 @@ def causal_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Run
             )
             sums[rows] = (losses * inputs["attention_mask"][:, 1:]).double().sum(1).cpu().numpy()
             report(len(rows))
-    return HeldOut(sums, counts, protocol("clm", max_length, type(words).__name__))
+    return HeldOut(sums, counts, protocol("clm", max_length, words))

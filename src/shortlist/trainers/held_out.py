@@ -64,13 +64,14 @@ class HeldOut:
     protocol: str
 
 
-def protocol(objective: str, max_length: int, tokenizer: str) -> str:
-    """Returns the hash of how the loss is measured; losses under different hashes are not
-    comparable.
+def protocol(objective: str, max_length: int, words: Any) -> str:
+    """Returns the hash of how the loss is measured; losses under different hashes do not compare.
+
+    The vocabulary of the tokenizer `words` is part of it: a loss per token is a loss per *its* token.
     """
-    return digest(
-        ["held-out loss 1", objective, str(max_length), str(MASK_SHARE), str(MASK_KEY), tokenizer]
-    )
+    vocabulary = digest(sorted(words.get_vocab()))
+    parts = ["held-out loss 2", objective, str(max_length), str(MASK_SHARE), str(MASK_KEY)]
+    return digest([*parts, vocabulary])
 
 
 def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
@@ -95,7 +96,7 @@ def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Run
         for rows in by_length(tokens.lengths, runtime.inference_tokens):
             sums[rows] = _batch_losses(model, tokens, asked, rows, words, runtime)
             report(len(rows))
-    return HeldOut(sums, counts, protocol("mlm", max_length, type(words).__name__))
+    return HeldOut(sums, counts, protocol("mlm", max_length, words))
 
 
 def _asked(ids: NDArray[np.int64], id_word: int, special: list[int]) -> NDArray[np.int64]:

@@ -31,16 +31,16 @@ def loggers(tmp_path: Path) -> Any:
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [
-        ((), set()),
-        (("logger=none",), set()),
-        (("logger=csv",), {"csv"}),
-        (("logger=wandb", "logger.wandb.mode=offline"), {"wandb"}),
-        (("logger=[csv,wandb]",), {"csv", "wandb"}),
+        ((), []),
+        (("logger=none",), []),
+        (("logger=csv",), ["csv"]),
+        (("logger=wandb", "logger.wandb.mode=offline"), ["wandb"]),
+        (("logger=[csv,wandb]",), ["csv", "wandb"]),
     ],
     ids=str,
 )
-def test_loggers_are_merged_under_their_names(loggers: Any, overrides: Any, names: Any) -> None:
-    assert set(loggers(*overrides)) == names
+def test_loggers_are_merged_under_their_names(loggers: Any, overrides: Any, names: list[str]) -> None:
+    assert sorted(loggers(*overrides)) == names
 
 
 def test_every_logger_can_be_made_without_working(loggers: Any) -> None:

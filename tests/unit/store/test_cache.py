@@ -203,20 +203,33 @@ def test_a_whole_artifact_is_read_without_a_warning(
     assert caplog.text == ""
 
 
-def test_refresh_computes_again_what_is_there(tmp_path: Path) -> None:
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function after which this process is as good as another one."""
+    return lambda: monkeypatch.setattr(cache, "_FRESH", set())
+
+
+def test_refresh_computes_again_what_an_earlier_process_left(
+    tmp_path: Path, later: Callable[[], None]
+) -> None:
     stage(Store(tmp_path), write("old"))
+    later()
     made = stage(Store(tmp_path, "refresh"), write("new"))
     assert (made.path / "out.txt").read_text() == "new"
 
 
-def test_refresh_computes_a_stage_once_in_one_process(tmp_path: Path) -> None:
-    store = Store(tmp_path, "refresh")
-    stage(store)
-    assert stage(store).hit
+def test_refresh_computes_a_stage_once_in_one_process_whatever_cell_asks(
+    tmp_path: Path, later: Callable[[], None]
+) -> None:
+    stage(Store(tmp_path))
+    later()
+    assert not stage(Store(tmp_path, "refresh")).hit
+    assert stage(Store(tmp_path, "refresh")).hit
 
 
-def test_a_failing_refresh_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_failing_refresh_keeps_what_was_there(tmp_path: Path, later: Callable[[], None]) -> None:
     stage(Store(tmp_path), write("old"))
+    later()
 
     def compute(directory: Path) -> None:
         raise ValueError

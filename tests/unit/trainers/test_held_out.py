@@ -117,3 +117,9 @@ def test_the_protocol_changes_with_the_length_and_not_with_the_model(
     other = toy.write_bert(tmp_path, seed=1)
     short = masked_losses(tiny_model, CORPUS, 16, machine)
     assert losses(tiny_model).protocol == losses(other).protocol != short.protocol
+
+
+def test_the_protocol_changes_with_the_vocabulary(tiny_model: Path, tiny_gpt2: Path) -> None:
+    bert, gpt2 = (checkpoint.tokenizer(path) for path in (tiny_model, tiny_gpt2))
+    assert held_out.protocol("mlm", 32, bert) == held_out.protocol("mlm", 32, bert)
+    assert held_out.protocol("mlm", 32, bert) != held_out.protocol("mlm", 32, gpt2)
