@@ -40,7 +40,17 @@ check: lint test ## everything that CI runs
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
+bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engine: benchmarks/README.md
+	$(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
+	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
+
+.cache/peers/installed: baselines/peers/transport/requirements.txt
+	$(PYTHON) -m venv .cache/peers
+	.cache/peers/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	.cache/peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test format lint check leaderboard clean
+.PHONY: help install demo test format lint check leaderboard bench clean

@@ -19,6 +19,7 @@ STORED_MOST = 4 * 2**30  # where many targets need more than that for two sample
 SAMPLE_PER_TARGET = 8  # rows of the pool sample for every target
 SAMPLE_LEAST = 4096
 SAMPLE_VISITS = 40  # Sinkhorn sweeps, Newton steps and their conjugate gradients, at epsilon 1 %
+MADE_VISITS = 80  # the same of a sample so small that its costs are made anew (seen: 59 to 104)
 PAIR_SECONDS = 5e-10  # softmax and two sums over a kept cost, on two cores
 
 
@@ -108,8 +109,8 @@ def forecast(
 
     By default half a GiB is stored, and more, up to 4 GiB, where that many targets need it for a
     sample of two rows each (5,800 to 16,000 targets in float32). Beyond, or where the memory is not
-    there, the sample's costs are made anew at each visit: right, but an order slower, and the
-    forecast says so.
+    there, the sample's costs are made anew at each visit: right, but several times slower (50,000
+    targets and 200,000 candidates: some 45 products in place of 5), and the forecast says so.
 
     Args:
         candidates: N.
@@ -154,8 +155,9 @@ def forecast(
         case "streamed":
             share = rows / candidates
             memory = vectors + width * rows * dimensions + 2 * width * rows * targets * stored
-            again = pairs * PAIR_SECONDS if stored else visit
-            seconds = 3 * visit + SAMPLE_VISITS * share * again
+            seconds = 3 * visit + SAMPLE_VISITS * share * pairs * PAIR_SECONDS
+            if not stored:
+                seconds = (5 + MADE_VISITS * share) * visit
     found = Forecast(
         chosen, candidates, targets, dimensions, rows, stored, int(memory), float(seconds)
     )
@@ -177,14 +179,15 @@ def forecast(
 def sample_size(candidates: int, targets: int, width: int, stored_bytes: int) -> tuple[int, bool]:
     """Returns (rows of the pool sample, whether its costs are kept).
 
-    Eight rows a target if they fit, and never fewer than two, whose costs are not kept if they do
-    not fit.
+    Eight rows a target if they fit. Where not even two fit, the costs are not kept: then a quarter
+    of the pool, between two rows a target and eight, so that a sample that must be multiplied again
+    at each visit does not outweigh the passes that it saves.
     """
     wanted = max(SAMPLE_PER_TARGET * targets, SAMPLE_LEAST)
     room = stored_bytes // (2 * width * targets)
     if room >= min(2 * targets, candidates):
         return min(candidates, wanted, room), True
-    return min(candidates, 2 * targets), False
+    return min(candidates, max(2 * targets, min(candidates // 4, 8 * targets))), False
 
 
 def _room(targets: int, width: int, limit: int) -> int:

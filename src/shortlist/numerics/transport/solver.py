@@ -65,7 +65,7 @@ def solve(
         relative: Whether epsilon is a share of the mean cost, or absolute.
         cost: Ground cost.
         a: Target masses, normalised here; uniform by default.
-        b: Pool masses (e.g. sizes of duplicate clusters), normalised here; uniform by default.
+        b: Pool masses (e.g. `cluster_masses`), normalised here; uniform by default.
         target_penalty: KL penalty rho of the target marginal in units of the cost; infinite: exact.
         pool_penalty: Likewise for the pool marginal.
         tolerance: L1 error of the target marginal over the whole pool to stop at.

@@ -1,6 +1,6 @@
 """Solves one stored problem with one peer's solver and prints its time: runs in the peers' own venv.
 
-    python transport_peers.py "ott dense" data.npz EPSILON f.npy
+    python solve.py "ott dense" data.npz EPSILON f.npy
 
 Every peer gets squared Euclidean costs, uniform masses and one absolute epsilon, and writes its
 target potential, so that all are judged by the same dual value. Compilation is not counted.

@@ -1,0 +1,122 @@
+"""Vectors that somebody else computed are joined by document, never by position."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from shortlist.core import Budget, Corpus, Features
+from shortlist.errors import ForeignFeatures, InvalidInput, Missing
+from shortlist.featurizers.precomputed import Precomputed
+from shortlist.selectors.base import Scored, score_pool
+from shortlist.selectors.gotd import GOTD
+
+TEXTS = ["one", "two", "three", "four"]
+CORPUS = Corpus.build(TEXTS)
+VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
+BACKWARDS = [3, 2, 1, 0]  # no file lists its rows as the corpus does
+
+
+def parquet(path: Path, key: str, names: list[str], vectors: np.ndarray) -> Path:
+    pq.write_table(pa.table({key: names, "vector": list(vectors)}), path)
+    return path
+
+
+def numpy_pair(path: Path, names: list[str], vectors: np.ndarray) -> Path:
+    np.save(path, vectors)
+    path.with_suffix(".ids.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    return path
+
+
+def written(form: str, folder: Path) -> Path:
+    ids, texts = ([column[row] for row in BACKWARDS] for column in (CORPUS.ids, TEXTS))
+    vectors = VECTORS[BACKWARDS]
+    match form:
+        case "parquet by id":
+            return parquet(folder / "v.parquet", "id", ids, vectors)
+        case "parquet by text":
+            return parquet(folder / "v.parquet", "text", texts, vectors)
+        case "numpy by id":
+            return numpy_pair(folder / "v.npy", ids, vectors)
+        case _:
+            return numpy_pair(folder / "v.npy", texts, vectors)
+
+
+FORMS = ["parquet by id", "parquet by text", "numpy by id", "numpy by text"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vector_is_found_by_document_whatever_the_order_of_the_file(
+    form: str, tmp_path: Path, machine: object
+) -> None:
+    values, facts = Precomputed([str(written(form, tmp_path))]).compute(CORPUS, tmp_path, machine)
+    np.testing.assert_array_equal(values, VECTORS)
+    assert facts == {"vectors_ignored": 0}
+
+
+def test_files_add_up_and_strangers_are_counted(tmp_path: Path, machine: object) -> None:
+    first = parquet(tmp_path / "a.parquet", "text", ["four", "one", "five"], VECTORS[[3, 0, 1]])
+    second = numpy_pair(tmp_path / "b.npy", ["two", "three"], VECTORS[[1, 2]])
+    values, facts = Precomputed([str(first), str(second)]).compute(CORPUS, tmp_path, machine)
+    np.testing.assert_array_equal(values, VECTORS)
+    assert facts == {"vectors_ignored": 1}
+
+
+def test_a_document_without_a_vector_is_refused_by_id(tmp_path: Path, machine: object) -> None:
+    path = parquet(tmp_path / "v.parquet", "id", CORPUS.ids[:2], VECTORS[:2])
+    with pytest.raises(ForeignFeatures, match=f"none for 2 of 4, the first {CORPUS.ids[2]}"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_files_of_two_dimensions_are_refused(tmp_path: Path, machine: object) -> None:
+    first = parquet(tmp_path / "a.parquet", "text", ["one", "two"], VECTORS[:2])
+    second = parquet(tmp_path / "b.parquet", "text", ["three", "four"], VECTORS[2:, :2])
+    with pytest.raises(InvalidInput, match=r"vectors of 3 numbers were expected in .*, found 2"):
+        Precomputed([str(first), str(second)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_a_name_too_few_is_refused(tmp_path: Path, machine: object) -> None:
+    path = numpy_pair(tmp_path / "v.npy", TEXTS[:3], VECTORS)
+    with pytest.raises(InvalidInput, match=r"one line of .* per row"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_the_identity_is_that_of_the_bytes_names_included(tmp_path: Path, machine: object) -> None:
+    path = numpy_pair(tmp_path / "v.npy", TEXTS, VECTORS)
+    before = Precomputed([str(path)]).identity(machine)
+    assert Precomputed([str(path)]).identity(machine) == before
+    numpy_pair(path, TEXTS[::-1], VECTORS)
+    assert Precomputed([str(path)]).identity(machine) != before
+    with pytest.raises(Missing, match=r"no .*x\.npy"):
+        Precomputed([str(tmp_path / "x.npy")]).identity(machine)
+
+
+def test_images_of_one_digit_are_selected_from_all(tmp_path: Path, machine: object) -> None:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    names = [f"digit-{row}.png" for row in range(len(images))]
+    file = parquet(tmp_path / "pixels.parquet", "text", names, images.astype(np.float32))
+    wanted = np.flatnonzero(labels == 3)[:40]  # the target; the pool holds none of these images
+    others = np.setdiff1d(np.arange(len(images)), wanted)
+    target = Corpus.build([names[row] for row in wanted]).canonical()
+    pool = Corpus.build([names[row] for row in others]).canonical()
+
+    def vectors(corpus: Corpus, name: str) -> Features:
+        folder = tmp_path / name
+        folder.mkdir()
+        values, _ = Precomputed([str(file)]).compute(corpus, folder, machine)
+        return Features(values, corpus.fingerprint, "precomputed")
+
+    of_target, of_pool = vectors(target, "target"), vectors(pool, "pool")
+    selector = GOTD("sqeuclidean", 0.02, 1e-2, 12, sensitivity=False)
+    selector.fit(of_target, of_pool)
+    scored = Scored(score_pool(selector, of_pool, machine), pool.id_words())
+    choice = selector.select(scored, Budget(100), torch.Generator())
+    chosen = [pool.texts[row] for row in choice.rows]
+    digits = labels[[int(name[len("digit-") : -len(".png")]) for name in chosen]]
+    assert len(set(chosen)) == 100
+    assert (digits == 3).mean() > 0.8  # one image in twelve of the pool is a three
