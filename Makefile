@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` (what it does) and `make test` (that it does). The rest is for those who change it.
-# Machines with a GPU, or without a CPU build of torch in reach: make demo TORCH="torch==2.13.0 --index-url URL"
+# TORCH says which build: on Linux PyPI's own is the CUDA build (several GB). The CPU build, where pip is not set up to
+# find it already: make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shortlist.core import Budget
+from shortlist.core import READS, Budget
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
@@ -51,6 +53,10 @@ def prepare(config: DictConfig) -> Parts:
     Raises:
         InvalidInput: a setting is missing, unknown to its class or out of range.
     """
+    if config.seed < 0:
+        raise InvalidInput(f"seed must be 0 or more, found {config.seed}")
+    if config.runtime.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is first imported
     made: dict[str, Any] = {}
     for name in ("task", "pool", "selector", "featurizer", "model", "warmup", "finetune"):
         made[name] = make(config, name)
@@ -63,7 +69,7 @@ def prepare(config: DictConfig) -> Parts:
         loggers=[part for name, part in made.items() if name.startswith("logger.")],
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
         runtime=Runtime(
-            runtime.accelerator, runtime.threads, runtime.inference_tokens, runtime.progress
+            runtime.accelerator.name, runtime.threads, runtime.inference_tokens, runtime.progress
         ),
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,
@@ -76,9 +82,30 @@ def hashed(config: DictConfig) -> dict[str, Any]:
     return {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
 
 
-def cell_key(config: DictConfig) -> str:
-    """Returns the key of a cell: a hash of the hashed groups."""
-    return make_key("cell", 1, hashed(config), {})
+def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
+    """Returns the key of a cell: a hash of the hashed groups and of what it reads.
+
+    Without the second half, one command over two data folders would name two results alike.
+    """
+    return make_key("cell", 2, hashed(config), reads)
+
+
+def what_is_read(parts: Parts) -> dict[str, str]:
+    """Returns the digests of pool, task and model by name, before any of them is loaded.
+
+    Raises:
+        ShortlistError: something that would be read is not there.
+    """
+    found = {
+        "pool": parts.pool.identity(parts.source),
+        "task": parts.task.identity(parts.source),
+        "model": parts.model.identity(),
+    }
+    return {
+        f"{READS}{part}.{name}": value
+        for part, names in found.items()
+        for name, value in names.items()
+    }
 
 
 def make(config: DictConfig, name: str) -> Any:

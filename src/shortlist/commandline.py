@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
@@ -51,7 +51,7 @@ def guard(main: Callable[[], Any]) -> None:
         refuse(explain(error, sys.argv[1:]))
 
 
-def refuse(message: str, code: int = 1) -> None:
+def refuse(message: str, code: int = 1) -> NoReturn:
     """Prints `error: message` as one line and ends the process."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)
@@ -65,7 +65,7 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
         error: what was raised.
         typed: the arguments of the command line.
     """
-    text = str(error)
+    text, typed = str(error), tuple(typed)
     if isinstance(error, ShortlistError):
         return text
     options = getattr(error, "options", None)
@@ -80,7 +80,7 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
     )
     if unknown:
         name = unknown.group(1).split("=")[0].lstrip("+~")
-        return f"there is no setting `{name}`; {near(name, known_settings())}"
+        return _no_setting(name, typed)
     wrong = re.search(r"Error merging override (\S+?)(?:\n|$)", text)
     if wrong:
         reason = (
@@ -89,7 +89,7 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
         key, _, value = wrong.group(1).lstrip("+").partition("=")
         known = re.search(r"Key '([^']+)' (?:is not in struct|not in)", reason)
         if known:
-            return f"there is no setting `{key}`; {near(key, known_settings())}"
+            return _no_setting(key, typed)
         return f"{key} cannot be `{value}`: {reason}"
     if (
         "mismatched input" in text
@@ -104,19 +104,57 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
     return text
 
 
-def known_settings() -> list[str]:
-    """Returns every setting of the default configuration, dotted; none where it cannot be composed."""
+def known_settings(typed: Iterable[str] = ()) -> list[str]:
+    """Returns every setting there is under the options typed, dotted; none where nothing composes.
+
+    Args:
+        typed: arguments of the command line; of these GROUP=OPTION counts where it composes.
+    """
+    return list(_flat(_composed(typed)[0], ""))
+
+
+def _no_setting(name: str, typed: Iterable[str]) -> str:
+    """Returns the line for an unknown setting; where options differ in it, the one without it."""
+    settings, options = _composed(typed)
+    first = name.partition(".")[0]
+    group = next((group for group in options if group.rpartition("@")[2] == first), None)
+    chosen = f" with {group}={options[group]}" if group else ""
+    known = [setting for setting in _flat(settings, "") if setting != name]
+    return f"there is no setting `{name}`{chosen}; {near(name, known)}"
+
+
+def _composed(typed: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the configuration under the options typed, and the option of each group of several."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    folder = Path(sys.argv[0]).resolve().parent / "conf"
+
+    def attempt(overrides: list[str]) -> Any:
+        try:
+            with initialize_config_dir(str(folder), version_base="1.3"):
+                return compose("config", overrides=overrides, return_hydra_config=True)
+        except Exception:  # this only makes a message better; it must not replace it
+            return None
+
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(
-            str(Path(sys.argv[0]).resolve().parent / "conf"), version_base="1.3"
-        ):
-            return list(_flat(OmegaConf.to_container(compose("config"), resolve=False), ""))
-    except Exception:  # this only makes a message better; it must not replace it
-        return []
+    choices = [argument for argument in typed if _group(argument, folder)]
+    found = attempt(choices) or attempt([choice for choice in choices if attempt([choice])])
+    if not found:
+        return {}, {}
+    chosen = {
+        group: option
+        for group, option in found.hydra.runtime.choices.items()
+        if len(list((folder / group.partition("@")[0]).glob("*.yaml"))) > 1
+    }
+    settings: Any = OmegaConf.to_container(found, resolve=False)
+    return settings, chosen
+
+
+def _group(argument: str, folder: Path) -> bool:
+    """Returns whether an argument chooses an option: `selector=random`, `trainer@warmup=clm`."""
+    name, equals, _ = argument.lstrip("+").partition("=")
+    return bool(name and equals) and (folder / name.partition("@")[0]).is_dir()
 
 
 def _flat(node: Any, prefix: str) -> Iterable[str]:

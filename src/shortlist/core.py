@@ -365,12 +365,15 @@ class StageCost:
 Status = Literal["done", "skipped", "failed"]
 
 
+READS = "read."  # prefix, among a record's inputs, of what its key is a hash of
+
+
 @dataclass(frozen=True)
 class Record:
     """Everything that is known of one cell: what ran, what came out, what it cost, on what input.
 
     Attributes:
-        key: hash of the configuration (hashed groups only); the file's name.
+        key: hash of the configuration (hashed groups only) and of what is read; the file's name.
         status: `done`, `skipped` (the method does not apply) or `failed`; `reason` says why.
         axes: the cell's place in a table.
         until: the stage the cell stopped after (`select`, `warmup`, `finetune`, `evaluate`).
@@ -403,6 +406,11 @@ class Record:
     overrides: tuple[str, ...] = ()
     started: str = ""
     schema: int = 1
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """The digests of pool, task and model that the key is a hash of."""
+        return {name: value for name, value in self.inputs.items() if name.startswith(READS)}
 
     def metric(self, name: str) -> Metric | None:
         """Returns the metric called `name`, or None."""

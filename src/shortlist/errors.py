@@ -1,7 +1,7 @@
 """What goes wrong for a reason the user can act on.
 
 Every message is one line and says what was expected, what was found, which input it was, and what
-to do. `pipeline.run` and `run.py` print that line alone; the traceback stays in the run directory.
+to do. `pipeline.execute` and `run.py` print that line alone; the traceback stays in the run directory.
 """
 
 import difflib

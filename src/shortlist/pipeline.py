@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shortlist.assembly import absolute, cell_key, hashed, prepare
+from shortlist.assembly import absolute, cell_key, hashed, prepare, what_is_read
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.stages.context import Context
@@ -54,7 +54,7 @@ def run(cell: Context) -> dict[str, Any]:
     if until == "select":
         return cell.outcome()
 
-    base = base_model(cell, pool)
+    base = base_model(cell, pool, leaked)
     warm = warm_up(cell, base, selection, pool)
     compare_losses(cell, base, warm, task)
     if until == "warmup":
@@ -92,7 +92,7 @@ def execute(
     results = make_directory(absolute(config.paths.results), "paths.results")
     groups = ("task", "pool", "selector", "featurizer", "model")
     known: dict[str, Any] = {
-        "key": cell_key(config),
+        "key": cell_key(config, {}),  # of a cell that fails before it is known what it reads
         "axes": Axes(
             **{group: choices.get(group, "") for group in groups},
             budget=config.budget,
@@ -108,11 +108,14 @@ def execute(
     loggers: list[Any] = []
     try:
         parts = prepare(config)
+        parts.runtime.settle()
         loggers = parts.loggers
+        reads = what_is_read(parts)
+        known |= {"key": cell_key(config, reads), "inputs": reads}
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
-        cell = Context(parts, known["config"], store, directory)
-        record = Record(**known, **run(cell))
+        cell = Context(parts, known["config"], store, directory, inputs=dict(reads))
+        record = Record(**{**known, **run(cell)})
         hits = sum(stage.hit for stage in cell.stages)
         log.info("cell: %d stages computed, %d reused", len(cell.stages) - hits, hits)
     except Exception as error:
@@ -120,7 +123,11 @@ def execute(
     write_text(directory / "record.json", record.to_json())
     _publish(results, record)
     for logger in loggers:
-        logger.log_cell(record, (group or directory).name, group or directory)
+        try:
+            logger.log_cell(record, (group or directory).name, group or directory)
+        except Exception as error:  # the record stands; a tracker that is away must not end a sweep
+            kind = type(logger).__name__
+            log.error("%s could not log the cell: %s", kind, " ".join(str(error).split()))
     return record
 
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from shortlist.errors import InvalidInput
+
 
 @dataclass(frozen=True)
 class Runtime:
     """The machine as the stages see it.
 
     Attributes:
-        accelerator: `auto`, `cpu` or `cuda`, in Lightning's words.
+        accelerator: `auto`, `cpu` or `cuda`.
         threads: threads of torch on a CPU, or None for torch's own choice.
         inference_tokens: padded tokens a batch in passes without gradient.
         progress: whether long work shows a bar.
@@ -27,12 +29,28 @@ class Runtime:
     inference_tokens: int = 8192
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("threads", "inference_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"runtime.{name} must be at least 1, found {value}")
+        if self.accelerator == "cuda" and not torch.cuda.is_available():
+            raise InvalidInput(
+                "runtime.accelerator=cuda needs a CUDA device, torch sees none; set it to auto or cpu"
+            )
+
+    def settle(self) -> None:
+        """Applies what holds for the whole process: threads, and what third parties may say."""
+        quiet()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+
     @cached_property
     def device(self) -> torch.device:
         """The device that `accelerator` means here."""
         if self.accelerator == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device("cuda" if self.accelerator in {"gpu", "cuda"} else "cpu")
+        return torch.device(self.accelerator)
 
     @property
     def device_name(self) -> str:
@@ -46,8 +64,6 @@ class Runtime:
         import pytorch_lightning as pl
 
         quiet()
-        if self.threads:
-            torch.set_num_threads(self.threads)
         settings: dict[str, Any] = {
             "accelerator": "gpu" if self.device.type == "cuda" else "cpu",
             "devices": 1,

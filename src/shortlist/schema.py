@@ -49,12 +49,20 @@ class CacheMode(Enum):
     only = "only"
 
 
+class Accelerator(Enum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 @dataclass
 class Runtime:
     """How things are run: never part of a key."""
 
     cache: CacheMode = CacheMode.reuse
-    accelerator: str = "auto"
+    accelerator: Accelerator = Accelerator.auto
     threads: int | None = None
     inference_tokens: int = 8192
     progress: bool = True

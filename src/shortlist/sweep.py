@@ -12,7 +12,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from shortlist.assembly import absolute, prepare
+from shortlist.assembly import absolute, prepare, what_is_read
 from shortlist.commandline import explain, refuse
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError
@@ -62,26 +62,33 @@ class Publish(Callback):
         self._publish(config, Path(config.hydra.sweep.dir))
 
     def _publish(self, config: DictConfig, directory: Path) -> None:
-        cells: dict[Path, Record] = {}
         try:
             cells = read_run(directory)
-            if [record.status for record in cells.values()] == ["failed"]:
-                raise SystemExit(1)  # its one line stands on the screen already
-            conclude(config, directory, cells)
         except ShortlistError as error:
             refuse(str(error))
-        failed = [record for record in cells.values() if record.status == "failed"]
-        if not failed:
-            return
+        if [record.status for record in cells.values()] == ["failed"]:
+            raise SystemExit(1)  # its one line stands on the screen already
+        # Whatever goes wrong with a table must not hide what went wrong with the cells.
+        trouble = ""
+        try:
+            conclude(config, directory, cells)
+        except Exception as error:
+            kind = "" if isinstance(error, ShortlistError) else f"{type(error).__name__}: "
+            trouble = f"the tables could not be finished: {kind}{' '.join(str(error).split())}"
         sys.stdout.flush()
+        failed = [record for record in cells.values() if record.status == "failed"]
         for record in failed:
             print(f"failed: {name_of(record)}: {record.reason}", file=sys.stderr)
-        print(
-            f"{len(failed)} of {len(cells)} cells failed; the same command runs only these again "
-            f"(tracebacks under {directory})",
-            file=sys.stderr,
-        )
-        raise SystemExit(1)
+        if failed:
+            print(
+                f"{len(failed)} of {len(cells)} cells failed; the same command runs only these "
+                f"again (tracebacks under {directory})",
+                file=sys.stderr,
+            )
+        if trouble:
+            refuse(trouble)
+        if failed:
+            raise SystemExit(1)
 
 
 def name_of(record: Record) -> str:
@@ -96,10 +103,7 @@ def check(config: DictConfig) -> None:
     Raises:
         ShortlistError: a setting is wrong, or an input is not there.
     """
-    parts = prepare(config)
-    parts.model.identity()
-    parts.task.identity(parts.source)
-    parts.pool.identity(parts.source)
+    what_is_read(prepare(config))
 
 
 def sweep_cells(config: DictConfig) -> list[list[str]]:

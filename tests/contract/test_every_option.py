@@ -113,7 +113,7 @@ def test_two_loggers_compose_together(composed: Any) -> None:
     ],
 )
 def test_how_a_cell_is_run_does_not_enter_its_key(composed: Any, typed: str) -> None:
-    assert cell_key(composed(typed)) == cell_key(composed())
+    assert cell_key(composed(typed), {}) == cell_key(composed(), {})
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_how_a_cell_is_run_does_not_enter_its_key(composed: Any, typed: str) -> 
     ],
 )
 def test_what_is_computed_enters_the_key_of_a_cell(composed: Any, typed: str) -> None:
-    assert cell_key(composed(typed)) != cell_key(composed())
+    assert cell_key(composed(typed), {}) != cell_key(composed(), {})
 
 
 def test_a_setting_of_a_selector_enters_the_key_of_a_cell(composed: Any) -> None:
-    assert cell_key(composed("selector=dsir", "selector.smoothing=2")) != cell_key(
-        composed("selector=dsir")
+    assert cell_key(composed("selector=dsir", "selector.smoothing=2"), {}) != cell_key(
+        composed("selector=dsir"), {}
     )
 
 

@@ -53,7 +53,7 @@ def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
         "pool", "task", "leaks", "features", "features", "fit", "scores", "selection",
         "head", "warmup", "held_out", "held_out", "finetune", "evaluate",
     ]  # fmt: skip
-    assert {"pool_fingerprint", "task_target", "model_weights"} <= set(record.inputs)
+    assert {"pool_fingerprint", "task_target", "read.model.weights"} <= set(record.inputs)
     assert read_records(tmp_path / "results") == [record]
     assert (directory / "record.json").read_text() == record.to_json()
 

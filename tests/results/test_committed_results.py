@@ -40,7 +40,7 @@ def test_a_record_is_written_as_the_program_writes_it(path: Path, record: Record
 
 
 def test_the_key_of_a_record_is_that_of_its_configuration(record: Record) -> None:
-    assert key("cell", 1, record.config, {}) == record.key
+    assert key("cell", 2, record.config, record.reads) == record.key
 
 
 def test_a_record_holds_the_hashed_groups_and_no_others(record: Record) -> None:

@@ -78,10 +78,10 @@ def test_guard_keeps_hydra_from_printing_on_its_own() -> None:
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
-def refusal(composed: Any, override: str) -> str:
+def refusal(composed: Any, *overrides: str) -> str:
     with pytest.raises(Exception) as refused:
-        composed(override)
-    return explain(refused.value, [override])
+        composed(*overrides)
+    return explain(refused.value, overrides)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,26 @@ def test_the_settings_that_are_known_are_those_of_the_default_configuration() ->
 def test_settings_that_cannot_be_composed_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/nowhere/run.py"])
     assert known_settings() == []
+
+
+def test_the_settings_that_are_known_are_those_of_the_options_typed() -> None:
+    settings = known_settings(
+        ["selector=dsir", "trainer@warmup=clm", "until=select", "pool=none_such", "-m"]
+    )
+    assert {"selector.smoothing", "warmup.block"} <= set(settings)
+    assert not {"selector.relative_epsilon", "featurizer.precision"} & set(settings)
+
+
+def test_a_setting_that_the_chosen_option_lacks_is_not_offered_again(composed: Any) -> None:
+    line = refusal(composed, "selector=random", "featurizer.precision=16")
+    what, _, offered = line.partition("; ")
+    assert what == "there is no setting `featurizer.precision` with featurizer=none"
+    assert "did you mean" in offered and "featurizer.precision" not in offered
+
+
+def test_a_misspelt_setting_of_the_chosen_option_is_found(composed: Any) -> None:
+    line = refusal(composed, "selector=dsir", "selector.smothing=2")
+    assert "with selector=dsir; did you mean `selector.smoothing`" in line
 
 
 def test_a_near_name_is_offered_and_the_known_are_listed() -> None:

@@ -137,13 +137,14 @@ def _documents(
             continue
         good += 1
         yield document
-    wanted = [columns.text, columns.text_b, columns.label]
-    absent = [name for name in wanted if name is not None and name not in found]
+    wanted = {"text": columns.text, "text_b": columns.text_b, "label": columns.label}
+    absent = [kind for kind, name in wanted.items() if name is not None and name not in found]
     if found and absent:
+        kind = absent[0]
+        other = " (pool=files: set pool.text=COLUMN)" if kind == "text" else ""
         raise InvalidInput(
-            f"{path}: expected the column {absent[0]!r}, found the columns: "
-            f"{', '.join(map(repr, found))}; "
-            "name the right one in the configuration"
+            f"{path}: expected the column {wanted[kind]!r}, found the columns: "
+            f"{', '.join(map(repr, found))}; set task.{kind}=COLUMN{other}"
         )
     if good == 0:
         reasons = bad[first_bad:]

@@ -176,7 +176,7 @@ def _rows(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
         )
     rows: dict[RowAxes, list[Record]] = defaultdict(list)
     for axes, group in groups.items():
-        flat = [dict(flatten(record.config)) for record in group]
+        flat = [{**dict(flatten(record.config)), **record.reads} for record in group]
         names = differing(flat)
         for record, config in zip(group, flat, strict=True):
             settings = tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())

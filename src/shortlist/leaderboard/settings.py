@@ -36,10 +36,10 @@ def _tails(path: str) -> list[str]:
 
 
 def flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Returns pairs (`a.b.c`, value as JSON) of every setting but the seeds."""
+    """Returns pairs (`a.b.c`, value as JSON) of every setting but the seed of the run."""
     if isinstance(config, Mapping) and config:
         for name, value in config.items():
-            if name != "seed":
+            if path or name != "seed":  # below the root it is a setting: it cuts other data
                 yield from flatten(value, f"{path}.{name}" if path else str(name))
     elif path:
         yield path, json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)

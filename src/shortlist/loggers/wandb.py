@@ -40,6 +40,8 @@ class WandbLogger:
     def __init__(
         self, project: str, entity: str | None, mode: str, tags: Sequence[str] | None
     ) -> None:
+        if mode not in MODES:
+            raise InvalidInput(f"logger.wandb.mode is {mode!r}; {near(str(mode), MODES)}")
         self.project = project
         self.entity = entity
         self.mode = mode
@@ -126,8 +128,6 @@ class WandbLogger:
 
     def _mode(self) -> Any:
         """Returns `online` or `offline`, and says in the log how it was chosen."""
-        if self.mode not in MODES:
-            raise InvalidInput(f"logger.wandb.mode is {self.mode!r}; {near(str(self.mode), MODES)}")
         if self.mode != "auto":
             return self.mode
         source = key_source()

@@ -47,9 +47,16 @@ class Scored:
 
 @dataclass(frozen=True)
 class Choice:
-    """Rows of the pool, best first, with how much each counts in training."""
+    """Rows of the pool, best first.
+
+    Attributes:
+        rows: (k,) rows; may repeat where a method samples with replacement.
+        scores: (k,) the numbers that decided, noise and all: larger came first.
+        weights: (k,) how much each counts in training.
+    """
 
     rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
     weights: NDArray[np.float64]
 
 
@@ -59,12 +66,15 @@ class Selector(pl.LightningModule):
     Attributes:
         version: bumped when the meaning of the scores changes.
         stochastic: whether `select` draws at random; only then does the seed enter the selection's
-            key. target_aware: whether `fit` looks at the target.
+            key.
+        target_aware: whether `fit` looks at the target.
+        show_progress: whether `fit` may show a bar.
     """
 
     version = 1
     stochastic = False
     target_aware = True
+    show_progress = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,15 +131,20 @@ def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
             f"budget={budget.amount} {budget.unit} is less than the first document needs; "
             "set a larger budget"
         )
-    return Choice(kept, np.ones(len(kept)))
+    return Choice(kept, scores.values[kept], np.ones(len(kept)))
 
 
 def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-    """Returns the (n,) scores of the whole pool, streamed through Lightning's predict loop."""
+    """Returns the (n,) scores of the whole pool, streamed through Lightning's predict loop.
+
+    Raises:
+        InvalidInput: a score is not a number.
+    """
     loader: DataLoader[Any] = DataLoader(_Batches(pool), batch_size=None)
     scores = np.empty(len(pool), dtype=np.float64)
-    runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(scores, runtime.progress)])
-    runner.predict(selector, loader, return_predictions=False)
+    with progress.bar("scores", len(pool), "documents", show=runtime.progress) as report:
+        runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(scores, report)])
+        runner.predict(selector, loader, return_predictions=False)
     if np.isnan(scores).any():
         bad = int(np.isnan(scores).sum())
         raise InvalidInput(
@@ -162,14 +177,10 @@ class _Batches(torch.utils.data.IterableDataset[torch.Tensor]):
 
 
 class _Collect(pl.Callback):
-    """Writes each batch's scores into their rows and moves the bar."""
+    """Writes each batch's scores into their rows."""
 
-    def __init__(self, scores: NDArray[np.float64], show: bool) -> None:
-        self.scores, self.show, self.next = scores, show, 0
-
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        self.bar = progress.bar("scores", len(self.scores), "documents", show=self.show)
-        self.report = self.bar.__enter__()
+    def __init__(self, scores: NDArray[np.float64], report: progress.Report) -> None:
+        self.scores, self.report, self.next = scores, report, 0
 
     def on_predict_batch_end(
         self,
@@ -183,6 +194,3 @@ class _Collect(pl.Callback):
         self.scores[self.next : self.next + len(outputs)] = outputs.double().cpu().numpy()
         self.next += len(outputs)
         self.report(len(outputs))
-
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-        self.bar.__exit__(None, None, None)

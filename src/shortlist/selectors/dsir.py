@@ -68,4 +68,6 @@ class DSIR(Selector):
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns a sample without replacement in proportion to the weights."""
         noisy = scores.values + self.temperature * gumbel(scores.id_words, draw_key(generator))
-        return take(order(noisy, scores.id_words), scores, budget)
+        return take(
+            order(noisy, scores.id_words), Scored(noisy, scores.id_words, scores.costs), budget
+        )

@@ -95,7 +95,7 @@ class GOTD(TransportSelector):
     def fit(self, target: Features, pool: Features) -> None:
         """Keeps the target's vectors, its potential f, and epsilon; reports the certificate."""
         candidates, targets = np.asarray(pool.values), np.asarray(target.values)
-        with progress.bar("transport", None, "passes") as report:
+        with progress.bar("transport", None, "passes", show=self.show_progress) as report:
             done = 0
 
             def step(passes: float, error: float) -> None:
@@ -110,6 +110,7 @@ class GOTD(TransportSelector):
                 cost=self.cost,
                 tolerance=self.tolerance,
                 max_passes=self.max_passes,
+                device=self.device,
                 progress=step,
             )
         self.remember(target, found.f, found.epsilon)

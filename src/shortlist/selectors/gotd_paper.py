@@ -38,6 +38,7 @@ class GOTDPaper(TransportSelector):
             momentum=self.momentum,
             threshold=self.threshold,
             max_iterations=self.max_iterations,
+            device=self.device,
         )
         self.remember(target, found.f, found.epsilon)
         self.report = certificate(found)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from shortlist.core import Corpus
 from shortlist.data.contamination import leaks
+from shortlist.data.quarantine import render
 from shortlist.errors import InvalidInput
 from shortlist.progress import forward
 from shortlist.store import formats
+from shortlist.store.atomic import write_text
 from shortlist.tasks.base import TaskData
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+QUARANTINE = "quarantine.txt"
 SPLITS = ("train", "validation", "test", "target")
 
 
@@ -57,7 +60,7 @@ def load_task(cell: Context) -> Artifact:
     """Returns the task's splits and its target: the training texts without labels.
 
     Raises:
-        InvalidInput: the target has no documents.
+        InvalidInput: the target has no documents, or no text is kept to measure a loss on.
     """
     part, source = cell.parts.task, cell.parts.source
 
@@ -80,7 +83,13 @@ def load_task(cell: Context) -> Artifact:
             facts[split] = corpus.fingerprint
         return facts
 
-    return _note(cell, "task", part, compute)
+    made = _note(cell, "task", part, compute)
+    if cell.parts.until != "select" and len(formats.load_corpus(made.path / "test.arrow")) == 0:
+        raise InvalidInput(
+            f"task {part.name} keeps no texts to measure a loss on; set until=select, "
+            "or give it more texts or task.test=FILE"
+        )
+    return made
 
 
 def task_data(task: Artifact) -> TaskData:
@@ -116,6 +125,7 @@ def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
 def _note(cell: Context, name: str, part: Any, compute: Compute) -> Artifact:
     settings = {**cell.config[name], "source": cell.config["source"]}
     made = cell.stage(name, part.version, settings, part.identity(cell.parts.source), compute)
+    _show_quarantine(cell, name, made)
     cell.counts |= {f"{name}_{fact}": count for fact, count in made.facts["counts"].items()}
     prints = {fact: made.facts[fact] for fact in ("fingerprint", *SPLITS) if fact in made.facts}
     cell.inputs |= {f"{name}_{fact}": value for fact, value in prints.items()}
@@ -126,8 +136,16 @@ def _note(cell: Context, name: str, part: Any, compute: Compute) -> Artifact:
 
 def _save_quarantine(directory: Path, rows: Sequence[BadRow]) -> None:
     if rows:
-        lines = [f"{row.path}:{row.line}: {row.reason}" for row in rows]
-        (directory / "quarantine.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (directory / QUARANTINE).write_text(render(rows), encoding="utf-8")
+
+
+def _show_quarantine(cell: Context, name: str, made: Artifact) -> None:
+    """Puts the list of unreadable rows where the user looks, computed now or earlier."""
+    listed = made.path / QUARANTINE
+    if listed.is_file():
+        text = listed.read_text(encoding="utf-8")
+        shown = write_text(cell.directory / f"{name}_{QUARANTINE}", text)
+        rows = text.splitlines()
         log.warning(
-            "%s rows were set aside as unreadable; the first: %s", f"{len(lines):,}", lines[0]
+            "%s: %d rows were set aside, listed in %s; first: %s", name, len(rows), shown, rows[0]
         )

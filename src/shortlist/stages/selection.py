@@ -51,6 +51,8 @@ def fit(cell: Context, target: Artifact, pool: Artifact) -> Artifact:
     selector = cell.parts.selector
 
     def compute(directory: Path) -> dict[str, Any]:
+        selector.to(cell.parts.runtime.device)
+        selector.show_progress = cell.parts.runtime.progress
         selector.fit(formats.load_features(target.path), formats.load_features(pool.path))
         state = {name: value.contiguous().clone() for name, value in selector.state_dict().items()}
         save_file(state, directory / "fitted.safetensors")
@@ -99,7 +101,7 @@ def select(cell: Context, scores: Artifact, pool: Artifact, leaked: Artifact) ->
         ids, domains = documents.ids, documents.domains
         selection = Selection(
             ids=tuple(ids[row] for row in choice.rows),
-            scores=values[choice.rows],
+            scores=choice.scores,
             weights=choice.weights,
             corpus=documents.fingerprint,
             budget=budget,
@@ -119,7 +121,7 @@ def select(cell: Context, scores: Artifact, pool: Artifact, leaked: Artifact) ->
     settings |= {"selector": cell.config["selector"], "version": selector.version}
     inputs = {"scores": scores.key, "leaks": leaked.key}
     inputs |= {"tokens": lengths.key} if lengths else {}
-    made = cell.stage("selection", 1, settings, inputs, compute)
+    made = cell.stage("selection", 2, settings, inputs, compute)
     cell.selected |= made.facts
     write_shortlist(cell.directory / "shortlist.jsonl", made, pool)
     return made

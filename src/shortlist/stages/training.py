@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,26 +25,31 @@ if TYPE_CHECKING:
 HELD_OUT_DOCUMENTS = 300  # of the test texts, first by id
 
 
-def base_model(cell: Context, pool: Artifact) -> Start:
+def base_model(cell: Context, pool: Artifact, leaked: Artifact) -> Start:
     """Returns the model before the warm-up.
 
     An encoder without a masked-LM head gets one here, trained alone on a sample of the pool: before
-    that a loss says nothing. Every selector of a pool and a model shares it.
+    that a loss says nothing. Every selector of a pool and a model shares it, and so do the tasks
+    none of whose evaluation texts are in the sample; such texts are left out of it.
     """
     model, settings, runtime = cell.parts.model, cell.parts.model.head, cell.parts.runtime
     identity = model.identity()
-    cell.inputs |= {f"model_{name}": value for name, value in identity.items()}
     if settings is None:
         return Start(model.directory(), make_key("model", model.version, {}, identity))
     head = Head(settings, cell.parts.warmup.wanted_precision)
+    # The pool is in the order of ids, which are hashes: its first rows are a uniform sample.
+    first = formats.load_corpus(pool.path / "corpus.arrow").take(
+        np.arange(min(settings.documents, pool.facts["documents"]))
+    )
+    excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
+    kept = [row for row, key in enumerate(first.ids) if key not in excluded]
 
     def compute(directory: Path) -> dict[str, Any]:
-        documents = formats.load_corpus(pool.path / "corpus.arrow")
-        # The pool is in the order of ids, which are hashes: its first rows are a uniform sample.
-        sample = documents.take(np.arange(min(settings.documents, len(documents))))
-        return head.train_on(model.directory(), sample, directory, runtime)
+        return head.train_on(model.directory(), first.take(kept), directory, runtime)
 
     inputs = {"pool": pool.facts["fingerprint"], **identity, **head.identity(runtime)}
+    if len(kept) < len(first):
+        inputs["left_out"] = digest(key for key in first.ids if key in excluded)
     made = cell.stage("head", head.version, cell.config["model"]["head"], inputs, compute)
     return Start(made.path, made.key)
 
@@ -114,7 +120,11 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
         np.save(directory / "sums.npy", found.sums)
         np.save(directory / "counts.npy", found.counts)
         protocol = digest([found.protocol, sample.fingerprint])
-        return {"protocol": protocol, "not_measured": len(texts) - len(sample)}
+        return {
+            "protocol": protocol,
+            "not_measured": len(texts) - len(sample),
+            "truncated": found.truncated,
+        }
 
     settings = {
         "objective": trainer.objective,
@@ -123,7 +133,8 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
     }
     inputs = {"model": model.key, "test": task.facts["test"]}
     made = cell.stage("held_out", 2, settings, inputs, compute)
-    cell.counts["held_out_not_measured"] = made.facts["not_measured"]
+    for fact in ("not_measured", "truncated"):
+        cell.counts[f"held_out_{fact}"] = made.facts[fact]
     return made
 
 
@@ -154,11 +165,17 @@ def evaluate(cell: Context, tuned: Start, task: Artifact) -> None:
     def compute(directory: Path) -> dict[str, Any]:
         data = task_data(task)
         outputs = len(labels) if labels else 1
-        predictions = trainer.predict(tuned.path, data.test, outputs, runtime)
-        np.save(directory / "predictions.npy", predictions)
-        return {"metrics": [asdict(metric) for metric in part.evaluate(predictions, data, "test")]}
+        predicted = trainer.predict(tuned.path, data.test, outputs, runtime)
+        np.save(directory / "predictions.npy", predicted.values)
+        found = part.evaluate(predicted.values, data, "test")
+        return {
+            "metrics": [asdict(metric) for metric in found],
+            "truncated": predicted.truncated,
+        }
 
     settings = {"task": cell.config["task"], "max_length": trainer.max_length, "labels": labels}
+    settings |= {"trainer": trainer.version}
     inputs = {"model": tuned.key, "test": task.facts["test"], **trainer.identity(runtime)}
     made = cell.stage("evaluate", part.version, settings, inputs, compute)
+    cell.counts["evaluate_truncated"] = made.facts["truncated"]
     cell.metrics[:0] = [Metric(**metric) for metric in made.facts["metrics"]]

@@ -186,9 +186,11 @@ class Store:
             )
             fsync(temporary / MANIFEST)
             fsync(temporary)
-            if (home / key).exists():
-                shutil.rmtree(home / key)
+            aside = home / f".{key}.{os.getpid()}.old"
+            if (home / key).exists():  # refreshed: who has its files open keeps them
+                (home / key).rename(aside)
             temporary.rename(home / key)
+            shutil.rmtree(aside, ignore_errors=True)
             fsync(home)
             self._note(material["stage"], key, cost.seconds)
         except OSError as error:

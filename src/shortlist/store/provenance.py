@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +23,8 @@ LIBRARIES = (
 
 @cache
 def code() -> dict[str, str]:
-    """Returns version, commit (of the package's own repository, not of the current directory), lock
-    file, libraries.
+    """Returns version, commit and lock file (of the package's own repository: not of the current
+    directory, and not of a repository it is merely installed in), libraries.
     """
     found = {
         "shortlist": __version__,
@@ -33,7 +34,7 @@ def code() -> dict[str, str]:
     here = Path(__file__).parent
     commit = _git(here, "rev-parse", "HEAD")
     root = _git(here, "rev-parse", "--show-toplevel")
-    if commit and root:
+    if commit and root and _is_ours(Path(root)):
         changed = _git(here, "status", "--porcelain", "--", "src", "conf", "run.py", at=Path(root))
         found["commit"] = commit + ("+changes" if changed else "")
         lock = Path(root) / "requirements.lock"
@@ -45,6 +46,19 @@ def code() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[library] = "absent"
     return found
+
+
+def _is_ours(root: Path) -> bool:
+    """Returns whether a repository is this project's: a .venv inside another one is not."""
+    try:
+        found = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none, or it is no TOML
+        return False
+    match found:
+        case {"project": {"name": "shortlist"}}:
+            return True
+        case _:
+            return False
 
 
 def _git(here: Path, *arguments: str, at: Path | None = None) -> str:

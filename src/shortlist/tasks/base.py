@@ -27,8 +27,10 @@ class TaskData:
 
     Attributes:
         train: labelled examples to fine-tune on (unlabelled texts for an unlabelled task).
-        validation: labelled examples to choose the epoch on.
-        test: labelled examples to measure on; an unlabelled task: texts to measure the loss on.
+        validation: labelled examples set apart from train; no trainer reads them yet, and pool
+            documents that repeat one are never selected.
+        test: labelled examples to measure on; an unlabelled task: texts to measure the loss on,
+            none where none are held out.
         target: the training inputs without labels: what a selection should help with.
         labels: class names in the order of the model's outputs; None where there are no classes.
         counts: what was left out or needs to be known, by name.
@@ -120,10 +122,15 @@ class Task(ABC):
         The labels are those of train: a model cannot learn others. Items of another split with
         other labels stay and count as errors; `unknown_labels_<split>` says how many there are.
 
+        An unlabelled task may have an empty validation and an empty test split.
+
         Raises:
-            InvalidInput: a split is empty, or train has a single class.
+            InvalidInput: another split is empty, or train has a single class.
         """
-        for name, corpus in (("train", train), ("validation", validation), ("test", test)):
+        needed = {"train": train}
+        if self.kind != "unlabelled":
+            needed |= {"validation": validation, "test": test}
+        for name, corpus in needed.items():
             if not len(corpus):
                 raise InvalidInput(
                     f"task {self.name!r}: the {name} split is empty, expected at least one row; "

@@ -86,7 +86,6 @@ REGRESSION: Mapping[str, Callable[[Values, Values], Values]] = {
     "pearson": pearson,
     "spearman": spearman,
 }
-KNOWN = (*CLASSIFICATION, "f1", *REGRESSION)
 CORRELATIONS = ("matthews", *REGRESSION)
 
 

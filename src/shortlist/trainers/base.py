@@ -54,6 +54,18 @@ class TrainingModule(pl.LightningModule):
             precision: `32`, `bf16` (mixed) or `auto`.
         """
         super().__init__()
+        for name, value, low in (
+            ("epochs", epochs, 1),
+            ("batch_size", batch_size, 1),
+            ("max_length", max_length, 3),  # two special tokens and a word
+        ):
+            if value < low:
+                raise InvalidInput(f"a trainer's {name} must be at least {low}, found {value}")
+        if learning_rate <= 0 or clip <= 0 or not 0 <= warmup_fraction < 1:
+            raise InvalidInput(
+                "a trainer needs learning_rate > 0, clip > 0 and 0 <= warmup_fraction < 1, found "
+                f"{learning_rate:g}, {clip:g}, {warmup_fraction:g}"
+            )
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
         self.max_length, self.weight_decay, self.warmup_fraction = (
             max_length,

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from shortlist import progress
+from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
@@ -53,6 +54,8 @@ class CausalLM(TrainingModule):
     def __init__(self, block: int, **settings: Any) -> None:
         """Stores the settings; `block` tokens a training example, the rest as in `TrainingModule`."""
         super().__init__(**settings)
+        if block < 2:
+            raise InvalidInput(f"warmup.block must be at least 2 tokens, found {block}")
         self.block = block
 
     def training_step(self, inputs: torch.Tensor, batch_idx: int) -> torch.Tensor:
@@ -132,4 +135,4 @@ def causal_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Run
             )
             sums[rows] = (losses * inputs["attention_mask"][:, 1:]).double().sum(1).cpu().numpy()
             report(len(rows))
-    return HeldOut(sums, counts, protocol("clm", max_length, words))
+    return HeldOut(sums, counts, protocol("clm", max_length, words), tokens.truncated)

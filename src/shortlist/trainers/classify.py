@@ -4,6 +4,7 @@ output.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a fine-tuned model says.
+
+    Attributes:
+        values: (n, outputs) class probabilities, or (n,) values where there is one output.
+        truncated: documents that were cut to the maximal length.
+    """
+
+    values: NDArray[np.float64]
+    truncated: int
 
 
 class Classifier(TrainingModule):
@@ -94,10 +108,8 @@ class Classifier(TrainingModule):
             "last_loss": self.losses[-1],
         }
 
-    def predict(
-        self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime
-    ) -> NDArray[np.float64]:
-        """Returns (n, outputs) class probabilities, or (n,) values where there is one output.
+    def predict(self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime) -> Predicted:
+        """Returns what the model in `directory` says of each document.
 
         Args:
             directory: the fine-tuned model.
@@ -127,4 +139,4 @@ class Classifier(TrainingModule):
                 ).logits.double()
                 found[rows] = (logits if outputs == 1 else logits.softmax(-1)).cpu().numpy()
                 report(len(rows))
-        return found[:, 0] if outputs == 1 else found
+        return Predicted(found[:, 0] if outputs == 1 else found, tokens.truncated)

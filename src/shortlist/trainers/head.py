@@ -83,6 +83,11 @@ class Head(TrainingModule):
             parameter.requires_grad_(False)
         _start_at_frequencies(whole, tokens)
         hidden, truth = self._states(whole.eval(), tokens, words, runtime)
+        if len(truth) == 0:
+            raise InvalidInput(
+                f"a masked-LM head needs words to predict, found none in {len(tokens)} documents; "
+                "give a larger pool"
+            )
         self.model = head
         loader: DataLoader[Any] = DataLoader(
             TensorDataset(hidden, truth),
@@ -95,6 +100,7 @@ class Head(TrainingModule):
         self.model = None
         return {
             "documents": len(tokens),
+            "truncated": tokens.truncated,
             "predictions": len(truth),
             "first_loss": self.losses[0],
             "last_loss": self.losses[-1],

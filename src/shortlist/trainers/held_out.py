@@ -57,11 +57,13 @@ class HeldOut:
         sums: (n,) loss in nats, summed over a document's predictions.
         counts: (n,) number of its predictions.
         protocol: hash of how it was measured.
+        truncated: documents that were cut to the maximal length.
     """
 
     sums: NDArray[np.float64]
     counts: NDArray[np.float64]
     protocol: str
+    truncated: int
 
 
 def protocol(objective: str, max_length: int, words: Any) -> str:
@@ -96,7 +98,7 @@ def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Run
         for rows in by_length(tokens.lengths, runtime.inference_tokens):
             sums[rows] = _batch_losses(model, tokens, asked, rows, words, runtime)
             report(len(rows))
-    return HeldOut(sums, counts, protocol("mlm", max_length, words))
+    return HeldOut(sums, counts, protocol("mlm", max_length, words), tokens.truncated)
 
 
 def _asked(ids: NDArray[np.int64], id_word: int, special: list[int]) -> NDArray[np.int64]:

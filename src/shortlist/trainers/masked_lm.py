@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import Buckets, Tokens, batch, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
@@ -61,6 +62,8 @@ class MaskedLM(TrainingModule):
         `TrainingModule`.
         """
         super().__init__(**settings)
+        if not 0 < mask_share < 1:
+            raise InvalidInput(f"warmup.mask_share must lie between 0 and 1, found {mask_share}")
         self.mask_share = mask_share
 
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:

@@ -121,6 +121,25 @@ def test_an_absent_label_column_is_refused_even_if_texts_are_good(write: Write) 
         read(write("rows.jsonl", [{"text": "a"}]), label="label")
 
 
+@pytest.mark.parametrize(
+    ("row", "instruction"),
+    [
+        (
+            {"body": "a", "y": 1, "b": "b"},
+            "set task.text=COLUMN (pool=files: set pool.text=COLUMN)",
+        ),
+        ({"text": "a", "b": "b", "label": 1}, "set task.text_b=COLUMN"),
+        ({"text": "a", "text_b": "b", "y": 1}, "set task.label=COLUMN"),
+    ],
+)
+def test_an_absent_column_names_the_setting_that_names_it(
+    write: Write, row: dict[str, object], instruction: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read(write("rows.jsonl", [row]), text_b="text_b", label="label")
+    assert str(caught.value).partition("; ")[2] == instruction
+
+
 def test_errors_are_one_line(write: Write) -> None:
     path = write("rows.jsonl", [{"body": "a\nb"}])
     with pytest.raises(InvalidInput) as caught:

@@ -190,11 +190,19 @@ def test_settings_are_told_once_and_by_the_shortest_name_that_is_theirs(record: 
     ]
 
 
-def test_a_seed_anywhere_in_the_settings_keeps_a_row_together(record: Maker) -> None:
-    (table,) = build(
-        record(key=str(s), config={"finetune": {"seed": s}, "lr": 1e-5}) for s in (0, 1)
-    )
+def test_seeds_of_the_run_are_averaged_whatever_else_is_set(record: Maker) -> None:
+    (table,) = build(record(seed=s, config={"seed": s, "lr": 1e-5}) for s in (0, 1))
     assert table.rows[0].cells[0].n == 2
+
+
+@pytest.mark.parametrize("part", ["task", "pool"])
+def test_seeds_that_cut_other_data_are_settings_and_never_averaged(
+    record: Maker, part: str
+) -> None:
+    (table,) = build(
+        record(key=str(s), config={"seed": 0, part: {"name": "toy", "seed": s}}) for s in (0, 1)
+    )
+    assert [row.axes.settings for row in table.rows] == [("seed=0",), ("seed=1",)]
 
 
 def test_the_best_mean_is_marked_and_ties_are_all_marked(record: Maker) -> None:

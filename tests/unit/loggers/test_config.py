@@ -39,7 +39,9 @@ def loggers(tmp_path: Path) -> Any:
     ],
     ids=str,
 )
-def test_loggers_are_merged_under_their_names(loggers: Any, overrides: Any, names: list[str]) -> None:
+def test_loggers_are_merged_under_their_names(
+    loggers: Any, overrides: Any, names: list[str]
+) -> None:
     assert sorted(loggers(*overrides)) == names
 
 

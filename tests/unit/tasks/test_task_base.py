@@ -134,6 +134,13 @@ def test_an_empty_split_is_refused(empty: str) -> None:
         toy("accuracy").data(labels["train"], labels["test"])
 
 
+def test_a_target_without_texts_is_refused_and_one_without_other_splits_is_not() -> None:
+    task, none, some = toy(kind="unlabelled"), Corpus.build([]), Corpus.build(["a"])
+    assert len(task.assemble(some, none, none, {}).target) == 1
+    with pytest.raises(InvalidInput, match="train split is empty"):
+        task.assemble(none, some, some, {})
+
+
 def test_a_single_class_cannot_be_learned() -> None:
     with pytest.raises(InvalidInput, match="2 or more classes"):
         toy("accuracy").data(["a", "a"], ["a"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from omegaconf import OmegaConf
 from shortlist.data.quarantine import silent
 from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput, Missing
-from shortlist.tasks.base import Task
+from shortlist.store.formats import load_corpus, save_corpus
+from shortlist.tasks.base import Task, TaskData
 from shortlist.tasks.files import FromSource
 from shortlist.tasks.own import Own
 
@@ -94,9 +96,67 @@ def test_own_files_without_labels_are_an_unlabelled_task(write: Write) -> None:
     data = task.load(NOWHERE, silent)
     assert task.kind == "unlabelled"
     assert data.labels is None and data.train.labels is None
-    assert len(data.train) + len(data.validation) + len(data.test) == 80
+    assert [len(data.train), len(data.validation), len(data.test)] == [72, 0, 8]
     assert len(data.target) == len(data.train)
     assert task.evaluate(np.zeros(0), data) == ()
+
+
+def unlabelled(write: Write, n: int, **settings: Any) -> TaskData:
+    path = write("target.jsonl", [{"text": f"target text {i}"} for i in range(n)])
+    return Own(train=str(path), **settings).load(NOWHERE, silent)
+
+
+@pytest.mark.parametrize(("n", "settings"), [(1, {}), (3, {}), (29, {}), (80, {"holdout": 0})])
+def test_a_small_target_or_no_holdout_is_kept_whole_and_the_count_says_so(
+    write: Write, n: int, settings: dict[str, float]
+) -> None:
+    data = unlabelled(write, n, **settings)
+    assert len(data.target) == n
+    assert (len(data.validation), len(data.test)) == (0, 0)
+    assert data.counts["held_out_texts"] == data.counts["test"] == 0
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "held_out"), [(30, 0.1, 3), (30, 0.001, 1), (30, 0.999, 29), (80, 0.25, 20)]
+)
+def test_the_share_of_a_target_that_is_held_out_is_a_setting_and_counted(
+    write: Write, n: int, share: float, held_out: int
+) -> None:
+    data = unlabelled(write, n, holdout=share)
+    assert data.counts["held_out_texts"] == len(data.test) == held_out
+    assert len(data.target) == n - held_out
+    assert not set(data.target.texts) & set(data.test.texts)
+
+
+def test_equal_texts_of_a_target_are_never_held_out_in_part(write: Write) -> None:
+    path = write("target.jsonl", [{"text": f"target text {i % 20}"} for i in range(60)])
+    data = Own(train=str(path)).load(NOWHERE, silent)
+    assert [len(data.train), len(data.test)] == [54, 6]
+    assert not set(data.train.texts) & set(data.test.texts)
+
+
+def test_a_target_of_one_repeated_text_is_kept_whole(write: Write) -> None:
+    path = write("target.jsonl", [{"text": "the same"}] * 40)
+    assert Own(train=str(path)).load(NOWHERE, silent).counts["held_out_texts"] == 0
+
+
+def test_a_test_file_of_texts_leaves_the_target_whole(write: Write) -> None:
+    test = write("test.jsonl", [{"text": f"test text {i}"} for i in range(4)])
+    data = unlabelled(write, 80, test=str(test))
+    assert len(data.target) == 80
+    assert data.counts["held_out_texts"] == 4
+
+
+def test_empty_splits_of_a_target_are_stored_like_others(write: Write, tmp_path: Path) -> None:
+    data = unlabelled(write, 3)
+    save_corpus(tmp_path / "test.arrow", data.test)
+    assert load_corpus(tmp_path / "test.arrow").fingerprint == data.test.fingerprint
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
+def test_a_holdout_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(InvalidInput, match=r"task\.holdout from 0 to below 1"):
+        Own(train="target.jsonl", holdout=share)
 
 
 def test_own_labelled_files_are_split_where_no_file_is_given(write: Write) -> None:
@@ -122,9 +182,9 @@ def test_equal_texts_are_never_cut_apart(write: Write) -> None:
 
 
 def test_too_little_to_cut_from_says_which_file_to_give(write: Write) -> None:
-    path = write("target.jsonl", [{"text": "only one"}])
+    path = write("target.jsonl", rows("only", 1))
     with pytest.raises(InvalidInput, match=r"target\.jsonl: .*task\.test=FILE"):
-        Own(train=str(path)).load(NOWHERE, silent)
+        Own(train=str(path), label="label").load(NOWHERE, silent)
 
 
 def test_an_own_task_without_a_train_file_says_what_to_set() -> None:

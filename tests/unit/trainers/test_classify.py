@@ -46,7 +46,7 @@ def tuned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_labels_of_unseen_texts_are_learned(tuned: Path, machine: Any) -> None:
     test = examples(1)
-    found = trainer().predict(tuned, test, 3, machine).argmax(1)
+    found = trainer().predict(tuned, test, 3, machine).values.argmax(1)
     right = np.mean(
         [LABELS[row] == label for row, label in zip(found, test.labels or (), strict=True)]
     )
@@ -54,7 +54,7 @@ def test_labels_of_unseen_texts_are_learned(tuned: Path, machine: Any) -> None:
 
 
 def test_probabilities_of_a_text_sum_to_one(tuned: Path, machine: Any) -> None:
-    found = trainer().predict(tuned, examples(1), 3, machine)
+    found = trainer().predict(tuned, examples(1), 3, machine).values
     assert found.shape == (48, 3)
     assert (found >= 0).all()
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)  # float64
@@ -65,8 +65,10 @@ def test_predictions_do_not_depend_on_the_size_of_batches(
     tuned: Path, machine: Any, tokens: int
 ) -> None:
     other = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
-    expected = trainer().predict(tuned, examples(1), 3, machine)
-    np.testing.assert_allclose(trainer().predict(tuned, examples(1), 3, other), expected, atol=1e-5)
+    expected = trainer().predict(tuned, examples(1), 3, machine).values
+    np.testing.assert_allclose(
+        trainer().predict(tuned, examples(1), 3, other).values, expected, atol=1e-5
+    )
 
 
 def test_the_same_seed_trains_the_same_weights_bit_for_bit(
@@ -86,7 +88,7 @@ def test_numbers_are_learned_as_numbers(tiny_model: Path, tmp_path: Path, machin
     texts = [*toy.sentences("stars", 24), *toy.sentences("baking", 24)]
     train = Corpus.build(texts, labels=[4.0] * 24 + [1.0] * 24)
     trainer(epochs=8).train_on(tiny_model, train, None, tmp_path, 0, machine)
-    found = trainer().predict(tmp_path, train, 1, machine)
+    found = trainer().predict(tmp_path, train, 1, machine).values
     assert found.shape == (48,)
     assert found[:24].mean() - found[24:].mean() > 1.5  # half of the true difference
 
@@ -96,7 +98,7 @@ def test_the_second_text_of_a_pair_is_read(tiny_model: Path, tmp_path: Path, mac
     second = [*toy.sentences("stars", 12), *toy.sentences("baking", 12)]
     train = Corpus.build(same, texts_b=second, labels=["x"] * 12 + ["y"] * 12)
     trainer(epochs=12, max_length=64).train_on(tiny_model, train, ("x", "y"), tmp_path, 0, machine)
-    found = trainer(max_length=64).predict(tmp_path, train, 2, machine).argmax(1)
+    found = trainer(max_length=64).predict(tmp_path, train, 2, machine).values.argmax(1)
     assert np.mean(found == np.repeat([0, 1], 12)) > 0.9  # chance is a half, known to 0.1
 
 
