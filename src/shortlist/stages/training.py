@@ -132,7 +132,7 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
         "documents": HELD_OUT_DOCUMENTS,
     }
     inputs = {"model": model.key, "test": task.facts["test"]}
-    made = cell.stage("held_out", 2, settings, inputs, compute)
+    made = cell.stage("held_out", 3, settings, inputs, compute)
     for fact in ("not_measured", "truncated"):
         cell.counts[f"held_out_{fact}"] = made.facts[fact]
     return made
