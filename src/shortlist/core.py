@@ -386,7 +386,7 @@ class Record:
         warnings: what a reader of the numbers must know (a solve that did not converge, ...).
         code: version, commit, lock file, interpreter and libraries.
         config: the resolved configuration, hashed groups only.
-        overrides: what was typed.
+        overrides: what was typed, of the hashed groups.
         started: UTC, ISO 8601.
     """
 

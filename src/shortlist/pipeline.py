@@ -8,6 +8,7 @@ key is not computed again.
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from shortlist.assembly import absolute, cell_key, hashed, prepare, what_is_read
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
+from shortlist.schema import HASHED
 from shortlist.stages.context import Context
 from shortlist.stages.inputs import check_leaks, load_pool, load_task
 from shortlist.stages.selection import featurize, fit, score, select
@@ -102,7 +104,7 @@ def execute(
         "until": config.until.name,
         "code": code(),
         "config": hashed(config),
-        "overrides": overrides,
+        "overrides": tuple(typed for typed in overrides if _hashed_root(typed)),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     loggers: list[Any] = []
@@ -129,6 +131,15 @@ def execute(
             kind = type(logger).__name__
             log.error("%s could not log the cell: %s", kind, " ".join(str(error).split()))
     return record
+
+
+def _hashed_root(typed: str) -> bool:
+    """Returns whether an override decides what is computed; where it ran is nobody's business."""
+    return re.split(r"[.=@]", typed.lstrip("+~"), maxsplit=1)[0] in {
+        *HASHED,
+        "trainer",
+        "experiment",
+    }
 
 
 def _keep(error: Exception, directory: Path) -> str:
