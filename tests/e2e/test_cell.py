@@ -58,6 +58,28 @@ def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
     assert (directory / "record.json").read_text() == record.to_json()
 
 
+def test_a_record_keeps_what_was_typed_of_the_hashed_groups_and_no_path_of_the_machine(
+    run: Any,
+) -> None:
+    record, _ = run(*cells.GOTD, "until=select")
+    assert "until=select" in record.overrides
+    assert not [typed for typed in record.overrides if typed.startswith(("paths.", "runtime."))]
+
+
+def test_one_command_over_other_data_is_another_record(
+    run: Any, tmp_path: Path, data: Path
+) -> None:
+    first, _ = run("selector=random", "until=select")
+    (pool,) = sorted((data / "pools").glob("*"))[:1]
+    copy = tmp_path / "other"
+    shutil.copytree(data, copy)
+    with (copy / "pools" / pool.name).open("a") as file:
+        file.write('{"text": "a document that was not there before", "domain": "new"}\n')
+    second, _ = run("selector=random", "until=select", f"paths.data={copy}")
+    assert first.config == second.config
+    assert first.key != second.key
+
+
 def test_the_drop_of_the_loss_is_before_less_after(run: Any) -> None:
     record, _ = run(*cells.GOTD)
     before, after, drop = (
