@@ -93,7 +93,7 @@ def _names(path: Path) -> Path:
 
 def _read(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     if path.suffix == ".npy":
-        names = _names(path).read_text(encoding="utf-8").splitlines()
+        names = _names(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         if vectors.ndim != 2 or len(vectors) != len(names):
             raise InvalidInput(
@@ -110,6 +110,12 @@ def _read(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
                 f"columns `vector` and `id` or `text` were expected in {path}, found: {sorted(columns)}"
             )
         for part in file.iter_batches(columns=[key, "vector"]):
-            yield part[key].to_pylist(), np.array(part["vector"].to_pylist(), dtype=np.float32)
+            try:
+                vectors = np.array(part["vector"].to_pylist(), dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise InvalidInput(
+                    f"vectors of one length, all numbers, were expected in {path}: {error}"
+                ) from error
+            yield [str(name) for name in part[key].to_pylist()], vectors
     else:
         raise InvalidInput(f"vectors in .parquet or .npy were expected, found {path}")

@@ -39,7 +39,11 @@ class TransportSelector(Selector):
         self.keep("targets", torch.from_numpy(np.array(target.values)))
         self.keep("f", f.double().cpu())
         self.keep("epsilon", torch.tensor(epsilon, dtype=torch.float64))
+
+    def keep(self, name: str, value: torch.Tensor) -> None:
+        """Keeps a tensor, and forgets the scoring function that was made of the earlier ones."""
         self._transform = None
+        super().keep(name, value)
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns -g_j: high where a document is near targets, most near those that cost the most.
@@ -118,6 +122,7 @@ class GOTD(TransportSelector):
         if self.sensitivity and found.epsilon > 0:
             half = epsilon_sensitivity(found, candidates, targets)
             self.report["overlap_at_half_epsilon"] = half.overlap
+            self.report["converged_at_half_epsilon"] = half.converged
 
 
 def certificate(found: Transport) -> dict[str, Any]:

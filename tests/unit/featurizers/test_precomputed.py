@@ -120,3 +120,10 @@ def test_images_of_one_digit_are_selected_from_all(tmp_path: Path, machine: obje
     digits = labels[[int(name[len("digit-") : -len(".png")]) for name in chosen]]
     assert len(set(chosen)) == 100
     assert (digits == 3).mean() > 0.8  # one image in twelve of the pool is a three
+
+
+def test_vectors_of_several_lengths_are_refused_by_file(tmp_path: Path, machine: object) -> None:
+    path = tmp_path / "ragged.parquet"
+    pq.write_table(pa.table({"text": TEXTS, "vector": [[1.0], [1.0, 2.0], [1.0], [1.0]]}), path)
+    with pytest.raises(InvalidInput, match=r"ragged\.parquet"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)

@@ -11,6 +11,20 @@ from shortlist.numerics import transport
 from shortlist.numerics.transport import c_transform, solve
 
 
+def test_with_one_target_the_potential_is_the_cost() -> None:
+    found = solve(POOL, TARGET[:1], epsilon=0.05)
+    cost = (POOL.double() - TARGET[:1].double()).square().sum(1)
+    assert torch.allclose(found.g, cost, atol=1e-5 * float(cost.mean()))  # float32 products
+    assert float(found.f.abs().max()) == 0
+
+
+def test_a_forecast_counts_the_vectors_and_not_only_the_pairs() -> None:
+    few = transport.forecast(10**7, 6, 384, epsilon=0.01, memory_limit=2**34)
+    assert few.regime == "streamed" and few.bytes < 2**31
+    with pytest.raises(DoesNotFit, match=r"epsilon=0\.01"):
+        transport.forecast(10**6, 5, 384, epsilon=0, memory_limit=2**32)
+
+
 @pytest.mark.parametrize(
     "case", ["one target", "fewer candidates", "one candidate", "duplicates", "zeros"]
 )

@@ -133,6 +133,30 @@ def test_the_released_settings_are_plain_sinkhorn_with_momentum(machine: object)
     np.testing.assert_allclose(selector.f.numpy(), f, atol=1e-4 * cost.mean())
 
 
+def test_the_released_settings_hold_where_costs_are_hundreds_of_epsilons(machine: object) -> None:
+    # exp(0.3 h / epsilon) of the first momentum step exceeds float32, and float64 at raw vectors.
+    pool, target = 8 * POOL, 8 * TARGET
+    cost = ((pool[:, None].astype(np.float64) - target) ** 2).sum(2)
+    f, turns = momentum_sinkhorn(cost, 0.5, 1.3, 0.1)
+    assert np.median(cost.min(1)) / 0.5 > 300
+    selector = GOTDPaper(0.5, 1.3, 0.1, 2000)
+    selector.fit(features(target), features(pool))
+    assert selector.report["converged"] is True
+    assert abs(selector.report["passes"] - (turns + 2)) <= 1  # rounding may move the last turn
+    np.testing.assert_allclose(selector.f.numpy(), f, atol=1e-2 * cost.mean())
+
+
+def test_what_is_restored_replaces_the_scoring_function(machine: object) -> None:
+    first, second = SoftKNN("sqeuclidean", 0.02), SoftKNN("sqeuclidean", 0.02)
+    first.fit(features(TARGET), features(POOL))
+    second.fit(features(TARGET[:5]), features(POOL))
+    before = scores(first, UNSEEN, machine)
+    first.restore(second.state_dict())
+    after = scores(first, UNSEEN, machine)
+    assert not np.allclose(before, after)
+    np.testing.assert_array_equal(after, scores(second, UNSEEN, machine))
+
+
 def test_the_released_solver_stopped_by_its_limit_says_so() -> None:
     selector = GOTDPaper(0.5, 1.3, 1e-6, 2)
     selector.fit(features(TARGET), features(POOL))

@@ -132,8 +132,9 @@ def forecast(
     pairs = candidates * targets
     limit = int(0.8 * available_bytes(place)) if memory_limit is None else memory_limit
     room = stored_bytes if stored_bytes is not None else _room(targets, width, limit)
+    kept = 2 * width * (pairs + candidates * dimensions)  # costs, plan, and the pool read twice
     chosen: Regime = regime or (
-        "exact" if epsilon == 0 else "dense" if 2 * width * pairs <= room else "streamed"
+        "exact" if epsilon == 0 else "dense" if kept <= room else "streamed"
     )
     # Time of a unit: multiply-adds of a visit, its softmax and sums counted as 60 more a pair.
     visit = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
@@ -142,7 +143,8 @@ def forecast(
     vectors = 8 * (4 * candidates + 16 * targets) + width * 3 * targets * dimensions + tiles
     match chosen:
         case "exact":
-            rows, stored, memory, seconds = candidates, True, 48 * pairs, 5e-7 * pairs
+            rows, stored, seconds = candidates, True, 5e-7 * pairs
+            memory = 48 * pairs + 16 * candidates * dimensions
             if pairs > EXACT_PAIRS:
                 raise DoesNotFit(
                     f"the exact program takes at most {EXACT_PAIRS:,} pairs; set epsilon=0.01 "
@@ -150,7 +152,7 @@ def forecast(
                 )
         case "dense":
             rows, stored = candidates, True
-            memory = vectors + 2 * width * pairs + width * candidates * dimensions
+            memory = vectors + kept
             seconds = 2 * visit + SAMPLE_VISITS * pairs * PAIR_SECONDS
         case "streamed":
             share = rows / candidates
@@ -162,7 +164,7 @@ def forecast(
         chosen, candidates, targets, dimensions, rows, stored, int(memory), float(seconds)
     )
     if found.bytes > limit:
-        hint = "regime=streamed" if chosen == "dense" else "fewer targets (task.limit)"
+        hint = "regime=streamed" if chosen == "dense" else "fewer targets (task.max_train)"
         hint = "epsilon=0.01" if chosen == "exact" else hint
         raise DoesNotFit(
             f"{found.sentence}; only {limit / 2**20:,.0f} MB may be used; set {hint}, or give it "

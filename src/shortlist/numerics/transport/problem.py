@@ -102,7 +102,8 @@ class Problem:
                 self.a.log(),
                 self.penalties,
                 stored=self.plan.stored,
-                quick=self.exact or self.rough,
+                # Dense costs are also what is certified: there rough ones are not good enough.
+                quick=self.exact or (self.rough and self.plan.regime != "dense"),
                 numbers=numbers,
             )
         return self._sample

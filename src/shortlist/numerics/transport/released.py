@@ -15,7 +15,7 @@ from .inputs import Array, check_pair, masses, read
 from .precision import products
 from .problem import Progress
 from .result import Transport
-from .sample import FLOOR, Penalties
+from .sample import Penalties
 from .scale import measure_costs
 from .stream import exact_shortcut, visit
 
@@ -100,7 +100,7 @@ def released_sinkhorn(
                 progress(turn, error)
         if error <= threshold or turn >= max_iterations:
             break
-        f = f + momentum * epsilon * (a / found.marginal.clamp_min(FLOOR)).log()
+        f = f + momentum * epsilon * (a.log() - found.log_marginal)
         g, turn = updated, turn + 1
     last = visit(geometry, pool, b, f, a.log(), epsilon, quick=quick)
     penalties = Penalties()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Visit:
         tilt: sum_j P_ij log(w_j / b_j), (M,); empty unless asked for (zero if balanced).
         pool_mass: sum_j w_j (1 if balanced).
         pool_divergence: KL(w | b).
+        log_marginal: Logarithm of the target marginal, (M,), where the caller moved g (`adjust`);
+            then the other sums are not gathered. Empty otherwise.
     """
 
     g: Tensor
@@ -37,6 +39,7 @@ class Visit:
     tilt: Tensor
     pool_mass: float
     pool_divergence: float
+    log_marginal: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def row_potential(logits: Tensor, plan: Tensor) -> Tensor:
@@ -103,6 +106,7 @@ def visit(
     # Target sums of the plan against: 1, the offset, g, the tilt, the log kernel.
     sums = torch.zeros(5, m, device=device, dtype=torch.float64)
     scalars = torch.zeros(3, device=device, dtype=torch.float64)
+    log_marginal = torch.full((m,), -math.inf, device=device, dtype=torch.float64)
     for start in range(0, n, step):
         stop = min(start + step, n)
         if kept is None:
@@ -123,7 +127,17 @@ def visit(
         g[start:stop] = found
         mass = b[start:stop]
         tilt = (found - h) / epsilon
-        exact = math.isinf(pool_penalty) and adjust is None
+        if adjust is not None:
+            # g is not the c-transform of f: the masses exp(tilt) span more than any float holds
+            # (h / epsilon in the hundreds), so the columns are summed as logarithms.
+            shift = mass.log() + tilt - lse
+            top = shift.max()
+            column = torch.logsumexp(tile + (shift - top).to(dtype)[:, None], 0).double() + top
+            log_marginal = torch.logaddexp(log_marginal, column)
+            if progress is not None:
+                progress(stop / n)
+            continue
+        exact = math.isinf(pool_penalty)
         weight = mass if exact else mass * tilt.exp()
         with products():
             # Products with one vector each: as one narrow matrix product they take ten times as long.
@@ -147,7 +161,15 @@ def visit(
         # part_ij = f_i + epsilon (log a_i - log kernel_ij), summed against the plan
         cost = marginal * (f + epsilon * (log_a - kernel.shift)) - epsilon * entropy + offsets
     return Visit(
-        g, marginal, float(scalars[0]), cost, gain, tilts, float(scalars[1]), float(scalars[2])
+        g,
+        marginal,
+        float(scalars[0]),
+        cost,
+        gain,
+        tilts,
+        float(scalars[1]),
+        float(scalars[2]),
+        log_marginal,
     )
 
 
