@@ -1,0 +1,21 @@
+"""The five things that travel: Corpus, Features, Selection, Metric, Record. Frozen, small, no I/O.
+
+One rule holds them together: a document *is* its content. Its id is a hash of it, a corpus is the
+hash of its ordered ids, and whatever is computed from a corpus carries that hash. Joining two things
+that do not belong together is refused by name instead of pairing row 17 with somebody else's vector.
+"""
+
+from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS
+from shortlist.core.corpus import Corpus as Corpus
+from shortlist.core.corpus import Features as Features
+from shortlist.core.corpus import digest as digest
+from shortlist.core.corpus import document_id as document_id
+from shortlist.core.record import READS as READS
+from shortlist.core.record import UNITS as UNITS
+from shortlist.core.record import Axes as Axes
+from shortlist.core.record import Metric as Metric
+from shortlist.core.record import Record as Record
+from shortlist.core.record import StageCost as StageCost
+from shortlist.core.record import Status as Status
+from shortlist.core.selection import Budget as Budget
+from shortlist.core.selection import Selection as Selection

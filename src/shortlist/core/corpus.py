@@ -1,0 +1,214 @@
+"""Documents under the hash of their content, and vectors that know whose they are."""
+
+# pyarrow and scipy.sparse carry no type stubs: what comes out of them is unknown to the checker.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from shortlist.errors import ForeignFeatures, InvalidInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+ID_CHARACTERS = 24  # 96 bits: among 10^8 documents a collision has a chance of about 10^-13
+
+
+def document_id(text: str, text_b: str | None = None, label: object = None, repeat: int = 0) -> str:
+    """Returns the id of a document: 24 hexadecimal digits of the BLAKE2b hash of its content.
+
+    Args:
+        text: the text, or the first text of a pair.
+        text_b: the second text of a pair.
+        label: the label of a labelled example (the same text under two labels is two examples).
+        repeat: 0 for the first of several equal rows of one corpus, then 1, 2, ...
+    """
+    content = (
+        [text] if (text_b, label, repeat) == (None, None, 0) else [text, text_b, label, repeat]
+    )
+    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
+    return hashlib.blake2b(raw, digest_size=ID_CHARACTERS // 2).hexdigest()
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """Returns 24 hexadecimal digits that stand for the ordered `parts`."""
+    state = hashlib.blake2b(digest_size=ID_CHARACTERS // 2)
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        state.update(len(raw).to_bytes(8, "little"))
+        state.update(raw)
+    return state.hexdigest()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order, each under the hash of its content.
+
+    Attributes:
+        table: Arrow columns `id`, `text`, `domain` (strings) and, where the corpus has them,
+            `text_b`
+            (second text of a pair), `label` (string or float) and `licence`. May be memory-mapped.
+    """
+
+    table: pa.Table
+
+    def __post_init__(self) -> None:
+        missing = {"id", "text", "domain"} - set(self.table.column_names)
+        if missing:
+            raise InvalidInput(
+                f"a corpus needs the columns id, text, domain; missing: {sorted(missing)}"
+            )
+
+    @staticmethod
+    def build(
+        texts: Sequence[str],
+        domains: Sequence[str] | str = "",
+        *,
+        texts_b: Sequence[str] | None = None,
+        labels: Sequence[Any] | None = None,
+        licences: Sequence[str] | None = None,
+    ) -> Corpus:
+        """Returns the corpus of these rows, in this order, ids computed from the content.
+
+        Equal rows stay: the k-th repeat of a row has an id of its own (hash of content and k).
+
+        Raises:
+            InvalidInput: the columns differ in length.
+        """
+        n = len(texts)
+        columns: dict[str, Any] = {
+            "text": texts,
+            "domain": [domains] * n if isinstance(domains, str) else domains,
+        }
+        for name, column in (("text_b", texts_b), ("label", labels), ("licence", licences)):
+            if column is not None:
+                columns[name] = column
+        for name, column in columns.items():
+            if len(column) != n:
+                raise InvalidInput(
+                    f"a corpus needs columns of one length: text has {n} rows, {name} has {len(column)}"
+                )
+        seen: Counter[tuple[Any, Any, Any]] = Counter()
+        ids: list[str] = []
+        for row in range(n):
+            content = (
+                texts[row],
+                texts_b[row] if texts_b is not None else None,
+                labels[row] if labels is not None else None,
+            )
+            ids.append(document_id(*content, repeat=seen[content]))
+            seen[content] += 1
+        return Corpus(pa.table({"id": pa.array(ids, pa.string()), **columns}))
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The ids, one string a document."""
+        return self.table["id"].to_pylist()
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts (of a pair: the first)."""
+        return self.table["text"].to_pylist()
+
+    @property
+    def texts_b(self) -> list[str] | None:
+        """The second texts, or None where the documents are single texts."""
+        return self.table["text_b"].to_pylist() if "text_b" in self.table.column_names else None
+
+    @property
+    def domains(self) -> list[str]:
+        """The domain of each document."""
+        return self.table["domain"].to_pylist()
+
+    @property
+    def labels(self) -> list[Any] | None:
+        """The labels (strings, or floats for a regression), or None where there are none."""
+        return self.table["label"].to_pylist() if "label" in self.table.column_names else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the ordered ids and domains: two corpora are the same exactly if it is."""
+        return digest([*self.ids, "domains", *self.domains])
+
+    def id_words(self) -> NDArray[np.uint64]:
+        """Returns the first 64 bits of each id, shape (n,): the entropy for per-document
+        randomness.
+        """
+        return np.array([int(key[:16], 16) for key in self.ids], dtype=np.uint64)
+
+    def take(self, rows: Sequence[int] | NDArray[Any]) -> Corpus:
+        """Returns the documents at `rows`, in that order."""
+        return Corpus(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))))
+
+    def canonical(self) -> Corpus:
+        """Returns the same documents sorted by id: how rows were ordered or sharded leaves no
+        trace.
+        """
+        return self.take(np.argsort(np.array(self.ids, dtype=f"U{ID_CHARACTERS}"), kind="stable"))
+
+    def unlabelled(self) -> Corpus:
+        """Returns one document per distinct text, without labels; a pair is joined by a line break."""
+        texts = self.texts
+        if self.texts_b is not None:
+            texts = [f"{a}\n{b}" for a, b in zip(texts, self.texts_b, strict=True)]
+        domain = dict(zip(reversed(texts), reversed(self.domains), strict=True))
+        unique = list(dict.fromkeys(texts))
+        return Corpus.build(unique, [domain[text] for text in unique]).canonical()
+
+
+@dataclass(frozen=True)
+class Features:
+    """Vectors of the documents of one corpus, row for row.
+
+    Attributes:
+        values: (n, d) float array, dense (may be memory-mapped) or CSR.
+        corpus: fingerprint of the corpus the rows belong to.
+        featurizer: key of the stage that computed them.
+    """
+
+    values: NDArray[Any] | csr_array
+    corpus: str
+    featurizer: str
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        """Number of columns d."""
+        return int(self.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, d) of the values."""
+        return tuple(self.values.shape or ())
+
+    def of(self, corpus: Corpus) -> Features:
+        """Returns self if the rows belong to `corpus`.
+
+        Raises:
+            ForeignFeatures: they belong to another one, or their number differs.
+        """
+        if self.corpus != corpus.fingerprint or len(self) != len(corpus):
+            raise ForeignFeatures(
+                f"features belong to corpus {self.corpus[:12]} ({len(self):,} rows), expected corpus "
+                f"{corpus.fingerprint[:12]} ({len(corpus):,} documents); compute them from this corpus again"
+            )
+        return self
