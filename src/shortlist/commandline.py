@@ -127,6 +127,8 @@ def _composed(typed: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Returns the configuration under the options typed, and the option of each group of several."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     folder = Path(sys.argv[0]).resolve().parent / "conf"
 
@@ -134,7 +136,7 @@ def _composed(typed: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
         try:
             with initialize_config_dir(str(folder), version_base="1.3"):
                 return compose("config", overrides=overrides, return_hydra_config=True)
-        except Exception:  # this only makes a message better; it must not replace it
+        except (HydraException, OmegaConfBaseException, OSError):  # an option that does not compose
             return None
 
     GlobalHydra.instance().clear()

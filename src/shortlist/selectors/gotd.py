@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from shortlist.selectors.base import Selector
 if TYPE_CHECKING:
     from shortlist.core import Features
     from shortlist.numerics.transport import Cost
+
+
+log = logging.getLogger(__name__)
 
 
 class TransportSelector(Selector):
@@ -120,6 +124,7 @@ class GOTD(TransportSelector):
         self.remember(target, found.f, found.epsilon)
         self.report = certificate(found)
         if self.sensitivity and found.epsilon > 0:
+            log.info("once more at half of epsilon: how far the top 5 %% hangs on it")
             half = epsilon_sensitivity(found, candidates, targets)
             self.report["overlap_at_half_epsilon"] = half.overlap
             self.report["converged_at_half_epsilon"] = half.converged

@@ -40,12 +40,16 @@ def test_a_grown_pool_that_begins_with_other_rows_is_refused() -> None:
         solve(other, LARGE_TARGET, start=old, grown=True, **how)
     with pytest.raises(InvalidInput, match="grown=True needs an earlier result"):
         solve(LARGE_POOL, LARGE_TARGET, grown=True, **how)
-    stale = solve(
-        torch.cat([LARGE_POOL, LARGE_TARGET.repeat(8, 1)]),
-        LARGE_TARGET,
-        start=old,
-        grown=True,
-        max_passes=1,
-        **how,
-    )
-    assert not stale.converged or stale.full_passes == 1
+
+
+def test_the_error_of_an_unlike_shard_is_that_of_the_whole_pool() -> None:
+    how = {"epsilon": 1.0, "relative": False, "stored_bytes": STREAMED}
+    old = solve(LARGE_POOL, LARGE_TARGET, **how)
+    pool = torch.cat([LARGE_POOL, LARGE_TARGET.repeat(8, 1)])
+    found = solve(pool, LARGE_TARGET, start=old, grown=True, max_passes=1, **how)
+    n, m = len(pool), len(LARGE_TARGET)
+    cost = torch.cdist(pool.double(), LARGE_TARGET.double()).square()
+    plan = torch.exp(found.f[None] + found.g[:, None] - cost) / (n * m)  # epsilon is 1
+    error = float((plan.sum(0) - 1 / m).abs().sum())
+    assert found.target_error == pytest.approx(error, rel=1e-2)  # float32 products
+    assert found.converged == (error <= found.tolerance)
