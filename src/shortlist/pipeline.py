@@ -19,7 +19,8 @@ from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED
 from shortlist.stages.context import Context
 from shortlist.stages.inputs import check_leaks, load_pool, load_task
-from shortlist.stages.selection import featurize, fit, score, select
+from shortlist.stages.scoring import rate
+from shortlist.stages.selection import select
 from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
@@ -49,9 +50,7 @@ def run(cell: Context) -> dict[str, Any]:
     pool, task = load_pool(cell), load_task(cell)
     leaked = check_leaks(cell, pool, task)
 
-    candidates = featurize(cell, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool")
-    target = featurize(cell, task.path / "target.arrow", task.facts["target"], "target")
-    scores = score(cell, fit(cell, target, candidates), candidates)
+    scores = rate(cell, task, pool)
     selection = select(cell, scores, pool, leaked)
     if until == "select":
         return cell.outcome()

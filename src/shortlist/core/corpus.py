@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -181,11 +181,14 @@ class Features:
         values: (n, d) float array, dense (may be memory-mapped) or CSR.
         corpus: fingerprint of the corpus the rows belong to.
         featurizer: key of the stage that computed them.
+        documents: the corpus itself, where `of` has joined the two: for methods that look at
+            texts, lengths or domains.
     """
 
     values: NDArray[Any] | csr_array
     corpus: str
     featurizer: str
+    documents: Corpus | None = None
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -201,7 +204,7 @@ class Features:
         return tuple(self.values.shape or ())
 
     def of(self, corpus: Corpus) -> Features:
-        """Returns self if the rows belong to `corpus`.
+        """Returns these vectors joined to `corpus`, if the rows belong to it.
 
         Raises:
             ForeignFeatures: they belong to another one, or their number differs.
@@ -211,4 +214,4 @@ class Features:
                 f"features belong to corpus {self.corpus[:12]} ({len(self):,} rows), expected corpus "
                 f"{corpus.fingerprint[:12]} ({len(corpus):,} documents); compute them from this corpus again"
             )
-        return self
+        return replace(self, documents=corpus)

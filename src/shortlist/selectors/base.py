@@ -7,7 +7,7 @@ a YAML of the same name in `conf/selector`. Nothing else knows its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.core import Budget, Features
+    from shortlist.core import Budget, Corpus, Features
+    from shortlist.featurizers.base import Featurizer
     from shortlist.runtime import Runtime
 
 _CHUNK = 8192
@@ -38,11 +39,15 @@ class Scored:
         values: (n,) score of each document; larger is chosen first; -inf is never chosen.
         id_words: (n,) 64 bits of each id, the entropy of per-document draws.
         costs: (n,) cost of each document in the unit of the budget, or None where each costs 1.
+        documents: the pool's documents, row for row.
+        columns: (n,) scores by each member of a method that is made of others.
     """
 
     values: NDArray[np.float64]
     id_words: NDArray[np.uint64]
     costs: NDArray[np.int64] | None = None
+    documents: Corpus | None = None
+    columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,21 @@ class Choice:
     weights: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Member:
+    """A method that another one is made of, and the vectors it looks at."""
+
+    selector: Selector
+    featurizer: Featurizer
+
+
 class Selector(pl.LightningModule):
     """Base of all methods.
 
     Attributes:
+        members: the methods that this one is made of, by name; each is fitted and scores by itself,
+            under the same keys as if it stood alone, and `fit` and `score` of this one are not
+            called.
         version: bumped when the meaning of the scores changes.
         stochastic: whether `select` draws at random; only then does the seed enter the selection's
             key.
@@ -79,6 +95,7 @@ class Selector(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.report: dict[str, Any] = {}
+        self.members: dict[str, Member] = {}
 
     def applicable(self, task: str) -> str | None:
         """Returns why the method cannot serve this kind of task, or None if it can."""
@@ -96,6 +113,14 @@ class Selector(pl.LightningModule):
     def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Returns `score(batch)`: what Lightning runs on any device."""
         return self.score(batch)
+
+    def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
+        """Returns the (n,) scores of the whole pool; by default `score`, batch after batch."""
+        return score_pool(self, pool, runtime)
+
+    def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Returns the (n,) scores that the members' make together; by default the first's."""
+        return next(iter(columns.values()))
 
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that fit the budget; equal scores go by id."""

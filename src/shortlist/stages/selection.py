@@ -1,4 +1,4 @@
-"""Which documents: vectors, the fitted selector, scores, the selection."""
+"""Which documents: the scores of the methods become a list."""
 
 from __future__ import annotations
 
@@ -7,79 +7,27 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
 
 from shortlist.core import Budget, Selection
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
-from shortlist.selectors.base import Scored, score_pool
+from shortlist.selectors.base import Scored
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
 from shortlist.trainers.base import seeded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from shortlist.stages.context import Context
     from shortlist.store.cache import Artifact
 
 
-def featurize(cell: Context, corpus: Path, fingerprint: str, name: str) -> Artifact:
-    """Returns the vectors of the corpus in the file `corpus`; `name` is what its counts are called.
-
-    Raises:
-        ForeignFeatures: the vectors belong to another corpus, or their number is another.
-    """
-    featurizer, runtime = cell.parts.featurizer, cell.parts.runtime
-
-    def compute(directory: Path) -> dict[str, Any]:
-        documents = formats.load_corpus(corpus)
-        values, facts = featurizer.compute(documents, directory, runtime)
-        formats.save_features(directory, documents.fingerprint, values)
-        return facts
-
-    inputs = {"corpus": fingerprint, **featurizer.identity(runtime)}
-    made = cell.stage("features", featurizer.version, cell.config["featurizer"], inputs, compute)
-    formats.load_features(made.path).of(formats.load_corpus(corpus))
-    cell.counts |= {f"{name}_{fact}": count for fact, count in made.facts.items() if count}
-    return made
-
-
-def fit(cell: Context, target: Artifact, pool: Artifact) -> Artifact:
-    """Returns what the selector learned; neither budget nor seed is in its key."""
-    selector = cell.parts.selector
-
-    def compute(directory: Path) -> dict[str, Any]:
-        selector.to(cell.parts.runtime.device)
-        selector.show_progress = cell.parts.runtime.progress
-        selector.fit(formats.load_features(target.path), formats.load_features(pool.path))
-        state = {name: value.contiguous().clone() for name, value in selector.state_dict().items()}
-        save_file(state, directory / "fitted.safetensors")
-        return selector.report
-
-    inputs = {"target": target.key, "pool": pool.key}
-    made = cell.stage("fit", selector.version, cell.config["selector"], inputs, compute)
-    cell.selected["fit"] = dict(made.facts)
-    if made.facts.get("converged") is False:
-        error = made.facts["marginal_error"]
-        cell.warnings.append(f"transport not converged: marginal error {error:.1e}")
-    return made
-
-
-def score(cell: Context, fitted: Artifact, pool: Artifact) -> Artifact:
-    """Returns the score of every document of the pool."""
-    selector, runtime = cell.parts.selector, cell.parts.runtime
-
-    def compute(directory: Path) -> None:
-        selector.restore(load_file(fitted.path / "fitted.safetensors"))
-        features = formats.load_features(pool.path)
-        np.save(directory / "scores.npy", score_pool(selector, features, runtime))
-
-    return cell.stage("scores", 1, {}, {"fit": fitted.key, "pool": pool.key}, compute)
-
-
-def select(cell: Context, scores: Artifact, pool: Artifact, leaked: Artifact) -> Artifact:
+def select(
+    cell: Context, scores: Mapping[str, Artifact], pool: Artifact, leaked: Artifact
+) -> Artifact:
     """Returns the selection; `shortlist.jsonl` in the run's directory shows it to people.
 
     Raises:
@@ -95,8 +43,12 @@ def select(cell: Context, scores: Artifact, pool: Artifact, leaked: Artifact) ->
         costs = np.load(lengths.path / "tokens.npy") if lengths else None
         available = allowed.sum() if costs is None else costs[allowed].sum()
         _check_budget(budget, int(available), len(excluded))
-        values = np.where(allowed, np.load(scores.path / "scores.npy"), -np.inf)
-        scored = Scored(values, documents.id_words(), costs)
+        columns = {
+            name: np.where(allowed, np.load(made.path / "scores.npy"), -np.inf)
+            for name, made in scores.items()
+        }
+        values = selector.combine(columns)
+        scored = Scored(values, documents.id_words(), costs, documents, columns)
         choice = selector.select(scored, budget, seeded(seed, "selection"))
         ids, domains = documents.ids, documents.domains
         selection = Selection(
@@ -119,7 +71,8 @@ def select(cell: Context, scores: Artifact, pool: Artifact, leaked: Artifact) ->
     settings |= {"seed": seed} if selector.stochastic else {}
     # The selector again, beside the scores' key: `select` may read settings that `score` does not.
     settings |= {"selector": cell.config["selector"], "version": selector.version}
-    inputs = {"scores": scores.key, "leaks": leaked.key}
+    inputs = {f"scores.{name}".rstrip("."): made.key for name, made in scores.items()}
+    inputs |= {"leaks": leaked.key}
     inputs |= {"tokens": lengths.key} if lengths else {}
     made = cell.stage("selection", 2, settings, inputs, compute)
     cell.selected |= made.facts
