@@ -15,10 +15,13 @@ from shortlist.stages.context import Context, Start
 from shortlist.stages.inputs import task_data
 from shortlist.store import formats
 from shortlist.store.keys import key as make_key
+from shortlist.trainers.classify import Validation
 from shortlist.trainers.head import Head
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from shortlist.store.cache import Artifact
 
@@ -140,15 +143,26 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
 
 def fine_tune(cell: Context, warm: Start, task: Artifact) -> Start:
     """Returns the model after training on the target's labels."""
-    trainer, seed, runtime = cell.parts.finetune, cell.parts.seed, cell.parts.runtime
+    part, trainer = cell.parts.task, cell.parts.finetune
+    seed, runtime = cell.parts.seed, cell.parts.runtime
     labels = task.facts["labels"]
 
     def compute(directory: Path) -> dict[str, Any]:
-        train = formats.load_corpus(task.path / "train.arrow")
-        return trainer.train_on(warm.path, train, labels, directory, seed, runtime)
+        data = task_data(task)
+
+        def judge(values: NDArray[np.float64]) -> float:
+            metrics = part.evaluate(values, data, "validation")
+            ranking = next(metric for metric in metrics if metric.primary)
+            return ranking.value if ranking.higher_is_better else -ranking.value
+
+        validation = Validation(data.validation, judge)
+        return trainer.train_on(warm.path, data.train, validation, labels, directory, seed, runtime)
 
     inputs = {"model": warm.key, "train": task.facts["train"], **trainer.identity(runtime)}
     settings = {**cell.config["finetune"], "seed": seed, "labels": labels}
+    if trainer.keep_epoch == "best":
+        inputs["validation"] = task.facts["validation"]
+        settings |= {"primary": part.primary, "positive": part.positive, "task": part.version}
     made = cell.stage("finetune", trainer.version, settings, inputs, compute)
     cell.counts["finetune_truncated"] = made.facts["truncated"]
     return Start(made.path, made.key)

@@ -27,8 +27,8 @@ class TaskData:
 
     Attributes:
         train: labelled examples to fine-tune on (unlabelled texts for an unlabelled task).
-        validation: labelled examples set apart from train; no trainer reads them yet, and pool
-            documents that repeat one are never selected.
+        validation: labelled examples set apart from train: they decide which epoch is kept, and
+            pool documents that repeat one are never selected.
         test: labelled examples to measure on; an unlabelled task: texts to measure the loss on,
             none where none are held out.
         target: the training inputs without labels: what a selection should help with.

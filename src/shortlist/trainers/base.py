@@ -111,8 +111,14 @@ class TrainingModule(pl.LightningModule):
         """
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
 
-    def run(self, loader: DataLoader[Any], what: str, runtime: Runtime) -> None:
-        """Trains `self.model` over the loader's batches.
+    def run(
+        self,
+        loader: DataLoader[Any],
+        what: str,
+        runtime: Runtime,
+        *callbacks: pl.Callback,
+    ) -> None:
+        """Trains `self.model` over the loader's batches, watched by `callbacks`.
 
         Raises:
             InvalidInput: the loss is no longer a number.
@@ -124,7 +130,7 @@ class TrainingModule(pl.LightningModule):
             trainer = runtime.trainer(
                 max_epochs=self.epochs,
                 precision="bf16-mixed" if mixed else "32-true",
-                callbacks=[_Watch(report, what)],
+                callbacks=[_Watch(report, what), *callbacks],
             )
             self.model.train()
             trainer.fit(self, loader)

@@ -19,7 +19,7 @@ from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,8 +41,45 @@ class Predicted:
     truncated: int
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Examples that decide which epoch's weights are kept.
+
+    Attributes:
+        corpus: the examples; none of them is trained on.
+        judge: predictions for them -> a number; larger is better.
+    """
+
+    corpus: Corpus
+    judge: Callable[[NDArray[np.float64]], float]
+
+
 class Classifier(TrainingModule):
-    """A new head on the warmed-up model, all weights trained; the last epoch's weights are kept."""
+    """A new head on the warmed-up model, all weights trained.
+
+    Attributes:
+        keep: `best`: the weights of the epoch that did best on validation, of equal ones the first;
+            `last`: those of the last epoch, and validation is not looked at.
+        patience: epochs without a better one after which the training stops; None: never.
+    """
+
+    version = 2
+
+    def __init__(self, keep: str, patience: int | None, **settings: Any) -> None:
+        """Stores the settings; the others as in `TrainingModule`.
+
+        Raises:
+            InvalidInput: `keep` is neither, or patience makes no sense.
+        """
+        super().__init__(**settings)
+        if keep not in {"best", "last"}:
+            raise InvalidInput(f"finetune.keep must be best or last, found {keep!r}")
+        if patience is not None and (keep == "last" or patience < 1):
+            raise InvalidInput(
+                f"finetune.patience needs finetune.keep=best and 1 epoch or more, found {patience} "
+                f"with keep={keep}"
+            )
+        self.keep_epoch, self.patience = keep, patience
 
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Returns cross-entropy, or squared error where labels are real numbers."""
@@ -56,6 +93,7 @@ class Classifier(TrainingModule):
         self,
         start: Path,
         train: Corpus,
+        validation: Validation | None,
         labels: Sequence[str] | None,
         directory: Path,
         seed: int,
@@ -66,6 +104,7 @@ class Classifier(TrainingModule):
         Args:
             start: directory of the model to start from.
             train: labelled documents.
+            validation: what decides on the epoch; not looked at where the last one is kept.
             labels: the classes, in the order of the outputs; None for a regression.
             directory: where the model is written.
             seed: decides the head's first weights, order and dropout.
@@ -98,15 +137,22 @@ class Classifier(TrainingModule):
         order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
         rows: Any = range(len(tokens))
         loader: DataLoader[Any] = DataLoader(rows, batch_sampler=order, collate_fn=collate)
-        self.run(loader, "fine-tuning", runtime)
+        facts: dict[str, Any] = {"documents": len(tokens), "truncated": tokens.truncated}
+        if self.keep_epoch == "best":
+            if validation is None or len(validation.corpus) == 0:
+                raise InvalidInput(
+                    "validation examples were expected to choose the epoch by, found none; "
+                    "set finetune.keep=last"
+                )
+            watch = _KeepBest(self, words, validation, runtime)
+            self.run(loader, "fine-tuning", runtime, watch)
+            self.model.load_state_dict(watch.weights)
+            facts |= {"validation": watch.scores, "epoch": watch.epoch}
+        else:
+            self.run(loader, "fine-tuning", runtime)
         checkpoint.save(directory, self.model, words)
         self.model = None
-        return {
-            "documents": len(tokens),
-            "truncated": tokens.truncated,
-            "steps": len(self.losses),
-            "last_loss": self.losses[-1],
-        }
+        return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
 
     def predict(self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime) -> Predicted:
         """Returns what the model in `directory` says of each document.
@@ -123,6 +169,12 @@ class Classifier(TrainingModule):
             .eval()
             .to(runtime.device)
         )
+        return self.predict_with(model, words, corpus, outputs, runtime)
+
+    def predict_with(
+        self, model: Any, words: Any, corpus: Corpus, outputs: int, runtime: Runtime
+    ) -> Predicted:
+        """Returns what `model`, in evaluation mode, says of each document; see `predict`."""
         tokens: Tokens = tokenize(words, corpus.texts, corpus.texts_b, self.max_length)
         pairs = corpus.texts_b is not None and bool(getattr(model.config, "type_vocab_size", 0))
         found = np.zeros((len(tokens), outputs))
@@ -140,3 +192,33 @@ class Classifier(TrainingModule):
                 found[rows] = (logits if outputs == 1 else logits.softmax(-1)).cpu().numpy()
                 report(len(rows))
         return Predicted(found[:, 0] if outputs == 1 else found, tokens.truncated)
+
+
+class _KeepBest(pl.Callback):
+    """Asks for validation after each epoch, and keeps a copy of the best weights in memory."""
+
+    def __init__(
+        self, trainer: Classifier, words: Any, validation: Validation, runtime: Runtime
+    ) -> None:
+        self.owner, self.words, self.validation = trainer, words, validation
+        self.runtime = runtime
+        self.scores: list[float] = []
+        self.epoch = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        model = self.owner.model.eval()
+        outputs = int(model.config.num_labels)
+        found = self.owner.predict_with(
+            model, self.words, self.validation.corpus, outputs, self.runtime
+        )
+        model.train()
+        self.scores.append(self.validation.judge(found.values))
+        if len(self.scores) == 1 or self.scores[-1] > max(self.scores[:-1]):
+            self.epoch = len(self.scores)
+            self.weights = {
+                name: value.detach().cpu().clone() for name, value in model.state_dict().items()
+            }
+        patience = self.owner.patience
+        if patience is not None and len(self.scores) - self.epoch >= patience:
+            trainer.should_stop = True

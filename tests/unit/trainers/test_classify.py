@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.runtime import Runtime
-from shortlist.trainers.classify import Classifier
+from shortlist.trainers.classify import Classifier, Validation
 
 LABELS = ("baking", "sailing", "stars")
 
@@ -32,6 +32,8 @@ def trainer(**changed: Any) -> Classifier:
         "warmup_fraction": 0.06,
         "clip": 1.0,
         "precision": "32",
+        "keep": "last",
+        "patience": None,
     }
     return Classifier(**{**settings, **changed})
 
@@ -40,7 +42,7 @@ def trainer(**changed: Any) -> Classifier:
 def tuned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("tuned")
     machine = Runtime(accelerator="cpu", progress=False)
-    trainer().train_on(tiny_model, examples(0), LABELS, at, 0, machine)
+    trainer().train_on(tiny_model, examples(0), None, LABELS, at, 0, machine)
     return at
 
 
@@ -77,7 +79,7 @@ def test_the_same_seed_trains_the_same_weights_bit_for_bit(
     weights = []
     for run, seed in enumerate((0, 0, 1)):
         at = tmp_path / str(run)
-        trainer(epochs=1).train_on(tiny_model, examples(0), LABELS, at, seed, machine)
+        trainer(epochs=1).train_on(tiny_model, examples(0), None, LABELS, at, seed, machine)
         weights.append(load_file(at / "model.safetensors"))
     first, second, other = weights
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -87,7 +89,7 @@ def test_the_same_seed_trains_the_same_weights_bit_for_bit(
 def test_numbers_are_learned_as_numbers(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
     texts = [*toy.sentences("stars", 24), *toy.sentences("baking", 24)]
     train = Corpus.build(texts, labels=[4.0] * 24 + [1.0] * 24)
-    trainer(epochs=8).train_on(tiny_model, train, None, tmp_path, 0, machine)
+    trainer(epochs=8).train_on(tiny_model, train, None, None, tmp_path, 0, machine)
     found = trainer().predict(tmp_path, train, 1, machine).values
     assert found.shape == (48,)
     assert found[:24].mean() - found[24:].mean() > 1.5  # half of the true difference
@@ -97,7 +99,9 @@ def test_the_second_text_of_a_pair_is_read(tiny_model: Path, tmp_path: Path, mac
     same = toy.sentences("music", 24)
     second = [*toy.sentences("stars", 12), *toy.sentences("baking", 12)]
     train = Corpus.build(same, texts_b=second, labels=["x"] * 12 + ["y"] * 12)
-    trainer(epochs=12, max_length=64).train_on(tiny_model, train, ("x", "y"), tmp_path, 0, machine)
+    trainer(epochs=12, max_length=64).train_on(
+        tiny_model, train, None, ("x", "y"), tmp_path, 0, machine
+    )
     found = trainer(max_length=64).predict(tmp_path, train, 2, machine).values.argmax(1)
     assert np.mean(found == np.repeat([0, 1], 12)) > 0.9  # chance is a half, known to 0.1
 
@@ -106,4 +110,80 @@ def test_texts_without_labels_are_refused_with_what_to_do(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     with pytest.raises(InvalidInput, match=r"set until=warmup or task\.label=COLUMN"):
-        trainer().train_on(tiny_model, Corpus.build(["a"]), None, tmp_path, 0, machine)
+        trainer().train_on(tiny_model, Corpus.build(["a"]), None, None, tmp_path, 0, machine)
+
+
+def scripted(*scores: float) -> Validation:
+    """Returns a validation whose verdicts are written beforehand."""
+    left = list(scores)
+    return Validation(examples(1), lambda values: left.pop(0))
+
+
+def weights_after(
+    start: Path, at: Path, machine: Any, validation: Validation | None, **changed: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    facts = trainer(**changed).train_on(start, examples(0), validation, LABELS, at, 0, machine)
+    return load_file(at / "model.safetensors"), facts
+
+
+def test_the_epoch_that_validation_likes_best_is_the_one_that_is_kept(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    # The schedule is that of three epochs in each run: only what is kept differs.
+    last, _ = weights_after(tiny_model, tmp_path / "last", machine, None, epochs=3)
+    kept = {}
+    for best, scores in ((1, (0.5, 0.5, 0.4)), (2, (0.1, 0.9, 0.9)), (3, (0.1, 0.2, 0.3))):
+        kept[best], facts = weights_after(
+            tiny_model, tmp_path / str(best), machine, scripted(*scores), epochs=3, keep="best"
+        )
+        assert facts["epoch"] == best
+        assert facts["validation"] == list(scores)
+    assert all(torch.equal(kept[3][name], last[name]) for name in last)
+    for other in (1, 2):
+        assert any(not torch.equal(kept[other][name], last[name]) for name in last)
+    assert any(not torch.equal(kept[1][name], kept[2][name]) for name in last)
+
+
+def test_the_judge_sees_predictions_of_the_model_as_it_is(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    seen: list[Any] = []
+    watched = Validation(examples(1), lambda values: seen.append(values) or 0.0)
+    trainer(epochs=1, keep="best").train_on(
+        tiny_model, examples(0), watched, LABELS, tmp_path, 0, machine
+    )
+    expected = trainer().predict(tmp_path, examples(1), 3, machine).values
+    np.testing.assert_allclose(seen[0], expected, atol=1e-6)
+
+
+def test_patience_ends_the_training_early(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
+    _, facts = weights_after(
+        tiny_model,
+        tmp_path,
+        machine,
+        scripted(0.3, 0.5, 0.4, 0.2, 0.9),
+        epochs=5,
+        keep="best",
+        patience=2,
+    )
+    assert facts["validation"] == [0.3, 0.5, 0.4, 0.2]
+    assert facts["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"keep": "first"}, "best or last"),
+        ({"keep": "last", "patience": 1}, "keep=best"),
+        ({"keep": "best", "patience": 0}, "1 epoch or more"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changed: Any, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        trainer(**changed)
+
+
+def test_keeping_the_best_needs_validation(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
+    empty = Validation(examples(1).take([]), lambda values: 0.0)
+    with pytest.raises(InvalidInput, match=r"finetune\.keep=last"):
+        weights_after(tiny_model, tmp_path, machine, empty, keep="best", epochs=1)
