@@ -21,7 +21,11 @@ from shortlist.selectors.base import Choice, Scored, Selector, score_pool
 from shortlist.store.formats import load_features, save_features
 from shortlist.trainers.base import seeded
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/selector").glob("*.yaml"))
+# `vanilla` chooses nothing: the laws of a choice are not its.
+NAMES = sorted(
+    {path.stem for path in (Path(__file__).parents[2] / "conf/selector").glob("*.yaml")}
+    - {"vanilla"}
+)
 MACHINE = Runtime(accelerator="cpu", progress=False)
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
 # stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.

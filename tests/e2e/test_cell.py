@@ -229,6 +229,22 @@ def test_a_budget_of_tokens_is_not_exceeded(run: Any, tmp_path: Path) -> None:
     assert record.selection["size"] == len(rows)
 
 
+def test_vanilla_reads_nothing_and_is_the_same_cell_at_every_budget(
+    run: Any, tmp_path: Path
+) -> None:
+    record, directory = run("selector=vanilla")
+    assert (record.status, record.reason) == ("done", "")
+    assert record.selection["size"] == 0
+    assert (directory / "shortlist.jsonl").read_text() == ""
+    drop = record.metric("mlm_loss_drop")
+    assert drop is not None and drop.value == 0
+    computed = ran(tmp_path)
+    assert "warmup" not in computed and computed["finetune"] == computed["held_out"] == 1
+    before = len(executions(tmp_path / "cache"))
+    run("selector=vanilla", "budget=11")
+    assert ran(tmp_path, before) == {"selection": 1}
+
+
 def test_texts_without_labels_serve_until_warmup(run: Any, tmp_path: Path) -> None:
     file = toy.write_jsonl(
         tmp_path / "own.jsonl", [{"text": text} for text in toy.sentences("sailing", 40)]

@@ -105,7 +105,7 @@ def write_shortlist(path: Path, selection: Artifact, pool: Artifact) -> None:
         )
         for rank, (key, value, domain, text) in enumerate(rows, start=1)
     ]
-    write_text(path, "\n".join(lines) + "\n")
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _check_budget(budget: Budget, available: int, leaked: int) -> None:

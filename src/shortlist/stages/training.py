@@ -60,8 +60,11 @@ def base_model(cell: Context, pool: Artifact, leaked: Artifact) -> Start:
 def warm_up(cell: Context, base: Start, selection: Artifact, pool: Artifact) -> Start:
     """Returns the model after reading the selection.
 
-    The key holds the chosen ids, not how they were chosen: equal selections train once.
+    The key holds the chosen ids, not how they were chosen: equal selections train once. Where
+    nothing was chosen it is the model as it was.
     """
+    if selection.facts["size"] == 0:
+        return base
     trainer, seed, runtime = cell.parts.warmup, cell.parts.seed, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
