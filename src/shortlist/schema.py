@@ -91,6 +91,7 @@ class Config:
     warmup: Any = MISSING
     finetune: Any = MISSING
     runtime: Runtime = field(default_factory=Runtime)
+    protocol: Any = None  # what settings of hashed groups are made from: hashed there
     logger: Any = None
     paths: Paths = field(default_factory=Paths)
     budget: int = 500

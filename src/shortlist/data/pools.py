@@ -18,6 +18,7 @@ import numpy as np
 
 from shortlist.core import Corpus, digest
 from shortlist.data import installed
+from shortlist.data.chunks import chunks
 from shortlist.data.quarantine import BadRow, Loaded, Progress
 from shortlist.data.readers import Columns, file_digest, read_files, stem
 from shortlist.data.sources import Source
@@ -126,6 +127,7 @@ class Domains(Pool):
         domains: the domains to take; None for every one there is.
         per_domain: at most so many documents of a domain, a sample by id; None for all.
         seed: seed of the sample.
+        chunk: texts are joined and cut to passages of so many characters; None leaves them.
         hub: specification by domain, where there is one.
     """
 
@@ -134,12 +136,16 @@ class Domains(Pool):
         domains: Sequence[str] | None,
         per_domain: int | None,
         seed: int,
+        chunk: int | None = None,
         hub: Mapping[str, Any] | None = None,
     ) -> None:
         self.domains = None if domains is None else tuple(domains)
         self.per_domain = per_domain
         self.seed = seed
+        self.chunk = chunk
         self.hub = hub
+        if chunk is not None and chunk < 1:
+            raise InvalidInput(f"pool.chunk must be 1 character or more, or null, found {chunk}")
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per domain: of the file's bytes, or the hub's commit."""
@@ -169,6 +175,9 @@ class Domains(Pool):
             counts.update(
                 {key: part.counts[key] for key in ("rows_read", "quarantined", "exact_copies")}
             )
+            if self.chunk is not None:
+                passages = list(dict.fromkeys(chunks(part.corpus.texts, self.chunk)))
+                part = replace(part, corpus=Corpus.build(passages, name))
             rows = sample_rows(part.corpus.ids, self.per_domain, self.seed)
             counts["not_sampled"] += len(part.corpus) - len(rows)
             parts.append(replace(part, corpus=part.corpus.take(rows), revision=files.revision))

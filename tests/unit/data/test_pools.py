@@ -183,3 +183,19 @@ def test_every_domain_of_the_benchmark_loads() -> None:
 def test_a_configured_pool_says_what_it_is_and_touches_no_file(name: str, kind: type) -> None:
     assert (CONF / f"{name}.yaml").read_text().startswith("# ")
     assert isinstance(instantiate(OmegaConf.load(CONF / f"{name}.yaml"), _convert_="all"), kind)
+
+
+def test_chunks_are_passages_of_one_domain_counted_like_any_document(source: LocalSource) -> None:
+    whole = Domains(["news"], None, 0).load(source, silent).corpus
+    cut = Domains(["news"], None, 0, chunk=40).load(source, silent)
+    assert max(map(len, cut.corpus.texts)) <= 40
+    assert sorted("".join("".join(cut.corpus.texts).split())) == sorted(
+        "".join("".join(whole.texts).split())
+    )
+    assert set(cut.corpus.domains) == {"news"}
+    assert cut.counts["kept"] == len(cut.corpus)
+
+
+def test_a_chunk_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"pool\.chunk must be 1"):
+        Domains(None, None, 0, chunk=0)
