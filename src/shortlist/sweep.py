@@ -12,7 +12,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from shortlist.assembly import absolute, prepare, what_is_read
+from shortlist.assembly import absolute, complete, prepare, what_is_read
 from shortlist.commandline import explain, refuse
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError
@@ -103,7 +103,7 @@ def check(config: DictConfig) -> None:
     Raises:
         ShortlistError: a setting is wrong, or an input is not there.
     """
-    what_is_read(prepare(config))
+    what_is_read(prepare(complete(config)))
 
 
 def sweep_cells(config: DictConfig) -> list[list[str]]:
