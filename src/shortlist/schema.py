@@ -89,7 +89,7 @@ class Advice:
     documents: int = 1000
     targets: int = 500
     budgets: int = 8
-    mass: float = 0.2
+    weight: float = 10.0
     relative_epsilon: float = 0.05
     cost: str = "sqeuclidean"
     slack: float = 0.01
@@ -100,11 +100,10 @@ class Advice:
                 "advice needs documents, targets and budgets of at least 2 each, found "
                 f"{self.documents}, {self.targets} and {self.budgets}; advice=null leaves it out"
             )
-        if not 0 < self.mass < 1 or not 0 <= self.slack < 1 or self.relative_epsilon <= 0:
+        if not 0 <= self.slack < 1 or min(self.weight, self.relative_epsilon) <= 0:
             raise InvalidInput(
-                "advice needs mass and slack between 0 and 1 and relative_epsilon above 0, found "
-                f"mass={self.mass:g}, slack={self.slack:g}, "
-                f"relative_epsilon={self.relative_epsilon:g}"
+                "advice needs slack from 0 to below 1, weight and relative_epsilon above 0, found "
+                f"{self.slack:g}, {self.weight:g} and {self.relative_epsilon:g}"
             )
 
 

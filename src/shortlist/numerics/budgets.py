@@ -41,29 +41,37 @@ def sign_change(gradients: NDArray[np.float64]) -> int:
     return int((gradients < 0).sum())
 
 
+def share(k: int, n: int, weight: float) -> float:
+    """Returns the mass of k documents that count `weight` times more, on top of a pool of n.
+
+    lambda = weight k / (n + weight k): what Lemma 1 of GOT-D calls the share of the selection in
+    the distribution that a model has seen after a light fine-tuning, for a model that holds one
+    chosen document for as much as `weight` of the pool's.
+    """
+    return weight * k / (n + weight * k)
+
+
 def mixture_divergences(
     pool: NDArray[np.float32],
     selections: Sequence[NDArray[np.float32]],
+    shares: Sequence[float],
     target: NDArray[np.float32],
     target_masses: NDArray[np.float64],
     *,
-    mass: float,
     relative_epsilon: float,
     cost: Cost,
 ) -> tuple[float, list[float]]:
     """Returns the divergence to the target of the pool, and of its mixture with each selection.
 
-    The mixture is (1 - mass) pool + mass selection, both uniform: what the model is after a light
-    fine-tuning (Kang et al. 2024, Lemma 1, lambda = mass). The share is one for all sizes, so that
-    the curve tells how well a selection of a size is *composed*: too small, it misses parts of the
-    target; too large, it comes to be the pool again. One absolute epsilon for all of them.
+    The mixture is (1 - lambda) pool + lambda selection, both uniform (Kang et al. 2024, Lemma 1).
+    One absolute epsilon for all of them.
 
     Args:
         pool: (n, d) vectors of a sample of the pool.
-        selections: (k, d) vectors of each selection.
+        selections: (k, d) vectors of each selection, or of a sample of it.
+        shares: lambda of each selection.
         target: (m, d) vectors of the targets.
         target_masses: (m,) their masses.
-        mass: the selection's share, lambda.
         relative_epsilon: regularisation as a share of the mean cost between pool and target.
         cost: ground cost.
     """
@@ -75,8 +83,8 @@ def mixture_divergences(
             a=target_masses, b=masses, tolerance=TOLERANCE,
         )  # fmt: skip
 
-    def uniform(rows: int, share: float) -> NDArray[np.float64]:
-        return np.full(rows, share / rows)
+    def uniform(rows: int, mass: float) -> NDArray[np.float64]:
+        return np.full(rows, mass / rows)
 
     alone = divergence(pool, uniform(len(pool), 1.0))
     mixed = [
@@ -84,7 +92,7 @@ def mixture_divergences(
             np.concatenate([pool, chosen]),
             np.concatenate([uniform(len(pool), 1 - mass), uniform(len(chosen), mass)]),
         )
-        for chosen in selections
+        for chosen, mass in zip(selections, shares, strict=True)
     ]
     return alone, mixed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Point = tuple[float, float]  # sums of the first and of the second scores
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,17 @@ def pareto_front(
     ends = [best(a, b), best(b, a)]
     points = [_sums(a, b, chosen) for chosen in ends]
     found = {points[0]: ends[0], points[1]: ends[1]}
-    gaps = [(points[0], points[1])] if points[0] != points[1] else []
+    gaps: list[tuple[float, Point, Point]] = []
+
+    def search(left: Point, right: Point) -> None:
+        heapq.heappush(gaps, (-(left[0] - right[0]) * (right[1] - left[1]), left, right))
+
+    if points[0] != points[1]:
+        search(*points)
     spent = 2
     scale = float(np.abs(a).max(initial=0.0) + np.abs(b).max(initial=0.0)) * k
     while gaps and spent < most:
-        gaps.sort(key=_area)
-        left, right = gaps.pop()
+        _, left, right = heapq.heappop(gaps)  # the largest area between a segment and its corner
         weight = _tie(left, right)
         chosen = best((1 - weight) * a + weight * b, a)
         spent += 1
@@ -97,7 +105,8 @@ def pareto_front(
         beyond = _along(point, weight) - max(_along(left, weight), _along(right, weight))
         if beyond > 1e-13 * scale and point not in found:
             found[point] = chosen
-            gaps += [(left, point), (point, right)]
+            search(left, point)
+            search(point, right)
     ordered = sorted(found, key=lambda point: (-point[0], point[1]))
     breaks = [0.0, *(_tie(x, y) for x, y in itertools.pairwise(ordered)), 1.0]
     corners = tuple(
@@ -118,23 +127,16 @@ def _top(primary: NDArray[np.float64], ties: NDArray[np.float64], k: int) -> NDA
     return np.concatenate([above, level[: k - len(above)]])
 
 
-def _sums(
-    a: NDArray[np.float64], b: NDArray[np.float64], chosen: NDArray[np.int64]
-) -> tuple[float, float]:
+def _sums(a: NDArray[np.float64], b: NDArray[np.float64], chosen: NDArray[np.int64]) -> Point:
     # Exact sums: equal sets of numbers are equal points, in whatever order they were added.
     return math.fsum(a[chosen].tolist()), math.fsum(b[chosen].tolist())
 
 
-def _tie(left: tuple[float, float], right: tuple[float, float]) -> float:
+def _tie(left: Point, right: Point) -> float:
     """Returns the weight of the second score at which both points are worth the same."""
     less, more = left[0] - right[0], right[1] - left[1]
     return less / (less + more)
 
 
-def _along(point: tuple[float, float], weight: float) -> float:
+def _along(point: Point, weight: float) -> float:
     return (1 - weight) * point[0] + weight * point[1]
-
-
-def _area(gap: tuple[tuple[float, float], tuple[float, float]]) -> float:
-    (x0, y0), (x1, y1) = gap
-    return (x0 - x1) * (y1 - y0)

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from shortlist.stages.scoring import Scores
     from shortlist.store.cache import Artifact
 
-SOLVES = (
-    400  # top-k selections spent at most: some 200 corners, a few seconds for a million documents
-)
+NUMBERS = 2e8  # looked at in all the top-k selections of a front: a few seconds
+FEWEST, MOST = 100, 4000  # of these selections, whatever the size of the pool
 SHOWN = 33  # points in the record; the file has all
 
 
@@ -51,7 +50,8 @@ def trace_front(
             for way, one in zip(sign, (rated.each[name].values for name in names), strict=True)
         )
         words = rated.documents.id_words()
-        front = pareto_front(first, second, size, words, SOLVES)
+        most = int(min(MOST, max(FEWEST, NUMBERS / len(words))))
+        front = pareto_front(first, second, size, words, most)
         points = [_point(corner, front, size) for corner in front.corners]
         with (directory / "pareto.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(points[0]))
@@ -76,7 +76,8 @@ def trace_front(
         }
 
     settings: Mapping[str, Any] = {
-        "sign": sign, "size": size, "solves": SOLVES, "shown": SHOWN, "weights": aims.weights,
+        "sign": sign, "size": size, "solves": [NUMBERS, FEWEST, MOST], "shown": SHOWN,
+        "weights": aims.weights,
         "selector": cell.config["selector"], "version": selector.version,
     }  # fmt: skip
     inputs = score_keys(scores) | {"leaks": leaked.key, "selection": selection.key}

@@ -12,6 +12,7 @@ import numpy as np
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.numerics.nearness import domain_divergences
+from shortlist.progress import quiet
 from shortlist.store import formats
 
 if TYPE_CHECKING:
@@ -129,9 +130,10 @@ def measure_domains(cell: Context, pool: Artifact, targets: Mapping[str, Artifac
             name: sample(corpus, np.arange(len(corpus)), f"target{number}")
             for number, (name, corpus) in enumerate(wanted.items())
         }
-        found = domain_divergences(
-            domains, aims, relative_epsilon=settings.relative_epsilon, cost=settings.cost
-        )
+        with quiet("shortlist.numerics.transport"):
+            found = domain_divergences(
+                domains, aims, relative_epsilon=settings.relative_epsilon, cost=settings.cost
+            )
         rows: list[dict[str, Any]] = [
             {
                 "domain": name,
