@@ -13,7 +13,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shortlist.assembly import absolute, cell_key, complete, hashed, prepare, what_is_read
+from shortlist.assembly import absolute, cell_key, hashed, prepare, what_is_read
+from shortlist.composition import complete
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED

@@ -12,8 +12,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from shortlist.assembly import absolute, complete, prepare, what_is_read
+from shortlist.assembly import absolute, prepare, what_is_read
 from shortlist.commandline import explain, refuse
+from shortlist.composition import complete
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.store.atomic import make_directory

@@ -42,7 +42,7 @@ def compare_picks(
     differ = len(mine - theirs)
     settings = {name: value for name, value in ablation.settings.items() if name != "_target_"}
     cell.selected[f"against_{ablation.name}"] = {
-        "same": 1 - differ / len(mine),
+        "same": (len(mine) - differ) / len(mine),
         "differ": differ,
         "of": len(mine),
         "settings": settings,

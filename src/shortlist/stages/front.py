@@ -92,12 +92,12 @@ def _point(corner: Corner, front: Front, size: int) -> dict[str, float]:
     """Returns a corner as plain data: weights of the second target, mean scores of its documents,
     and the share of them that the corner of the first target alone does not have.
     """
-    same = np.isin(corner.rows, front.corners[0].rows, assume_unique=True).sum()
+    new = int((~np.isin(corner.rows, front.corners[0].rows, assume_unique=True)).sum())
     return {
         "lambda": (corner.start + corner.stop) / 2,
         "lambda_from": corner.start,
         "lambda_to": corner.stop,
         "value_a": corner.first / size,
         "value_b": corner.second / size,
-        "changed": 1 - float(same) / size,
+        "changed": new / size,
     }

@@ -11,7 +11,8 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from shortlist.assembly import cell_key, complete, hashed, prepare
+from shortlist.assembly import cell_key, hashed, prepare
+from shortlist.composition import complete
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.static import Static
 
