@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import re
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from shortlist.core import READS, Budget
+from shortlist.core import READS, Aims, Budget
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
-from shortlist.schema import HASHED
+from shortlist.schema import HASHED, Advice
 from shortlist.store.keys import key as make_key
 
 if TYPE_CHECKING:
@@ -27,10 +28,64 @@ if TYPE_CHECKING:
     from shortlist.models.pretrained import Pretrained
     from shortlist.selectors.base import Selector
 
+APART = {"pool": "prefilter"}  # what stands among a group's settings and is a part of its own
+
+
+@dataclass(frozen=True)
+class Prefilter:
+    """Which domains of a pool are kept: the `keep` nearest to the targets, for every selector.
+
+    Attributes:
+        keep: how many domains.
+        documents: at most so many of a domain, and of a target, are looked at: a sample by id.
+        relative_epsilon: regularisation as a share of the mean cost over all domains and targets.
+        cost: ground cost.
+        seed: seed of the sample.
+        featurizer: what gives the vectors.
+    """
+
+    keep: int
+    documents: int
+    relative_epsilon: float
+    cost: Any
+    seed: int
+    featurizer: Featurizer
+
+    def __post_init__(self) -> None:
+        for name in ("keep", "documents", "seed"):
+            if not isinstance(value := getattr(self, name), int):
+                raise InvalidInput(f"pool.prefilter.{name} must be an integer, found {value!r}")
+        if self.keep < 1 or self.documents < 2:
+            raise InvalidInput(
+                "pool.prefilter needs keep of at least 1 and documents of at least 2, found "
+                f"keep={self.keep} and documents={self.documents}; keep=null switches it off"
+            )
+        if self.relative_epsilon <= 0:
+            raise InvalidInput(
+                f"pool.prefilter.relative_epsilon must be above 0, found {self.relative_epsilon:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The method that the selector's picks are compared with, and its settings as a YAML has them."""
+
+    selector: Selector
+    settings: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What it is called: its module, as `conf/selector` has it."""
+        return str(self.settings["_target_"]).split(".")[-2]
+
 
 @dataclass(frozen=True)
 class Parts:
-    """The objects that a configuration names, before any of them has worked."""
+    """The objects that a configuration names, before any of them has worked.
+
+    `task` is what is trained and measured on, `targets` are the tasks that documents are chosen
+    for: the task alone, unless the configuration says otherwise.
+    """
 
     task: Any
     pool: Any
@@ -45,6 +100,11 @@ class Parts:
     budget: Budget
     seed: int
     until: str
+    targets: Mapping[str, Any]
+    aims: Aims
+    prefilter: Prefilter | None
+    ablation: Ablation | None
+    advice: Advice | None
 
 
 def prepare(config: DictConfig) -> Parts:
@@ -64,6 +124,7 @@ def prepare(config: DictConfig) -> Parts:
         made[f"logger.{name}"] = make(config, f"logger.{name}")
     runtime, paths = config.runtime, config.paths
     local = config.source.name == "local"
+    advice: Any = None if config.advice is None else OmegaConf.to_object(config.advice)
     return Parts(
         **{name: part for name, part in made.items() if not name.startswith("logger.")},
         loggers=[part for name, part in made.items() if name.startswith("logger.")],
@@ -74,12 +135,67 @@ def prepare(config: DictConfig) -> Parts:
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,
         until=config.until.name,
+        **_targets(config, made["task"]),
+        prefilter=_prefilter(config),
+        ablation=_ablation(made["selector"]),
+        advice=advice,
     )
 
 
+def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
+    """Returns the tasks that documents are chosen for, by name, and what they weigh."""
+    named: dict[str, Any] = {task.name: task}
+    toward, negative = [task.name], None
+    if config.targets is not None:
+        found = [(f"targets.{name}", node) for name, node in config.targets.items()]
+        toward = list(config.targets)
+        for name, node in (config.negative_target or {}).items():
+            negative = name
+            found.append((f"negative_target.{name}", node))
+        named = {
+            node.name: task if node.name == task.name else _made(node, place)
+            for place, node in found
+        }
+    weights, floors = (
+        {} if config[setting] is None else _numbers(config[setting], setting)
+        for setting in ("target_weights", "target_floors")
+    )
+    return {"targets": named, "aims": Aims.of(toward, weights, floors, negative)}
+
+
+def _numbers(node: Any, setting: str) -> dict[str, float]:
+    try:
+        return {str(name): float(value) for name, value in node.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InvalidInput(
+            f"{setting} must give numbers by target, {setting}={{NAME: 0.5}}, found: {node}"
+        ) from None
+
+
+def _prefilter(config: DictConfig) -> Prefilter | None:
+    node = OmegaConf.select(config, "pool.prefilter")
+    if node is None or node.keep is None:
+        return None
+    featurizer = make(config, "pool.prefilter.featurizer")
+    settings = {name: value for name, value in node.items() if name != "featurizer"}
+    return Prefilter(**settings, featurizer=featurizer)
+
+
+def _ablation(selector: Selector) -> Ablation | None:
+    settings = selector.ablation()
+    return None if settings is None else Ablation(instantiate(settings), settings)
+
+
 def hashed(config: DictConfig) -> dict[str, Any]:
-    """Returns the groups that decide what is computed, resolved to plain data."""
-    return {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
+    """Returns the groups that decide what is computed, resolved to plain data.
+
+    What is null, or switched off, is left out: a cell without it keeps the key that it had before
+    the setting was there.
+    """
+    found = {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
+    if (found["pool"].get("prefilter") or {}).get("keep") is None:
+        found["pool"].pop("prefilter", None)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
@@ -91,7 +207,7 @@ def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
 
 
 def what_is_read(parts: Parts) -> dict[str, str]:
-    """Returns the digests of pool, task and model by name, before any of them is loaded.
+    """Returns the digests of pool, tasks and model by name, before any of them is loaded.
 
     Raises:
         ShortlistError: something that would be read is not there.
@@ -100,6 +216,11 @@ def what_is_read(parts: Parts) -> dict[str, str]:
         "pool": parts.pool.identity(parts.source),
         "task": parts.task.identity(parts.source),
         "model": parts.model.identity(),
+    }
+    found |= {
+        f"target.{name}": target.identity(parts.source)
+        for name, target in parts.targets.items()
+        if target is not parts.task
     }
     return {
         f"{READS}{part}.{name}": value
@@ -114,15 +235,24 @@ def make(config: DictConfig, name: str) -> Any:
     Raises:
         InvalidInput: a setting is missing, unknown to the class or refused by it.
     """
+    if name in APART:
+        config = copy.deepcopy(config)
+        with open_dict(config):
+            config[name].pop(APART[name], None)
+    return _made(OmegaConf.select(config, name), name)
+
+
+def _made(node: Any, name: str) -> Any:
+    """Returns the object that `node` describes; `name` is what messages call it."""
     try:
-        return instantiate(OmegaConf.select(config, name))
+        return instantiate(node)
     except OmegaConfBaseException as error:
         raise InvalidInput(f"{name}: {' '.join(str(error).split())}") from error
     except Exception as error:  # Hydra wraps whatever a constructor raises
         cause = error.__cause__ or error
         if isinstance(cause, ShortlistError):
             raise cause from error
-        target = OmegaConf.select(config, f"{name}._target_")
+        target = node.get("_target_")
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
         if unknown:
             known = near(unknown.group(1), _settings(get_class(target)))

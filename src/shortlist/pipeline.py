@@ -14,12 +14,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shortlist.assembly import absolute, cell_key, hashed, prepare, what_is_read
+from shortlist.composition import complete
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED
+from shortlist.stages.advice import advise
+from shortlist.stages.comparison import compare_picks
 from shortlist.stages.context import Context
-from shortlist.stages.inputs import check_leaks, load_pool, load_task
-from shortlist.stages.scoring import rate
+from shortlist.stages.front import trace_front
+from shortlist.stages.inputs import check_leaks, load_pool, load_targets, load_task
+from shortlist.stages.prefilter import prefilter
+from shortlist.stages.scoring import methods, rate
 from shortlist.stages.selection import select
 from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
 from shortlist.store.atomic import make_directory, write_text
@@ -47,15 +52,20 @@ def run(cell: Context) -> dict[str, Any]:
             "set until=warmup, or task.label=COLUMN where there are some"
         )
 
-    pool, task = load_pool(cell), load_task(cell)
-    leaked = check_leaks(cell, pool, task)
+    whole, task = load_pool(cell), load_task(cell)
+    leaked = check_leaks(cell, whole, task)
+    targets = load_targets(cell, task)
+    pool = prefilter(cell, whole, targets)
 
-    scores = rate(cell, task, pool)
+    scores = rate(cell, targets, pool, methods(cell))
     selection = select(cell, scores, pool, leaked)
+    trace_front(cell, scores, selection, pool, leaked)
+    compare_picks(cell, selection, targets, pool, leaked)
+    advise(cell, scores, targets, pool, leaked)
     if until == "select":
         return cell.outcome()
 
-    base = base_model(cell, pool, leaked)
+    base = base_model(cell, whole, leaked)
     warm = warm_up(cell, base, selection, pool)
     compare_losses(cell, base, warm, task)
     if until == "warmup":
@@ -91,6 +101,7 @@ def execute(
     """
     directory = make_directory(directory, "paths.runs")
     results = make_directory(absolute(config.paths.results), "paths.results")
+    config = complete(config)
     groups = ("task", "pool", "selector", "featurizer", "model")
     known: dict[str, Any] = {
         "key": cell_key(config, {}),  # of a cell that fails before it is known what it reads

@@ -69,3 +69,15 @@ def forward(*, show: bool = True) -> Generator[Callable[[int, int, str], None]]:
             current[1] = done
 
         yield report
+
+
+@contextmanager
+def quiet(name: str) -> Generator[None]:
+    """Holds back what the logger `name`, and those below it, have to say short of a warning."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

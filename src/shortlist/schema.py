@@ -12,9 +12,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from shortlist.errors import InvalidInput
+
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
     "budget", "budget_unit", "seed", "until", "source",
+    "targets", "target_weights", "target_floors", "negative_target",
 )  # fmt: skip
 
 
@@ -80,6 +83,31 @@ class Paths:
 
 
 @dataclass
+class Advice:
+    """How many documents? What the curve beside a selection is taken from: never part of a cell's key."""
+
+    documents: int = 1000
+    targets: int = 500
+    budgets: int = 8
+    weight: float = 10.0
+    relative_epsilon: float = 0.05
+    cost: str = "sqeuclidean"
+    slack: float = 0.01
+
+    def __post_init__(self) -> None:
+        if min(self.documents, self.targets, self.budgets) < 2:
+            raise InvalidInput(
+                "advice needs documents, targets and budgets of at least 2 each, found "
+                f"{self.documents}, {self.targets} and {self.budgets}; advice=null leaves it out"
+            )
+        if not 0 <= self.slack < 1 or min(self.weight, self.relative_epsilon) <= 0:
+            raise InvalidInput(
+                "advice needs slack from 0 to below 1, weight and relative_epsilon above 0, found "
+                f"{self.slack:g}, {self.weight:g} and {self.relative_epsilon:g}"
+            )
+
+
+@dataclass
 class Config:
     """The root."""
 
@@ -99,6 +127,11 @@ class Config:
     seed: int = 0
     until: Until = Until.evaluate
     source: SourceName = SourceName.local
+    targets: Any = None
+    target_weights: Any = None
+    target_floors: Any = None
+    negative_target: Any = None
+    advice: Advice | None = field(default_factory=Advice)
 
 
 def register() -> None:

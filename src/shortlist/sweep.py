@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shortlist.assembly import absolute, prepare, what_is_read
 from shortlist.commandline import explain, refuse
+from shortlist.composition import complete
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.store.atomic import make_directory
@@ -103,7 +104,7 @@ def check(config: DictConfig) -> None:
     Raises:
         ShortlistError: a setting is wrong, or an input is not there.
     """
-    what_is_read(prepare(config))
+    what_is_read(prepare(complete(config)))
 
 
 def sweep_cells(config: DictConfig) -> list[list[str]]:

@@ -18,8 +18,8 @@ from shortlist.store.cache import executions
 from shortlist.store.records import read_records
 
 WHOLE = {
-    "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 1, "scores": 1, "selection": 1,
-    "head": 1, "warmup": 1, "held_out": 2, "finetune": 1, "evaluate": 1,
+    "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 2,
+    "advice": 1, "head": 1, "warmup": 1, "held_out": 2, "finetune": 1, "evaluate": 1,
 }  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
     assert record.selection["size"] == 10 == sum(record.selection["domains"].values())
     assert [stage.stage for stage in record.stages] == [
         "pool", "task", "leaks", "features", "features", "fit", "scores", "selection",
+        "fit", "scores", "selection", "advice",  # of the ablation; how many?
         "head", "warmup", "held_out", "held_out", "finetune", "evaluate",
     ]  # fmt: skip
     assert {"pool_fingerprint", "task_target", "read.model.weights"} <= set(record.inputs)

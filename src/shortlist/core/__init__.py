@@ -1,10 +1,11 @@
-"""The five things that travel: Corpus, Features, Selection, Metric, Record. Frozen, small, no I/O.
+"""The six things that travel: Corpus, Features, Aims, Selection, Metric, Record. Frozen, small, no I/O.
 
 One rule holds them together: a document *is* its content. Its id is a hash of it, a corpus is the
 hash of its ordered ids, and whatever is computed from a corpus carries that hash. Joining two things
 that do not belong together is refused by name instead of pairing row 17 with somebody else's vector.
 """
 
+from shortlist.core.aims import Aims as Aims
 from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS
 from shortlist.core.corpus import Corpus as Corpus
 from shortlist.core.corpus import Features as Features

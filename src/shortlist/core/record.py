@@ -104,7 +104,10 @@ class Record:
         metrics: what was measured.
         stages: cost of each stage, in order.
         selection: `size`, `unique`, `sha256`, `domains` (documents per domain), and `fit`: what the
-            selector reports of its fit, such as the certificate of a transport solve.
+            selector reports of its fit, such as the certificate of a transport solve; where there
+            is something to say, `targets` and `pareto` (several targets), `divergences` (the
+            domains a prefilter compared), `against_NAME` (picks shared with the ablation NAME) and
+            `recommended` (how many documents, and why).
         inputs: fingerprints and digests of what went in (pool, target, model, hub commits).
         counts: what was left out on the way, by name (quarantined rows, exact copies, leaks, ...).
         warnings: what a reader of the numbers must know (a solve that did not converge, ...).

@@ -84,12 +84,17 @@ class Selector(pl.LightningModule):
         stochastic: whether `select` draws at random; only then does the seed enter the selection's
             key.
         target_aware: whether `fit` looks at the target.
+        additive: whether scores for several targets add up as they are, with weights, to the scores
+            for all of them; otherwise each target's are brought to one scale first.
+        gradient: whether a score is minus the gradient of a transport cost in the document's mass.
         show_progress: whether `fit` may show a bar.
     """
 
     version = 1
     stochastic = False
     target_aware = True
+    additive = False
+    gradient = False
     show_progress = True
 
     def __init__(self) -> None:
@@ -99,6 +104,12 @@ class Selector(pl.LightningModule):
 
     def applicable(self, task: str) -> str | None:
         """Returns why the method cannot serve this kind of task, or None if it can."""
+        return None
+
+    def ablation(self) -> Mapping[str, Any] | None:
+        """Returns the settings, as a YAML has them, of the method without what this one adds, or
+        None: a cell says how many of its picks that method shares.
+        """
         return None
 
     def fit(self, target: Features, pool: Features) -> None:

@@ -29,6 +29,7 @@ class DSIR(Selector):
     """
 
     stochastic = True
+    additive = True  # sum_t w_t log p_t - log q: weights toward the targets' geometric mean
     log_ratio: torch.Tensor
 
     def __init__(self, smoothing: float, temperature: float) -> None:

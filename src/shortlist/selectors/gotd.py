@@ -27,6 +27,8 @@ class TransportSelector(Selector):
     seen or not: g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon).
     """
 
+    additive = True  # the gradient of sum_t w_t OT(pool, target_t) is sum_t w_t g_t
+    gradient = True
     targets: torch.Tensor
     f: torch.Tensor
     epsilon: torch.Tensor
@@ -99,6 +101,14 @@ class GOTD(TransportSelector):
         super().__init__(cost)
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
         self.max_passes, self.sensitivity = max_passes, sensitivity
+
+    def ablation(self) -> dict[str, Any]:
+        """Returns the settings of soft-kNN, f = 0, at the same cost and epsilon."""
+        return {
+            "_target_": "shortlist.selectors.soft_knn.SoftKNN",
+            "cost": self.cost,
+            "relative_epsilon": self.relative_epsilon,
+        }
 
     def fit(self, target: Features, pool: Features) -> None:
         """Keeps the target's vectors, its potential f, and epsilon; reports the certificate."""

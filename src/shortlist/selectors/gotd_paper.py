@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,14 @@ class GOTDPaper(TransportSelector):
         super().__init__("sqeuclidean")
         self.absolute_epsilon, self.momentum = epsilon, momentum
         self.threshold, self.max_iterations = threshold, max_iterations
+
+    def ablation(self) -> dict[str, Any]:
+        """Returns the settings of soft-kNN, f = 0, at the same absolute epsilon."""
+        return {
+            "_target_": "shortlist.selectors.soft_knn.SoftKNNAt",
+            "cost": self.cost,
+            "epsilon": self.absolute_epsilon,
+        }
 
     def fit(self, target: Features, pool: Features) -> None:
         """Keeps the target's vectors and the potential f at which the solver stopped."""

@@ -32,3 +32,16 @@ class SoftKNN(TransportSelector):
         scale = scale_of(np.asarray(pool.values), np.asarray(target.values), cost=self.cost)
         f = torch.zeros(len(target), dtype=torch.float64)
         self.remember(target, f, self.relative_epsilon * scale)
+
+
+class SoftKNNAt(TransportSelector):
+    """The ablation f = 0 at an absolute epsilon, as the released GOT-D code has it."""
+
+    def __init__(self, cost: Cost, epsilon: float) -> None:
+        """Stores the ground cost and the regularisation in the unit of the cost."""
+        super().__init__(cost)
+        self.absolute_epsilon = epsilon
+
+    def fit(self, target: Features, pool: Features) -> None:
+        """Keeps the target's vectors, f = 0, and epsilon."""
+        self.remember(target, torch.zeros(len(target), dtype=torch.float64), self.absolute_epsilon)

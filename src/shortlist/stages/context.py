@@ -29,7 +29,7 @@ class Context:
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
         selected: size, distinct documents, digest and domains of the selection, and what the
-            selector reports of its fit.
+            selector reports of its fit; what later stages have found out about it.
     """
 
     parts: Parts
@@ -51,9 +51,10 @@ class Context:
         inputs: Mapping[str, str],
         compute: Compute,
     ) -> Artifact:
-        """Returns the artifact of a stage, computed if it is not in the store, and notes it."""
+        """Returns the artifact of a stage, computed if it is not in the store, and notes it once."""
         made = self.store.stage(name, version, settings, inputs, compute)
-        self.stages.append(made)
+        if all((made.stage, made.key) != (noted.stage, noted.key) for noted in self.stages):
+            self.stages.append(made)
         return made
 
     def outcome(self) -> dict[str, Any]:

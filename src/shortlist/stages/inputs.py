@@ -16,7 +16,7 @@ from shortlist.store.atomic import write_text
 from shortlist.tasks.base import TaskData
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from shortlist.data.quarantine import BadRow
@@ -53,7 +53,8 @@ def load_pool(cell: Context) -> Artifact:
             "revision": loaded.revision,
         }
 
-    return _note(cell, "pool", part, compute)
+    settings = {name: value for name, value in cell.config["pool"].items() if name != "prefilter"}
+    return _note(cell, "pool", part, compute, "pool", settings)
 
 
 def load_task(cell: Context) -> Artifact:
@@ -62,7 +63,40 @@ def load_task(cell: Context) -> Artifact:
     Raises:
         InvalidInput: the target has no documents, or no text is kept to measure a loss on.
     """
-    part, source = cell.parts.task, cell.parts.source
+    part = cell.parts.task
+    made = _load_splits(cell, part, "task", cell.config["task"])
+    if cell.parts.until != "select" and len(formats.load_corpus(made.path / "test.arrow")) == 0:
+        raise InvalidInput(
+            f"task {part.name} keeps no texts to measure a loss on; set until=select, "
+            "or give it more texts or task.test=FILE"
+        )
+    return made
+
+
+def load_targets(cell: Context, task: Artifact) -> dict[str, Artifact]:
+    """Returns the tasks that documents are chosen for, by name: `task` alone where none are named.
+
+    Raises:
+        InvalidInput: a target has no documents.
+    """
+    named = {**(cell.config.get("targets") or {}), **(cell.config.get("negative_target") or {})}
+    targets = {
+        name: task if part is cell.parts.task else _load_splits(cell, part, name, named[name])
+        for name, part in cell.parts.targets.items()
+    }
+    if task not in targets.values():
+        told = (
+            f"documents were chosen for {', '.join(targets)}; the task that is trained and measured "
+            f"on, {cell.parts.task.name}, is not one of them"
+        )
+        cell.warnings.append(told)
+        log.warning("%s", told)
+    return targets
+
+
+def _load_splits(cell: Context, part: Any, name: str, settings: Mapping[str, Any]) -> Artifact:
+    """Returns the splits of the task `part`; `name` is what its counts are called."""
+    source = cell.parts.source
 
     def compute(directory: Path) -> dict[str, Any]:
         with forward(show=cell.parts.runtime.progress) as report:
@@ -83,13 +117,7 @@ def load_task(cell: Context) -> Artifact:
             facts[split] = corpus.fingerprint
         return facts
 
-    made = _note(cell, "task", part, compute)
-    if cell.parts.until != "select" and len(formats.load_corpus(made.path / "test.arrow")) == 0:
-        raise InvalidInput(
-            f"task {part.name} keeps no texts to measure a loss on; set until=select, "
-            "or give it more texts or task.test=FILE"
-        )
-    return made
+    return _note(cell, "task", part, compute, name, settings)
 
 
 def task_data(task: Artifact) -> TaskData:
@@ -122,9 +150,11 @@ def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
     return made
 
 
-def _note(cell: Context, name: str, part: Any, compute: Compute) -> Artifact:
-    settings = {**cell.config[name], "source": cell.config["source"]}
-    made = cell.stage(name, part.version, settings, part.identity(cell.parts.source), compute)
+def _note(
+    cell: Context, stage: str, part: Any, compute: Compute, name: str, settings: Mapping[str, Any]
+) -> Artifact:
+    settings = {**settings, "source": cell.config["source"]}
+    made = cell.stage(stage, part.version, settings, part.identity(cell.parts.source), compute)
     _show_quarantine(cell, name, made)
     cell.counts |= {f"{name}_{fact}": count for fact, count in made.facts["counts"].items()}
     prints = {fact: made.facts[fact] for fact in ("fingerprint", *SPLITS) if fact in made.facts}

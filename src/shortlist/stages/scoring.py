@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,16 @@ from safetensors.torch import load_file, save_file
 from shortlist.store import formats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from shortlist.core import Features
+    from shortlist.core import Aims, Features
     from shortlist.featurizers.base import Featurizer
     from shortlist.selectors.base import Selector
     from shortlist.stages.context import Context
     from shortlist.store.cache import Artifact
+
+
+Scores = Mapping[str, Mapping[str, "Artifact"]]  # by target, then by method
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,58 @@ def methods(cell: Context) -> dict[str, Method]:
     }
 
 
-def rate(cell: Context, task: Artifact, pool: Artifact) -> dict[str, Artifact]:
-    """Returns the scores of the pool by each method, by name."""
-    found: dict[str, Artifact] = {}
-    for name, method in methods(cell).items():
-        candidates = featurize(
-            cell, method, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
-        )
-        target = featurize(cell, method, task.path / "target.arrow", task.facts["target"], "target")
-        fitted = fit(cell, name, method, (task, target), (pool, candidates))
-        found[name] = score(cell, method, fitted, (pool, candidates))
+def ablated(cell: Context) -> dict[str, Method]:
+    """Returns the method that the selector's picks are compared with, on the same vectors, as
+    `""`; nothing where there is none.
+    """
+    parts, ablation = cell.parts, cell.parts.ablation
+    if ablation is None:
+        return {}
+    same = cell.config["featurizer"]
+    return {"": Method(ablation.selector, parts.featurizer, ablation.settings, same)}
+
+
+def rate(
+    cell: Context, targets: Mapping[str, Artifact], pool: Artifact, rated: Mapping[str, Method]
+) -> Scores:
+    """Returns the scores of the pool, for each target by each method, by name.
+
+    Each pair of target and method is fitted and scored under its own keys: a cell for several
+    targets shares this work with the cells for one of them. A method that looks at no target is
+    asked for the first alone.
+    """
+    found: dict[str, dict[str, Artifact]] = {}
+    aims = aims_of(cell)
+    for aim, task in targets.items():
+        if aim not in aims.weights:
+            continue
+        own = found.setdefault(aim, {})
+        for name, method in rated.items():
+            alone = len(aims.weights) == 1
+            candidates, target = vectors(cell, method, task, pool, "target" if alone else aim)
+            called = name if alone else f"{aim}.{name}".rstrip(".")
+            fitted = fit(cell, called, method, (task, target), (pool, candidates))
+            own[name] = score(cell, method, fitted, (pool, candidates))
     return found
+
+
+def aims_of(cell: Context) -> Aims:
+    """Returns what the cell's selector can aim at: the first target where it looks at none."""
+    aims = cell.parts.aims
+    return aims if cell.parts.selector.target_aware else aims.first
+
+
+def vectors(
+    cell: Context, method: Method, task: Artifact, pool: Artifact, name: str
+) -> tuple[Artifact, Artifact]:
+    """Returns the vectors of the pool and of the task's target, as the method sees them; `name` is
+    what the target's counts are called.
+    """
+    candidates = featurize(
+        cell, method, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
+    )
+    target = featurize(cell, method, task.path / "target.arrow", task.facts["target"], name)
+    return candidates, target
 
 
 def featurize(cell: Context, method: Method, corpus: Path, fingerprint: str, name: str) -> Artifact:

@@ -3,53 +3,99 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import Budget, Selection
+from shortlist.core import Aims, Budget, Selection
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
+from shortlist.numerics.blending import standardised, weighted_sum
+from shortlist.numerics.sampling import order
 from shortlist.selectors.base import Scored
+from shortlist.selectors.floors import Kept, select_with_floors
+from shortlist.stages.scoring import Scores, aims_of
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
 from shortlist.trainers.base import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.selectors.base import Choice, Selector
     from shortlist.stages.context import Context
     from shortlist.store.cache import Artifact
 
+log = logging.getLogger(__name__)
 
-def select(
-    cell: Context, scores: Mapping[str, Artifact], pool: Artifact, leaked: Artifact
-) -> Artifact:
+
+@dataclass(frozen=True)
+class Rated:
+    """The pool as a selection sees it.
+
+    Attributes:
+        documents: the pool.
+        total: scores for all targets together.
+        each: scores for each target alone, as they enter the sum.
+        allowed: (n,) whether a document may be chosen.
+        excluded: how many documents repeat evaluation texts and have no score.
+    """
+
+    documents: Corpus
+    total: Scored
+    each: Mapping[str, Scored]
+    allowed: NDArray[np.bool_]
+    excluded: int
+
+
+def select(cell: Context, scores: Scores, pool: Artifact, leaked: Artifact) -> Artifact:
     """Returns the selection; `shortlist.jsonl` in the run's directory shows it to people.
 
     Raises:
-        InvalidInput: the budget is more than the pool has.
+        InvalidInput: the budget is more than the pool has, or a floor cannot be met.
     """
-    selector, budget, seed = cell.parts.selector, cell.parts.budget, cell.parts.seed
+    selector = cell.parts.selector
+    made = choose(cell, selector, cell.config["selector"], scores, pool, leaked)
+    cell.selected |= made.facts
+    if aims_of(cell) is not cell.parts.aims and not cell.parts.aims.single:
+        log.info(
+            "%s looks at no target: weights and floors change nothing", type(selector).__name__
+        )
+        cell.selected["targets"] = {"weights": dict(cell.parts.aims.weights), "applied": False}
+    write_shortlist(cell.directory / "shortlist.jsonl", made, pool)
+    return made
+
+
+def choose(
+    cell: Context,
+    selector: Selector,
+    written: Mapping[str, Any],
+    scores: Scores,
+    pool: Artifact,
+    leaked: Artifact,
+) -> Artifact:
+    """Returns the selection that `selector`, whose settings are `written`, makes of its scores."""
+    budget, seed, aims = cell.parts.budget, cell.parts.seed, aims_of(cell)
     lengths = count_tokens(cell, pool) if budget.unit == "tokens" else None
 
     def compute(directory: Path) -> dict[str, Any]:
-        documents = formats.load_corpus(pool.path / "corpus.arrow")
-        excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
-        allowed = np.array([key not in excluded for key in documents.ids])
-        costs = np.load(lengths.path / "tokens.npy") if lengths else None
+        rated = read_rated(selector, aims, scores, pool, leaked, lengths)
+        documents, costs, allowed = rated.documents, rated.total.costs, rated.allowed
         available = allowed.sum() if costs is None else costs[allowed].sum()
-        _check_budget(budget, int(available), len(excluded))
-        columns = {
-            name: np.where(allowed, np.load(made.path / "scores.npy"), -np.inf)
-            for name, made in scores.items()
-        }
-        values = selector.combine(columns)
-        scored = Scored(values, documents.id_words(), costs, documents, columns)
-        choice = selector.select(scored, budget, seeded(seed, "selection"))
+        _check_budget(budget, int(available), rated.excluded)
+        facts: dict[str, Any] = {}
+        if aims.single:
+            choice = selector.select(rated.total, budget, seeded(seed, "selection"))
+        else:
+            choice, facts["targets"] = _for_several(selector, rated, aims, budget, seed)
         ids, domains = documents.ids, documents.domains
         selection = Selection(
             ids=tuple(ids[row] for row in choice.rows),
@@ -60,7 +106,7 @@ def select(
             why=(type(selector).__doc__ or "").strip().splitlines()[0],
         )
         formats.save_selection(directory / "selection.parquet", selection)
-        return {
+        return facts | {
             "size": len(selection),
             "unique": len(set(selection.ids)),
             "sha256": selection.sha256,
@@ -69,15 +115,102 @@ def select(
 
     settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}
     settings |= {"seed": seed} if selector.stochastic else {}
+    settings |= {} if aims.single else {"weights": aims.weights, "floors": aims.floors}
     # The selector again, beside the scores' key: `select` may read settings that `score` does not.
-    settings |= {"selector": cell.config["selector"], "version": selector.version}
-    inputs = {f"scores.{name}".rstrip("."): made.key for name, made in scores.items()}
-    inputs |= {"leaks": leaked.key}
+    settings |= {"selector": written, "version": selector.version}
+    inputs = score_keys(scores) | {"leaks": leaked.key}
     inputs |= {"tokens": lengths.key} if lengths else {}
-    made = cell.stage("selection", 2, settings, inputs, compute)
-    cell.selected |= made.facts
-    write_shortlist(cell.directory / "shortlist.jsonl", made, pool)
-    return made
+    return cell.stage("selection", 2, settings, inputs, compute)
+
+
+def read_rated(
+    selector: Selector,
+    aims: Aims,
+    scores: Scores,
+    pool: Artifact,
+    leaked: Artifact,
+    lengths: Artifact | None,
+) -> Rated:
+    """Returns the scores for each target and their weighted sum, by method and together.
+
+    Scores of an additive method are summed as they are: of a transport method the sum is the
+    gradient of sum_t w_t OT(pool, target_t); of a log-ratio it is the ratio for the geometric mean
+    of the targets. Others have no common unit, so each target's scores are brought to mean 0 and
+    standard deviation 1 over the pool first: then a weight is what a standard deviation is worth.
+
+    A negative weight goes away from a target. The paper's GOT-D (contrast) is described in words
+    only, as toxic samples as the negative target (Kang et al. 2024, section 3.1 and appendix C.1.2;
+    no formula, no code); read with its Theorem 1 it takes the largest gradients of OT(pool, toxic).
+    Here that is one term of a sum: toward clean *and* away from toxic, -g_clean + w g_toxic, which
+    lowers OT(pool, clean) - w OT(pool, toxic) the fastest. Weight 0 for every other target gives
+    the paper's reading alone.
+    """
+    documents = formats.load_corpus(pool.path / "corpus.arrow")
+    excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
+    allowed = np.array([key not in excluded for key in documents.ids])
+    costs = np.load(lengths.path / "tokens.npy") if lengths else None
+    words = documents.id_words()
+
+    def scored(columns: Mapping[str, NDArray[np.float64]]) -> Scored:
+        return Scored(selector.combine(columns), words, costs, documents, columns)
+
+    columns: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for aim, made in scores.items():
+        for name, one in made.items():
+            method = selector.members[name].selector if name else selector
+            column = np.where(allowed, np.load(one.path / "scores.npy"), -np.inf)
+            alike = aims.single or method.additive
+            columns.setdefault(aim, {})[name] = column if alike else standardised(column)
+    each = {aim: scored(column) for aim, column in columns.items()}
+    if aims.single:
+        (total,) = each.values()
+        return Rated(documents, total, each, allowed, len(excluded))
+    members = next(iter(columns.values()))
+    total = scored(
+        {
+            name: weighted_sum({aim: own[name] for aim, own in columns.items()}, aims.weights)
+            for name in members
+        }
+    )
+    return Rated(documents, total, each, allowed, len(excluded))
+
+
+def score_keys(scores: Scores) -> dict[str, str]:
+    """Returns the keys of the scores as inputs of a stage."""
+    alone = len(scores) == 1
+    return {
+        ".".join(part for part in ("scores", "" if alone else aim, name) if part): made.key
+        for aim, own in scores.items()
+        for name, made in own.items()
+    }
+
+
+def _for_several(
+    selector: Selector, rated: Rated, aims: Aims, budget: Budget, seed: int
+) -> tuple[Choice, dict[str, Any]]:
+    """Returns the choice for several targets, and what it has for each of them."""
+    kept: dict[str, Kept] = {}
+    if aims.floors:
+        choice, kept = select_with_floors(
+            selector, rated.total, rated.each, aims.floors, budget,
+            lambda: seeded(seed, "selection"),
+        )  # fmt: skip
+    else:
+        choice = selector.select(rated.total, budget, seeded(seed, "selection"))
+    rows = np.unique(choice.rows)
+    best = {aim: order(one.values, one.id_words)[: len(rows)] for aim, one in rated.each.items()}
+    held = Counter(row for one in kept.values() for row in one.rows.tolist())
+    return choice, {
+        "applied": True,
+        "weights": dict(aims.weights),
+        "floors": {
+            aim: {"share": aims.floors[aim], "asked": one.asked, "kept": one.met}
+            for aim, one in kept.items()
+        },
+        "kept_for_several": sum(count > 1 for count in held.values()),
+        "among_best": {aim: float(np.isin(rows, top).mean()) for aim, top in best.items()},
+        "mean_score": {aim: float(one.values[rows].mean()) for aim, one in rated.each.items()},
+    }
 
 
 def count_tokens(cell: Context, pool: Artifact) -> Artifact:
