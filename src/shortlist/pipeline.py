@@ -19,6 +19,7 @@ from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED
 from shortlist.stages.context import Context
 from shortlist.stages.inputs import check_leaks, load_pool, load_task
+from shortlist.stages.report import report
 from shortlist.stages.scoring import rate
 from shortlist.stages.selection import select
 from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
@@ -52,6 +53,7 @@ def run(cell: Context) -> dict[str, Any]:
 
     scores = rate(cell, task, pool)
     selection = select(cell, scores, pool, leaked)
+    report(cell, pool, leaked, selection)
     if until == "select":
         return cell.outcome()
 
@@ -115,7 +117,15 @@ def execute(
         known |= {"key": cell_key(config, reads), "inputs": reads}
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
-        cell = Context(parts, known["config"], store, directory, inputs=dict(reads))
+        cell = Context(
+            parts,
+            known["config"],
+            store,
+            directory,
+            inputs=dict(reads),
+            axes=known["axes"],
+            typed=overrides,
+        )
         record = Record(**{**known, **run(cell)})
         hits = sum(stage.hit for stage in cell.stages)
         log.info("cell: %d stages computed, %d reused", len(cell.stages) - hits, hits)

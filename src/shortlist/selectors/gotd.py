@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from shortlist import progress
+from shortlist.numerics.explanation import transport_plan
 from shortlist.numerics.transport import CTransform, Transport, epsilon_sensitivity, solve
 from shortlist.selectors.base import Selector
 
 if TYPE_CHECKING:
     from shortlist.core import Features
+    from shortlist.numerics.explanation import Plan
     from shortlist.numerics.transport import Cost
 
 
@@ -64,6 +66,11 @@ class TransportSelector(Selector):
                 device=batch.device,
             )
         return -self._transform(batch)
+
+    def plan(self, batch: torch.Tensor) -> Plan:
+        """Returns the documents' rows of the transport plan that f implies."""
+        epsilon = float(self.epsilon)
+        return transport_plan(batch, self.targets, self.f, epsilon=epsilon, cost=self.cost)
 
 
 class GOTD(TransportSelector):

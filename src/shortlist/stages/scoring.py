@@ -31,6 +31,27 @@ class Method:
     features: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Rated:
+    """A method after it has scored the pool, and the artifacts behind its scores.
+
+    Attributes:
+        method: selector and featurizer.
+        targets: the file of the target's documents.
+        target: vectors of the target.
+        pool: vectors of the pool.
+        fitted: what the selector has learned.
+        scores: the scores of the pool.
+    """
+
+    method: Method
+    targets: Path
+    target: Artifact
+    pool: Artifact
+    fitted: Artifact
+    scores: Artifact
+
+
 def methods(cell: Context) -> dict[str, Method]:
     """Returns what has to be fitted: the members of the selector by name, or itself as `""`.
 
@@ -62,6 +83,8 @@ def rate(cell: Context, task: Artifact, pool: Artifact) -> dict[str, Artifact]:
         target = featurize(cell, method, task.path / "target.arrow", task.facts["target"], "target")
         fitted = fit(cell, name, method, (task, target), (pool, candidates))
         found[name] = score(cell, method, fitted, (pool, candidates))
+        targets = task.path / "target.arrow"
+        cell.rated[name] = Rated(method, targets, target, candidates, fitted, found[name])
     return found
 
 
