@@ -83,6 +83,7 @@ def histogram(pool: NDArray[np.float64], picks: NDArray[np.float64], bins: int =
         axis.hist(pool, edges, color=POOL, alpha=0.6, label="pool")
         axis.hist(picks, edges, color=CHOSEN, label="picks")
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:,.0f}")
         axis.minorticks_off()
         axis.set_xlabel("score (larger is chosen first)")
         axis.set_ylabel("documents")
@@ -106,6 +107,7 @@ def curve(x: Sequence[float], y: Sequence[float], names: tuple[str, str], at: fl
             axis.axvline(at, color=TARGET, linewidth=1.2, linestyle=(0, (4, 3)))
         if min(x) > 0 and max(x) / min(x) > 30:
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.minorticks_off()
         axis.set_xlabel(names[0])
         axis.set_ylabel(names[1])
@@ -127,15 +129,25 @@ def _draw(draw: Any, height: float) -> str:
     return _inline(file.getvalue())
 
 
+def _one_style(found: re.Match[str]) -> str:
+    """Returns a group of equal marks with their style once, where they have one in common."""
+    styles = set(re.findall(r' style="[^"]*"', found[0]))
+    if len(styles) != 1:
+        return found[0]
+    (style,) = styles
+    return found[0].replace(style, "").replace("<g ", f"<g{style} ", 1)
+
+
 def _inline(svg: str) -> str:
     """Returns the drawing without its own fonts, colours and needless digits."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
+    svg = re.sub(r"(\d+\.\d)\d+", r"\1", svg).replace("xlink:href", "href")
+    svg = re.sub(r"<g clip-path=[^>]*>\s*(?:<use [^>]*/>\s*)+", _one_style, svg)
     used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([\w-]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return re.sub(r">\s+<", "><", svg).strip()

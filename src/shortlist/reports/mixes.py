@@ -15,7 +15,7 @@ from shortlist.reports.sheet import Cell, Table
 from shortlist.reports.words import DASH, counted, percent, times
 
 SHOWN = 12  # kinds of a mix; the others are one row
-LENGTHS = (0, 125, 250, 500, 1000, 2000, 4000)  # characters
+LENGTHS = (0, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 4000, 8000)  # characters
 TOXICITY = (0.0, 0.1, 0.5)
 
 _Part: TypeAlias = tuple[str, int, int]  # a kind, how many of the picks, how many of the pool

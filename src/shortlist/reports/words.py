@@ -44,8 +44,10 @@ def value(found: Any) -> str:
     if isinstance(found, int):
         return f"{found:,}".replace("-", MINUS)
     if isinstance(found, float):
-        whole = found == int(found) if math.isfinite(found) and abs(found) < 1e15 else False
-        return (f"{found:,.0f}" if whole else f"{found:,.4g}").replace("-", MINUS)
+        if not math.isfinite(found):
+            return str(found).replace("-", MINUS)
+        whole = abs(found) >= 1000 or found == int(found)
+        return (f"{found:,.0f}" if whole else f"{found:#.4g}").replace("-", MINUS)
     if isinstance(found, list | tuple):
         return ", ".join(value(one) for one in found) or DASH
     return str(found)

@@ -222,7 +222,10 @@ def _maps(seen: Seen, drawn: Artifact | None) -> Section:
                 f"second component, {percent(second)}",
             ),
         )
-        alt = f"Map of pool, target and picks on two principal components. {_distances(parts)}"
+        alt = (
+            f"Map on two principal components: {sizes[0]:,} documents of the pool as grey dots, "
+            f"{sizes[1]:,} target texts as blue triangles, {sizes[2]:,} picks as orange diamonds"
+        )
         shown.append(
             Figure(
                 "Map", svg, alt, f"{note}. What is near in it need not be near in all dimensions."
@@ -235,18 +238,12 @@ def _maps(seen: Seen, drawn: Artifact | None) -> Section:
             f"Histogram of scores: the pool's median is {value(float(np.median(finite)))}, the "
             f"picks lie between {value(float(picks.min()))} and {value(float(picks.max()))}"
         )
-        shown.append(Figure("Scores", figures.histogram(finite, picks), alt, f"{alt}."))
+        shown.append(
+            Figure("Scores", figures.histogram(finite, picks), alt, "Counts on a logarithmic axis.")
+        )
     else:
         said.append("Every document has the same score: a draw decides.")
     return Section("map", "Where it lies", " ".join(said), figures=tuple(shown))
-
-
-def _distances(parts: list[NDArray[Any]]) -> str:
-    """Returns in words how far the middles of pool and picks lie from the target's on the map."""
-    pool, target, picks = (part.mean(axis=0) for part in parts)
-    far, near = (float(np.linalg.norm(one - target)) for one in (pool, picks))
-    ratio = near / far if far > 0 else 1.0
-    return f"The middle of the picks is {times(ratio)} as far from the target's as the pool's is"
 
 
 def _service(seen: Seen) -> Section | None:
