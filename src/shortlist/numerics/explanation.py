@@ -35,12 +35,19 @@ class Plan:
 
 
 def transport_plan(
-    documents: Tensor, targets: Tensor, f: Tensor, *, epsilon: float, cost: Cost
+    documents: Tensor,
+    targets: Tensor,
+    f: Tensor,
+    *,
+    epsilon: float,
+    cost: Cost,
+    a: Tensor | None = None,
 ) -> Plan:
     """Returns the rows P_ij / b_j of the plan that the target potential f implies.
 
-    P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon) with uniform a, and g_j makes a row sum to one,
-    so P_ij / b_j is the softmax over i of (f_i - C_ij) / epsilon. With epsilon = 0 everything goes
+    P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon), and g_j makes a row sum to one (of a penalised
+    pool marginal: to the share of b_j that is moved, which is left out here), so P_ij / b_j is the
+    softmax over i of log a_i + (f_i - C_ij) / epsilon. With epsilon = 0 everything goes
     to the target at which C_ij - f_i is least, as the canonical potential of the exact problem has
     it.
 
@@ -50,6 +57,7 @@ def transport_plan(
         f: (M,).
         epsilon: absolute.
         cost: ground cost.
+        a: (M,) target masses; uniform by default.
     """
     geometry = Geometry.of(targets.to(documents), cost)
     rows = geometry.rows(documents)
@@ -59,7 +67,8 @@ def transport_plan(
     if epsilon == 0:
         best = torch.zeros_like(gain)
         return Plan(best.scatter_(1, gain.argmax(1, keepdim=True), 1.0), costs)
-    return Plan(torch.softmax(gain / epsilon, 1), costs)
+    bias = 0.0 if a is None else a.to(costs).log()
+    return Plan(torch.softmax(gain / epsilon + bias, 1), costs)
 
 
 def cosine_plan(documents: Any, targets: Any, *, epsilon: float) -> Plan:
@@ -73,8 +82,8 @@ def cosine_plan(documents: Any, targets: Any, *, epsilon: float) -> Plan:
         targets: (M, d), likewise.
         epsilon: absolute, above 0.
     """
-    product = _unit(documents) @ _unit(targets).T
-    dense = product if isinstance(product, np.ndarray) else product.toarray()
+    product: Any = _unit(documents) @ _unit(targets).T
+    dense: Any = product.toarray() if hasattr(product, "toarray") else product
     costs = torch.from_numpy(np.asarray(1 - dense, dtype=np.float32)).clamp_min(0)
     return Plan(torch.softmax(-costs / epsilon, 1), costs)
 
@@ -82,8 +91,8 @@ def cosine_plan(documents: Any, targets: Any, *, epsilon: float) -> Plan:
 def _unit(values: Any) -> Any:
     """Returns rows of length one, dense or CSR; a row of zeros stays."""
     if isinstance(values, np.ndarray):
-        dense: NDArray[Any] = values.astype(np.float32)
-        lengths = np.linalg.norm(dense, axis=1, keepdims=True)
+        dense: NDArray[Any] = np.asarray(values, dtype=np.float32)
+        lengths: Any = np.linalg.norm(dense, axis=1, keepdims=True)
         return np.divide(dense, lengths, where=lengths > 0, out=np.zeros_like(dense))
     found = values.astype(np.float32)
     lengths = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())

@@ -50,6 +50,6 @@ def _latent(values: Any, fitted: int) -> NDArray[np.float64]:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.preprocessing import normalize
 
-    rows = normalize(values)
+    rows: Any = normalize(values)
     size = max(1, min(_LATENT, rows.shape[1] - 1, fitted - 1))
     return TruncatedSVD(size, random_state=0).fit(rows[:fitted]).transform(rows)

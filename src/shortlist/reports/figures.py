@@ -21,7 +21,7 @@ _VARIABLES = {
 }
 INK, SOFT, LINE, POOL, TARGET, CHOSEN = _VARIABLES
 WIDTH, HEIGHT = 5.2, 3.5  # inches: as wide as a phone, so that letters stay legible there
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "shortlist",
     "font.family": "sans-serif",

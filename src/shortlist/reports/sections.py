@@ -12,6 +12,8 @@ from shortlist.reports.words import counted, name, percent, seconds, value
 
 _PROOF = "marginal_error"
 _HALF = "overlap_at_half_epsilon"
+_AGAINST = "against_"
+_DRAWN = ("gradient", "divergence")
 
 
 def solves(fit: Mapping[str, Any]) -> tuple[Section, ...]:
@@ -60,13 +62,14 @@ def _stability(overlap: float) -> str:
 def compared(selected: Mapping[str, Any]) -> Section | None:
     """Returns what the transport has changed, which budget is recommended, and which domain is near."""
     lead, facts, tables, drawn = [], [], [], []
-    against = selected.get("against_soft_knn")
-    if against:
-        lead.append(
-            f"{counted(against['differ'], 'pick')} of {against['of']:,} would not be here without the "
-            "correction for what the pool is made of: soft nearest neighbours at the same budget and "
-            f"epsilon choose {against['same']:,} of the same documents."
-        )
+    for key, against in selected.items():
+        if key.startswith(_AGAINST) and against:
+            share = percent(against["differ"] / against["of"])
+            lead.append(
+                f"{counted(against['differ'], 'pick')} of {against['of']:,} ({share}) would not be "
+                "here without the correction for what the pool is made of: "
+                f"{name(key.removeprefix(_AGAINST))} at the same settings chooses the others too."
+            )
     recommended = selected.get("recommended")
     if recommended:
         facts.append(Fact("recommended budget", value(recommended.get("budget"))))
@@ -171,7 +174,7 @@ def _table(title: str, rows: Any) -> Table:
 
 
 def _curves(data: Any, at: Any) -> list[Figure]:
-    """Returns a drawing of each column of numbers over the first one."""
+    """Returns a drawing of gradient and divergence over the first column."""
     if isinstance(data, Mapping):
         columns = dict(data)
     elif _rows(data):
@@ -181,6 +184,8 @@ def _curves(data: Any, at: Any) -> list[Figure]:
     (first, x), *others = columns.items()
     drawn = []
     for label, y in others:
+        if label not in _DRAWN:
+            continue
         points = [(a, b) for a, b in zip(x, y, strict=False) if _number(a) and _number(b)]
         if len(points) > 1:
             xs, ys = zip(*points, strict=True)

@@ -69,8 +69,10 @@ class TransportSelector(Selector):
 
     def plan(self, batch: torch.Tensor) -> Plan:
         """Returns the documents' rows of the transport plan that f implies."""
-        epsilon = float(self.epsilon)
-        return transport_plan(batch, self.targets, self.f, epsilon=epsilon, cost=self.cost)
+        masses = dict(self.named_buffers()).get("target_masses")
+        return transport_plan(
+            batch, self.targets, self.f, epsilon=float(self.epsilon), cost=self.cost, a=masses
+        )
 
 
 class GOTD(TransportSelector):

@@ -12,7 +12,7 @@ from shortlist.core import Axes, Metric, StageCost
 from shortlist.store.cache import Artifact, Facts, Store
 
 if TYPE_CHECKING:
-    from shortlist.stages.scoring import Rated
+    from shortlist.stages.scoring import Judge
 
 Compute = Callable[[Path], Facts | None]
 
@@ -33,7 +33,7 @@ class Context:
         warnings: what a reader of the numbers must know.
         selected: size, distinct documents, digest and domains of the selection, and what the
             selector reports of its fit.
-        rated: the methods that have scored the pool, by name (`""` for one that stands alone).
+        judges: the methods that have scored the pool, by name (`""` for one that stands alone).
         axes: the names under which a table shows the cell.
         typed: what was typed.
     """
@@ -48,7 +48,7 @@ class Context:
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     selected: dict[str, Any] = field(default_factory=dict)
-    rated: dict[str, Rated] = field(default_factory=dict)
+    judges: dict[str, Judge] = field(default_factory=dict)
     axes: Axes | None = None
     typed: tuple[str, ...] = ()
 

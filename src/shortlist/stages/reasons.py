@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus, Selection
     from shortlist.numerics.explanation import Plan
     from shortlist.stages.context import Context
-    from shortlist.stages.scoring import Rated
+    from shortlist.stages.scoring import Judge
     from shortlist.store.cache import Artifact
 
 LISTED = 3  # targets of a pick, and picks of a target
@@ -57,27 +57,27 @@ class Lens(NamedTuple):
 
     Attributes:
         name: of the member, `""` for a method that stands alone.
-        rated: the method and its artifacts.
+        judge: the method and its artifacts.
         plans: whether it has a transport plan; else the nearest targets by cosine are told.
     """
 
     name: str
-    rated: Rated
+    judge: Judge
     plans: bool
 
 
 def choose_lens(cell: Context) -> Lens | None:
     """Returns the first method with a transport plan, else the first with vectors, else None."""
     seen: Lens | None = None
-    for name, rated in cell.rated.items():
-        values = formats.load_features(rated.pool.path).values
+    for name, judge in cell.judges.items():
+        values = formats.load_features(judge.pool.path).values
         if 0 in (values.shape or (0,)):
             continue
         if isinstance(values, np.ndarray):
-            rated.method.selector.restore(load_file(rated.fitted.path / "fitted.safetensors"))
-            if rated.method.selector.plan(torch.from_numpy(np.array(values[:1]))) is not None:
-                return Lens(name, rated, True)
-        seen = seen or Lens(name, rated, False)
+            judge.method.selector.restore(load_file(judge.fitted.path / "fitted.safetensors"))
+            if judge.method.selector.plan(torch.from_numpy(np.array(values[:1]))) is not None:
+                return Lens(name, judge, True)
+        seen = seen or Lens(name, judge, False)
     return seen
 
 
@@ -97,7 +97,7 @@ def explain(
         lines = _picks(documents, chosen, rows, np.load(copies.path / "labels.npy"))
         facts: dict[str, Any] = {"how": "none"}
         if lens is not None:
-            targets = formats.load_corpus(lens.rated.targets)
+            targets = formats.load_corpus(lens.judge.targets)
             served, facts = _serve(lens, chosen, rows, targets, lines)
             _write(directory / "targets.jsonl", served)
         _write(directory / "reasons.jsonl", lines)
@@ -105,7 +105,7 @@ def explain(
 
     inputs = {"selection": selection.key, "copies": copies.key}
     if lens is not None:
-        inputs |= {"fit": lens.rated.fitted.key, "scores": lens.rated.scores.key}
+        inputs |= {"fit": lens.judge.fitted.key, "scores": lens.judge.scores.key}
     return cell.store.stage("reasons", 1, {}, inputs, compute)
 
 
@@ -138,7 +138,7 @@ def _serve(
     lines: list[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Adds to `lines` whom each pick serves; returns the line of each target, and the sums."""
-    some = np.arange(min(SAMPLE, len(formats.load_features(lens.rated.pool.path))))
+    some = np.arange(min(SAMPLE, len(formats.load_features(lens.judge.pool.path))))
     mean = float(np.mean([float(plan.costs.mean()) for plan in _plans(lens, some, 1.0)]))
     plans = _plans(lens, rows, SOFTNESS * mean)
     traced = trace(plans, chosen.weights, LISTED)
@@ -146,7 +146,7 @@ def _serve(
     ids = targets.ids
     texts = [shortened(text, TEXT) for text in targets.texts]
     if lens.plans:
-        g = -torch.from_numpy(np.load(lens.rated.scores.path / "scores.npy"))
+        g = -torch.from_numpy(np.load(lens.judge.scores.path / "scores.npy"))
         gradients = calibrate(g)[rows].tolist()
         for line, potential, gradient in zip(lines, g[rows].tolist(), gradients, strict=True):
             line |= {"potential": potential, "gradient": gradient}
@@ -190,12 +190,12 @@ def _serve(
 
 def _plans(lens: Lens, rows: NDArray[np.int64], epsilon: float) -> Iterator[Plan]:
     """Yields the plan of documents of the pool, batch after batch."""
-    pool: Any = formats.load_features(lens.rated.pool.path).values
-    target: Any = formats.load_features(lens.rated.target.path).values
+    pool: Any = formats.load_features(lens.judge.pool.path).values
+    target: Any = formats.load_features(lens.judge.target.path).values
     for start in range(0, len(rows), BATCH):
         batch = pool[rows[start : start + BATCH]]
         plan = (
-            lens.rated.method.selector.plan(torch.from_numpy(np.array(batch, dtype=np.float32)))
+            lens.judge.method.selector.plan(torch.from_numpy(np.array(batch, dtype=np.float32)))
             if lens.plans
             else cosine_plan(batch, target, epsilon=epsilon)
         )
@@ -209,15 +209,15 @@ def locate(cell: Context, lens: Lens, pool: Artifact, selection: Artifact) -> Ar
     The samples of pool and target decide the axes; both are the first by id, hence uniform. Of the
     picks every n-th is shown, best first.
     """
-    rated = lens.rated
+    judge = lens.judge
 
     def compute(directory: Path) -> dict[str, Any]:
         from scipy.sparse import vstack
 
         from shortlist.numerics.projection import plane
 
-        every: Any = formats.load_features(rated.pool.path).values
-        target: Any = formats.load_features(rated.target.path).values
+        every: Any = formats.load_features(judge.pool.path).values
+        target: Any = formats.load_features(judge.target.path).values
         chosen = formats.load_selection(selection.path / "selection.parquet")
         keys = formats.load_corpus(pool.path / "corpus.arrow").ids
         row = {key: index for index, key in enumerate(keys)}
@@ -233,7 +233,7 @@ def locate(cell: Context, lens: Lens, pool: Artifact, selection: Artifact) -> Ar
         totals = [int(every.shape[0]), int(target.shape[0]), len(chosen)]
         return {"sizes": sizes, "totals": totals, "explained": found.explained.tolist()}
 
-    inputs = {"selection": selection.key, "pool": rated.pool.key, "target": rated.target.key}
+    inputs = {"selection": selection.key, "pool": judge.pool.key, "target": judge.target.key}
     return cell.store.stage("map", 1, {}, inputs, compute)
 
 

@@ -13,7 +13,6 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
 from shortlist.core import StageCost
 from shortlist.numerics.sampling import order
@@ -85,7 +84,7 @@ def report(cell: Context, pool: Artifact, leaked: Artifact, selection: Artifact)
     documents = formats.load_corpus(pool.path / "corpus.arrow")
     chosen = formats.load_selection(selection.path / "selection.parquet")
     row = {key: index for index, key in enumerate(documents.ids)}
-    columns = {name: np.load(one.scores.path / "scores.npy") for name, one in cell.rated.items()}
+    columns = {name: np.load(one.scores.path / "scores.npy") for name, one in cell.judges.items()}
     seen = Seen(
         documents=documents,
         chosen=chosen,
@@ -174,7 +173,7 @@ def _headline(cell: Context, seen: Seen) -> tuple[Fact, ...]:
 
 def _mixes(seen: Seen, not_compared: int) -> Section:
     table = seen.documents.table
-    sizes = np.asarray(pc.utf8_length(table["text"])).astype(np.int64)
+    sizes = np.fromiter(map(len, seen.documents.texts), dtype=np.int64)
     traits = [
         mixes.Trait(
             title,

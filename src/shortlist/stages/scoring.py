@@ -32,7 +32,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Rated:
+class Judge:
     """A method after it has scored the pool, and the artifacts behind its scores.
 
     Attributes:
@@ -84,7 +84,8 @@ def rate(cell: Context, task: Artifact, pool: Artifact) -> dict[str, Artifact]:
         fitted = fit(cell, name, method, (task, target), (pool, candidates))
         found[name] = score(cell, method, fitted, (pool, candidates))
         targets = task.path / "target.arrow"
-        cell.rated[name] = Rated(method, targets, target, candidates, fitted, found[name])
+        judge = Judge(method, targets, target, candidates, fitted, found[name])
+        cell.judges.setdefault(name, judge)
     return found
 
 

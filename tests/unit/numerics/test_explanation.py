@@ -48,6 +48,19 @@ def test_the_plan_is_that_of_sinkhorn() -> None:
     np.testing.assert_allclose(plan.costs, matrix, atol=1e-5)
 
 
+def test_a_target_of_twice_the_mass_is_two_targets_in_one_place() -> None:
+    pool, target = cloud([[0, 0]], 8), cloud([[0, 0]], 3)
+    f = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
+    masses = torch.tensor([0.5, 0.25, 0.25])
+    found = transport_plan(*tensors(pool, target), f, epsilon=0.3, cost="sqeuclidean", a=masses)
+    twice = [0, 0, 1, 2]
+    apart = transport_plan(
+        *tensors(pool, target[twice]), f[twice], epsilon=0.3, cost="sqeuclidean"
+    ).shares
+    expected = torch.stack([apart[:, 0] + apart[:, 1], apart[:, 2], apart[:, 3]], 1)
+    torch.testing.assert_close(found.shares, expected)
+
+
 def test_an_exact_plan_sends_all_of_a_document_to_one_target() -> None:
     pool, target = cloud([[0, 0]], 12), cloud([[0, 0]], 5)
     found = solve(pool, target, epsilon=0)

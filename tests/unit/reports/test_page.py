@@ -158,20 +158,20 @@ def test_a_certificate_is_told_in_a_sentence_and_one_that_falls_short_too() -> N
 def test_what_other_stages_report_is_shown_as_they_report_it() -> None:
     shown = sections.compared(
         {
-            "against_soft_knn": {"same": 486, "differ": 14, "of": 500},
+            "against_soft_knn": {"same": 0.972, "differ": 14, "of": 500},
             "recommended": {
                 "budget": 300,
                 "reason": "the gradient changes sign there",
                 "curve": [
-                    {"budget": 100, "gradient": -0.2, "divergence": 0.5},
-                    {"budget": 300, "gradient": 0.0, "divergence": 0.4},
+                    {"budget": 100, "share": 0.1, "gradient": -0.2, "divergence": 0.5},
+                    {"budget": 300, "share": 0.2, "gradient": 0.0, "divergence": 0.4},
                 ],
             },
             "divergences": [{"domain": "news", "divergence": 0.5}],
         }
     )
     assert shown is not None
-    assert "14 picks of 500" in shown.lead and "changes sign there." in shown.lead
+    assert "14 picks of 500 (2.8 %)" in shown.lead and "changes sign there." in shown.lead
     assert [one.value for one in shown.facts] == ["300"]
     assert [one.title for one in shown.figures] == ["Gradient by budget", "Divergence by budget"]
     assert [cell.text for cell in shown.tables[0].rows[0]] == ["news", "0.5000"]
