@@ -26,12 +26,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings; the first column names the row."""
+    """Rows under headings; the first column names the row.
+
+    Attributes:
+        title: its heading.
+        headings: of the columns; none where each row is a name and its value.
+        rows: the rows.
+        note: what to say below.
+        texts: whether the first column holds whole texts, which get a line of their own on a phone.
+    """
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    texts: bool = False
 
 
 @dataclass(frozen=True)

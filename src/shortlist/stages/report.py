@@ -283,6 +283,7 @@ def _service(seen: Seen) -> Section | None:
             for line in most
         ),
         f"Mass: {times(1.0)} is an even share of what the picks bring.",
+        texts=True,
     )
     note = (
         f"Left without: even the nearest pick costs more than {value(facts['limit'])}, halfway from "
@@ -303,6 +304,7 @@ def _service(seen: Seen) -> Section | None:
             for line in far[:LISTED]
         ),
         note,
+        texts=True,
     )
     return Section("service", "Whom it serves", lead, tables=(served, without))
 
