@@ -105,7 +105,9 @@ def found(key: str, title: str, data: Any) -> Section | None:
     ]
     tables = [_table(name(label), one) for label, one in data.items() if _rows(one)]
     for label, one in data.items():
-        if isinstance(one, Mapping):
+        if isinstance(one, Mapping) and one and all(isinstance(v, Mapping) for v in one.values()):
+            tables.append(_table(name(label), [{"": key, **inner} for key, inner in one.items()]))
+        elif isinstance(one, Mapping):
             cells = tuple((Cell(name(str(key))), Cell(value(v))) for key, v in one.items())
             tables.append(Table(name(label), (), cells))
     return Section(key, title, " ".join(map(_sentence, said)), tuple(facts), tuple(tables))

@@ -185,11 +185,13 @@ def test_what_other_stages_report_is_shown_as_they_report_it() -> None:
             "recall": {"verbatim": 1.0},
             "said": "Nothing of the evaluation sets was found in the pool.",
             "list": [{"id": "a", "kind": "exact"}],
+            "kinds": {"exact": {"found": 3, "planted": 4}},
         },
     )
     assert held is not None and held.lead.startswith("Nothing of")
     assert [one.label for one in held.facts] == ["planted"]
-    assert [table.title for table in held.tables] == ["list", "recall"]
+    assert [table.title for table in held.tables] == ["list", "recall", "kinds"]
+    assert [cell.text for cell in held.tables[2].rows[0]] == ["exact", "3", "4"]
     assert sections.found("leaks", "Leaks", None) is None
 
 
