@@ -130,7 +130,11 @@ def prepare(config: DictConfig) -> Parts:
         loggers=[part for name, part in made.items() if name.startswith("logger.")],
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
         runtime=Runtime(
-            runtime.accelerator.name, runtime.threads, runtime.inference_tokens, runtime.progress
+            runtime.accelerator.name,
+            runtime.threads,
+            runtime.inference_tokens,
+            runtime.progress,
+            runtime.report,
         ),
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,

@@ -24,6 +24,7 @@ from shortlist.stages.context import Context
 from shortlist.stages.front import trace_front
 from shortlist.stages.inputs import check_leaks, load_pool, load_targets, load_task
 from shortlist.stages.prefilter import prefilter
+from shortlist.stages.report import report
 from shortlist.stages.scoring import methods, rate
 from shortlist.stages.selection import select
 from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
@@ -62,6 +63,7 @@ def run(cell: Context) -> dict[str, Any]:
     trace_front(cell, scores, selection, pool, leaked)
     compare_picks(cell, selection, targets, pool, leaked)
     advise(cell, scores, targets, pool, leaked)
+    report(cell, scores, pool, leaked, selection)
     if until == "select":
         return cell.outcome()
 
@@ -126,7 +128,15 @@ def execute(
         known |= {"key": cell_key(config, reads), "inputs": reads}
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
-        cell = Context(parts, known["config"], store, directory, inputs=dict(reads))
+        cell = Context(
+            parts,
+            known["config"],
+            store,
+            directory,
+            inputs=dict(reads),
+            axes=known["axes"],
+            typed=overrides,
+        )
         record = Record(**{**known, **run(cell)})
         hits = sum(stage.hit for stage in cell.stages)
         log.info("cell: %d stages computed, %d reused", len(cell.stages) - hits, hits)

@@ -22,12 +22,14 @@ class Runtime:
         threads: threads of torch on a CPU, or None for torch's own choice.
         inference_tokens: padded tokens a batch in passes without gradient.
         progress: whether long work shows a bar.
+        report: whether a selection comes with its reasons and a page on it.
     """
 
     accelerator: str = "auto"
     threads: int | None = None
     inference_tokens: int = 8192
     progress: bool = True
+    report: bool = True
 
     def __post_init__(self) -> None:
         for name in ("threads", "inference_tokens"):

@@ -69,6 +69,7 @@ class Runtime:
     threads: int | None = None
     inference_tokens: int = 8192
     progress: bool = True
+    report: bool = True
     offline: bool | None = None
 
 

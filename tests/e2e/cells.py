@@ -29,6 +29,7 @@ SMALL = (
     "budget=10",
     "runtime.accelerator=cpu",
     "runtime.progress=false",
+    "runtime.report=false",
 )
 GOTD = ("selector=gotd", "featurizer.max_length=32", "featurizer.precision=32")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shortlist.core import Budget, Corpus, Features
     from shortlist.featurizers.base import Featurizer
+    from shortlist.numerics.explanation import Plan
     from shortlist.runtime import Runtime
 
 _CHUNK = 8192
@@ -128,6 +129,14 @@ class Selector(pl.LightningModule):
     def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
         """Returns the (n,) scores of the whole pool; by default `score`, batch after batch."""
         return score_pool(self, pool, runtime)
+
+    def plan(self, batch: torch.Tensor) -> Plan | None:
+        """Returns where the mass of (b, d) dense vectors goes, by target, for the reasons; None
+        where the method moves no mass.
+
+        The scores of a method with a plan are minus its potentials.
+        """
+        return None
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the (n,) scores that the members' make together; by default the first's."""

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from shortlist import progress
+from shortlist.numerics.explanation import transport_plan
 from shortlist.numerics.transport import CTransform, Transport, epsilon_sensitivity, solve
 from shortlist.selectors.base import Selector
 
 if TYPE_CHECKING:
     from shortlist.core import Features
+    from shortlist.numerics.explanation import Plan
     from shortlist.numerics.transport import Cost
 
 
@@ -66,6 +68,13 @@ class TransportSelector(Selector):
                 device=batch.device,
             )
         return -self._transform(batch)
+
+    def plan(self, batch: torch.Tensor) -> Plan:
+        """Returns the documents' rows of the transport plan that f implies."""
+        masses = dict(self.named_buffers()).get("target_masses")
+        return transport_plan(
+            batch, self.targets, self.f, epsilon=float(self.epsilon), cost=self.cost, a=masses
+        )
 
 
 class GOTD(TransportSelector):

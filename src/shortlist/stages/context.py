@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shortlist.assembly import Parts
-from shortlist.core import Metric, StageCost
+from shortlist.core import Axes, Metric, StageCost
 from shortlist.store.cache import Artifact, Facts, Store
+
+if TYPE_CHECKING:
+    from shortlist.stages.scoring import Judge
 
 Compute = Callable[[Path], Facts | None]
 
@@ -30,6 +33,10 @@ class Context:
         warnings: what a reader of the numbers must know.
         selected: size, distinct documents, digest and domains of the selection, and what the
             selector reports of its fit; what later stages have found out about it.
+        judges: the methods that have scored the pool for the first target, by name (`""` for one
+            that stands alone).
+        axes: the names under which a table shows the cell.
+        typed: what was typed.
     """
 
     parts: Parts
@@ -42,6 +49,9 @@ class Context:
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     selected: dict[str, Any] = field(default_factory=dict)
+    judges: dict[str, Judge] = field(default_factory=dict)
+    axes: Axes | None = None
+    typed: tuple[str, ...] = ()
 
     def stage(
         self,

@@ -34,6 +34,27 @@ class Method:
     features: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A method after it has scored the pool, and the artifacts behind its scores.
+
+    Attributes:
+        method: selector and featurizer.
+        targets: the file of the target's documents.
+        target: vectors of the target.
+        pool: vectors of the pool.
+        fitted: what the selector has learned.
+        scores: the scores of the pool.
+    """
+
+    method: Method
+    targets: Path
+    target: Artifact
+    pool: Artifact
+    fitted: Artifact
+    scores: Artifact
+
+
 def methods(cell: Context) -> dict[str, Method]:
     """Returns what has to be fitted: the members of the selector by name, or itself as `""`.
 
@@ -87,6 +108,8 @@ def rate(
             called = name if alone else f"{aim}.{name}".rstrip(".")
             fitted = fit(cell, called, method, (task, target), (pool, candidates))
             own[name] = score(cell, method, fitted, (pool, candidates))
+            judge = Judge(method, task.path / "target.arrow", target, candidates, fitted, own[name])
+            cell.judges.setdefault(name, judge)
     return found
 
 

@@ -70,6 +70,19 @@ def test_an_unseen_document_is_scored_by_the_formula_of_the_seen(
     )
 
 
+def test_the_plan_of_a_document_is_what_its_score_makes_of_the_potentials(
+    machine: object,
+) -> None:
+    selector = gotd()
+    selector.fit(features(TARGET), features(POOL))
+    plan = selector.plan(torch.from_numpy(UNSEEN))
+    cost = ((UNSEEN[:, None].astype(np.float64) - TARGET) ** 2).sum(2)
+    potential = selector.f.numpy() - scores(selector, UNSEEN, machine)[:, None]
+    expected = np.exp((potential - cost) / float(selector.epsilon)) / len(TARGET)
+    np.testing.assert_allclose(plan.shares, expected, atol=1e-4)
+    np.testing.assert_allclose(plan.costs, cost, atol=ROUNDING * cost.mean())
+
+
 def test_a_solve_that_falls_short_is_reported_as_such() -> None:
     # Beyond float32: no solve comes to 1e-9.
     selector = gotd(tolerance=1e-9, max_passes=1, relative_epsilon=1e-3)
