@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
+from shortlist.stages.preparing import prepared, whitened
 from shortlist.store import formats
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ def rate(cell: Context, task: Artifact, pool: Artifact) -> dict[str, Artifact]:
     """Returns the scores of the pool by each method, by name."""
     found: dict[str, Artifact] = {}
     for name, method in methods(cell).items():
+        ready = prepared(cell, method, task, pool)
         candidates = featurize(
-            cell, method, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
+            cell, ready, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
         )
-        target = featurize(cell, method, task.path / "target.arrow", task.facts["target"], "target")
+        target = featurize(cell, ready, task.path / "target.arrow", task.facts["target"], "target")
+        candidates, target = whitened(cell, method, candidates, target)
         fitted = fit(cell, name, method, (task, target), (pool, candidates))
         found[name] = score(cell, method, fitted, (pool, candidates))
     return found
