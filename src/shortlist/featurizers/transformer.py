@@ -151,11 +151,11 @@ class Encoding:
         values = np.zeros((len(documents), self.columns), dtype=np.float32)
         pad = int(self.words.pad_token_id or 0)
         batches = _Batches(tokens, pad, self.runtime.inference_tokens, self.width)
-        loader: DataLoader[Any] = DataLoader(batches, batch_size=None)
-        width = int(self.module.model.config.hidden_size)
-        with nullcontext() if self.half else quick_products(self.runtime.device, width):
+        if len(batches):
+            loader: DataLoader[Any] = DataLoader(batches, batch_size=None)
             runner = self.runtime.trainer(callbacks=[_Rows(values, report)], inference_mode=True)
-            runner.predict(self.module, loader, return_predictions=False)
+            with nullcontext() if self.half else quick_products(self.runtime.device, self.columns):
+                runner.predict(self.module, loader, return_predictions=False)
         empty = int((tokens.lengths == 0).sum())
         report(empty)
         counts = {"truncated": tokens.truncated}
