@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
 
-_TOKENS = 2048  # a batch: activations of all layers' matrices are kept, and their sketches
+_TOKENS = 2048  # a batch at most: its activations and their sketches are kept
 
 
 class Gradients(Sharded):
