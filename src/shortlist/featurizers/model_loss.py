@@ -24,9 +24,9 @@ class ModelLoss(Sharded):
     """The mean loss in nats per predicted token, in float32: its exponential is the perplexity.
 
     A decoder predicts every token from those before it. An encoder with a masked-LM head predicts
-    the 15 % that a hash of id and position hides. The pseudo-log-likelihood of Salazar et al. 2020
-    (equation 1) hides every token, one at a time; deviation: a sample, hidden at once, which takes
-    one pass in place of one a token and gives larger losses.
+    the 15 % that a hash of id and position hides. The pseudo-log-likelihood of Salazar et al. (ACL
+    2020) hides every token, one at a time; deviation: a sample, hidden at once, which takes one pass
+    in place of one a token and gives larger losses.
     """
 
     needs_head = True

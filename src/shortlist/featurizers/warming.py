@@ -27,7 +27,7 @@ EPSILON = 1e-8  # AdamW's own
 
 @dataclass(frozen=True)
 class Warming:
-    """Settings of the warm-up (LESS, section 4.1: 4 epochs on 5 % of the pool, linear decay).
+    """Settings of the warm-up (LESS: four epochs on 5 % of the pool, linear decay).
 
     Attributes:
         documents: how many documents of the pool, first by id: a uniform sample.

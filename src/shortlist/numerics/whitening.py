@@ -46,7 +46,7 @@ def learn(values: NDArray[Any], kind: Kind, shrinkage: float) -> Whitening:
 
     With covariance S (denominator n) = U diag(l) U^T over the `rank` directions in which there is any
     variance, and s = (1 - shrinkage) l + shrinkage mean(l): ZCA is U diag(s^-1/2) U^T, the map nearest
-    to none (Kessy, Lewin, Strimmer 2018, section 3), PCA is U diag(s^-1/2). Without shrinkage the
+    to none (Kessy, Lewin, Strimmer 2018), PCA is U diag(s^-1/2). Without shrinkage the
     whitened covariance is the identity on the span; directions outside it (fewer vectors than
     dimensions, columns that repeat) become 0, not noise blown up. Shrinkage keeps directions of
     little variance from being taken for as important as the others (Ledoit and Wolf 2004's target,
