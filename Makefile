@@ -41,9 +41,10 @@ check: lint test ## everything that CI runs
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
-bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engine: benchmarks/README.md
+bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engine and the featurizers: benchmarks/README.md
 	$(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
+	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")
 
 .cache/peers/installed: baselines/peers/transport/requirements.txt
 	$(PYTHON) -m venv .cache/peers

@@ -47,8 +47,9 @@ def bar(what: str, total: int | None, unit: str, *, show: bool = True) -> Genera
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             rate = count / (now - start)
-            left = f" of {total:,}, {(total - count) / rate:,.0f} s left" if total else ""
-            log.info("%s: %s%s %s, %.0f a second", what, f"{count:,}", left, unit, rate)
+            of = f" of {total:,}" if total else ""
+            left = f", {(total - count) / rate:,.0f} s left" if total else ""
+            log.info("%s: %s%s %s, %.1f a second%s", what, f"{count:,}", of, unit, rate, left)
 
     yield report
 

@@ -67,7 +67,7 @@ class Runtime:
     cache: CacheMode = CacheMode.reuse
     accelerator: Accelerator = Accelerator.auto
     threads: int | None = None
-    inference_tokens: int = 8192
+    inference_tokens: int = 2048
     progress: bool = True
     report: bool = True
     offline: bool | None = None

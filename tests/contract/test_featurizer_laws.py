@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from shortlist.assembly import make
 from shortlist.core import Corpus
@@ -24,14 +25,26 @@ ROUNDING = 1e-5
 
 
 @pytest.fixture(params=NAMES)
-def featurizer(request: pytest.FixtureRequest, composed: Any, tiny_model: Path) -> Any:
+def featurizer(
+    request: pytest.FixtureRequest,
+    composed: Any,
+    tiny_model: Path,
+    pool: Corpus,
+    tmp_path: Path,
+    machine: Runtime,
+) -> Any:
     config = deepcopy(
         composed(f"featurizer={request.param}", "model=local", f"model.path={tiny_model}")
     )
-    for setting, value in {"max_length": 32, "precision": "32"}.items():
-        if setting in config.featurizer:
-            config.featurizer[setting] = value
-    return make(config, "featurizer")
+    node = config.featurizer.get("inner", config.featurizer)
+    for setting, value in {"max_length": 32, "precision": "32", "warmup.documents": 8}.items():
+        if OmegaConf.select(node, setting) is not None:
+            OmegaConf.update(node, setting, value)
+    made = make(config, "featurizer")
+    if made.learns:  # once, as the stage before it does
+        made.learn(pool, tmp_path, machine)
+        made.learned = (tmp_path, "learned")
+    return made
 
 
 def vectors(featurizer: Any, corpus: Corpus, at: Path, tokens: int = 8192) -> np.ndarray:

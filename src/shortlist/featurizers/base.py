@@ -20,13 +20,38 @@ if TYPE_CHECKING:
 class Featurizer(ABC):
     """A function from documents to vectors, one document at a time: no vector depends on another
     document.
+
+    What the function itself must learn first, it says here; the stages in `stages/preparing.py`
+    see to it before `compute`.
+
+    Attributes:
+        version: bumped when the meaning of the vectors changes.
+        model: the model it reads with, or None.
+        needs_head: whether that model must predict tokens; an encoder without a head then gets the
+            one that its settings describe.
+        tuning: what trains the model on the target's labels first, or None.
+        learns: whether `learn` is to be called with the pool.
+        learned: where the stage that called it left what was learned, and its key.
+        inner: the featurizer whose vectors this one changes together, or None.
     """
 
     version = 1
+    model: Any = None  # a Pretrained, where there is one
+    needs_head = False
+    tuning: Any = None
+    learns = False
+    learned: tuple[Path, str] | None = None
+    inner: Any = None  # a Featurizer, where there is one
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns what decides the vectors beside the settings: weights, the precision `auto` came
         to.
+        """
+        return {}
+
+    def learn(self, pool: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
+        """Returns facts of what was learned from the pool; what was learned is written into
+        `directory`.
         """
         return {}
 

@@ -86,6 +86,28 @@ def causal_lm(directory: Path) -> Any:
         )
 
 
+def check_head(directory: Path, objective: str) -> None:
+    """Refuses a model whose weights lack (part of) the head that predicts tokens.
+
+    Raises:
+        InvalidInput: transformers would fill the head with random numbers, whose losses and
+            gradients mean nothing.
+    """
+    import transformers
+
+    kind = {"mlm": "AutoModelForMaskedLM", "clm": "AutoModelForCausalLM"}[objective]
+    with _quiet():
+        _, info = getattr(transformers, kind).from_pretrained(
+            str(directory), local_files_only=True, output_loading_info=True
+        )
+    if info["missing_keys"]:
+        raise InvalidInput(
+            f"a model with a trained {objective} head was expected, {directory} lacks "
+            f"{min(info['missing_keys'])} and {len(info['missing_keys']) - 1} more weights; choose "
+            "another featurizer.model, or one whose `head` is trained first (model=minilm)"
+        )
+
+
 def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Any:
     """Returns the model with a new classification (or, one output, regression) head, float32.
 

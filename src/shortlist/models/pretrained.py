@@ -135,6 +135,22 @@ class LocalModel(Pretrained):
         }
 
 
+class StageModel(Pretrained):
+    """A model that an earlier stage of the cell has made."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """Stores its directory and the stage's key, which is its identity."""
+        self.path, self.key = path, key
+
+    def directory(self) -> Path:
+        """Returns the directory."""
+        return self.path
+
+    def identity(self) -> dict[str, str]:
+        """Returns the key."""
+        return {"model": self.key}
+
+
 class HubModel(Pretrained):
     """A model of the Hugging Face hub at a revision; the commit it resolves to is its identity."""
 

@@ -67,6 +67,10 @@ class Context:
             self.stages.append(made)
         return made
 
+    def made(self, stage: str) -> Artifact:
+        """Returns the first artifact of a stage that this cell has come by."""
+        return next(artifact for artifact in self.stages if artifact.stage == stage)
+
     def outcome(self) -> dict[str, Any]:
         """Returns the fields of the record that the stages have decided."""
         return {

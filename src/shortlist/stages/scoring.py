@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
+from shortlist.stages.preparing import prepared, whitened
 from shortlist.store import formats
 
 if TYPE_CHECKING:
@@ -125,11 +126,12 @@ def vectors(
     """Returns the vectors of the pool and of the task's target, as the method sees them; `name` is
     what the target's counts are called.
     """
+    ready = prepared(cell, method, task, pool)
     candidates = featurize(
-        cell, method, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
+        cell, ready, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
     )
-    target = featurize(cell, method, task.path / "target.arrow", task.facts["target"], name)
-    return candidates, target
+    target = featurize(cell, ready, task.path / "target.arrow", task.facts["target"], name)
+    return whitened(cell, method, candidates, target)
 
 
 def featurize(cell: Context, method: Method, corpus: Path, fingerprint: str, name: str) -> Artifact:

@@ -19,23 +19,36 @@ from shortlist.trainers.classify import Validation
 from shortlist.trainers.head import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from shortlist.models.pretrained import Pretrained
     from shortlist.store.cache import Artifact
 
 HELD_OUT_DOCUMENTS = 300  # of the test texts, first by id
 
 
 def base_model(cell: Context, pool: Artifact, leaked: Artifact) -> Start:
-    """Returns the model before the warm-up.
+    """Returns the model before the warm-up."""
+    return with_head(cell, cell.parts.model, cell.config["model"].get("head"), pool, leaked)
+
+
+def with_head(
+    cell: Context,
+    model: Pretrained,
+    written: Mapping[str, Any] | None,
+    pool: Artifact,
+    leaked: Artifact,
+) -> Start:
+    """Returns the model with a head that predicts tokens; `written` are the head's settings.
 
     An encoder without a masked-LM head gets one here, trained alone on a sample of the pool: before
     that a loss says nothing. Every selector of a pool and a model shares it, and so do the tasks
     none of whose evaluation texts are in the sample; such texts are left out of it.
     """
-    model, settings, runtime = cell.parts.model, cell.parts.model.head, cell.parts.runtime
+    settings, runtime = model.head, cell.parts.runtime
     identity = model.identity()
     if settings is None:
         return Start(model.directory(), make_key("model", model.version, {}, identity))
@@ -53,7 +66,7 @@ def base_model(cell: Context, pool: Artifact, leaked: Artifact) -> Start:
     inputs = {"pool": pool.facts["fingerprint"], **identity, **head.identity(runtime)}
     if len(kept) < len(first):
         inputs["left_out"] = digest(key for key in first.ids if key in excluded)
-    made = cell.stage("head", head.version, cell.config["model"]["head"], inputs, compute)
+    made = cell.stage("head", head.version, written or {}, inputs, compute)
     return Start(made.path, made.key)
 
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 Facts = Mapping[str, Any]
 MANIFEST = "manifest.json"
 LEDGER = "executions.jsonl"
+UNFINISHED = ".unfinished"
 
 _FRESH: set[Path] = set()  # computed by this process: `refresh` means once, not once a cell
 
@@ -57,6 +58,15 @@ class Artifact:
     device: str
     digest: str
     hit: bool
+
+
+def unfinished(directory: Path) -> Path:
+    """Returns the folder beside a stage's temporary directory that outlives a kill.
+
+    It is named by the stage's key, and the stage's lock lets one process at it at a time. What a
+    computation leaves there it may go on from, and must remove when it is done.
+    """
+    return directory.with_suffix(UNFINISHED)
 
 
 class Store:
@@ -162,7 +172,8 @@ class Store:
         for leftover in home.glob(
             f".{key}.*"
         ):  # of a killed run: the lock says that nobody is at it
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.suffix != UNFINISHED:
+                shutil.rmtree(leftover, ignore_errors=True)
         temporary = home / f".{key}.{os.getpid()}"
         temporary.mkdir()
         try:

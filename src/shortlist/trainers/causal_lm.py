@@ -9,12 +9,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.tokens import batch, by_length, tokenize
+from shortlist.models.likelihood import causal_losses
+from shortlist.models.tokens import tokenize
 from shortlist.trainers.base import TrainingModule, seeded
-from shortlist.trainers.held_out import HeldOut, protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
+    from shortlist.models.likelihood import HeldOut
     from shortlist.runtime import Runtime
 
 
@@ -107,32 +107,3 @@ class CausalLM(TrainingModule):
     def losses_on(self, directory: Path, corpus: Corpus, runtime: Runtime) -> HeldOut:
         """Returns the loss of the model in `directory` on texts it was not trained on."""
         return causal_losses(directory, corpus, self.max_length, runtime)
-
-
-def causal_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
-    """Returns the next-token loss of the model in `directory` on each document of the corpus.
-
-    Each document stands alone after one end token, cut to `max_length` tokens with it.
-    """
-    words = checkpoint.tokenizer(directory)
-    model: Any = checkpoint.causal_lm(directory).eval().to(runtime.device)
-    tokens = tokenize(
-        words, [f"{words.eos_token}{text}" for text in corpus.texts], None, max_length
-    )
-    sums, counts = np.zeros(len(tokens)), (tokens.lengths - 1).astype(np.float64)
-    with (
-        progress.bar("held-out loss", len(tokens), "documents", show=runtime.progress) as report,
-        torch.inference_mode(),
-    ):
-        for rows in by_length(tokens.lengths, runtime.inference_tokens // 4):
-            inputs = {
-                k: v.to(runtime.device)
-                for k, v in batch(tokens, rows, int(words.pad_token_id), types=False).items()
-            }
-            logits = model(**inputs).logits[:, :-1].float()
-            losses = torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2), inputs["input_ids"][:, 1:], reduction="none"
-            )
-            sums[rows] = (losses * inputs["attention_mask"][:, 1:]).double().sum(1).cpu().numpy()
-            report(len(rows))
-    return HeldOut(sums, counts, protocol("clm", max_length, words), tokens.truncated)

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.likelihood import IGNORED, head_of
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
-from shortlist.trainers.held_out import IGNORED, head_of
 from shortlist.trainers.masked_lm import mask
 
 if TYPE_CHECKING:

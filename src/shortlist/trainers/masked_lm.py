@@ -10,16 +10,16 @@ from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.likelihood import IGNORED, asked_logits, masked_losses
 from shortlist.models.tokens import Buckets, Tokens, batch, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
-from shortlist.trainers.held_out import IGNORED, asked_logits, masked_losses
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shortlist.core import Corpus
+    from shortlist.models.likelihood import HeldOut
     from shortlist.runtime import Runtime
-    from shortlist.trainers.held_out import HeldOut
 
 
 def mask(

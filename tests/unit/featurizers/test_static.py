@@ -8,7 +8,6 @@ import pytest
 import toy
 
 from shortlist.core import Corpus
-from shortlist.featurizers import static
 from shortlist.featurizers.static import Static
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import LocalModel
@@ -42,7 +41,7 @@ def test_a_vector_does_not_depend_on_the_chunk_it_is_computed_in(
     tiny_model: Path, tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = vectors(tiny_model, TEXTS, tmp_path / "a", machine, normalise=True)
-    monkeypatch.setattr(static, "_CHUNK", 5)
+    monkeypatch.setattr(Static, "shard", 5)
     chunks = vectors(tiny_model, TEXTS, tmp_path / "b", machine, normalise=True)
     np.testing.assert_allclose(chunks, whole, atol=ROUNDING)
 

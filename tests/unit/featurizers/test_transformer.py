@@ -19,6 +19,13 @@ from shortlist.runtime import Runtime
 ROUNDING = 1e-5
 
 
+def featurizer(model: Path, **settings: Any) -> Transformer:
+    usual: dict[str, Any] = {"max_length": 32, "pooling": "mean", "layer": -1, "normalise": True}
+    return Transformer(
+        LocalModel(str(model)), **{**usual, "precision": "32", "tuning": None, **settings}
+    )
+
+
 def vectors(
     model: Path,
     corpus: Corpus,
@@ -27,12 +34,12 @@ def vectors(
     tokens: int = 8192,
     length: int = 32,
     normalise: bool = True,
-    precision: str = "32",
+    **settings: Any,
 ) -> np.ndarray:
     directory.mkdir(exist_ok=True)
-    featurizer = Transformer(LocalModel(str(model)), length, normalise, precision)
+    made = featurizer(model, max_length=length, normalise=normalise, **settings)
     machine = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
-    return np.array(featurizer.compute(corpus, directory, machine)[0])
+    return np.array(made.compute(corpus, directory, machine)[0])
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +102,9 @@ def test_vectors_have_length_one_only_if_asked_for(
 
 
 def test_what_is_cut_is_counted(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
-    featurizer = Transformer(LocalModel(str(tiny_model)), 8, True, "32")
+    made = featurizer(tiny_model, max_length=8)
     corpus = Corpus.build(["boat", "mast " * 20, "sail " * 6])
-    assert featurizer.compute(corpus, tmp_path, machine)[1] == {"truncated": 1}
+    assert made.compute(corpus, tmp_path, machine)[1] == {"truncated": 1}
 
 
 def test_more_tokens_than_positions_are_refused_with_the_setting(
@@ -113,6 +120,6 @@ def test_the_precision_that_auto_came_to_is_part_of_the_identity(
     identities = []
     for can in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda can=can: can)
-        featurizer = Transformer(LocalModel(str(tiny_model)), 8, True, "auto")
-        identities.append(featurizer.identity(machine)["precision"])
+        made = featurizer(tiny_model, precision="auto")
+        identities.append(made.identity(machine)["precision"])
     assert identities == ["bf16", "32"]

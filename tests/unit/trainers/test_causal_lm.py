@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
+from shortlist.models.likelihood import causal_losses
 from shortlist.runtime import Runtime
-from shortlist.trainers.causal_lm import CausalLM, causal_losses, pack
+from shortlist.trainers.causal_lm import CausalLM, pack
 
 END = 99
 DOCUMENTS = st.lists(

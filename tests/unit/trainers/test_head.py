@@ -9,10 +9,10 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
+from shortlist.models.likelihood import masked_losses
 from shortlist.models.pretrained import HeadTraining
 from shortlist.runtime import Runtime
 from shortlist.trainers.head import Head
-from shortlist.trainers.held_out import masked_losses
 
 CORPUS = Corpus.build([text for topic in toy.TOPICS for text in toy.sentences(topic, 20)])
 SETTINGS = HeadTraining(documents=100, epochs=4, learning_rate=1e-2, batch_size=32, max_length=32)

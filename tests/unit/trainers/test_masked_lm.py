@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.trainers.held_out import IGNORED
+from shortlist.models.likelihood import IGNORED
 from shortlist.trainers.masked_lm import MaskedLM, mask
 
 MASK, WORDS = 4, 1000

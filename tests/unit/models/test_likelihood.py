@@ -9,11 +9,10 @@ import torch
 import toy
 
 from shortlist.core import Corpus
-from shortlist.models import checkpoint
+from shortlist.models import checkpoint, likelihood
+from shortlist.models.likelihood import asked_logits, masked_losses
 from shortlist.models.tokens import batch, tokenize
 from shortlist.runtime import Runtime
-from shortlist.trainers import held_out
-from shortlist.trainers.held_out import asked_logits, masked_losses
 
 TEXTS = [*toy.sentences("sailing", 10), *toy.sentences("stars", 10), "boat", "mast " * 50]
 CORPUS = Corpus.build(TEXTS)
@@ -50,7 +49,7 @@ def test_a_loss_is_the_cross_entropy_at_the_masked_tokens(tiny_model: Path) -> N
     words, model = checkpoint.tokenizer(tiny_model), checkpoint.masked_lm(tiny_model).eval()
     tokens, row = tokenize(words, CORPUS.texts, None, 32), 3
     ids = tokens.ids[row]
-    asked = held_out._asked(ids, int(CORPUS.id_words()[row]), words.all_special_ids)
+    asked = likelihood._asked(ids, int(CORPUS.id_words()[row]), words.all_special_ids)
     shown = torch.from_numpy(ids.copy())
     shown[asked] = words.mask_token_id
     with torch.no_grad():
@@ -63,13 +62,13 @@ def test_a_loss_is_the_cross_entropy_at_the_masked_tokens(tiny_model: Path) -> N
 
 def test_the_tokens_asked_for_depend_on_the_id_and_the_text_alone() -> None:
     ids = np.arange(10, 210)
-    one, same, other = (held_out._asked(ids, word, [0]).tolist() for word in (7, 7, 8))
+    one, same, other = (likelihood._asked(ids, word, [0]).tolist() for word in (7, 7, 8))
     assert one == same != other
 
 
 def test_the_share_of_tokens_asked_for_is_fifteen_percent() -> None:
     ids = np.arange(10, 110)
-    counts = [len(held_out._asked(ids, word * 2**40, [0])) for word in range(1, 501)]
+    counts = [len(likelihood._asked(ids, word * 2**40, [0])) for word in range(1, 501)]
     # 4.5 standard errors of a proportion over 50,000 tokens
     assert abs(np.mean(counts) / 100 - 0.15) < 4.5 * np.sqrt(0.15 * 0.85 / 50_000)
 
@@ -77,7 +76,7 @@ def test_the_share_of_tokens_asked_for_is_fifteen_percent() -> None:
 def test_special_tokens_are_not_asked_for() -> None:
     ids = np.array([2, *range(10, 60), 3])
     for word in range(50):
-        assert not {0, 51} & set(held_out._asked(ids, word, [2, 3]).tolist())
+        assert not {0, 51} & set(likelihood._asked(ids, word, [2, 3]).tolist())
 
 
 def test_every_document_with_a_word_is_asked_for_one(tiny_model: Path) -> None:
@@ -121,5 +120,5 @@ def test_the_protocol_changes_with_the_length_and_not_with_the_model(
 
 def test_the_protocol_changes_with_the_vocabulary(tiny_model: Path, tiny_gpt2: Path) -> None:
     bert, gpt2 = (checkpoint.tokenizer(path) for path in (tiny_model, tiny_gpt2))
-    assert held_out.protocol("mlm", 32, bert) == held_out.protocol("mlm", 32, bert)
-    assert held_out.protocol("mlm", 32, bert) != held_out.protocol("mlm", 32, gpt2)
+    assert likelihood.protocol("mlm", 32, bert) == likelihood.protocol("mlm", 32, bert)
+    assert likelihood.protocol("mlm", 32, bert) != likelihood.protocol("mlm", 32, gpt2)

@@ -1,0 +1,160 @@
+"""The warm-up before gradients are taken: a few epochs of a model's last layers, a checkpoint each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from shortlist import progress
+from shortlist.errors import InvalidInput
+from shortlist.models.layers import only, transposed
+from shortlist.models.tokens import Buckets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shortlist.core import Corpus
+    from shortlist.models.likelihood import LanguageModel
+    from shortlist.runtime import Runtime
+
+EPSILON = 1e-8  # AdamW's own
+
+
+@dataclass(frozen=True)
+class Warming:
+    """Settings of the warm-up (LESS: four epochs on 5 % of the pool, linear decay).
+
+    Attributes:
+        documents: how many documents of the pool, first by id: a uniform sample.
+        epochs: passes over them, a checkpoint after each.
+        learning_rate: of AdamW, falling to 0 linearly.
+        batch_size: documents a step.
+        seed: decides the order.
+    """
+
+    documents: int
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("documents", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(
+                    f"featurizer.warmup.{name} must be at least 1, found {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights at the end of an epoch.
+
+    Attributes:
+        weights: the trained matrices by module name; none of a model as it is.
+        moments: AdamW's bias-corrected second moments, (out, in) each.
+        rate: mean learning rate of the epoch.
+    """
+
+    weights: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor]
+    rate: float
+
+    def load_into(self, modules: dict[str, Any]) -> None:
+        """Puts the weights into the modules."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                modules[name].weight.copy_(weight)
+
+    def scales(self) -> dict[str, torch.Tensor]:
+        """Returns (sqrt(v) + eps)^(-1/2) by module name: half of AdamW's division for either side
+        of an inner product.
+        """
+        return {name: (v.sqrt() + EPSILON).rsqrt() for name, v in self.moments.items()}
+
+
+def warm(
+    model: LanguageModel,
+    modules: dict[str, Any],
+    pool: Corpus,
+    settings: Warming,
+    directory: Path,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Returns facts of the training; a checkpoint an epoch is written into `directory`.
+
+    Only the modules' weights are trained, without dropout. Which tokens are predicted is the same in
+    every epoch (see `models/likelihood.py`).
+
+    Raises:
+        InvalidInput: no document of the sample has a token to predict.
+    """
+    sample = pool.take(np.arange(min(settings.documents, len(pool))))
+    asked = model.ask(sample)
+    some = np.flatnonzero(asked.counts)
+    if len(some) == 0:
+        raise InvalidInput(
+            f"no token to predict in the {len(sample)} documents of featurizer.warmup; set more "
+            "documents"
+        )
+    generator = torch.Generator().manual_seed(settings.seed)
+    order = Buckets(asked.tokens.lengths[some], settings.batch_size, generator)
+    steps, rates, lost = settings.epochs * len(order), [], []
+    names = {name: module.weight for name, module in modules.items()}
+    optimiser = torch.optim.AdamW(names.values(), lr=settings.learning_rate, weight_decay=0.0)
+    with (
+        only(model.model, modules),
+        progress.bar("warm-up for gradients", steps, "steps", show=runtime.progress) as report,
+    ):
+        for epoch in range(settings.epochs):
+            for step, rows in enumerate(order, start=epoch * len(order)):
+                rate = settings.learning_rate * (1 - step / steps)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                loss = model.losses(asked, some[rows])[0].mean()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                rates.append(rate)
+                lost.append(loss.item())
+                report(1)
+            _save(directory, epoch, modules, optimiser, float(np.mean(rates[-len(order) :])))
+    return {
+        "warmup_documents": len(sample),
+        "warmup_truncated": asked.tokens.truncated,
+        "first_loss": lost[0],
+        "last_loss": lost[-1],
+    }
+
+
+def _save(
+    directory: Path, epoch: int, modules: dict[str, Any], optimiser: torch.optim.AdamW, rate: float
+) -> None:
+    found: dict[str, torch.Tensor] = {}
+    for name, module in modules.items():
+        state = optimiser.state[module.weight]
+        second = state["exp_avg_sq"] / (1 - optimiser.defaults["betas"][1] ** float(state["step"]))
+        found[f"weight {name}"] = module.weight.detach().clone().contiguous()
+        found[f"moment {name}"] = (second.T if transposed(module) else second).contiguous()
+    save_file(found, directory / f"epoch-{epoch:03d}.safetensors")
+    rate_file = directory / f"epoch-{epoch:03d}.json"
+    rate_file.write_text(json.dumps({"rate": rate}) + "\n", encoding="utf-8")
+
+
+def checkpoints(directory: Path) -> list[Checkpoint]:
+    """Returns the checkpoints in `directory`, first epoch first."""
+    made = []
+    for path in sorted(directory.glob("epoch-*.safetensors")):
+        tensors = load_file(path)
+        parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "moment": {}}
+        for key, value in tensors.items():
+            kind, name = key.split(" ", 1)
+            parts[kind][name] = value
+        rate = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["rate"]
+        made.append(Checkpoint(parts["weight"], parts["moment"], rate))
+    return made

@@ -1,0 +1,221 @@
+"""Gradient rows are sketches of what autograd gives one document at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+
+from shortlist.core import Corpus
+from shortlist.errors import InvalidInput
+from shortlist.featurizers import warming
+from shortlist.featurizers.gradients import Gradients
+from shortlist.models import checkpoint
+from shortlist.models.pretrained import LocalModel, StageModel
+from shortlist.runtime import Runtime
+
+CORPUS = Corpus.build([*toy.sentences("sailing", 5), *toy.sentences("stars", 5), "boat"])
+POOL = Corpus.build(toy.sentences("baking", 16)).canonical()
+WARMUP = {"documents": 12, "epochs": 3, "learning_rate": 1e-3, "batch_size": 4, "seed": 0}
+# Unit vectors; float32 gradients of two layers in another order of summation.
+ROUNDING = 2e-5
+
+
+def featurizer(model: Path, **settings: Any) -> Gradients:
+    usual: dict[str, Any] = {"max_length": 24, "layers": 1, "columns": 512, "seed": 3}
+    return Gradients(LocalModel(str(model)), **{**usual, "adam": False, "warmup": None, **settings})
+
+
+def rows(made: Gradients, corpus: Corpus, at: Path, tokens: int = 8192) -> np.ndarray:
+    at.mkdir(exist_ok=True)
+    machine = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
+    return np.array(made.compute(corpus, at, machine)[0])
+
+
+def warmed(model: Path, at: Path, machine: Any, **settings: Any) -> Gradients:
+    made = featurizer(model, warmup=WARMUP, **settings)
+    at.mkdir()
+    made.learn(POOL, at, machine)
+    made.learned = (at, "key")
+    return made
+
+
+def one_by_one(made: Gradients, corpus: Corpus, machine: Any, scaled: bool = False) -> list[Any]:
+    """Per checkpoint and document, the matrices' gradients by `backward` on one unpadded document each."""
+    reader = made.reader(machine)
+    model, words = reader.model.model, reader.model.words
+    blocks = []
+    for each in reader.checkpoints:
+        each.load_into(reader.modules)
+        found = []
+        for text, word in zip(corpus.texts, corpus.id_words(), strict=True):
+            asked = reader.model.ask(Corpus.build([text]))
+            assert Corpus.build([text]).id_words()[0] == word
+            ids, place = torch.from_numpy(asked.tokens.ids[0]), asked.places[0]
+            shown = ids.clone()
+            if words.mask_token_id is not None:
+                shown[place] = words.mask_token_id
+            model.requires_grad_(True)
+            model.zero_grad()
+            logits = model(input_ids=shown[None]).logits[0]
+            before = place if words.mask_token_id is not None else place - 1
+            torch.nn.functional.cross_entropy(logits[before], ids[place]).backward()
+            parts = []
+            for name, module in reader.modules.items():
+                grad = module.weight.grad
+                grad = grad if isinstance(module, torch.nn.Linear) else grad.T
+                scale = each.moments[name] if scaled else torch.ones(())
+                parts.append((grad / (scale.sqrt() + 1e-8).sqrt() if scaled else grad).numpy())
+            found.append(parts)
+        blocks.append(found)
+    return blocks
+
+
+def by_hand(made: Gradients, gradients: list[Any], machine: Any) -> np.ndarray:
+    """The sketch, number by number, scaled and weighted as the docstring says."""
+    reader = made.reader(machine)
+    rates = np.array([each.rate for each in reader.checkpoints])
+    blocks = []
+    for found, rate in zip(gradients, rates, strict=True):
+        sums = np.zeros((len(found), made.width))
+        for row, parts in enumerate(found):
+            for sketch, part in zip(reader.sketches.values(), parts, strict=True):
+                bucket = np.add.outer(sketch.rows.numpy(), sketch.columns.numpy()) % made.width
+                sign = np.outer(sketch.row_signs, sketch.column_signs)
+                np.add.at(sums[row], bucket, sign * part)
+        sums /= np.linalg.norm(sums, axis=1, keepdims=True)
+        blocks.append(sums * np.sqrt(rate / rates.sum()))
+    return np.hstack(blocks)
+
+
+@pytest.mark.parametrize("name", ["tiny_model", "tiny_gpt2"])
+def test_a_row_is_the_sketched_gradient_of_one_document_by_autograd(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, machine: Any
+) -> None:
+    made = featurizer(request.getfixturevalue(name))
+    few = CORPUS.take([0, 7, 10])
+    expected = by_hand(made, one_by_one(made, few, machine), machine)
+    np.testing.assert_allclose(rows(made, few, tmp_path / "a"), expected, atol=ROUNDING)
+
+
+def test_inner_products_of_rows_are_cosines_of_whole_gradients(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    made = featurizer(tiny_model, layers=2, columns=2**15)
+    whole = np.stack(
+        [
+            np.concatenate([part.ravel() for part in parts])
+            for parts in one_by_one(made, CORPUS, machine)[0]
+        ]
+    )
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    found = rows(made, CORPUS, tmp_path / "a")
+    # A sketch into d buckets has a standard error of at most sqrt(11 / d) = 0.018 a pair.
+    np.testing.assert_allclose(found @ found.T, whole @ whole.T, atol=4 * 0.018)
+    assert np.corrcoef((found @ found.T).ravel(), (whole @ whole.T).ravel())[0, 1] > 0.99
+
+
+def test_checkpoints_are_blocks_weighted_by_rate_and_scaled_by_adams_moments(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    made = warmed(tiny_model, tmp_path / "warm", machine, adam=True, columns=64)
+    few = CORPUS.take([0, 7])
+    found = rows(made, few, tmp_path / "a")
+    assert found.shape == (2, 3 * 64)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=ROUNDING)
+    expected = by_hand(made, one_by_one(made, few, machine, True), machine)
+    np.testing.assert_allclose(found, expected, atol=10 * ROUNDING)  # small v: larger numbers
+
+
+def test_adam_changes_the_rows_and_equal_moments_do_not(
+    tiny_model: Path, tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, adam = (
+        warmed(tiny_model, tmp_path / name, machine, adam=name == "adam")
+        for name in ("plain", "adam")
+    )
+    first = rows(plain, CORPUS, tmp_path / "a")
+    assert np.abs(first - rows(adam, CORPUS, tmp_path / "b")).max() > 0.01
+    same = {
+        name: torch.full_like(v, 0.25)
+        for name, v in warming.checkpoints(tmp_path / "adam")[0].moments.items()
+    }
+    monkeypatch.setattr(
+        "shortlist.featurizers.gradients.checkpoints",
+        lambda at: [warming.Checkpoint(c.weights, same, c.rate) for c in warming.checkpoints(at)],
+    )
+    np.testing.assert_allclose(rows(adam, CORPUS, tmp_path / "c"), first, atol=ROUNDING)
+
+
+def test_after_one_step_the_corrected_second_moment_is_the_squared_gradient(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    made = featurizer(tiny_model, warmup={**WARMUP, "documents": 3, "epochs": 1})
+    made.learn(POOL, tmp_path, machine)
+    reader = featurizer(tiny_model).reader(machine)
+    asked = reader.model.ask(POOL.take(range(3)))
+    reader.model.model.requires_grad_(True)
+    reader.model.losses(asked, np.arange(3))[0].mean().backward()
+    (found,) = warming.checkpoints(tmp_path)
+    for name, module in reader.modules.items():
+        # relative: AdamW divides (1 - b) g^2 by (1 - b) in float32
+        torch.testing.assert_close(
+            found.moments[name], module.weight.grad**2, rtol=1e-3, atol=1e-12
+        )
+
+
+def test_the_warmup_lowers_the_loss_at_falling_rates(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    facts = featurizer(tiny_model, warmup=WARMUP).learn(POOL, tmp_path, machine)
+    rates = [each.rate for each in warming.checkpoints(tmp_path)]
+    assert facts["last_loss"] < facts["first_loss"]
+    assert rates == sorted(rates, reverse=True)
+    assert len(rates) == 3
+    assert 0 < rates[-1] < WARMUP["learning_rate"]
+
+
+@pytest.mark.parametrize("tokens", [1, 60])
+@pytest.mark.parametrize("adam", [False, True])
+def test_neither_batches_nor_neighbours_have_a_part_in_a_row(
+    tiny_model: Path, tmp_path: Path, machine: Any, tokens: int, adam: bool
+) -> None:
+    made = warmed(tiny_model, tmp_path / "warm", machine, adam=adam)
+    whole = rows(made, CORPUS, tmp_path / "a")
+    part = rows(made, CORPUS.take(range(10, -1, -3)), tmp_path / "b", tokens)
+    np.testing.assert_allclose(part, whole[10::-3], atol=10 * ROUNDING)
+
+
+def test_a_document_without_words_is_the_zero_row_and_counted(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    corpus = Corpus.build(["boat", ""])
+    values, facts = featurizer(tiny_model).compute(corpus, tmp_path, machine)
+    assert facts == {"truncated": 0, "without_words": 1}
+    np.testing.assert_allclose(np.linalg.norm(values, axis=1), [1, 0], atol=ROUNDING)
+
+
+def test_a_model_without_a_trained_head_is_refused_by_name(tmp_path: Path, machine: Any) -> None:
+    bare = toy.write_bert(tmp_path / "whole")
+    checkpoint.encoder(bare).save_pretrained(tmp_path / "bare")
+    checkpoint.tokenizer(bare).save_pretrained(tmp_path / "bare")
+    with pytest.raises(InvalidInput, match=r"lacks cls\.predictions"):
+        rows(featurizer(tmp_path / "bare"), CORPUS, tmp_path / "a")
+
+
+def test_adam_without_a_warmup_and_a_warmup_that_was_not_run_are_refused(
+    tiny_model: Path, machine: Any
+) -> None:
+    with pytest.raises(InvalidInput, match=r"featurizer\.adam=true needs"):
+        featurizer(tiny_model, adam=True)
+    with pytest.raises(InvalidInput, match="before the warm-up"):
+        featurizer(tiny_model, warmup=WARMUP).reader(machine)
+
+
+def test_the_warmup_is_part_of_the_identity(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
+    made = featurizer(tiny_model, warmup=WARMUP)
+    made.model = StageModel(tiny_model, "head")
+    made.learned = (tmp_path, "one")
+    assert made.identity(machine) == {"model": "head", "warmup": "one"}
