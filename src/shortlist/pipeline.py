@@ -18,7 +18,7 @@ from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED
 from shortlist.stages.context import Context
-from shortlist.stages.inputs import check_leaks, load_pool, load_task
+from shortlist.stages.inputs import candidates, check_leaks, load_pool, load_task
 from shortlist.stages.scoring import rate
 from shortlist.stages.selection import select
 from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
@@ -49,14 +49,15 @@ def run(cell: Context) -> dict[str, Any]:
 
     pool, task = load_pool(cell), load_task(cell)
     leaked = check_leaks(cell, pool, task)
+    documents, forbidden = candidates(cell, pool, task, leaked)
 
-    scores = rate(cell, task, pool)
-    selection = select(cell, scores, pool, leaked)
+    scores = rate(cell, task, documents)
+    selection = select(cell, scores, documents, forbidden)
     if until == "select":
         return cell.outcome()
 
     base = base_model(cell, pool, leaked)
-    warm = warm_up(cell, base, selection, pool)
+    warm = warm_up(cell, base, selection, documents)
     compare_losses(cell, base, warm, task)
     if until == "warmup":
         return cell.outcome()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from shortlist.stages.context import Context
     from shortlist.store.cache import Artifact
 
@@ -34,21 +36,28 @@ def select(
         InvalidInput: the budget is more than the pool has.
     """
     selector, budget, seed = cell.parts.selector, cell.parts.budget, cell.parts.seed
-    lengths = count_tokens(cell, pool) if budget.unit == "tokens" else None
+    in_tokens = budget.unit == "tokens"
+    lengths = count_tokens(cell, pool) if in_tokens or selector.reads_tokens else None
 
     def compute(directory: Path) -> dict[str, Any]:
         documents = formats.load_corpus(pool.path / "corpus.arrow")
         excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
         allowed = np.array([key not in excluded for key in documents.ids])
-        costs = np.load(lengths.path / "tokens.npy") if lengths else None
+        tokens = np.load(lengths.path / "tokens.npy") if lengths else None
+        costs = tokens if in_tokens else None
         available = allowed.sum() if costs is None else costs[allowed].sum()
-        _check_budget(budget, int(available), len(excluded))
-        columns = {
-            name: np.where(allowed, np.load(made.path / "scores.npy"), -np.inf)
-            for name, made in scores.items()
-        }
-        values = selector.combine(columns)
-        scored = Scored(values, documents.id_words(), costs, documents, columns)
+        if not selector.repeats:
+            _check_budget(budget, int(available), len(excluded))
+        columns = _columns(scores, allowed)
+        scored = Scored(
+            values=selector.combine(columns),
+            id_words=documents.id_words(),
+            costs=costs,
+            documents=documents,
+            columns=columns,
+            report=cell.selected.get("fit", {}),
+            tokens=tokens,
+        )
         choice = selector.select(scored, budget, seeded(seed, "selection"))
         ids, domains = documents.ids, documents.domains
         selection = Selection(
@@ -65,6 +74,7 @@ def select(
             "unique": len(set(selection.ids)),
             "sha256": selection.sha256,
             "domains": dict(sorted(Counter(domains[row] for row in choice.rows).items())),
+            **choice.report,
         }
 
     settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}
@@ -106,6 +116,20 @@ def write_shortlist(path: Path, selection: Artifact, pool: Artifact) -> None:
         for rank, (key, value, domain, text) in enumerate(rows, start=1)
     ]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _columns(
+    scores: Mapping[str, Artifact], allowed: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float64]]:
+    """Returns the scores by name, -inf where a document must not be chosen."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, made in scores.items():
+        values = np.load(made.path / "scores.npy")
+        parts = {name: values}
+        if values.ndim == 2:
+            parts = {f"{name}.{at}".lstrip("."): column for at, column in enumerate(values.T)}
+        found |= {part: np.where(allowed, column, -np.inf) for part, column in parts.items()}
+    return found
 
 
 def _check_budget(budget: Budget, available: int, leaked: int) -> None:
