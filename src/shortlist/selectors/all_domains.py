@@ -30,7 +30,7 @@ class AllDomains(Selector):
 
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the documents round by round: the n-th of every domain before the n+1-th of any."""
-        noise = uniform(scores.id_words, draw_key(generator))
+        noise, turn = (uniform(scores.id_words, draw_key(generator)) for _ in range(2))
         allowed = scores.values > -np.inf
         _, domain = np.unique(np.array(documents_of(scores).domains), return_inverse=True)
         rounds = np.zeros(len(noise), dtype=np.int64)
@@ -39,6 +39,8 @@ class AllDomains(Selector):
         sizes = np.bincount(domain[allowed], minlength=domain.max() + 1)
         by_domain = drawn[np.argsort(domain[drawn], kind="stable")]
         rounds[by_domain] = np.concatenate([np.arange(size) for size in sizes])
-        choice = take_in_turn(drawn[np.argsort(rounds[drawn], kind="stable")], scores, budget)
+        # Within a round by another number: the first of a large domain has the larger noise.
+        in_turn = drawn[np.lexsort((turn[drawn], rounds[drawn]))]
+        choice = take_in_turn(in_turn, scores, budget)
         last = int(rounds[choice.rows].max())
         return replace(choice, report={"exhausted": int(((sizes > 0) & (sizes <= last)).sum())})

@@ -42,6 +42,7 @@ class Scored:
         documents: the pool's documents, row for row.
         columns: (n,) scores by each member of a method that is made of others; where a method gives
             a document several, under `member.0`, `member.1`, ... (alone: `0`, `1`, ...).
+        vectors: the pool's vectors by member, or under `""` where the method stands alone.
         report: what `fit` reported; of a member under `member.fact`.
         tokens: (n,) tokens as the model counts them, where the method says that it reads them.
     """
@@ -51,20 +52,22 @@ class Scored:
     costs: NDArray[np.int64] | None = None
     documents: Corpus | None = None
     columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
+    vectors: Mapping[str, Features] = field(default_factory=dict[str, Any])
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tokens: NDArray[np.int64] | None = None
 
     def of(self, name: str, member: Selector) -> Scored:
         """Returns what a member would see if it stood alone."""
-        columns, report = (
+        columns, vectors, report = (
             {
                 key.removeprefix(name).removeprefix("."): value
                 for key, value in known.items()
                 if key.split(".")[0] == name
             }
-            for known in (self.columns, self.report)
+            for known in (self.columns, self.vectors, self.report)
         )
-        return replace(self, values=member.combine(columns), columns=columns, report=report)
+        values = member.combine(columns)
+        return replace(self, values=values, columns=columns, vectors=vectors, report=report)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,13 @@ class DAPT(Selector):
                     f"selector.domains: the pool has no domain {name!r}; {near(name, known)}"
                 )
         noise = uniform(scores.id_words, draw_key(generator))
-        noise[~np.isin(there, self.domains) | (scores.values == -np.inf)] = -np.inf
-        inside = noise > -np.inf
-        left = int(inside.sum() if scores.costs is None else scores.costs[inside].sum())
-        if left < budget.amount:
+        allowed = scores.values > -np.inf
+        inside = allowed & np.isin(there, self.domains)
+        noise[~inside] = -np.inf
+        costs = np.ones(len(there), dtype=np.int64) if scores.costs is None else scores.costs
+        left = int(costs[inside].sum())
+        # Where the whole pool has no more than that, the budget has been judged already.
+        if left < budget.amount <= costs[allowed].sum():
             raise InvalidInput(
                 f"selector.domains hold {left:,} {budget.unit}, less than budget={budget.amount:,}; "
                 "lower the budget or name more domains"

@@ -49,12 +49,17 @@ def select(
         if not selector.repeats:
             _check_budget(budget, int(available), len(excluded))
         columns = _columns(scores, allowed)
+        vectors = {
+            name: formats.load_features(made.path).of(documents)
+            for name, made in cell.vectors.items()
+        }
         scored = Scored(
             values=selector.combine(columns),
             id_words=documents.id_words(),
             costs=costs,
             documents=documents,
             columns=columns,
+            vectors=vectors,
             report=cell.selected.get("fit", {}),
             tokens=tokens,
         )
