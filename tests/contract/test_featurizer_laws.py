@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy
 
 from shortlist.assembly import make
 from shortlist.core import Corpus
@@ -24,11 +25,16 @@ ROUNDING = 1e-5
 
 
 @pytest.fixture(params=NAMES)
-def featurizer(request: pytest.FixtureRequest, composed: Any, tiny_model: Path) -> Any:
+def featurizer(
+    request: pytest.FixtureRequest, composed: Any, tiny_model: Path, tmp_path: Path
+) -> Any:
     config = deepcopy(
         composed(f"featurizer={request.param}", "model=local", f"model.path={tiny_model}")
     )
-    for setting, value in {"max_length": 32, "precision": "32"}.items():
+    rows = [{"text": "comet", "label": "toxic"}, {"text": "violin", "label": "nontoxic"}]
+    labelled = toy.write_jsonl(tmp_path / "labelled.jsonl", rows)
+    typed = {"max_length": 32, "precision": "32", "labelled": str(labelled)}
+    for setting, value in typed.items():
         if setting in config.featurizer:
             config.featurizer[setting] = value
     return make(config, "featurizer")
