@@ -29,7 +29,9 @@ MEMBERS = [
 def test_a_members_settings_are_those_of_its_own_yaml(
     name: str, member: str, written: dict[str, Any]
 ) -> None:
-    own = [settings for settings in SETTINGS.values() if settings["_target_"] == written["_target_"]]
+    own = [
+        settings for settings in SETTINGS.values() if settings["_target_"] == written["_target_"]
+    ]
     assert written in own, f"copy the settings into members.{member} of conf/selector/{name}.yaml"
 
 

@@ -243,9 +243,7 @@ def test_altered_target_texts_are_found_by_who_looks_at_the_target_and_by_nobody
         assert len(planted & set(found)) >= 9  # by chance once in 10^5
         return
     texts_of = dict(zip(hidden.ids, hidden.texts, strict=True))
-    found = [
-        len({texts_of[key] for key in fitted.choose(12, seed)} & planted) for seed in range(8)
-    ]
+    found = [len({texts_of[key] for key in fitted.choose(12, seed)} & planted) for seed in range(8)]
     # 2.4 of twelve are planted by chance; seven or more once in 500 draws.
     assert np.mean(found) < 7
 

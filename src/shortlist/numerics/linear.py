@@ -60,8 +60,9 @@ def logistic(
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is returned instead
         model.fit(unit(values), labels)
     steps = int(model.n_iter_[0])
-    weights = np.asarray(model.coef_[0], dtype=np.float64)
-    return Linear(weights, float(model.intercept_[0]), steps, steps < max_iterations)
+    weights = np.asarray(model.coef_, dtype=np.float64).ravel()
+    bias = np.asarray(model.intercept_, dtype=np.float64)
+    return Linear(weights, float(bias[0]), steps, steps < max_iterations)
 
 
 def unit(values: Any) -> Any:

@@ -70,7 +70,9 @@ def by_stratum(
     """
     ranked = np.argsort(-noise, kind="stable")
     ranked = ranked[noise[ranked] > -np.inf]
-    queues = {name: iter(ranked[strata[ranked] == name].tolist()) for name in set(strata[picks].tolist())}
+    queues = {
+        name: iter(ranked[strata[ranked] == name].tolist()) for name in set(strata[picks].tolist())
+    }
     for pick in picks:
         drawn = next(queues[strata[pick]], None)
         if drawn is not None:

@@ -1,7 +1,7 @@
-"""N-grams of words in compiled loops over raw UTF-8: hashed, counted, summed.
+r"""N-grams of words in compiled loops over raw UTF-8: hashed, counted, summed.
 
 A word is a run of word characters, or a run of other signs, in lower case: what
-`regex.findall(r"\\w+|[^\\w\\s]+", text.lower())` finds. `regex` has Unicode's word characters (UTS
+`regex.findall(r"\w+|[^\w\s]+", text.lower())` finds. `regex` has Unicode's word characters (UTS
 18: an accent belongs to its letter), Python's `re` has not; NLTK cuts with `regex`, too, since 3.10.
 The loop reads bytes; a document with a character that it cannot lower by itself (a capital outside
 ASCII, anything outside the basic plane) is cut by that very expression first. No function here holds
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def readable(data: NDArray[np.uint8], offsets: NDArray[np.integer[Any]]) -> Text
     if not cut.any():
         return Texts(data, begins, cut)
     raw = data.tobytes()
-    parts = [raw[start:stop] for start, stop in zip(begins, begins[1:], strict=False)]
+    parts = [raw[start:stop] for start, stop in pairwise(begins)]
     for row in np.flatnonzero(cut):
         parts[row] = " ".join(WORDS.findall(parts[row].decode().lower())).encode()
     begins = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)

@@ -59,15 +59,16 @@ class Scored:
     def of(self, name: str, member: Selector) -> Scored:
         """Returns what a member would see if it stood alone."""
         columns, vectors, report = (
-            {
-                key.removeprefix(name).removeprefix("."): value
-                for key, value in known.items()
-                if key.split(".")[0] == name
-            }
-            for known in (self.columns, self.vectors, self.report)
+            _under(name, known) for known in (self.columns, self.vectors, self.report)
         )
         values = member.combine(columns)
         return replace(self, values=values, columns=columns, vectors=vectors, report=report)
+
+
+def _under(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of one member, under the names they have where it stands alone."""
+    own = {key: value for key, value in known.items() if key.split(".")[0] == name}
+    return {key.removeprefix(name).removeprefix("."): value for key, value in own.items()}
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def take_in_turn(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Cho
         InvalidInput: not one document fits a token budget.
     """
     choice = take(rows, scores, budget)
-    return replace(choice, scores=-np.arange(len(choice.rows), dtype=np.float64))
+    return replace(choice, scores=np.arange(0.0, -len(choice.rows), -1.0))
 
 
 def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[np.float64]:

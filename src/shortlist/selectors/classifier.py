@@ -58,7 +58,9 @@ class Classifier(Selector):
             InvalidInput: the vectors came without their documents.
         """
         if pool.documents is None:
-            raise InvalidInput("selector=classifier needs the pool's documents, found vectors alone")
+            raise InvalidInput(
+                "selector=classifier needs the pool's documents, found vectors alone"
+            )
         first = np.sort(np.argsort(pool.documents.id_words(), kind="stable")[: self.negatives])
         parts: list[Any] = [target.values, pool.values[first]]
         dense = isinstance(parts[0], np.ndarray)
@@ -87,4 +89,3 @@ class Classifier(Selector):
             squares = batch.double().square().sum(1)
         norms = squares.clamp_min(0).sqrt()
         return weighted(batch, self.weights) / norms.where(norms > 0, 1) + self.bias
-

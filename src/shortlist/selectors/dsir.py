@@ -102,8 +102,15 @@ class DSIR(Selector):
 
     def _separate(self, target: Features) -> dict[str, NDArray[np.float64]]:
         if target.documents is None:
-            raise InvalidInput("selector.separate needs the target's documents, found vectors alone")
+            raise InvalidInput(
+                "selector.separate needs the target's documents, found vectors alone"
+            )
         domains = np.array(target.documents.domains)
+        if len(np.unique(domains)) < 2:
+            raise InvalidInput(
+                f"selector.separate needs a target of several domains, found the one {domains[0]!r}; "
+                "name the column that parts it (task=own task.domain=COLUMN)"
+            )
         return {
             str(name): totals(replace(target, values=target.values[domains == name]))
             for name in np.unique(domains)

@@ -23,7 +23,7 @@ TEXTS = [
     "Ärger über Straße, café crème…",
     "ärger ÜBER strasse",
     "İstanbul ΣΊΣΥΦΟΣ ΣΑΣ",
-    "naïve “quotes” — dash–ed",
+    "naïve “quotes” — dash—ed",
     "नमस्ते दुनिया 你好 世界",
     "I ❤️ 😀😀 #Zoo",
     "a\x1cb\x85c d\te\n",

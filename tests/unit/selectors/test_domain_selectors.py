@@ -53,7 +53,9 @@ def test_all_domains_differ_by_one_at_most_where_the_budget_does_not_divide() ->
 
 def test_dapt_chooses_from_the_named_domains_alone_and_every_document_alike() -> None:
     found = Counter(
-        row for seed in range(600) for row in choose(DAPT(["middle"]), Budget(10), seed).rows.tolist()
+        row
+        for seed in range(600)
+        for row in choose(DAPT(["middle"]), Budget(10), seed).rows.tolist()
     )
     assert set(DOMAINS[list(found)]) == {"middle"} and len(found) == 30
     # 4.5 standard errors of a proportion of a third

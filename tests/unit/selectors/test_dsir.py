@@ -97,6 +97,13 @@ def test_proportions_of_other_targets_are_refused() -> None:
         fitted(separate=True, proportions={"a": 1.0, "z": 1.0})
 
 
+def test_one_target_cannot_be_kept_apart() -> None:
+    one = Corpus.build(DOCUMENTS.texts, "only")
+    pool = Features(csr_array(POOL), "p", "")
+    with pytest.raises(InvalidInput, match="several domains, found the one 'only'"):
+        dsir(separate=True).fit(Features(csr_array(TARGET), one.fingerprint, "", one), pool)
+
+
 def test_dense_and_sparse_counts_have_the_same_scores() -> None:
     selector, sparse = fitted(), csr_array(POOL)
     as_sparse = torch.sparse_csr_tensor(

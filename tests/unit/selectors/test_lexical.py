@@ -127,7 +127,8 @@ def test_moore_lewis_without_documents_says_what_it_needs(machine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "best"), [("top", [0, 1, 2, 3, 4]), ("bottom", [4, 3, 2, 1, 0]), ("mid", [2, 3, 1, 4, 0])]
+    ("part", "best"),
+    [("top", [0, 1, 2, 3, 4]), ("bottom", [4, 3, 2, 1, 0]), ("mid", [2, 3, 1, 4, 0])],
 )
 def test_perplexity_takes_the_part_of_the_pool_that_it_names(
     machine: Any, part: str, best: list[int]

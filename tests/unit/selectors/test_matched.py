@@ -126,5 +126,5 @@ def test_the_method_draws_as_if_it_stood_alone() -> None:
 
 
 def test_another_name_than_like_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="must have the one entry `like`, found .'gotd'."):
+    with pytest.raises(InvalidInput, match=r"must have the one entry `like`, found \['gotd'\]"):
         RandomDomain(members={"gotd": Member(Selector(), NoFeatures())})
