@@ -108,7 +108,7 @@ class DSIR(Selector):
         domains = np.array(target.documents.domains)
         if len(np.unique(domains)) < 2:
             raise InvalidInput(
-                f"selector.separate needs a target of several domains, found the one {domains[0]!r}; "
+                f"selector.separate needs a target of several domains, found the one {str(domains[0])!r}; "
                 "name the column that parts it (task=own task.domain=COLUMN)"
             )
         return {
