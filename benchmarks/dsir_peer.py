@@ -12,7 +12,7 @@ import numpy as np
 
 from shortlist.core import Corpus
 
-ADAPTER = Path(__file__).resolve().parent.parent / "baselines/peers/dsir/score.py"
+ADAPTER = Path(__file__).resolve().parent.parent / "baselines/peers/dsir/adapter.py"
 
 
 @dataclass(frozen=True)

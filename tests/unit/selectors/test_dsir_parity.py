@@ -1,6 +1,6 @@
 """Our DSIR against its authors' package, in that package's own environment.
 
-SHORTLIST_DSIR_PYTHON names an interpreter that has `data-selection` (baselines/peers/dsir/requirements.txt).
+SHORTLIST_DSIR names an interpreter that has `data-selection` (baselines/peers/dsir/requirements.txt).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shortlist.core import Corpus, Features
 from shortlist.featurizers.ngrams import NGrams
 from shortlist.selectors.dsir import DSIR
 
-PYTHON = os.environ.get("SHORTLIST_DSIR_PYTHON", "")
-ADAPTER = Path(__file__).parents[3] / "baselines/peers/dsir/score.py"
+PYTHON = os.environ.get("SHORTLIST_DSIR", "")
+ADAPTER = Path(__file__).parents[3] / "baselines/peers/dsir/adapter.py"
 pytestmark = [
     pytest.mark.peer,
     pytest.mark.skipif(
-        not Path(PYTHON).is_file(), reason="SHORTLIST_DSIR_PYTHON names no interpreter"
+        not Path(PYTHON).is_file(), reason="SHORTLIST_DSIR names no interpreter"
     ),
 ]
 # Whatever a text may hold: capitals and accents of every kind, emoji, other scripts, no word at all.

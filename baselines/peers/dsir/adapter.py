@@ -1,6 +1,6 @@
 """The log importance weights of the DSIR authors' package, `data-selection`, in its own environment.
 
-    python score.py WORK
+    python adapter.py WORK
 
 Arguments, under the package's own names: ngrams, num_buckets, min_example_length, num_proc. Documents
 shorter than min_example_length are not ranked. The package resamples without a seed, so the weights
