@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import multiprocessing as mp
 import os
 import shutil
 import sys
@@ -63,6 +64,20 @@ def measure(arguments: list[str], log: Path) -> dict[str, Any]:
     }
 
 
+def prepare(data: Path | None, work: Path, documents: int) -> None:
+    """Writes pool, target and labelled texts under `work`."""
+    there = corpus(data)
+    pieces = recut(there.take(range(5000, len(there))), documents, 200, 700)
+    write_jsonl(work / "pool", pieces, shards=4)
+    # Labels by a rule about words, so that there is something to learn.
+    rows = [
+        {"text": text, "label": "toxic" if " not " in text else "other"} for text in there.texts
+    ]
+    for name, chosen in (("labelled", rows[:5000]), ("target", rows[:2000])):
+        lines = [json.dumps(row) + "\n" for row in chosen]
+        (work / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
 def main() -> None:
     """Makes the documents, runs the selectors and writes results/benchmarks/million.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,30 +85,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with pools/; else installed packages")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/bench/million")
     parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--only", nargs="+", help="these selectors")
     given = parser.parse_args()
     work = given.work.absolute()
-    there = corpus(given.data)
+    if not (work / "target.jsonl").exists():
+        # In a process of its own: a child begins with its parent's peak of memory.
+        made = mp.get_context("spawn").Process(
+            target=prepare, args=(given.data, work, given.documents)
+        )
+        made.start()
+        made.join()
+    with (work / "pool/part-0.jsonl").open(encoding="utf-8") as file:
+        chosen = commands(json.loads(next(file))["domain"], str(work / "labelled.jsonl"))
     target = work / "target.jsonl"
-    if not target.exists():
-        pieces = recut(there.take(range(5000, len(there))), given.documents, 200, 700)
-        write_jsonl(work / "pool", pieces, shards=4)
-        texts = list(dict.fromkeys(there.texts[:5000]))[:2000]
-        target.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        rows = [
-            {"text": text, "label": "toxic" if len(text) % 2 else "not"}
-            for text in there.texts[2000:5000]
-        ]
-        (work / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    labelled = work / "labelled.jsonl"
-    if given.data is not None and (given.data / "toxicity/labelled/train.jsonl.gz").exists():
-        labelled = given.data / "toxicity/labelled/train.jsonl.gz"
-    chosen = commands(sorted(set(there.domains))[0], str(labelled))
-    del there
     typed = [
         sys.executable, str(ROOT / "run.py"), "pool=files", f"pool.paths=[{work}/pool/*.jsonl]",
         "pool.domain=domain", "task=own", f"task.train={target}", "task.holdout=0",
-        "until=select", "budget=10000", "runtime.progress=false",
+        "until=select", f"budget={given.budget}", "runtime.progress=false",
         *(f"paths.{name}={work / name}" for name in ("cache", "runs", "results")),
     ]  # fmt: skip
     rows: list[dict[str, Any]] = []
