@@ -41,10 +41,15 @@ check: lint test ## everything that CI runs
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
-bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engine and the featurizers: benchmarks/README.md
+bench: install $(if $(PEERS),,.cache/peers/installed) bench-text ## time everything: benchmarks/README.md
 	$(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")
+
+bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and a million documents
+	$(RUN)python benchmarks/dsir.py --peer $(or $(DSIR_PEER),.cache/dsir/bin/python) \
+	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
+	$(RUN)python benchmarks/million.py $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
 
 .cache/peers/installed: baselines/peers/transport/requirements.txt
 	$(PYTHON) -m venv .cache/peers
@@ -52,7 +57,12 @@ bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engi
 	.cache/peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+.cache/dsir/installed: baselines/peers/dsir/requirements.txt
+	$(PYTHON) -m venv .cache/dsir
+	.cache/dsir/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test format lint check leaderboard bench clean
+.PHONY: help install demo test format lint check leaderboard bench bench-text clean

@@ -249,21 +249,25 @@ def make(config: DictConfig, name: str) -> Any:
 def _made(node: Any, name: str) -> Any:
     """Returns the object that `node` describes; `name` is what messages call it."""
     try:
-        return instantiate(node)
+        # Plain dicts and lists: Hydra's own containers would take a `Member` for a configuration.
+        return instantiate(node, _convert_="all")
     except OmegaConfBaseException as error:
         raise InvalidInput(f"{name}: {' '.join(str(error).split())}") from error
     except Exception as error:  # Hydra wraps whatever a constructor raises
         cause = error.__cause__ or error
         if isinstance(cause, ShortlistError):
             raise cause from error
-        target = node.get("_target_")
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
+        # Of a part inside this one, Hydra names the place and the class in its message alone.
+        inner = re.search(rf"full_key: ({re.escape(name)}[\w.]*)", str(error))
+        place = inner.group(1) if inner else name
+        called = re.search(r"target '([\w.]+)'", str(error))
+        target = called.group(1) if called else node.get("_target_")
+        reason = " ".join(str(cause).split("full_key:")[0].split())
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
         if unknown:
             known = near(unknown.group(1), _settings(get_class(target)))
-            raise InvalidInput(f"{name} has no setting `{unknown.group(1)}`; {known}") from error
-        raise InvalidInput(
-            f"{name} could not be made by {target}: {' '.join(str(cause).split())}"
-        ) from error
+            raise InvalidInput(f"{place} has no setting `{unknown.group(1)}`; {known}") from error
+        raise InvalidInput(f"{place} could not be made by {target}: {reason}") from error
 
 
 def _settings(made: type) -> set[str]:

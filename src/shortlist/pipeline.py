@@ -22,7 +22,7 @@ from shortlist.stages.advice import advise
 from shortlist.stages.comparison import compare_picks
 from shortlist.stages.context import Context
 from shortlist.stages.front import trace_front
-from shortlist.stages.inputs import check_leaks, load_pool, load_targets, load_task
+from shortlist.stages.inputs import candidates, check_leaks, load_pool, load_targets, load_task
 from shortlist.stages.prefilter import prefilter
 from shortlist.stages.report import report
 from shortlist.stages.scoring import methods, rate
@@ -56,14 +56,15 @@ def run(cell: Context) -> dict[str, Any]:
     whole, task = load_pool(cell), load_task(cell)
     leaked = check_leaks(cell, whole, task)
     targets = load_targets(cell, task)
-    pool = prefilter(cell, whole, targets)
+    near = prefilter(cell, whole, targets)
+    pool, forbidden = candidates(cell, near, task, leaked)
 
     scores = rate(cell, targets, pool, methods(cell))
-    selection = select(cell, scores, pool, leaked)
-    trace_front(cell, scores, selection, pool, leaked)
-    compare_picks(cell, selection, targets, pool, leaked)
-    advise(cell, scores, targets, pool, leaked)
-    report(cell, scores, pool, leaked, selection)
+    selection = select(cell, scores, pool, forbidden)
+    trace_front(cell, scores, selection, pool, forbidden)
+    compare_picks(cell, selection, targets, pool, forbidden)
+    advise(cell, scores, targets, pool, forbidden)
+    report(cell, scores, pool, forbidden, selection)
     if until == "select":
         return cell.outcome()
 

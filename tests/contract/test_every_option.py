@@ -34,6 +34,7 @@ MADE = {"trainer", "featurizer", "model", "task", "pool", "logger"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
+    "featurizer=toxicity": ["featurizer.labelled=/nowhere.jsonl"],
 }
 
 

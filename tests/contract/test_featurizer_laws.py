@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy
 from omegaconf import OmegaConf
 
 from shortlist.assembly import make
@@ -36,7 +37,11 @@ def featurizer(
     config = deepcopy(
         composed(f"featurizer={request.param}", "model=local", f"model.path={tiny_model}")
     )
+    rows = [{"text": "comet", "label": "toxic"}, {"text": "violin", "label": "nontoxic"}]
+    labelled = toy.write_jsonl(tmp_path / "labelled.jsonl", rows)
     node = config.featurizer.get("inner", config.featurizer)
+    if "labelled" in node:
+        node.labelled = str(labelled)
     for setting, value in {"max_length": 32, "precision": "32", "warmup.documents": 8}.items():
         if OmegaConf.select(node, setting) is not None:
             OmegaConf.update(node, setting, value)

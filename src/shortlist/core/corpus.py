@@ -127,6 +127,18 @@ class Corpus:
         """The texts (of a pair: the first)."""
         return self.table["text"].to_pylist()
 
+    def utf8(self, start: int, stop: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Returns the texts of rows `start` to `stop` as bytes, one after the other, and the
+        (n + 1,) offsets where each begins and the last one ends: no string is made of them.
+        """
+        rows = self.table["text"].slice(start, stop - start).cast(pa.large_string())
+        array = pa.concat_arrays(rows.chunks) if rows.num_chunks else pa.array([], rows.type)
+        _, places, data = array.buffers()
+        offsets = np.frombuffer(places, np.int64)[array.offset : array.offset + len(array) + 1]
+        first = int(offsets[0]) if len(array) else 0
+        raw = np.frombuffer(data or b"", np.uint8)[first : int(offsets[-1]) if len(array) else 0]
+        return raw, offsets - first
+
     @property
     def texts_b(self) -> list[str] | None:
         """The second texts, or None where the documents are single texts."""

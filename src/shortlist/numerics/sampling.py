@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -70,3 +72,32 @@ def within_budget(
     if costs is None:
         return rows[:amount]
     return rows[: int(np.searchsorted(np.cumsum(costs[rows]), amount, side="right"))]
+
+
+def in_proportion(
+    ranked: Sequence[NDArray[np.int64]], shares: Sequence[float], amount: int
+) -> NDArray[np.int64]:
+    """Returns `amount` different rows out of several rankings, so that every prefix holds about its
+    share of each.
+
+    A row is taken from the ranking that is furthest behind its share, the best that no other has
+    taken.
+
+    Args:
+        ranked: rows of one set, best first, one ranking for each share; all hold every row.
+        shares: numbers above 0 that sum to 1.
+        amount: how many; at most as many as there are rows.
+    """
+    taken = np.zeros(max(len(rows) for rows in ranked), dtype=bool)
+    counts, places = np.zeros(len(ranked)), [0] * len(ranked)
+    wanted = np.asarray(shares, dtype=np.float64)
+    found = np.empty(amount, dtype=np.int64)
+    for place in range(amount):
+        turn = int(np.argmax((place + 1) * wanted - counts))
+        rows = ranked[turn]
+        while taken[rows[places[turn]]]:
+            places[turn] += 1
+        found[place] = rows[places[turn]]
+        taken[found[place]] = True
+        counts[turn] += 1
+    return found

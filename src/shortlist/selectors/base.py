@@ -7,7 +7,7 @@ a YAML of the same name in `conf/selector`. Nothing else knows its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +41,11 @@ class Scored:
         id_words: (n,) 64 bits of each id, the entropy of per-document draws.
         costs: (n,) cost of each document in the unit of the budget, or None where each costs 1.
         documents: the pool's documents, row for row.
-        columns: (n,) scores by each member of a method that is made of others.
+        columns: (n,) scores by each member of a method that is made of others; where a method gives
+            a document several, under `member.0`, `member.1`, ... (alone: `0`, `1`, ...).
+        vectors: the pool's vectors by member, or under `""` where the method stands alone.
+        report: what `fit` reported; of a member under `member.fact`.
+        tokens: (n,) tokens as the model counts them, where the method says that it reads them.
     """
 
     values: NDArray[np.float64]
@@ -49,6 +53,23 @@ class Scored:
     costs: NDArray[np.int64] | None = None
     documents: Corpus | None = None
     columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
+    vectors: Mapping[str, Features] = field(default_factory=dict[str, Any])
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tokens: NDArray[np.int64] | None = None
+
+    def of(self, name: str, member: Selector) -> Scored:
+        """Returns what a member would see if it stood alone."""
+        columns, vectors, report = (
+            _under(name, known) for known in (self.columns, self.vectors, self.report)
+        )
+        values = member.combine(columns)
+        return replace(self, values=values, columns=columns, vectors=vectors, report=report)
+
+
+def _under(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of one member, under the names they have where it stands alone."""
+    own = {key: value for key, value in known.items() if key.split(".")[0] == name}
+    return {key.removeprefix(name).removeprefix("."): value for key, value in own.items()}
 
 
 @dataclass(frozen=True)
@@ -59,11 +80,13 @@ class Choice:
         rows: (k,) rows; may repeat where a method samples with replacement.
         scores: (k,) the numbers that decided, noise and all: larger came first.
         weights: (k,) how much each counts in training.
+        report: what a reader must know of the choice.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     weights: NDArray[np.float64]
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,9 @@ class Selector(pl.LightningModule):
         version: bumped when the meaning of the scores changes.
         stochastic: whether `select` draws at random; only then does the seed enter the selection's
             key.
+        repeats: whether `select` may choose a document more than once.
+        reads_tokens: whether `select` needs the tokens of each document whatever the budget counts.
+        chooses_target: whether it chooses among the task's own texts in place of the pool.
         target_aware: whether `fit` looks at the target.
         additive: whether scores for several targets add up as they are, with weights, to the scores
             for all of them; otherwise each target's are brought to one scale first.
@@ -93,6 +119,9 @@ class Selector(pl.LightningModule):
 
     version = 1
     stochastic = False
+    repeats = False
+    reads_tokens = False
+    chooses_target = False
     target_aware = True
     additive = False
     gradient = False
@@ -113,13 +142,36 @@ class Selector(pl.LightningModule):
         """
         return None
 
+    def identity(self) -> dict[str, str]:
+        """Returns what decides the scores beside the settings: the code of another program, say."""
+        return {}
+
+    def consist_of(self, members: Mapping[str, Member]) -> None:
+        """Makes this method one of `members`.
+
+        Raises:
+            InvalidInput: there is none, or one is itself made of others.
+        """
+        if not members:
+            raise InvalidInput("selector.members is empty; name one method at least")
+        for name, member in members.items():
+            if member.selector.members:
+                raise InvalidInput(
+                    f"selector.members.{name} is itself made of others; name those instead"
+                )
+        self.members = dict(members)
+
     def fit(self, target: Features, pool: Features) -> None:
         """Learns the scoring function; what it learns is kept in buffers, what a reader must know
         in `report`.
         """
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is chosen first."""
+        """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is chosen first.
+
+        A method that needs several numbers a document (one for each of several targets) returns
+        (b, t); `combine` and `select` then see t columns.
+        """
         return torch.zeros(batch.shape[0], device=batch.device)
 
     def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
@@ -127,7 +179,7 @@ class Selector(pl.LightningModule):
         return self.score(batch)
 
     def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-        """Returns the (n,) scores of the whole pool; by default `score`, batch after batch."""
+        """Returns the (n,) or (n, t) scores of the whole pool; by default `score`, batch after batch."""
         return score_pool(self, pool, runtime)
 
     def plan(self, batch: torch.Tensor) -> Plan | None:
@@ -164,7 +216,7 @@ class Selector(pl.LightningModule):
 
 
 def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
-    """Returns the longest prefix of `rows` within the budget, each document counting once.
+    """Returns the longest prefix of `rows` within the budget, each counting once.
 
     Raises:
         InvalidInput: not one document fits a token budget.
@@ -179,17 +231,29 @@ def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
     return Choice(kept, scores.values[kept], np.ones(len(kept)))
 
 
+def take_in_turn(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
+    """Returns the longest prefix of `rows` within the budget where no score decided their order:
+    their scores are 0, -1, -2, ...
+
+    Raises:
+        InvalidInput: not one document fits a token budget.
+    """
+    choice = take(rows, scores, budget)
+    return replace(choice, scores=np.arange(0.0, -len(choice.rows), -1.0))
+
+
 def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-    """Returns the (n,) scores of the whole pool, streamed through Lightning's predict loop.
+    """Returns the (n,) or (n, t) scores of the whole pool, streamed through Lightning's predict loop.
 
     Raises:
         InvalidInput: a score is not a number.
     """
     loader: DataLoader[Any] = DataLoader(_Batches(pool), batch_size=None)
-    scores = np.empty(len(pool), dtype=np.float64)
+    blocks: list[NDArray[np.float64]] = []
     with progress.bar("scores", len(pool), "documents", show=runtime.progress) as report:
-        runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(scores, report)])
+        runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(blocks, report)])
         runner.predict(selector, loader, return_predictions=False)
+    scores = np.concatenate(blocks)
     if np.isnan(scores).any():
         bad = int(np.isnan(scores).sum())
         raise InvalidInput(
@@ -222,10 +286,10 @@ class _Batches(torch.utils.data.IterableDataset[torch.Tensor]):
 
 
 class _Collect(pl.Callback):
-    """Writes each batch's scores into their rows."""
+    """Keeps each batch's scores, in the order of the pool."""
 
-    def __init__(self, scores: NDArray[np.float64], report: progress.Report) -> None:
-        self.scores, self.report, self.next = scores, report, 0
+    def __init__(self, blocks: list[NDArray[np.float64]], report: progress.Report) -> None:
+        self.blocks, self.report = blocks, report
 
     def on_predict_batch_end(
         self,
@@ -236,6 +300,5 @@ class _Collect(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.scores[self.next : self.next + len(outputs)] = outputs.double().cpu().numpy()
-        self.next += len(outputs)
+        self.blocks.append(outputs.double().cpu().numpy())
         self.report(len(outputs))

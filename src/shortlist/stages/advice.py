@@ -73,7 +73,7 @@ def advise(
     lengths = count_tokens(cell, pool) if budget.unit == "tokens" else None
 
     def compute(directory: Path) -> dict[str, Any]:
-        rated = read_rated(selector, aims, scores, pool, leaked, lengths)
+        rated = read_rated(cell, selector, scores, pool, leaked, lengths)
         values = rated.total.values
         ranking = order(values, rated.total.id_words)
         ranking = ranking[np.isfinite(values[ranking])]

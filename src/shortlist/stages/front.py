@@ -44,7 +44,7 @@ def trace_front(
     size = selection.facts["unique"]
 
     def compute(directory: Path) -> dict[str, Any]:
-        rated = read_rated(selector, aims, scores, pool, leaked, None)
+        rated = read_rated(cell, selector, scores, pool, leaked, None)
         first, second = (
             np.where(np.isneginf(one), -np.inf, way * one)
             for way, one in zip(sign, (rated.each[name].values for name in names), strict=True)

@@ -150,6 +150,24 @@ def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
     return made
 
 
+def candidates(
+    cell: Context, pool: Artifact, task: Artifact, leaked: Artifact
+) -> tuple[Artifact, Artifact]:
+    """Returns what is chosen from, and which of it must never be: the pool, or the task's own texts
+    where the selector chooses among those.
+    """
+    if not cell.parts.selector.chooses_target:
+        return pool, leaked
+
+    def compute(directory: Path) -> dict[str, Any]:
+        texts = formats.load_corpus(task.path / "target.arrow")
+        formats.save_corpus(directory / "corpus.arrow", texts)
+        return {"documents": len(texts), "fingerprint": texts.fingerprint}
+
+    made = cell.stage("candidates", 1, {}, {"target": task.facts["target"]}, compute)
+    return made, check_leaks(cell, made, task)
+
+
 def _note(
     cell: Context, stage: str, part: Any, compute: Compute, name: str, settings: Mapping[str, Any]
 ) -> Artifact:

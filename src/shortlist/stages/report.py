@@ -22,7 +22,6 @@ from shortlist.reports.selection import examples, headline, mixture, place, serv
 from shortlist.reports.sheet import Fact, Sheet
 from shortlist.reports.words import counted, percent, seconds
 from shortlist.stages.reasons import choose_lens, explain, find_copies, locate
-from shortlist.stages.scoring import aims_of
 from shortlist.stages.selection import read_rated
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
@@ -53,7 +52,7 @@ def report(
         lines[name] = [json.loads(line) for line in text.split("\n") if line]
         if text:
             write_text(cell.directory / name, text)
-    rated = read_rated(cell.parts.selector, aims_of(cell), scores, pool, leaked, None)
+    rated = read_rated(cell, cell.parts.selector, scores, pool, leaked, None)
     documents = rated.documents
     chosen = formats.load_selection(selection.path / "selection.parquet")
     row = {key: index for index, key in enumerate(documents.ids)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +84,15 @@ def choose(
 ) -> Artifact:
     """Returns the selection that `selector`, whose settings are `written`, makes of its scores."""
     budget, seed, aims = cell.parts.budget, cell.parts.seed, aims_of(cell)
-    lengths = count_tokens(cell, pool) if budget.unit == "tokens" else None
+    needs_tokens = budget.unit == "tokens" or selector.reads_tokens
+    lengths = count_tokens(cell, pool) if needs_tokens else None
 
     def compute(directory: Path) -> dict[str, Any]:
-        rated = read_rated(selector, aims, scores, pool, leaked, lengths)
+        rated = read_rated(cell, selector, scores, pool, leaked, lengths)
         documents, costs, allowed = rated.documents, rated.total.costs, rated.allowed
         available = allowed.sum() if costs is None else costs[allowed].sum()
-        _check_budget(budget, int(available), rated.excluded)
+        if not selector.repeats:
+            _check_budget(budget, int(available), rated.excluded)
         facts: dict[str, Any] = {}
         if aims.single:
             choice = selector.select(rated.total, budget, seeded(seed, "selection"))
@@ -111,6 +113,7 @@ def choose(
             "unique": len(set(selection.ids)),
             "sha256": selection.sha256,
             "domains": dict(sorted(Counter(domains[row] for row in choice.rows).items())),
+            **choice.report,
         }
 
     settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}
@@ -124,8 +127,8 @@ def choose(
 
 
 def read_rated(
+    cell: Context,
     selector: Selector,
-    aims: Aims,
     scores: Scores,
     pool: Artifact,
     leaked: Artifact,
@@ -145,22 +148,37 @@ def read_rated(
     lowers OT(pool, clean) - w OT(pool, toxic) the fastest. Weight 0 for every other target gives
     the paper's reading alone.
     """
-    documents = formats.load_corpus(pool.path / "corpus.arrow")
+    aims, documents = aims_of(cell), formats.load_corpus(pool.path / "corpus.arrow")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
     allowed = np.array([key not in excluded for key in documents.ids])
-    costs = np.load(lengths.path / "tokens.npy") if lengths else None
+    tokens = np.load(lengths.path / "tokens.npy") if lengths else None
     words = documents.id_words()
+    vectors = {
+        name: formats.load_features(judge.pool.path).of(documents)
+        for name, judge in cell.judges.items()
+    }
 
     def scored(columns: Mapping[str, NDArray[np.float64]]) -> Scored:
-        return Scored(selector.combine(columns), words, costs, documents, columns)
+        return Scored(
+            values=selector.combine(columns),
+            id_words=words,
+            costs=tokens if cell.parts.budget.unit == "tokens" else None,
+            documents=documents,
+            columns=columns,
+            vectors=vectors,
+            report=cell.selected.get("fit", {}),
+            tokens=tokens,
+        )
 
     columns: dict[str, dict[str, NDArray[np.float64]]] = {}
     for aim, made in scores.items():
+        own = columns.setdefault(aim, {})
         for name, one in made.items():
             method = selector.members[name].selector if name else selector
-            column = np.where(allowed, np.load(one.path / "scores.npy"), -np.inf)
-            alike = aims.single or method.additive
-            columns.setdefault(aim, {})[name] = column if alike else standardised(column)
+            for part, values in _parts(name, np.load(one.path / "scores.npy")):
+                column = np.where(allowed, values, -np.inf)
+                alike = aims.single or method.additive
+                own[part] = column if alike else standardised(column)
     each = {aim: scored(column) for aim, column in columns.items()}
     if aims.single:
         (total,) = each.values()
@@ -239,6 +257,17 @@ def write_shortlist(path: Path, selection: Artifact, pool: Artifact) -> None:
         for rank, (key, value, domain, text) in enumerate(rows, start=1)
     ]
     write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _parts(name: str, scores: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yields a method's columns of scores by name: `dsir`, or `dsir.0`, `dsir.1` where it has
+    several.
+    """
+    if scores.ndim == 1:
+        yield name, scores
+    else:
+        for at, column in enumerate(scores.T):
+            yield f"{name}.{at}".lstrip("."), column
 
 
 def _check_budget(budget: Budget, available: int, leaked: int) -> None:

@@ -34,6 +34,8 @@ class Own(Task):
         text: column of the text (of a pair: the first).
         text_b: column of the second text of a pair, or None.
         label: column of the label, or None where there is none.
+        domain: column that says which of several targets a text belongs to (the label's column will
+            do), for methods that keep them apart; None makes them one.
         numeric: whether labels are numbers (a regression).
         metrics: names of the metrics to report (with labels); None for the usual of the kind.
         primary: the one that ranks the table; None for the first.
@@ -56,6 +58,7 @@ class Own(Task):
         text: str = "text",
         text_b: str | None = None,
         label: str | None = None,
+        domain: str | None = None,
         numeric: bool = False,
         metrics: Sequence[str] | None = None,
         primary: str | None = None,
@@ -80,7 +83,7 @@ class Own(Task):
                 f"task {name!r}: expected task.holdout from 0 to below 1, found {holdout}"
             )
         self.files = {"train": train, "validation": validation, "test": test}
-        self.columns = Columns(text=text, text_b=text_b, label=label, numeric=numeric)
+        self.columns = Columns(text, text_b, label, domain, numeric=numeric)
         self.holdout = holdout
         self.shares = {"validation": validation_share, "test": test_share}
         self.seed = seed

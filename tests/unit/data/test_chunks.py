@@ -1,5 +1,7 @@
 """Passages of one length: nothing is lost, nothing is longer, nothing is cut without need."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def test_no_letter_is_lost_and_no_passage_is_longer_or_empty(texts: list[str], s
 def test_short_texts_are_joined_as_long_as_the_next_one_fits(texts: list[str], size: int) -> None:
     found = chunks(texts, size)
     assert [line for passage in found for line in passage.split("\n")] == texts
-    for passage, following in zip(found, found[1:], strict=False):
+    for passage, following in pairwise(found):
         assert len(passage) + 1 + len(following.split("\n")[0]) > size
 
 

@@ -1,5 +1,6 @@
 """N-gram vectors are counts of what is written, in buckets."""
 
+import hashlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -8,17 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import toy
-from sklearn.utils import murmurhash3_32
 
 from shortlist.core import Corpus
+from shortlist.errors import InvalidInput
 from shortlist.featurizers import ngrams
 from shortlist.featurizers.ngrams import NGrams
 
-TEXTS = [*toy.sentences("music", 4), "A b, c... a B!", "don't 12", ""]
+TEXTS = [*toy.sentences("music", 4), "A b, c... a B!", "don't 12", "", "Ein Ärgernis"]
+HASHES = ("fast", "sha256")
 
 
-def counts(texts: list[str], machine: Any, buckets: int = 500, longest: int = 2) -> np.ndarray:
-    found, _ = NGrams(buckets, longest).compute(Corpus.build(texts), Path(), machine)
+def counts(
+    texts: list[str], machine: Any, buckets: int = 500, longest: int = 2, hash: str = "fast"
+) -> np.ndarray:
+    found, _ = NGrams(buckets, longest, hash).compute(Corpus.build(texts), Path(), machine)
     return found.toarray()
 
 
@@ -31,27 +35,55 @@ def naive(text: str, buckets: int, longest: int) -> np.ndarray:
     )
     vector = np.zeros(buckets)
     for gram, count in grams.items():
-        vector[abs(murmurhash3_32(gram, seed=0)) % buckets] += count
+        vector[int(hashlib.sha256(gram.encode()).hexdigest(), 16) % buckets] += count
     return vector
 
 
 @pytest.mark.parametrize("longest", [1, 2, 3])
-def test_counts_are_those_of_a_counter_over_hashed_grams(machine: Any, longest: int) -> None:
-    expected = np.stack([naive(text, 500, longest) for text in TEXTS])
-    np.testing.assert_array_equal(counts(TEXTS, machine, longest=longest), expected)
-
-
-def test_a_text_of_n_words_has_n_unigrams_and_one_bigram_less(machine: Any) -> None:
-    assert counts(["a b, c"], machine).sum() == 4 + 3
-
-
-def test_no_gram_is_lost_when_all_share_one_bucket(machine: Any) -> None:
-    assert counts(["a b c"], machine, buckets=1).tolist() == [[5.0]]
-
-
-def test_a_documents_counts_are_the_same_whatever_corpus_and_chunk_it_is_in(
-    machine: Any, monkeypatch: pytest.MonkeyPatch
+def test_under_sha256_a_gram_is_in_the_bucket_that_the_whole_digest_names(
+    machine: Any, longest: int
 ) -> None:
-    whole = counts(TEXTS, machine)
+    expected = np.stack([naive(text, 500, longest) for text in TEXTS])
+    found = counts(TEXTS, machine, longest=longest, hash="sha256")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_both_hashes_count_the_same_grams(machine: Any) -> None:
+    # Two of some hundred grams share one of 2^24 buckets with a chance of 10^-3.
+    fast, exact = (
+        NGrams(2**24, 2, hash).compute(Corpus.build(TEXTS), Path(), machine)[0] for hash in HASHES
+    )
+    for row in range(len(TEXTS)):
+        assert sorted(fast[[row]].data) == sorted(exact[[row]].data)
+
+
+@pytest.mark.parametrize("hash", HASHES)
+def test_a_text_of_n_words_has_n_unigrams_and_one_bigram_less(machine: Any, hash: str) -> None:
+    assert counts(["a b, c"], machine, hash=hash).sum() == 4 + 3
+
+
+@pytest.mark.parametrize("hash", HASHES)
+def test_no_gram_is_lost_when_all_share_one_bucket(machine: Any, hash: str) -> None:
+    assert counts(["a b c"], machine, buckets=1, hash=hash).tolist() == [[5.0]]
+
+
+@pytest.mark.parametrize("hash", HASHES)
+def test_a_documents_counts_are_the_same_whatever_corpus_and_chunk_it_is_in(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, hash: str
+) -> None:
+    whole = counts(TEXTS, machine, hash=hash)
     monkeypatch.setattr(ngrams, "_CHUNK", 3)
-    np.testing.assert_array_equal(counts(TEXTS[::-1], machine), whole[::-1])
+    np.testing.assert_array_equal(counts(TEXTS[::-1], machine, hash=hash), whole[::-1])
+
+
+def test_documents_without_a_word_are_counted(machine: Any) -> None:
+    _, facts = NGrams(9, 1, "fast").compute(Corpus.build(["a", "", " "]), Path(), machine)
+    assert facts == {"without_words": 2}
+
+
+@pytest.mark.parametrize(
+    "settings", [(0, 2, "fast"), (2**31, 2, "fast"), (9, 0, "fast"), (9, 2, "md5")]
+)
+def test_settings_out_of_range_are_refused_by_name(settings: tuple[int, int, str]) -> None:
+    with pytest.raises(InvalidInput, match=r"featurizer\.(buckets|hash)"):
+        NGrams(*settings)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from shortlist.core import Budget, Features
+from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Scored, score_pool
 from shortlist.selectors.dsir import DSIR
@@ -15,23 +15,93 @@ from shortlist.selectors.dsir import DSIR
 RNG = np.random.default_rng(0)
 POOL = RNG.poisson(0.3, (40, 30)).astype(np.float32)
 TARGET = RNG.poisson(np.where(np.arange(30) < 10, 1.0, 0.05), (15, 30)).astype(np.float32)
+DOMAINS = ["b", "a", "c"] * 5
+DOCUMENTS = Corpus.build([f"text {row}" for row in range(15)], DOMAINS)
 
 
-def fitted(smoothing: float = 1.0, temperature: float = 1.0) -> DSIR:
-    selector = DSIR(smoothing, temperature)
-    selector.fit(Features(csr_array(TARGET), "t", ""), Features(csr_array(POOL), "p", ""))
+def dsir(**changed: Any) -> DSIR:
+    settings: dict[str, Any] = {
+        "smoothing": 1.0, "floor": 0.0, "temperature": 1.0, "minimum_length": 0,
+        "separate": False, "proportions": None,
+    }  # fmt: skip
+    return DSIR(**{**settings, **changed})
+
+
+def fitted(**changed: Any) -> DSIR:
+    selector = dsir(**changed)
+    target = Features(csr_array(TARGET), DOCUMENTS.fingerprint, "", DOCUMENTS)
+    selector.fit(target, Features(csr_array(POOL), "p", ""))
     return selector
 
 
-@pytest.mark.parametrize("smoothing", [0.5, 1.0])
+def log_ratio(target: np.ndarray, smoothing: float, floor: float) -> np.ndarray:
+    p, q = (counts.sum(0, dtype=float) + smoothing for counts in (target, POOL))
+    return np.log(p / p.sum() + floor) - np.log(q / q.sum() + floor)
+
+
+@pytest.mark.parametrize(("smoothing", "floor"), [(0.5, 0.0), (1.0, 0.0), (0.0, 1e-8), (2.0, 0.1)])
 def test_a_score_is_the_smoothed_log_ratio_of_the_documents_grams(
-    machine: Any, smoothing: float
+    machine: Any, smoothing: float, floor: float
 ) -> None:
-    p, q = TARGET.sum(0) + smoothing, POOL.sum(0) + smoothing
-    expected = POOL.astype(float) @ (np.log(p / p.sum()) - np.log(q / q.sum()))
-    found = score_pool(fitted(smoothing), Features(csr_array(POOL), "p", ""), machine)
-    # The counts are summed in float32 by one and float64 by the other: 1e-7 of some tens.
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    found = score_pool(
+        fitted(smoothing=smoothing, floor=floor), Features(csr_array(POOL), "p", ""), machine
+    )
+    # Counts are exact; sums of some tens in float64.
+    np.testing.assert_allclose(found, POOL @ log_ratio(TARGET, smoothing, floor), atol=1e-10)
+
+
+def test_a_separate_target_has_the_scores_that_it_would_have_alone(machine: Any) -> None:
+    selector = fitted(separate=True)
+    found = score_pool(selector, Features(csr_array(POOL), "p", ""), machine)
+    assert selector.report["targets"] == ["a", "b", "c"]
+    for column, name in enumerate("abc"):
+        alone = TARGET[np.array(DOMAINS) == name]
+        np.testing.assert_allclose(found[:, column], POOL @ log_ratio(alone, 1, 0), atol=1e-10)
+
+
+def test_separate_targets_share_the_budget_as_their_proportions_say() -> None:
+    proportions = {"a": 1.0, "b": 2.0, "c": 5.0}
+    selector = fitted(separate=True, temperature=0.0, proportions=proportions)
+    assert selector.report["proportions"] == [0.125, 0.25, 0.625]
+    # Every document is good for one target alone, by its row modulo 3.
+    row = np.arange(600)
+    columns = {str(t): np.where(row % 3 == t, 9.0, -9.0) - row / 1e3 for t in range(3)}
+    scored = Scored(
+        selector.combine(columns), row.astype(np.uint64), columns=columns, report=selector.report
+    )
+    generator = torch.Generator().manual_seed(0)
+    for budget in (8, 80, 160):
+        rows = selector.select(scored, Budget(budget), generator).rows
+        assert np.bincount(rows % 3).tolist() == [budget // 8, budget // 4, budget * 5 // 8]
+        assert len(set(rows.tolist())) == budget
+
+
+def test_without_proportions_a_target_weighs_as_many_grams_as_it_has() -> None:
+    selector = fitted(separate=True)
+    sizes = np.array([TARGET[np.array(DOMAINS) == name].sum() for name in "abc"])
+    np.testing.assert_allclose(selector.report["proportions"], sizes / sizes.sum())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"smoothing": 0.0}, {"floor": -1.0}, {"proportions": {"a": 1.0}},
+     {"separate": True, "proportions": {"a": 1.0, "b": 0.0, "c": 1.0}}],
+)  # fmt: skip
+def test_settings_without_a_meaning_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"selector\.(smoothing|proportions)"):
+        dsir(**changed)
+
+
+def test_proportions_of_other_targets_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"must name the target's domains \['a', 'b', 'c'\]"):
+        fitted(separate=True, proportions={"a": 1.0, "z": 1.0})
+
+
+def test_one_target_cannot_be_kept_apart() -> None:
+    one = Corpus.build(DOCUMENTS.texts, "only")
+    pool = Features(csr_array(POOL), "p", "")
+    with pytest.raises(InvalidInput, match="several domains, found the one 'only'"):
+        dsir(separate=True).fit(Features(csr_array(TARGET), one.fingerprint, "", one), pool)
 
 
 def test_dense_and_sparse_counts_have_the_same_scores() -> None:
@@ -56,6 +126,30 @@ def test_a_document_without_grams_has_score_zero(machine: Any) -> None:
     assert scores[[0, 2]].tolist() == [0.0, 0.0] and scores[1] != 0.0
 
 
+LENGTHS = Corpus.build([" ".join(["word"] * size) + str(size) for size in range(1, 11)])
+
+
+def chosen(selector: DSIR, budget: int) -> list[int]:
+    scored = Scored(np.zeros(10), LENGTHS.id_words(), documents=LENGTHS)
+    rows = selector.select(scored, Budget(budget), torch.Generator().manual_seed(0)).rows
+    return sorted(row + 1 for row in rows.tolist())
+
+
+def test_short_documents_are_chosen_unless_a_minimum_length_says_otherwise() -> None:
+    assert chosen(dsir(), 10) == list(range(1, 11))
+    assert chosen(dsir(minimum_length=4), 7) == list(range(4, 11))
+
+
+def test_short_documents_are_counted_and_a_budget_beyond_the_long_ones_is_refused() -> None:
+    selector = dsir(minimum_length=4)
+    values = csr_array(np.ones((10, 30), dtype=np.float32))
+    features = Features(values, LENGTHS.fingerprint, "", LENGTHS)
+    selector.fit(features, features)
+    assert selector.report["too_short"] == 3
+    with pytest.raises(InvalidInput, match="minimum_length=4 leaves 7 documents of the pool"):
+        chosen(selector, 8)
+
+
 def test_temperature_zero_takes_the_largest_weights() -> None:
     scores = Scored(np.arange(20.0), np.arange(20, dtype=np.uint64))
     choice = fitted(temperature=0.0).select(scores, Budget(3), torch.Generator().manual_seed(0))
@@ -72,8 +166,3 @@ def test_temperature_one_draws_in_proportion_to_the_weights() -> None:
     found = np.bincount(firsts, minlength=4) / draws
     # 4.5 standard errors of a proportion
     assert (np.abs(found - weights) < 4.5 * np.sqrt(weights * (1 - weights) / draws)).all()
-
-
-def test_smoothing_of_zero_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"selector\.smoothing must be above 0"):
-        DSIR(0.0, 1.0)

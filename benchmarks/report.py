@@ -1,0 +1,20 @@
+"""What the text benchmarks write: rows and the machine they were taken on, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transport import machine, table
+
+
+def write(out: Path, name: str, title: str, notes: str, rows: list[dict[str, Any]]) -> None:
+    """Writes `<out>/<name>.json` and `.md`."""
+    out.mkdir(parents=True, exist_ok=True)
+    report = {"machine": machine(False), "rows": rows}
+    (out / f"{name}.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    taken = json.dumps(report["machine"], sort_keys=True)
+    parts = [f"# {title}", "Written by `make bench`; do not edit.", table(rows), notes]
+    (out / f"{name}.md").write_text("\n\n".join([*parts, f"Machine: {taken}"]) + "\n")
+    print(table(rows))

@@ -1,0 +1,105 @@
+"""The compiled loops against expressions, vectorizers and counters in Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from sklearn.feature_extraction.text import CountVectorizer
+
+from shortlist.core import Corpus
+from shortlist.numerics.ngrams import column_sums, count, lengths, readable
+
+# So many that two of some hundred n-grams share one with a chance of 10^-4.
+MANY = 2**30
+TEXTS = [
+    "The cat's 2nd mat -- sat_on it!",
+    "the CAT ' S 2nd mat",
+    "Ärger über Straße, café crème…",
+    "ärger ÜBER strasse",
+    "İstanbul ΣΊΣΥΦΟΣ ΣΑΣ",
+    "naïve “quotes” — dash—ed",
+    "नमस्ते दुनिया 你好 世界",
+    "I ❤️ 😀😀 #Zoo",
+    "a\x1cb\x85c d\te\n",
+    "x² ½ ⓐ e\u0301te\u0301",
+    "",
+    "   ",
+    "word",
+]
+
+
+def words(text: str) -> list[str]:
+    return regex.findall(r"\w+|[^\w\s]+", text.lower())
+
+
+def matrix(texts: list[str], longest: int, buckets: int = MANY) -> csr_array:
+    found = count(readable(*Corpus.build(texts).utf8(0, len(texts))), longest, buckets)
+    return csr_array(found, shape=(len(texts), buckets))
+
+
+def columns(values: csr_array) -> Counter[tuple[int, ...]]:
+    """What stands in the columns that are not empty, whatever their order."""
+    names, place = np.unique(values.indices, return_inverse=True)
+    shape = (values.shape[0], len(names))
+    dense = csr_array((values.data, place, values.indptr), shape=shape).toarray().astype(int)
+    return Counter(map(tuple, dense.T.tolist()))
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_counts_are_those_of_scikit_learns_vectorizer_up_to_the_names_of_columns(
+    longest: int,
+) -> None:
+    vectorizer = CountVectorizer(
+        tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, longest)
+    )
+    expected = csr_array(vectorizer.fit_transform(TEXTS))
+    assert columns(matrix(TEXTS, longest)) == columns(expected)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=5))
+def test_any_texts_are_cut_as_the_expression_cuts_them(texts: list[str]) -> None:
+    vocabulary = Counter(word for text in texts for word in words(text))
+    found = matrix(texts, 1)
+    _, place = np.unique(found.indices, return_inverse=True)
+    assert sorted(np.bincount(place, found.data)) == sorted(vocabulary.values())
+    assert lengths(readable(*Corpus.build(texts).utf8(0, len(texts)))).tolist() == [
+        len(words(text)) for text in texts
+    ]
+
+
+def test_a_row_of_any_slice_is_the_row_of_the_whole() -> None:
+    whole, corpus = matrix(TEXTS, 2), Corpus.build(TEXTS)
+    for start, stop in ((0, 3), (2, 9), (12, 13), (5, 5)):
+        found = count(readable(*corpus.utf8(start, stop)), 2, MANY)
+        part = csr_array(found, shape=(stop - start, MANY))
+        assert (part != whole[start:stop]).nnz == 0
+
+
+def test_columns_of_a_row_are_sorted_and_different() -> None:
+    found = matrix([" ".join(map(str, np.arange(3000) % 700))], 2, buckets=400)
+    assert (np.diff(found.indices) > 0).all() and found.sum() == 3000 + 2999
+
+
+def test_a_bigram_is_not_its_words_in_the_other_order_nor_one_word() -> None:
+    assert matrix(["a b", "b a", "ab"], 2)[:, :].sum(axis=1).tolist() == [3, 3, 1]
+    rows = [set(matrix([text], 2).indices) for text in ("a b", "b a", "ab")]
+    assert len(rows[0] & rows[1]) == 2 and not rows[2] & (rows[0] | rows[1])
+
+
+def test_buckets_are_filled_evenly() -> None:
+    texts = [" ".join(f"w{k}" for k in range(20_000))]
+    found = matrix(texts, 1, buckets=100).toarray()[0]
+    # Chi-squared of 99 degrees of freedom: beyond 170 once in 10^5.
+    assert ((found - 200) ** 2 / 200).sum() < 170
+
+
+def test_column_sums_are_exact_where_float32_would_stop_counting() -> None:
+    indices, values = np.zeros(3, np.int32), np.array([2**24, 1, 1], np.float32)
+    assert column_sums(indices, values, 2).tolist() == [2**24 + 2, 0]
