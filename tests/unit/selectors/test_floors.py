@@ -118,7 +118,10 @@ def test_a_target_with_too_few_documents_is_refused_by_name() -> None:
 def test_a_method_that_draws_keeps_the_floor_by_its_own_draw() -> None:
     rng = np.random.default_rng(0)
     each, total = {"b": scored(rng.normal(size=50))}, scored(rng.normal(size=50))
-    selector = DSIR(smoothing=1.0, temperature=1.0)
+    selector = DSIR(
+        smoothing=1.0, floor=0.0, temperature=1.0, minimum_length=0, separate=False,
+        proportions=None,
+    )  # fmt: skip
     alone = selector.select(each["b"], Budget(4), draw()).rows
     choice, kept = select_with_floors(selector, total, each, {"b": 0.4}, Budget(10), draw)
     assert kept["b"].rows.tolist() == alone.tolist()
