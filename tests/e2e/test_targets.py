@@ -178,7 +178,7 @@ def test_floors_of_a_budget_of_tokens(record: Any, files: dict[str, str]) -> Non
 
 
 def test_only_the_nearest_domain_is_chosen_from_and_every_method_shares_it(
-    record: Any, tmp_path: Path
+    record: Any, files: dict[str, str], tmp_path: Path
 ) -> None:
     plain, _ = record()
     made, directory = record(pool__prefilter__keep=1)
@@ -196,6 +196,9 @@ def test_only_the_nearest_domain_is_chosen_from_and_every_method_shares_it(
     assert other.inputs["pool_fingerprint"] == made.inputs["pool_fingerprint"]
     assert other.selection["divergences"] == rows
     assert whole.selection["sha256"] == plain.selection["sha256"] and whole.key != plain.key
+    away = {"negative_target": "citation_intent", "targets": [files["stars"]]}
+    pure, _ = record(*RANDOM, pool__prefilter__keep=1, target_weights={"stars": 0}, **away)
+    assert [row["domain"] for row in pure.selection["divergences"]] == ["far", "near"]
     failed, _ = record(pool__prefilter__keep=3)
     assert "keep=3 is more than the pool's 2 domains (near, far)" in failed.reason
 
@@ -264,3 +267,7 @@ def test_a_budget_is_recommended_with_its_reason_and_its_curve(record: Any, tmp_
     before = len(executions(tmp_path / "cache"))
     record(*STATIC[:-1])
     assert executions(tmp_path / "cache")[before:] == []
+    # A score that is no gradient changes no sign.
+    made, _ = record("selector=soft_knn", "featurizer=static", "until=select")
+    assert made.selection["recommended"]["gradient_changes_sign_at"] is None
+    assert {point["gradient"] for point in made.selection["recommended"]["curve"]} == {None}

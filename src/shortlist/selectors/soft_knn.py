@@ -22,6 +22,8 @@ class SoftKNN(TransportSelector):
     between the two is what the correction for the pool's density is worth.
     """
 
+    gradient = False  # of no balanced transport cost: nothing makes the targets share the pool
+
     def __init__(self, cost: Cost, relative_epsilon: float) -> None:
         """Stores the ground cost and the regularisation as a fraction of the mean cost."""
         super().__init__(cost)
@@ -36,6 +38,8 @@ class SoftKNN(TransportSelector):
 
 class SoftKNNAt(TransportSelector):
     """The ablation f = 0 at an absolute epsilon, as the released GOT-D code has it."""
+
+    gradient = False
 
     def __init__(self, cost: Cost, epsilon: float) -> None:
         """Stores the ground cost and the regularisation in the unit of the cost."""

@@ -89,8 +89,9 @@ def measure_domains(cell: Context, pool: Artifact, targets: Mapping[str, Artifac
     """
     settings, runtime = cell.parts.prefilter, cell.parts.runtime
     assert settings is not None  # `prefilter` has asked
-    featurizer, weights = settings.featurizer, cell.parts.aims.toward
-    weights = weights or {name: 1.0 for name in cell.parts.aims.weights}
+    featurizer, aims = settings.featurizer, cell.parts.aims
+    # Where documents are only chosen away from something, all targets weigh 0 and count alike here.
+    weights = aims.toward or {name: 1.0 for name, weight in aims.weights.items() if weight == 0}
 
     def compute(directory: Path) -> dict[str, Any]:
         documents = formats.load_corpus(pool.path / "corpus.arrow")
@@ -126,13 +127,13 @@ def measure_domains(cell: Context, pool: Artifact, targets: Mapping[str, Artifac
         wanted = {
             name: formats.load_corpus(targets[name].path / "target.arrow") for name in weights
         }
-        aims = {
+        samples = {
             name: sample(corpus, np.arange(len(corpus)), f"target{number}")
             for number, (name, corpus) in enumerate(wanted.items())
         }
         with quiet("shortlist.numerics.transport"):
             found = domain_divergences(
-                domains, aims, relative_epsilon=settings.relative_epsilon, cost=settings.cost
+                domains, samples, relative_epsilon=settings.relative_epsilon, cost=settings.cost
             )
         rows: list[dict[str, Any]] = [
             {

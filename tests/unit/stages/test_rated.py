@@ -1,0 +1,93 @@
+"""Scores for several targets become one column a method, before anything is chosen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+
+from shortlist.core import Aims, Corpus
+from shortlist.selectors.base import Member, Selector
+from shortlist.selectors.gotd import GOTD
+from shortlist.selectors.random import Random
+from shortlist.stages.selection import Rated, read_rated
+from shortlist.store import formats
+from shortlist.store.cache import Artifact
+
+A, B = np.array([3.0, 1.0, 2.0, 9.0]), np.array([100.0, 400.0, 300.0, 900.0])
+
+
+def artifact(path: Path) -> Artifact:
+    path.mkdir(exist_ok=True)
+    return Artifact("stage", path.name, path, {}, 0.0, 0.0, "cpu", "", hit=True)
+
+
+@pytest.fixture
+def rated(tmp_path: Path) -> Any:
+    """A function from a selector, aims and columns to the pool of four, the last of which leaks."""
+    corpus = Corpus.build(toy.sentences("music", 4)).canonical()
+    pool, leaks = artifact(tmp_path / "pool"), artifact(tmp_path / "leaks")
+    formats.save_corpus(pool.path / "corpus.arrow", corpus)
+    (leaks.path / "leaks.json").write_text(json.dumps({corpus.ids[3]: "verbatim test"}))
+
+    def read(selector: Selector, aims: Aims, columns: dict[str, dict[str, Any]]) -> Rated:
+        scores: dict[str, dict[str, Artifact]] = {}
+        for aim, own in columns.items():
+            for name, column in own.items():
+                made = artifact(tmp_path / f"{aim}-{name}")
+                np.save(made.path / "scores.npy", column)
+                scores.setdefault(aim, {})[name] = made
+        return read_rated(selector, aims, scores, pool, leaks, None)
+
+    return read
+
+
+def gotd() -> GOTD:
+    return GOTD("sqeuclidean", 0.01, 0.01, 12, sensitivity=False)
+
+
+def test_gradients_add_up_as_they_are_and_a_leak_is_in_no_column(rated: Any) -> None:
+    aims = Aims.of(["a"], {"a": 1, "b": 0.5}, negative="b")
+    found = rated(gotd(), aims, {"a": {"": A}, "b": {"": B}})
+    np.testing.assert_allclose(found.total.values, [*(A - 0.5 * B)[:3], -np.inf])
+    np.testing.assert_array_equal(found.each["b"].values, [*B[:3], -np.inf])
+    assert found.allowed.tolist() == [True, True, True, False] and found.excluded == 1
+
+
+def test_scores_without_a_common_unit_are_brought_to_one_scale_over_what_may_be_chosen(
+    rated: Any,
+) -> None:
+    found = rated(Random(), Aims.of(["a", "b"]), {"a": {"": A}, "b": {"": B}})
+    scaled = [(x[:3] - x[:3].mean()) / x[:3].std() for x in (A, B)]
+    np.testing.assert_allclose(found.total.values[:3], sum(scaled) / 2, atol=1e-12)
+    np.testing.assert_allclose(found.each["b"].values[:3], scaled[1], atol=1e-12)
+
+
+def test_a_single_target_keeps_the_scores_of_its_method(rated: Any) -> None:
+    found = rated(Random(), Aims.of(["a"]), {"a": {"": A}})
+    np.testing.assert_array_equal(found.total.values, [3, 1, 2, -np.inf])
+
+
+class Best(Selector):
+    """The larger of its members' scores: no sum, so the order of combining shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        featurizer: Any = None
+        self.members = {"one": Member(gotd(), featurizer), "two": Member(gotd(), featurizer)}
+
+    def combine(self, columns: Any) -> Any:
+        return np.maximum(columns["one"], columns["two"])
+
+
+def test_targets_are_summed_within_each_member_and_members_are_combined_after(rated: Any) -> None:
+    columns = {"a": {"one": A, "two": -A}, "b": {"one": -B, "two": B}}
+    found = rated(Best(), Aims.of(["a", "b"], {"a": 1, "b": 3}), columns)
+    one = 0.25 * A - 0.75 * B
+    np.testing.assert_allclose(found.total.values[:3], np.maximum(one, -one)[:3])
+    np.testing.assert_allclose(found.total.columns["one"][:3], one[:3])
+    np.testing.assert_allclose(found.each["a"].values[:3], A[:3])
