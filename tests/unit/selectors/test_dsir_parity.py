@@ -24,9 +24,7 @@ PYTHON = os.environ.get("SHORTLIST_DSIR", "")
 ADAPTER = Path(__file__).parents[3] / "baselines/peers/dsir/adapter.py"
 pytestmark = [
     pytest.mark.peer,
-    pytest.mark.skipif(
-        not Path(PYTHON).is_file(), reason="SHORTLIST_DSIR names no interpreter"
-    ),
+    pytest.mark.skipif(not Path(PYTHON).is_file(), reason="SHORTLIST_DSIR names no interpreter"),
 ]
 # Whatever a text may hold: capitals and accents of every kind, emoji, other scripts, no word at all.
 ODD = [
