@@ -15,8 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+import shortlist  # noqa: F401  (before torch: threads that wait must not spin)
+
+import numpy as np  # isort: skip
+import torch  # isort: skip
 
 from shortlist.core import Corpus
 from shortlist.featurizers.static import Static
