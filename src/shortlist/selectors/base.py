@@ -41,6 +41,7 @@ class Scored:
         costs: (n,) cost of each document in the unit of the budget, or None where each costs 1.
         documents: the pool's documents, row for row.
         columns: (n,) scores by each member of a method that is made of others.
+        vectors: the pool's vectors by member, or under `""` where the method stands alone.
     """
 
     values: NDArray[np.float64]
@@ -48,6 +49,7 @@ class Scored:
     costs: NDArray[np.int64] | None = None
     documents: Corpus | None = None
     columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
+    vectors: Mapping[str, Features] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ class Choice:
         rows: (k,) rows; may repeat where a method samples with replacement.
         scores: (k,) the numbers that decided, noise and all: larger came first.
         weights: (k,) how much each counts in training.
+        report: what a reader must know of the choice.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     weights: NDArray[np.float64]
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,14 @@ class Selector(pl.LightningModule):
         version: bumped when the meaning of the scores changes.
         stochastic: whether `select` draws at random; only then does the seed enter the selection's
             key.
+        repeats: whether `select` may choose a document more than once.
         target_aware: whether `fit` looks at the target.
         show_progress: whether `fit` may show a bar.
     """
 
     version = 1
     stochastic = False
+    repeats = False
     target_aware = True
     show_progress = True
 
@@ -100,6 +106,25 @@ class Selector(pl.LightningModule):
     def applicable(self, task: str) -> str | None:
         """Returns why the method cannot serve this kind of task, or None if it can."""
         return None
+
+    def identity(self) -> dict[str, str]:
+        """Returns what decides the scores beside the settings: the code of another program, say."""
+        return {}
+
+    def consist_of(self, members: Mapping[str, Member]) -> None:
+        """Makes this method one of `members`.
+
+        Raises:
+            InvalidInput: there is none, or one is itself made of others.
+        """
+        if not members:
+            raise InvalidInput("selector.members is empty; name one method at least")
+        for name, member in members.items():
+            if member.selector.members:
+                raise InvalidInput(
+                    f"selector.members.{name} is itself made of others; name those instead"
+                )
+        self.members = dict(members)
 
     def fit(self, target: Features, pool: Features) -> None:
         """Learns the scoring function; what it learns is kept in buffers, what a reader must know

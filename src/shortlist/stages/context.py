@@ -28,6 +28,7 @@ class Context:
         counts: what was left out or cut on the way.
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
+        vectors: the pool's vectors by member of the selector, or under `""`.
         selected: size, distinct documents, digest and domains of the selection, and what the
             selector reports of its fit.
     """
@@ -41,6 +42,7 @@ class Context:
     counts: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    vectors: dict[str, Artifact] = field(default_factory=dict)
     selected: dict[str, Any] = field(default_factory=dict)
 
     def stage(

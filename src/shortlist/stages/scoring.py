@@ -59,6 +59,7 @@ def rate(cell: Context, task: Artifact, pool: Artifact) -> dict[str, Artifact]:
         candidates = featurize(
             cell, method, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
         )
+        cell.vectors[name] = candidates
         target = featurize(cell, method, task.path / "target.arrow", task.facts["target"], "target")
         fitted = fit(cell, name, method, (task, target), (pool, candidates))
         found[name] = score(cell, method, fitted, (pool, candidates))
@@ -115,7 +116,7 @@ def fit(
         save_file(state, directory / "fitted.safetensors")
         return selector.report
 
-    inputs = {"target": target[1].key, "pool": pool[1].key}
+    inputs = {"target": target[1].key, "pool": pool[1].key, **selector.identity()}
     made = cell.stage("fit", selector.version, method.settings, inputs, compute)
     cell.selected["fit"] = {
         **cell.selected.get("fit", {}),

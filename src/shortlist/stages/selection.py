@@ -48,7 +48,11 @@ def select(
             for name, made in scores.items()
         }
         values = selector.combine(columns)
-        scored = Scored(values, documents.id_words(), costs, documents, columns)
+        vectors = {
+            name: formats.load_features(made.path).of(documents)
+            for name, made in cell.vectors.items()
+        }
+        scored = Scored(values, documents.id_words(), costs, documents, columns, vectors)
         choice = selector.select(scored, budget, seeded(seed, "selection"))
         ids, domains = documents.ids, documents.domains
         selection = Selection(
@@ -65,6 +69,7 @@ def select(
             "unique": len(set(selection.ids)),
             "sha256": selection.sha256,
             "domains": dict(sorted(Counter(domains[row] for row in choice.rows).items())),
+            **choice.report,
         }
 
     settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}

@@ -48,6 +48,14 @@ def code() -> dict[str, str]:
     return found
 
 
+def commit(directory: Path) -> str:
+    """Returns the commit of another program's checkout, `+changes` if its files differ, "" if
+    there is no repository.
+    """
+    found = _git(directory, "rev-parse", "HEAD")
+    return found + ("+changes" if found and _git(directory, "status", "--porcelain") else "")
+
+
 def _is_ours(root: Path) -> bool:
     """Returns whether a repository is this project's: a .venv inside another one is not."""
     try:
