@@ -115,21 +115,23 @@ def make(config: DictConfig, name: str) -> Any:
         InvalidInput: a setting is missing, unknown to the class or refused by it.
     """
     try:
-        return instantiate(OmegaConf.select(config, name))
+        # Plain dicts and lists: Hydra's own containers would take a `Member` for a configuration.
+        return instantiate(OmegaConf.select(config, name), _convert_="all")
     except OmegaConfBaseException as error:
         raise InvalidInput(f"{name}: {' '.join(str(error).split())}") from error
     except Exception as error:  # Hydra wraps whatever a constructor raises
         cause = error.__cause__ or error
         if isinstance(cause, ShortlistError):
             raise cause from error
-        target = OmegaConf.select(config, f"{name}._target_")
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
+        inner = re.search(r"full_key: ([\w.]+)", str(error))  # of a part inside this one
+        place = inner.group(1) if inner else name
+        target = OmegaConf.select(config, f"{place}._target_")
+        reason = " ".join(str(cause).split("full_key:")[0].split())
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
         if unknown:
             known = near(unknown.group(1), _settings(get_class(target)))
-            raise InvalidInput(f"{name} has no setting `{unknown.group(1)}`; {known}") from error
-        raise InvalidInput(
-            f"{name} could not be made by {target}: {' '.join(str(cause).split())}"
-        ) from error
+            raise InvalidInput(f"{place} has no setting `{unknown.group(1)}`; {known}") from error
+        raise InvalidInput(f"{place} could not be made by {target}: {reason}") from error
 
 
 def _settings(made: type) -> set[str]:
