@@ -6,6 +6,7 @@ A new selector is under these laws as soon as its YAML is there.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from shortlist.assembly import make
-from shortlist.core import Budget, Corpus
+from shortlist.core import Budget, Corpus, Features
 from shortlist.runtime import Runtime
-from shortlist.selectors.base import Choice, Scored, Selector, score_pool
+from shortlist.selectors.base import Choice, Scored, Selector
+from shortlist.selectors.whole_pool import WholePool
 from shortlist.store.formats import load_features, save_features
 from shortlist.trainers.base import seeded
 
@@ -35,6 +37,7 @@ class Fitted:
     selector: Selector
     pool: Corpus
     scores: np.ndarray
+    vectors: dict[str, Features]
 
     def choose(self, budget: int, seed: int = 0, **changed: Any) -> list[str]:
         """Ids that are chosen."""
@@ -42,7 +45,8 @@ class Fitted:
         return [self.pool.ids[row] for row in choice.rows]
 
     def choice(self, budget: Budget, seed: int = 0, **changed: Any) -> Choice:
-        scored = replace(Scored(self.scores, self.pool.id_words()), **changed)
+        plain = Scored(self.scores, self.pool.id_words(), documents=self.pool, vectors=self.vectors)
+        scored = replace(plain, **changed)
         return self.selector.select(scored, budget, seeded(seed, "selection"))
 
 
@@ -53,22 +57,44 @@ class Toy:
         self.composed, self.model, self.target, self.folder = composed, model, target, folder
 
     def fit(self, name: str, pool: Corpus) -> Fitted:
+        selector, featurizer = self.make(name)
+        reason = selector.applicable("classification")
+        if reason is not None:
+            pytest.skip(reason)
+        if not selector.members:
+            scores, vectors = self.score(f"{name}-", selector, featurizer, pool)
+            return Fitted(selector, pool, scores, {"": vectors})
+        found = {
+            member: self.score(f"{name}-{member}-", part.selector, part.featurizer, pool)
+            for member, part in selector.members.items()
+        }
+        joint = selector.combine({member: scores for member, (scores, _) in found.items()})
+        return Fitted(selector, pool, joint, {member: made[1] for member, made in found.items()})
+
+    def make(self, name: str) -> tuple[Selector, Any]:
+        """The selector and its featurizer, small and in float32."""
         config = deepcopy(
             self.composed(f"selector={name}", "model=local", f"model.path={self.model}")
         )
-        if "max_length" in config.featurizer:
-            config.featurizer.max_length = 32
-        if "precision" in config.featurizer:
-            config.featurizer.precision = "32"
-        selector, featurizer = make(config, "selector"), make(config, "featurizer")
+        members = config.selector.get("members", {}).values()
+        for featurizer in (config.featurizer, *(member.featurizer for member in members)):
+            for setting, value in {"max_length": 32, "precision": "32"}.items():
+                if setting in featurizer:
+                    featurizer[setting] = value
+        return make(config, "selector"), make(config, "featurizer")
+
+    def score(
+        self, prefix: str, selector: Selector, featurizer: Any, pool: Corpus
+    ) -> tuple[np.ndarray, Features]:
+        """The scores of a selector that stands alone, and the pool's vectors."""
         features = []
         for corpus in (self.target, pool):
-            at = self.folder / f"{name}-{corpus.fingerprint}"
+            at = self.folder / f"{prefix}{corpus.fingerprint}"
             at.mkdir(exist_ok=True)
             save_features(at, corpus.fingerprint, featurizer.compute(corpus, at, MACHINE)[0])
             features.append(load_features(at).of(corpus))
         selector.fit(*features)
-        return Fitted(selector, pool, score_pool(selector, features[1], MACHINE))
+        return selector.score_all(features[1], MACHINE), features[1]
 
 
 @pytest.fixture
@@ -100,7 +126,12 @@ def test_permuting_the_pool_permutes_the_scores(toy: Toy, fitted: Fitted, name: 
 
 def test_permuting_the_pool_chooses_the_same_ids_in_the_same_order(fitted: Fitted) -> None:
     rows = np.random.default_rng(0).permutation(60)
-    other = replace(fitted, pool=fitted.pool.take(rows), scores=fitted.scores[rows])
+    shuffled = fitted.pool.take(rows)
+    vectors = {
+        member: Features(made.values[rows], shuffled.fingerprint, made.featurizer, shuffled)
+        for member, made in fitted.vectors.items()
+    }
+    other = replace(fitted, pool=shuffled, scores=fitted.scores[rows], vectors=vectors)
     assert other.choose(20) == fitted.choose(20)
 
 
@@ -121,14 +152,17 @@ def test_as_many_documents_are_chosen_as_the_budget_says(fitted: Fitted, budget:
     assert len(choice.rows) == len(choice.weights) == budget
 
 
-def test_no_document_is_chosen_twice_with_weight_one_each(fitted: Fitted) -> None:
+def test_a_document_is_chosen_twice_only_if_the_selector_says_so(fitted: Fitted) -> None:
     choice = fitted.choice(Budget(60))
+    if fitted.selector.repeats:
+        assert len(set(choice.rows.tolist())) < 60
+        return
     assert sorted(choice.rows.tolist()) == list(range(60))
     assert (choice.weights == 1).all()
 
 
 def test_a_larger_budget_contains_a_smaller_ones_documents(fitted: Fitted) -> None:
-    chosen = [set(fitted.choose(budget)) for budget in (1, 2, 7, 20, 59, 60)]
+    chosen = [Counter(fitted.choose(budget)) for budget in (1, 2, 7, 20, 59, 60)]
     assert all(small < large for small, large in itertools.pairwise(chosen))
 
 
@@ -138,7 +172,7 @@ def test_a_token_budget_is_not_exceeded_and_contains_a_smaller_one(fitted: Fitte
         fitted.choice(Budget(amount, "tokens"), costs=costs).rows for amount in (40, 90)
     )
     assert costs[small].sum() <= 40 and costs[large].sum() <= 90
-    assert set(small) <= set(large)
+    assert Counter(small.tolist()) <= Counter(large.tolist())
 
 
 def test_documents_that_must_never_be_chosen_are_not_even_where_the_budget_has_room(
@@ -146,6 +180,9 @@ def test_documents_that_must_never_be_chosen_are_not_even_where_the_budget_has_r
 ) -> None:
     never = np.arange(60) % 3 == 0
     choice = fitted.choice(Budget(60), values=np.where(never, -np.inf, fitted.scores))
+    if fitted.selector.repeats:
+        assert len(choice.rows) == 60 and not never[choice.rows].any()
+        return
     assert sorted(choice.rows.tolist()) == np.flatnonzero(~never).tolist()
 
 
@@ -170,34 +207,49 @@ def test_a_selector_that_looks_at_no_target_scores_alike_whatever_it_is(
 
 
 def test_what_fit_learned_scores_alike_after_it_is_stored_and_restored(
-    toy: Toy, fitted: Fitted, name: str, composed: Any
+    toy: Toy, fitted: Fitted, name: str
 ) -> None:
-    config = composed(f"selector={name}", "model=local", f"model.path={toy.model}")
-    other = make(config, "selector")
-    other.restore({key: value.clone() for key, value in fitted.selector.state_dict().items()})
-    features = load_features(toy.folder / f"{name}-{fitted.pool.fingerprint}")
-    np.testing.assert_array_equal(score_pool(other, features, MACHINE), fitted.scores)
+    other, _ = toy.make(name)
+    pairs = (
+        [(fitted.selector, other, "")]
+        if not other.members
+        else [
+            (fitted.selector.members[member].selector, part.selector, member)
+            for member, part in other.members.items()
+        ]
+    )
+    for first, second, member in pairs:
+        second.restore({key: value.clone() for key, value in first.state_dict().items()})
+        np.testing.assert_array_equal(
+            second.score_all(fitted.vectors[member], MACHINE),
+            first.score_all(fitted.vectors[member], MACHINE),
+        )
 
 
 def test_a_documents_score_does_not_depend_on_what_it_is_scored_with(
-    toy: Toy, fitted: Fitted, name: str
+    fitted: Fitted,
 ) -> None:
-    features = load_features(toy.folder / f"{name}-{fitted.pool.fingerprint}")
-    part = replace(features, values=features.values[20:40])
+    if fitted.selector.members or isinstance(fitted.selector, WholePool):
+        pytest.skip("scores the whole pool at once, or by its members")
+    features = fitted.vectors[""]
+    part = replace(features, values=features.values[20:40], documents=None)
     spread = max(1.0, float(np.ptp(fitted.scores)))
     np.testing.assert_allclose(
-        score_pool(fitted.selector, part, MACHINE), fitted.scores[20:40], atol=1e-5 * spread
+        fitted.selector.score_all(part, MACHINE), fitted.scores[20:40], atol=1e-5 * spread
     )
 
 
 def test_fitting_and_scoring_leave_the_vectors_as_they_are(
-    toy: Toy, fitted: Fitted, name: str
+    fitted: Fitted,
 ) -> None:
-    features = load_features(toy.folder / f"{name}-{fitted.pool.fingerprint}")
-    values = features.values.toarray() if hasattr(features.values, "toarray") else features.values
-    kept = np.array(values)
-    fitted.selector.fit(features, features)
-    assert np.array_equal(kept, np.array(values))
+    for member, features in fitted.vectors.items():
+        selector = fitted.selector.members[member].selector if member else fitted.selector
+        values = (
+            features.values.toarray() if hasattr(features.values, "toarray") else features.values
+        )
+        kept = np.array(values)
+        selector.fit(features, features)
+        assert np.array_equal(kept, np.array(values))
 
 
 def test_a_selector_has_a_sentence_that_says_how_it_chooses(fitted: Fitted) -> None:

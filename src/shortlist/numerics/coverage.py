@@ -18,19 +18,13 @@ _CENTRES = 64  # centres that are brought to the whole pool by one product
 _CANDIDATES = 2048  # rows that are kept up to date in between
 
 
-def round_robin(rows: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Returns the distinct rows of (M, k) lists, nearest first: all first places, all second ...
+def round_robin(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the distinct rows of (M, k) lists: all first places, then all second places, ...
 
-    A row that an earlier place has taken is passed over (and not replaced in that round). Within a
-    round the larger value goes first, equal ones by row: the order of the lists has no say.
-
-    Args:
-        rows: (M, k) rows of the pool, one list a target, best first.
-        values: (M, k) how good each is; larger is better.
+    Within a round the lists come in their order. A row that an earlier place has taken is passed
+    over, and not replaced in that round.
     """
-    place = np.broadcast_to(np.arange(rows.shape[1]), rows.shape).ravel()
-    order = np.lexsort((rows.ravel(), -values.ravel(), place))
-    flat = rows.ravel()[order]
+    flat = rows.T.ravel()
     first = np.unique(flat, return_index=True)[1]
     return flat[np.sort(first)].astype(np.int64)
 

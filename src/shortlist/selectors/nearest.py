@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class RoundRobin(WholePool):
     """A method that gives every target its nearest document, then its second nearest, ...
 
+    Within a round the targets come in the order of their ids, which are hashes.
     Cost: one product of the pool with the targets (`nearest`); memory: `neighbours` pairs a target.
     """
 
@@ -40,7 +41,7 @@ class RoundRobin(WholePool):
             device=self.device,
         )
         rows = found.rows.cpu().numpy()
-        order = round_robin(rows, found.values.cpu().numpy())
+        order = round_robin(rows)
         self.keep_order(order, len(pool))
         wanted = np.bincount(rows.ravel(), minlength=len(pool))
         rounds = [done for done in (1, 10, 50, 150, 500) if done <= rows.shape[1]]
