@@ -102,14 +102,15 @@ class Peer(WholePool):
         """
         assert target.documents is not None and pool.documents is not None
         work = Path(tempfile.mkdtemp(prefix="shortlist-peer-"))
-        checkout = str(Path(self.checkout).absolute()) if self.checkout else None
-        request = {"checkout": checkout, "arguments": self.arguments}
-        (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        for name, features in (("target", target), ("pool", pool)):
-            self._write(work / name, features)
-        self._run(work)
-        ids = pool.documents.ids
-        scores = self._read(work / "scores.jsonl", ids)
+        try:
+            for name, features in (("target", target), ("pool", pool)):
+                self._write(work / name, features)
+            self._run(work)
+            ids = pool.documents.ids
+            scores = self._read(work / "scores.jsonl", ids)
+        finally:  # what stays after a failure is what can be looked at: log and scores
+            for path in work.glob("*.npy"):
+                path.unlink()
         facts = work / "facts.json"
         self.report = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
         self.report |= {**self.identity(), "not_ranked": int((scores == BEYOND).sum())}
@@ -127,6 +128,9 @@ class Peer(WholePool):
 
     def _run(self, work: Path) -> None:
         name, log = self.script.parent.name, work / "log.txt"
+        checkout = str(Path(self.checkout).absolute()) if self.checkout else None
+        request = {"checkout": checkout, "arguments": self.arguments}
+        (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
         environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         command = [str(self.python), "-s", str(self.script), str(work)]
         try:
