@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
+from shortlist.numerics.joint_whitening import whiten, whitening
 from shortlist.numerics.neighbours import nearest
-from shortlist.numerics.transport import solve
-from shortlist.numerics.whitening import whiten, whitening
+from shortlist.numerics.transport import Transport, solve
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
@@ -91,14 +91,13 @@ class TAROT(WholePool):
         order = self._ordered(rows, chosen, white, wanted)
         self.keep_order(by_id[order], len(pool))
 
-    def _distance(self, documents: torch.Tensor, targets: torch.Tensor, start: Any) -> Any:
+    def _transport(self, documents: torch.Tensor, targets: torch.Tensor) -> Transport:
         return solve(
             documents,
             targets,
             epsilon=self.relative_epsilon,
             cost="euclidean",
             tolerance=self.tolerance,
-            start=start,
         )
 
     def _recommended(
@@ -118,17 +117,19 @@ class TAROT(WholePool):
         unsolved = 0
         for fold in range(self.folds):
             rest = wanted[torch.from_numpy(part != fold)]
-            best, kept, depth, last = np.inf, np.empty(0, dtype=np.int64), 0, None
+            best, kept, depth = np.inf, np.empty(0, dtype=np.int64), 0
             for k in range(1, rows.shape[1] + 1):
                 near, fit = rows[part == fold, :k], useful[part == fold, :k]
                 documents = np.unique(near[fit])
                 if len(documents) == len(kept):
                     break  # nothing more that is on the target's side
-                last = self._distance(white[torch.from_numpy(documents)], rest, last)
-                unsolved += not last.converged
-                if last.dual >= best:
+                found = self._transport(white[torch.from_numpy(documents)], rest)
+                unsolved += not found.converged
+                # The primal value is that of a plan that meets both marginals, even where the solve
+                # fell short; the dual one is then anything.
+                if found.primal >= best:
                     break
-                best, kept, depth = last.dual, documents, k
+                best, kept, depth = found.primal, documents, k
             chosen.append(kept)
             layers.append(depth)
             distances.append(float(best))
@@ -153,7 +154,7 @@ class TAROT(WholePool):
         listed = np.unique(rows)
         layer = np.full(len(white), rows.shape[1])
         np.minimum.at(layer, rows.ravel(), np.tile(np.arange(rows.shape[1]), len(rows)))
-        solved = self._distance(white[torch.from_numpy(listed)], wanted, None)
+        solved = self._transport(white[torch.from_numpy(listed)], wanted)
         self.report["converged"] = solved.converged
         self.report["marginal_error"] = solved.target_error
         later = ~np.isin(listed, chosen)

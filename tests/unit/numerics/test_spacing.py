@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shortlist.numerics import spacing
+from shortlist.numerics.joint_whitening import whiten, whitening
 from shortlist.numerics.spacing import spaced
-from shortlist.numerics.whitening import whiten, whitening
 
 
 def loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,30 +170,42 @@ def test_less_is_the_sum_of_cosines_by_checkpoint_and_the_best_sub_task(machine:
     values = RNG.normal(size=(40, 6))
     values[5] = 0
     pool = features(values)
-    by_task, by_text = LESS(2, [3.0, 1.0], "domain"), LESS(2, [3.0, 1.0], "document")
-    for selector in (by_task, by_text):
-        selector.fit(target, pool)
+    groups = ((0.75, slice(0, 3)), (0.25, slice(3, 6)))
     influence = sum(
         share * unit(values[:, part]) @ unit(np.asarray(target.values)[:, part]).T
-        for share, part in ((0.75, slice(0, 3)), (0.25, slice(3, 6)))
+        for share, part in groups
     )
     x = np.array([True, False, True, False, False, True, False])
-    expected = np.maximum(influence[:, x].mean(1), influence[:, ~x].mean(1))
+    by_task = np.maximum(influence[:, x].mean(1), influence[:, ~x].mean(1))
     looked_at = np.arange(40) != 5
-    found = by_task.score_all(pool, machine)
-    np.testing.assert_allclose(found[looked_at], expected[looked_at], atol=1e-6)
-    assert found[5] == -np.inf  # outside the sub-pool
-    assert by_task.report["documents_without_gradient"] == 1 and by_task.report["sub_tasks"] == 2
-    found = by_text.score_all(pool, machine)
-    np.testing.assert_allclose(found[looked_at], influence.max(1)[looked_at], atol=1e-6)
+
+    def carried(rows: np.ndarray) -> Features:
+        """Vectors that carry the rates themselves, as `featurizer=gradients` makes them."""
+        return replace(
+            target if len(rows) == 7 else pool,
+            values=np.hstack([share**0.5 * unit(rows[:, part]) for share, part in groups]),
+        )
+
+    for by, expected in (("domain", by_task), ("document", influence.max(1))):
+        for weights, one, other in (
+            ([3.0, 1.0], target, pool),
+            (None, carried(np.asarray(target.values)), carried(values)),
+        ):
+            selector = LESS(weights, by)  # type: ignore[arg-type]
+            selector.fit(one, other)
+            found = selector.score_all(other, machine)
+            np.testing.assert_allclose(found[looked_at], expected[looked_at], atol=1e-6)
+            assert found[5] == -np.inf  # outside the sub-pool
+            assert selector.report["documents_without_gradient"] == 1
+            assert selector.report["sub_tasks"] == (2 if by == "domain" else 7)
 
 
 def test_less_refuses_columns_that_are_no_equal_groups() -> None:
-    selector = LESS(4, [1.0] * 4, "domain")
-    with pytest.raises(InvalidInput, match=r"checkpoints=4 must divide the 6 columns"):
+    selector = LESS([1.0] * 4, "domain")
+    with pytest.raises(InvalidInput, match=r"4 rates must divide the 6 columns"):
         selector.fit(features(RNG.normal(size=(3, 6))), features(RNG.normal(size=(3, 6))))
-    with pytest.raises(InvalidInput, match=r"selector\.weights must hold one learning rate"):
-        LESS(2, [1.0], "domain")
+    with pytest.raises(InvalidInput, match=r"selector\.weights must hold a learning rate"):
+        LESS([], "domain")
 
 
 def tarot(**changed: Any) -> TAROT:
@@ -222,8 +235,8 @@ def test_tarot_recommends_the_documents_of_the_targets_kind(machine: Any) -> Non
 
 
 def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> None:
+    from shortlist.numerics.joint_whitening import whiten, whitening
     from shortlist.numerics.transport import solve
-    from shortlist.numerics.whitening import whiten, whitening
 
     target, pool = RNG.normal(size=(20, 4)) + 2, RNG.normal(size=(150, 4))
     selector = tarot(folds=2, neighbours=12)
@@ -239,7 +252,7 @@ def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> N
             found = solve(
                 white[documents], wanted[~part], epsilon=0.01, cost="euclidean", tolerance=1e-3
             )
-            distances.append(found.dual)
+            distances.append(found.primal)
         stop = next(k for k in range(1, 11) if distances[k] >= distances[k - 1] - 1e-9)
         assert selector.report["layers"][fold] == stop
         assert selector.report["distances"][fold] == pytest.approx(distances[stop - 1], rel=5e-3)
