@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from shortlist.errors import InvalidInput
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,6 +51,70 @@ def gumbel(id_words: NDArray[np.uint64], key: int) -> NDArray[np.float64]:
     3).
     """
     return -np.log(-np.log(uniform(id_words, key)))
+
+
+def with_replacement(
+    weights: NDArray[np.float64],
+    id_words: NDArray[np.uint64],
+    key: int,
+    amount: int,
+    costs: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Returns (rows, times) of draws with replacement in proportion to `weights`, in their order.
+
+    Each document has a Poisson process of its own with its weight as rate, whose k-th waiting time
+    is a hash of (key, id, k). In the order of their times, the arrivals of all processes are
+    independent draws in proportion to the weights (superposition of Poisson processes); the draws
+    of a larger amount begin with those of a smaller one, and the order of the rows has no say.
+
+    Args:
+        weights: (n,) not negative, not all zero.
+        id_words: (n,) 64 bits of each id.
+        key: from `draw_key`.
+        amount: how many draws, or what all of them may cost.
+        costs: (n,) cost of a draw of each row, or None where each costs 1.
+
+    Raises:
+        InvalidInput: no document that may be drawn costs anything.
+    """
+    held = np.flatnonzero(weights > 0)
+    rates = weights[held] / weights[held].sum()
+    price = 1.0 if costs is None else float(rates @ costs[held])
+    if price <= 0:
+        raise InvalidInput(
+            f"a budget of {amount:,} was to be drawn, but the documents that may be drawn cost nothing; "
+            "look at the pool's empty texts"
+        )
+    expected = amount / price
+    horizon = expected + 6 * np.sqrt(expected) + 16
+    while True:
+        rows, times = _arrivals(held, rates, id_words[held], key, horizon)
+        taken = within_budget(rows, costs, amount)
+        if len(taken) < len(rows):
+            return taken, times[: len(taken)]
+        horizon *= 2
+
+
+def _arrivals(
+    rows: NDArray[np.int64],
+    rates: NDArray[np.float64],
+    words: NDArray[np.uint64],
+    key: int,
+    horizon: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Returns (rows, times) of all arrivals before `horizon`, sorted by time, then by id."""
+    clock = np.zeros(len(rows))
+    found: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint64]]] = []
+    number = 0
+    while len(rows):
+        clock = clock - np.log(uniform(words, key + 0x9E3779B9 * number)) / rates
+        number += 1
+        early = clock <= horizon
+        rows, rates, words, clock = rows[early], rates[early], words[early], clock[early]
+        found.append((rows, clock, words))
+    all_rows, times, ids = (np.concatenate(part) for part in zip(*found, strict=True))
+    by_time = np.lexsort((ids, times))
+    return all_rows[by_time], times[by_time]
 
 
 def order(scores: NDArray[np.float64], id_words: NDArray[np.uint64]) -> NDArray[np.int64]:

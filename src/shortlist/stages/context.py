@@ -31,6 +31,7 @@ class Context:
         counts: what was left out or cut on the way.
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
+        vectors: the pool's vectors by member of the selector, or under `""`.
         selected: size, distinct documents, digest and domains of the selection, and what the
             selector reports of its fit; what later stages have found out about it.
         judges: the methods that have scored the pool for the first target, by name (`""` for one
@@ -48,6 +49,7 @@ class Context:
     counts: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    vectors: dict[str, Artifact] = field(default_factory=dict)
     selected: dict[str, Any] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
     axes: Axes | None = None

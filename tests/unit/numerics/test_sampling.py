@@ -8,7 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.numerics.sampling import draw_key, gumbel, order, uniform, within_budget
+from shortlist.errors import InvalidInput
+from shortlist.numerics.sampling import (
+    draw_key,
+    gumbel,
+    order,
+    uniform,
+    with_replacement,
+    within_budget,
+)
 
 IDS = np.random.default_rng(0).integers(0, 2**64, size=100_000, dtype=np.uint64)
 
@@ -112,3 +120,45 @@ def test_costs_belong_to_rows_of_the_pool_and_not_to_places_in_the_order() -> No
 @pytest.mark.parametrize("amount", [0, 10])
 def test_a_budget_of_documents_cuts_at_the_end_of_the_pool(amount: int) -> None:
     assert len(within_budget(np.arange(4), None, amount)) == min(4, amount)
+
+
+WEIGHTS = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+
+
+def test_draws_with_replacement_are_in_proportion_to_the_weights_and_independent() -> None:
+    rows, times = with_replacement(WEIGHTS, IDS[:5], 7, 40_000)
+    assert len(rows) == 40_000 and (np.diff(times) >= 0).all()
+    chance = WEIGHTS / WEIGHTS.sum()
+    error = np.sqrt(chance * (1 - chance) / 40_000)
+    assert (np.abs(np.bincount(rows, minlength=5) / 40_000 - chance) <= 4.5 * error).all()
+    # What is drawn next does not hang on what was drawn before: all pairs as often as the product.
+    pairs = np.bincount(rows[:-1] * 5 + rows[1:], minlength=25).reshape(5, 5) / 39_999
+    expected = np.outer(chance, chance)
+    assert (np.abs(pairs - expected) <= 4.5 * np.sqrt(expected / 39_999)).all()
+
+
+@given(st.integers(1, 300), st.integers(0, 300), st.booleans(), st.integers(0, 99))
+def test_a_larger_draw_with_replacement_begins_with_a_smaller_one(
+    small: int, more: int, priced: bool, key: int
+) -> None:
+    costs = np.array([1, 5, 2, 7, 3]) if priced else None
+    first, _ = with_replacement(WEIGHTS, IDS[:5], key, small, costs)
+    second, _ = with_replacement(WEIGHTS, IDS[:5], key, small + more, costs)
+    assert second[: len(first)].tolist() == first.tolist()
+    if costs is None:
+        assert len(second) == small + more
+    else:
+        assert small + more - 7 < costs[second].sum() <= small + more
+
+
+@given(st.permutations(range(20)))
+def test_a_permutation_of_the_documents_draws_the_same_ids(rows: list[int]) -> None:
+    weights, place = np.arange(20.0), np.array(rows)
+    plain, _ = with_replacement(weights, IDS[:20], 5, 50)
+    moved, _ = with_replacement(weights[place], IDS[:20][place], 5, 50)
+    assert IDS[:20][place][moved].tolist() == IDS[:20][plain].tolist()
+
+
+def test_a_draw_whose_documents_cost_nothing_would_never_end_and_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="cost nothing"):
+        with_replacement(WEIGHTS, IDS[:5], 0, 10, np.array([9, 0, 0, 0, 0]))

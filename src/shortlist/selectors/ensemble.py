@@ -1,0 +1,68 @@
+"""Rankings of several methods made into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from scipy.stats import rankdata
+
+from shortlist.errors import InvalidInput
+from shortlist.selectors.base import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from shortlist.selectors.base import Member
+
+Rule = Literal["mean_rank", "reciprocal_rank"]
+
+
+class Ensemble(Selector):
+    """Documents that several methods rank high, by mean rank (Borda) or by reciprocal rank fusion.
+
+    Scores of different methods have no common unit; ranks have. `mean_rank`: minus the mean of the
+    ranks (Borda 1781). `reciprocal_rank`: sum of 1 / (constant + rank) (Cormack, Clarke and
+    Buettcher, SIGIR 2009, constant 60): one very good rank outweighs several fair ones. Equal
+    scores share their mean rank. Members score without the noise that they might choose by.
+    """
+
+    def __init__(self, members: Mapping[str, Member], rule: Rule, constant: float) -> None:
+        """Stores the settings.
+
+        Args:
+            members: methods with their vectors, by name.
+            rule: `mean_rank` or `reciprocal_rank`.
+            constant: of the reciprocal ranks: the larger, the less the first few ranks count.
+        """
+        super().__init__()
+        if rule not in get_args(Rule):
+            known = ", ".join(get_args(Rule))
+            raise InvalidInput(f"selector.rule must be one of {known}, found {rule}")
+        if constant < 0:
+            raise InvalidInput(f"selector.constant must not be negative, found {constant}")
+        self.consist_of(members)
+        self.rule, self.constant = rule, constant
+        self.target_aware = any(member.selector.target_aware for member in members.values())
+
+    def applicable(self, task: str) -> str | None:
+        """Returns why one of the members cannot serve this kind of task."""
+        for name, member in self.members.items():
+            reason = member.selector.applicable(task)
+            if reason is not None:
+                return f"{name}: {reason}"
+        return None
+
+    def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Returns the (n,) joint scores; what no member may choose stays at -inf."""
+        scores = np.stack(list(columns.values()))
+        never = (scores == -np.inf).any(axis=0)
+        joint = np.full(scores.shape[1], -np.inf)
+        ranks = np.array([rankdata(-row[~never], method="average") for row in scores])
+        if self.rule == "mean_rank":
+            joint[~never] = -ranks.mean(axis=0)
+        else:
+            joint[~never] = (1 / (self.constant + ranks)).sum(axis=0)
+        return joint

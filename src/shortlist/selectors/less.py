@@ -1,0 +1,99 @@
+"""Low-rank gradient similarity search (LESS), Xia et al., ICML 2024, arXiv 2402.04333."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+
+from shortlist.errors import InvalidInput
+from shortlist.numerics.neighbours import unit
+from shortlist.selectors.base import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shortlist.core import Features
+
+By = Literal["domain", "document"]
+
+
+class LESS(Selector):
+    """Documents whose training step would lower the target's loss the most, to first order.
+
+    score(z) = max over sub-tasks of the mean over its texts z' of sum_t eta_t cos(G_t(z), g_t(z')):
+    G the candidate's (Adam-aware) and g the target's gradient at warm-up checkpoint t, both
+    projected; eta_t the learning rate around t (section 4, equations 5 and 6; the released code
+    likewise scales every gradient to length one, so that short texts do not win by large ones). The
+    gradients are the featurizer's, and so are its deviations (`featurizer=gradients`). A gradient
+    costs a forward and a backward pass a document and checkpoint, so it is meant for a sub-pool:
+    documents whose vector is zero in every column were not looked at, are counted in the record,
+    and are never chosen.
+    """
+
+    anchors: torch.Tensor
+
+    def __init__(self, weights: Sequence[float] | None, by: By) -> None:
+        """Stores the settings.
+
+        Args:
+            weights: learning rate of each checkpoint, made to sum to one: the columns are as many
+                groups of equal width. None: the vectors carry the rates (each group has the length
+                sqrt(eta_t), so that the plain inner product is the sum above).
+            by: what a sub-task is: the target texts of one `domain`, or each `document` by itself.
+        """
+        super().__init__()
+        if by not in get_args(By):
+            raise InvalidInput(f"selector.by must be one of {', '.join(get_args(By))}, found {by}")
+        if weights is not None and (not weights or min(weights) < 0 or sum(weights) <= 0):
+            raise InvalidInput(
+                "selector.weights must hold a learning rate a checkpoint, not all zero, or be null, "
+                f"found {list(weights)}"
+            )
+        self.by = by
+        self.weights = None if weights is None else [each / sum(weights) for each in weights]
+
+    def fit(self, target: Features, pool: Features) -> None:
+        """Keeps `anchors` (sub-tasks, d); reports sub-tasks and documents without a gradient.
+
+        Raises:
+            InvalidInput: the columns cannot be cut into as many groups.
+        """
+        if self.weights is not None and target.dimension % len(self.weights):
+            raise InvalidInput(
+                f"selector.weights: {len(self.weights)} rates must divide the {target.dimension} "
+                "columns of the vectors; give one a checkpoint of the featurizer"
+            )
+        vectors = self._weighted(torch.from_numpy(np.array(target.values, dtype=np.float64)))
+        if self.by == "domain":
+            assert target.documents is not None
+            domains = np.array(target.documents.domains)
+            vectors = torch.stack(
+                [vectors[torch.from_numpy(domains == name)].mean(0) for name in sorted({*domains})]
+            )
+        self.keep("anchors", vectors)
+        looked_at = sum(
+            int((np.asarray(pool.values[start : start + 8192]) != 0).any(axis=1).sum())
+            for start in range(0, len(pool), 8192)
+        )
+        self.report = {
+            "sub_tasks": len(vectors),
+            "documents_with_gradient": looked_at,
+            "documents_without_gradient": len(pool) - looked_at,
+        }
+
+    def _weighted(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns the rows with each group at the length of the square root of its rate."""
+        if self.weights is None:
+            return rows
+        groups = unit(rows.reshape(len(rows) * len(self.weights), -1))
+        lengths = torch.tensor(self.weights, dtype=rows.dtype, device=rows.device).sqrt()
+        return (groups.reshape(len(rows), len(self.weights), -1) * lengths[:, None]).reshape(
+            rows.shape
+        )
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """Returns the influence of each document on its best sub-task."""
+        found = (self._weighted(batch.double()) @ self.anchors.T).amax(1)
+        return found.masked_fill((batch == 0).all(1), -torch.inf)

@@ -1,0 +1,67 @@
+"""Cells of methods made of others, of methods that repeat documents, and of orders that end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cells
+
+from shortlist.store.cache import executions
+from shortlist.store.formats import load_selection
+
+SHORT = ("until=select", "budget=10")
+
+
+def fast(*members: str) -> list[str]:
+    """Overrides that make the members' transformer features small."""
+    return [
+        f"selector.members.{name}.featurizer.{setting}=32"
+        for name in members
+        for setting in ("max_length", "precision")
+    ]
+
+
+def test_a_method_made_of_others_computes_nothing_that_their_own_cells_have_computed(
+    run: Any, tmp_path: Path
+) -> None:
+    for alone in (cells.GOTD, ("selector=dsir",)):
+        assert run(*alone, *SHORT)[0].status == "done"
+    before = len(list(executions(tmp_path / "cache")))
+    small = ("featurizer.max_length=32", "featurizer.precision=32")
+    for name, extra in (("ensemble", fast("gotd")), ("gotd_diverse", small)):
+        record, _ = run(f"selector={name}", *SHORT, *extra)
+        assert (record.status, record.reason) == ("done", "")
+        assert "gotd.marginal_error" in record.selection["fit"]
+    new = Counter(stage for stage, _ in list(executions(tmp_path / "cache"))[before:])
+    assert new == {"selection": 2}
+
+
+def test_a_document_drawn_twice_is_in_the_selection_twice(run: Any, tmp_path: Path) -> None:
+    record, directory = run(
+        "selector=tsds", "featurizer.max_length=32", "featurizer.precision=32", "until=select",
+        "budget=40", "selector.alpha=1",
+    )  # fmt: skip
+    assert (record.status, record.reason) == ("done", "")
+    assert record.selection["size"] == 40 > record.selection["unique"]
+    lines = (directory / "shortlist.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 40
+    (path,) = (tmp_path / "cache" / "selection").glob("*/selection.parquet")
+    assert len(load_selection(path).ids) == 40
+
+
+def test_a_budget_beyond_an_order_is_refused_by_the_name_of_the_setting(run: Any) -> None:
+    small = ("featurizer.max_length=32", "featurizer.precision=32", "until=select")
+    record, _ = run("selector=k_center", *small, "selector.limit=5", "budget=6")
+    assert record.status == "failed"
+    assert record.reason == (
+        "budget=6 documents reaches beyond the 5 documents that KCenter put in order; "
+        "set selector.limit larger, or a smaller budget"
+    )
+
+
+def test_a_peer_that_is_not_on_this_machine_is_skipped_with_what_to_set(run: Any) -> None:
+    record, _ = run("selector=peer_tsds", *SHORT)
+    assert record.status == "skipped"
+    assert record.reason.endswith("no interpreter at None; set selector.python=PATH")
