@@ -18,7 +18,7 @@ from shortlist.core import READS, Budget
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
-from shortlist.schema import HASHED
+from shortlist.schema import HASHED, Check
 from shortlist.store.keys import key as make_key
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Parts:
     budget: Budget
     seed: int
     until: str
+    leaks: str
+    check: Check
 
 
 def prepare(config: DictConfig) -> Parts:
@@ -74,6 +76,10 @@ def prepare(config: DictConfig) -> Parts:
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,
         until=config.until.name,
+        leaks=config.leaks.action.name,
+        check=Check(
+            config.check.assumption, absolute(config.check.reference), config.check.documents
+        ),
     )
 
 

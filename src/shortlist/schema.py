@@ -14,7 +14,7 @@ from omegaconf import MISSING
 
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
-    "budget", "budget_unit", "seed", "until", "source",
+    "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
 )  # fmt: skip
 
 
@@ -55,6 +55,30 @@ class Accelerator(Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class LeakAction(Enum):
+    """What to do with documents of the pool that repeat a validation or test text."""
+
+    drop = "drop"
+    report = "report"
+    refuse = "refuse"
+
+
+@dataclass
+class Leaks:
+    """Documents of the pool that repeat evaluation texts."""
+
+    action: LeakAction = LeakAction.drop
+
+
+@dataclass
+class Check:
+    """What a method assumes, and whether it holds here."""
+
+    assumption: bool = False
+    reference: str | None = None
+    documents: int = 500
 
 
 @dataclass
@@ -98,6 +122,8 @@ class Config:
     seed: int = 0
     until: Until = Until.evaluate
     source: SourceName = SourceName.local
+    leaks: Leaks = field(default_factory=Leaks)
+    check: Check = field(default_factory=Check)
 
 
 def register() -> None:
