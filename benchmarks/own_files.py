@@ -116,7 +116,8 @@ def main() -> None:
     (kept,) = (home / "results").rglob("*.json")
     record = json.loads(kept.read_text())
     found["stages"] = [
-        {name: stage[name] for name in ("stage", "seconds", "peak_mib")} for stage in record["stages"]
+        {name: stage[name] for name in ("stage", "seconds", "peak_mib")}
+        for stage in record["stages"]
     ]
     lines = [
         "# A person's own files", "", "Written by `benchmarks/own_files.py`; do not edit.", "",
@@ -125,7 +126,9 @@ def main() -> None:
         f"budget={given.budget}`, nothing reused: {found['wall_s']:.0f} s on {found['cores']} cores, "
         f"at most {found['peak_mib']:,.0f} MiB.", "", "| stage | seconds | MiB |", "|---|---|---|",
     ]  # fmt: skip
-    lines += [f"| {s['stage']} | {s['seconds']:.1f} | {s['peak_mib']:,.0f} |" for s in found["stages"]]
+    lines += [
+        f"| {s['stage']} | {s['seconds']:.1f} | {s['peak_mib']:,.0f} |" for s in found["stages"]
+    ]
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "own_files.json").write_text(json.dumps(found, indent=2) + "\n")
     (given.out / "own_files.md").write_text("\n".join(lines) + "\n")

@@ -47,6 +47,7 @@ class Parts:
     until: str
     leaks: str
     check: Check
+    check_featurizer: Featurizer
 
 
 def prepare(config: DictConfig) -> Parts:
@@ -67,7 +68,7 @@ def prepare(config: DictConfig) -> Parts:
     runtime, paths = config.runtime, config.paths
     local = config.source.name == "local"
     return Parts(
-        **{name: part for name, part in made.items() if not name.startswith("logger.")},
+        **{name: part for name, part in made.items() if "." not in name},
         loggers=[part for name, part in made.items() if name.startswith("logger.")],
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
         runtime=Runtime(
@@ -80,6 +81,7 @@ def prepare(config: DictConfig) -> Parts:
         check=Check(
             config.check.assumption, absolute(config.check.reference), config.check.documents
         ),
+        check_featurizer=make(config, "check.featurizer"),
     )
 
 

@@ -17,6 +17,7 @@ from shortlist.assembly import absolute, cell_key, hashed, prepare, what_is_read
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED
+from shortlist.stages.assumption import check_assumption
 from shortlist.stages.context import Context
 from shortlist.stages.inputs import check_leaks, load_pool, load_task
 from shortlist.stages.scoring import rate
@@ -49,6 +50,7 @@ def run(cell: Context) -> dict[str, Any]:
 
     pool, task = load_pool(cell), load_task(cell)
     leaked = check_leaks(cell, pool, task)
+    check_assumption(cell, pool, task)
 
     scores = rate(cell, task, pool)
     selection = select(cell, scores, pool, leaked)

@@ -139,7 +139,7 @@ def _pairs(data: Any) -> Any:
     """Returns hash, line and place (of the later word) of every pair of words in lines of text."""
     breaks = 0
     for byte in data:
-        breaks += byte == _SPACE or byte == _BREAK
+        breaks += byte in (_SPACE, _BREAK)
     hashes = np.empty(breaks * REACH, dtype=np.uint64)
     lines = np.empty(breaks * REACH, dtype=np.int64)
     places = np.empty(breaks * REACH, dtype=np.int64)

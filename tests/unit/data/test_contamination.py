@@ -47,7 +47,9 @@ def test_a_run_across_two_documents_is_no_leak() -> None:
 
 def test_words_are_whole_words() -> None:
     whole = " ".join(WORDS)
-    assert kinds([whole.replace("word0 ", "sword0 ", 1)[: whole.index("word13")]], [whole]) == [None]
+    assert kinds([whole.replace("word0 ", "sword0 ", 1)[: whole.index("word13")]], [whole]) == [
+        None
+    ]
 
 
 def test_both_texts_of_a_pair_are_protected() -> None:
@@ -90,11 +92,7 @@ def test_hashing_finds_what_comparing_words_finds(pool: list[str], protected: li
     known = {run for text in protected for run in runs(text)}
     whole = {text for text in protected if text}
     expected = [
-        "exact"
-        if text in whole
-        else "ngram"
-        if any(run in f" {text} " for run in known)
-        else None
+        "exact" if text in whole else "ngram" if any(run in f" {text} " for run in known) else None
         for text in pool
     ]
     assert kinds(pool, protected) == expected

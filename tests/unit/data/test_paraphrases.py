@@ -51,9 +51,13 @@ def test_the_same_words_in_another_order_are_another_text(seed: int) -> None:
 
 def test_what_is_scattered_over_a_long_document_is_no_copy() -> None:
     pieces = [TEXT[start : start + 6] for start in range(0, 30, 6)]
-    scattered = [word for n, piece in enumerate(pieces) for word in piece + WORDS[60 + 60 * n :][:60]]
+    scattered = [
+        word for n, piece in enumerate(pieces) for word in piece + WORDS[60 + 60 * n :][:60]
+    ]
     assert found([" ".join(scattered)], [" ".join(TEXT)]) == []
-    assert found([" ".join(word for piece in pieces for word in piece)], [" ".join(TEXT)]) == [(0, 0)]
+    assert found([" ".join(word for piece in pieces for word in piece)], [" ".join(TEXT)]) == [
+        (0, 0)
+    ]
 
 
 def test_a_phrase_of_many_protected_texts_tells_nothing() -> None:
@@ -71,7 +75,9 @@ def test_of_equal_protected_texts_the_first_stands_for_all() -> None:
 def test_a_stronger_kind_is_reported_where_there_is_one() -> None:
     rng = random.Random(3)
     pool = Corpus.build([" ".join(TEXT), " ".join(edited(TEXT, rng))])
-    kinds = {leak.id: (leak.kind, leak.share) for leak in leaks(pool, Corpus.build([" ".join(TEXT)]))}
+    kinds = {
+        leak.id: (leak.kind, leak.share) for leak in leaks(pool, Corpus.build([" ".join(TEXT)]))
+    }
     assert kinds[pool.ids[0]] == ("exact", 1.0)
     assert kinds[pool.ids[1]][0] == "near" and SHARE < kinds[pool.ids[1]][1] < 1
 
