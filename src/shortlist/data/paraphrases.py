@@ -36,8 +36,8 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  
 _S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
 _SPACE, _BREAK = 32, 10
 
-# Compiled on first use, about two seconds; nothing is written into the package.
-_compiled: Any = njit(nogil=True)
+# Compiled on first use, about three seconds, and kept on disk for the next process.
+_compiled: Any = njit(nogil=True, cache=True)
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,21 @@ class Known:
         """Returns the pairs of `texts`, folded; of equal texts the first stands for all."""
         first = {text: row for row, text in reversed(list(enumerate(texts)))}
         rows = np.array(sorted(first.values()), dtype=np.int64)
-        hashes, line, _ = _pairs(_joined([texts[row] for row in rows]))
-        pairs = np.unique(np.rec.fromarrays([hashes, rows[line]], names="key,owner"))
-        keys, which, spread = np.unique(pairs.key, return_inverse=True, return_counts=True)
-        pairs = pairs[spread[which] <= COMMON]
-        counts = np.bincount(pairs.owner, minlength=len(texts))
-        pairs = pairs[counts[pairs.owner] >= FEWEST]
-        keys, starts = np.unique(pairs.key, return_index=True)
+        hashes, line, _ = _pairs(_joined([texts[int(row)] for row in rows]))
+        keys, owners = _distinct(hashes, rows[line])
+        _, which, spread = np.unique(keys, return_inverse=True, return_counts=True)
+        telling = spread[which] <= COMMON
+        keys, owners = keys[telling], owners[telling]
+        enough = np.bincount(owners, minlength=len(texts))[owners] >= FEWEST
+        keys, owners = keys[enough], owners[enough]
+        each, starts = np.unique(keys, return_index=True)
         bloom = np.zeros(1 << _BLOOM_BITS, dtype=bool)
-        bloom[keys >> _BLOOM_SHIFT] = True
+        bloom[each >> _BLOOM_SHIFT] = True
         return Known(
-            np.ascontiguousarray(keys),
-            np.append(starts, len(pairs)).astype(np.int64),
-            np.ascontiguousarray(pairs.owner),
-            np.bincount(pairs.owner, minlength=len(texts)).astype(np.int64),
+            each,
+            np.append(starts, len(keys)).astype(np.int64),
+            owners,
+            np.bincount(owners, minlength=len(texts)).astype(np.int64),
             np.array([text.count(" ") + 1 for text in texts], dtype=np.int64),
             bloom,
         )
@@ -94,13 +95,24 @@ def repeats(piece: Sequence[str], known: Known) -> Iterator[tuple[int, int, floa
     if len(known.keys) == 0 or len(piece) == 0:
         return
     needed = np.ceil(BASE + SHARE * known.pairs).astype(np.int64)
-    documents, owners = _candidates(
+    pairs: list[tuple[int, int]] = _candidates(
         _joined(piece), known.keys, known.starts, known.owners, known.bloom, needed
-    )
-    for document, owner in zip(documents.tolist(), owners.tolist(), strict=True):
+    ).tolist()
+    for document, owner in pairs:
         found = _densest(piece[document], owner, known)
         if found >= needed[owner]:
             yield document, owner, found / int(known.pairs[owner])
+
+
+def _distinct(
+    keys: NDArray[np.uint64], owners: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Returns each pair of key and owner once, sorted."""
+    order = np.lexsort((owners, keys))
+    keys, owners = keys[order], owners[order]
+    new = np.ones(len(keys), dtype=bool)
+    new[1:] = (keys[1:] != keys[:-1]) | (owners[1:] != owners[:-1])
+    return keys[new], owners[new]
 
 
 def _joined(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -167,12 +179,12 @@ def _pairs(data: Any) -> Any:
 
 @_compiled
 def _candidates(data: Any, keys: Any, starts: Any, owners: Any, bloom: Any, needed: Any) -> Any:
-    """Returns lines and owners where the line as a whole has as many of the owner's pairs."""
+    """Returns (n, 2) lines and owners: the line as a whole has as many of the owner's pairs."""
     hashes, lines, _ = _pairs(data)
     seen = np.full(len(keys), -1, dtype=np.int64)  # line in which a pair was last counted
     counts = np.zeros(len(needed), dtype=np.int64)
     counted = np.full(len(needed), -1, dtype=np.int64)  # line that `counts` is of
-    found_lines, found_owners = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
+    found, n = np.empty((64, 2), dtype=np.int64), 0
     for at in range(len(hashes)):
         if not bloom[hashes[at] >> _BLOOM_SHIFT]:
             continue
@@ -187,6 +199,8 @@ def _candidates(data: Any, keys: Any, starts: Any, owners: Any, bloom: Any, need
                 counted[owner], counts[owner] = line, 0
             counts[owner] += 1
             if counts[owner] == needed[owner]:
-                found_lines.append(line)
-                found_owners.append(owner)
-    return np.array(found_lines, dtype=np.int64), np.array(found_owners, dtype=np.int64)
+                if n == len(found):
+                    found = np.concatenate((found, np.empty_like(found)))
+                found[n] = line, owner
+                n += 1
+    return found[:n]

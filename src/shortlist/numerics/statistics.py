@@ -1,4 +1,7 @@
-"""Estimates with their standard errors."""
+"""Estimates with their standard errors, and how far a value lies beyond a sample."""
+# scipy carries no type stubs: what comes out of it is unknown to the checker.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import ot
 import pytest
 import toy
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.stages.assumption import (
-    EPSILON,
     PARTS,
     Side,
     assessment,
-    divergence,
     divergences,
     kinds_of,
     reference_texts,
@@ -86,25 +83,6 @@ def test_a_shift_of_the_pool_raises_its_divergence_alone() -> None:
         here["kind_reference"],
         here["target_reference"],
     )
-
-
-def test_the_divergence_is_that_of_an_independent_solver() -> None:
-    draw = np.random.default_rng(2)
-    first, second = draw.normal(size=(9, 3)), draw.normal(size=(14, 3)) + 1
-    level = EPSILON * ot.dist(first, second).mean()
-
-    def value(x: np.ndarray, y: np.ndarray) -> float:
-        # <P, C> + epsilon KL(P | a b): what the dual of the entropic problem is worth.
-        a, b, costs = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y)), ot.dist(x, y)
-        plan = ot.sinkhorn(
-            a, b, costs, level, method="sinkhorn_log", numItermax=50000, stopThr=1e-7
-        )
-        kept = plan > 0
-        ratio = plan[kept] / np.outer(a, b)[kept]
-        return float((plan * costs).sum() + level * (plan[kept] * np.log(ratio)).sum())
-
-    expected = value(first, second) - (value(first, first) + value(second, second)) / 2
-    assert divergence(first, second) == pytest.approx(expected, rel=1e-2)
 
 
 def test_the_built_in_reference_has_sixteen_kinds_of_ten_passages() -> None:
