@@ -47,7 +47,7 @@ class Parts:
     until: str
     leaks: str
     check: Check
-    check_featurizer: Featurizer
+    check_vectors: Featurizer
 
 
 def prepare(config: DictConfig) -> Parts:
@@ -81,7 +81,7 @@ def prepare(config: DictConfig) -> Parts:
         check=Check(
             config.check.assumption, absolute(config.check.reference), config.check.documents
         ),
-        check_featurizer=make(config, "check.featurizer"),
+        check_vectors=make(config, "check.vectors"),
     )
 
 

@@ -79,7 +79,7 @@ class Check:
     assumption: bool = False
     reference: str | None = None
     documents: int = 500
-    featurizer: Any = MISSING
+    vectors: Any = MISSING
 
 
 @dataclass

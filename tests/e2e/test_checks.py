@@ -94,7 +94,7 @@ def test_a_pool_of_known_words_holds_and_one_of_unknown_words_fails(
     reference = toy.write_jsonl(tmp_path / "reference.jsonl", kinds)
     checked = (
         *CHEAP, "pool=files", "check.assumption=true", f"check.reference={reference}", "budget=3",
-        "check.featurizer.max_length=32", "check.featurizer.precision=32",
+        "check.vectors.max_length=32", "check.vectors.precision=32",
         *(() if head else ("model.head=null",)),
     )  # fmt: skip
     known = [text for topic in toy.TOPICS for text in toy.sentences(topic, 5, seed=9)]

@@ -101,12 +101,12 @@ def check_assumption(cell: Context, pool: Artifact, task: Artifact) -> None:
         "target": task.facts["target"],
         "reference": reference.fingerprint,
         **parts.model.identity(),
-        **parts.check_featurizer.identity(parts.runtime),
+        **parts.check_vectors.identity(parts.runtime),
     }
     settings: dict[str, Any] = {
         "documents": wanted.documents,
-        "featurizer": cell.config["check"]["featurizer"],
-        "version": parts.check_featurizer.version,
+        "vectors": cell.config["check"]["vectors"],
+        "version": parts.check_vectors.version,
     }
     if own_head:
         settings |= {"objective": parts.warmup.objective, "max_length": parts.warmup.max_length}
@@ -254,7 +254,7 @@ def _measured(cell: Context, corpus: Corpus, own_head: bool) -> Side:
     """Returns vectors, losses (of a model with a head of its own) and tokens of the documents."""
     parts, home = cell.parts, cell.parts.model.directory()
     with TemporaryDirectory() as folder:
-        values, _ = parts.check_featurizer.compute(corpus, Path(folder), parts.runtime)
+        values, _ = parts.check_vectors.compute(corpus, Path(folder), parts.runtime)
         vectors: Any = np.array(values)
     losses = None
     if own_head:
