@@ -19,7 +19,7 @@ from shortlist.core import READS, Aims, Budget
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
-from shortlist.schema import HASHED, Advice
+from shortlist.schema import HASHED, Advice, Check
 from shortlist.store.keys import key as make_key
 
 if TYPE_CHECKING:
@@ -105,6 +105,9 @@ class Parts:
     prefilter: Prefilter | None
     ablation: Ablation | None
     advice: Advice | None
+    leaks: str
+    check: Check
+    check_vectors: Featurizer
 
 
 def prepare(config: DictConfig) -> Parts:
@@ -126,7 +129,7 @@ def prepare(config: DictConfig) -> Parts:
     local = config.source.name == "local"
     advice: Any = None if config.advice is None else OmegaConf.to_object(config.advice)
     return Parts(
-        **{name: part for name, part in made.items() if not name.startswith("logger.")},
+        **{name: part for name, part in made.items() if "." not in name},
         loggers=[part for name, part in made.items() if name.startswith("logger.")],
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
         runtime=Runtime(
@@ -143,6 +146,11 @@ def prepare(config: DictConfig) -> Parts:
         prefilter=_prefilter(config),
         ablation=_ablation(made["selector"]),
         advice=advice,
+        leaks=config.leaks.action.name,
+        check=Check(
+            config.check.assumption, absolute(config.check.reference), config.check.documents
+        ),
+        check_vectors=make(config, "check.vectors"),
     )
 
 

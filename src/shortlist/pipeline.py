@@ -19,6 +19,7 @@ from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.schema import HASHED
 from shortlist.stages.advice import advise
+from shortlist.stages.assumption import check_assumption
 from shortlist.stages.comparison import compare_picks
 from shortlist.stages.context import Context
 from shortlist.stages.front import trace_front
@@ -58,6 +59,7 @@ def run(cell: Context) -> dict[str, Any]:
     targets = load_targets(cell, task)
     near = prefilter(cell, whole, targets)
     pool, forbidden = candidates(cell, near, task, leaked)
+    check_assumption(cell, near, task)
 
     scores = rate(cell, targets, pool, methods(cell))
     selection = select(cell, scores, pool, forbidden)

@@ -16,7 +16,7 @@ from shortlist.errors import InvalidInput
 
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
-    "budget", "budget_unit", "seed", "until", "source",
+    "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
     "targets", "target_weights", "target_floors", "negative_target",
 )  # fmt: skip
 
@@ -58,6 +58,31 @@ class Accelerator(Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class LeakAction(Enum):
+    """What to do with documents of the pool that repeat a validation or test text."""
+
+    drop = "drop"
+    report = "report"
+    refuse = "refuse"
+
+
+@dataclass
+class Leaks:
+    """Documents of the pool that repeat evaluation texts."""
+
+    action: LeakAction = LeakAction.drop
+
+
+@dataclass
+class Check:
+    """What a method assumes, and whether it holds here."""
+
+    assumption: bool = False
+    reference: str | None = None
+    documents: int = 500
+    vectors: Any = MISSING
 
 
 @dataclass
@@ -133,6 +158,8 @@ class Config:
     target_floors: Any = None
     negative_target: Any = None
     advice: Advice | None = field(default_factory=Advice)
+    leaks: Leaks = field(default_factory=Leaks)
+    check: Check = field(default_factory=Check)
 
 
 def register() -> None:

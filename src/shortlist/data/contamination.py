@@ -1,9 +1,9 @@
 """Does the pool hold text that the task is evaluated on?
 
 Both sides are folded (case, punctuation, space). A pool document leaks if it equals a protected
-text, or shares `RUN` consecutive words with one; a protected text of `SHORTEST` to `RUN` - 1 words
-leaks if it stands in the document as a whole. Shorter ones ("I agree.") leak only by equality: they
-stand everywhere.
+text, shares `RUN` consecutive words with one, or says one again in changed words (`paraphrases`); a
+protected text of `SHORTEST` to `RUN` - 1 words leaks if it stands in the document as a whole.
+Shorter ones ("I agree.") leak only by equality: they stand everywhere.
 
 Windows of words are compared through polynomial hashes that numpy computes for some megabytes of
 text at a time; every match of hashes is confirmed on the text itself, so nothing is reported that
@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
+from shortlist.data.paraphrases import Known, repeats
 
 RUN = 13  # consecutive words, as in the decontamination of GPT-3 (Brown et al. 2020, appendix C)
 SHORTEST = 8
 
-Kind: TypeAlias = Literal["exact", "normalised", "contains"]
+Kind: TypeAlias = Literal["exact", "normalised", "ngram", "near"]
+KINDS: tuple[Kind, ...] = ("exact", "normalised", "ngram", "near")  # the strongest first
 _Words: TypeAlias = NDArray[np.uint64]
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
@@ -43,13 +45,16 @@ class Leak:
 
     Attributes:
         id: the document's id.
-        kind: `exact`, `normalised` (equal after folding) or `contains` (a run of words).
+        kind: `exact`, `normalised` (equal after folding), `ngram` (a run of words) or `near` (most
+            of a text's pairs of words).
         where: id of the protected document.
+        share: of the protected text's telling pairs, how many were found (`near`); else 1.
     """
 
     id: str
     kind: Kind
     where: str
+    share: float = 1.0
 
 
 def folded(text: str) -> str:
@@ -64,6 +69,8 @@ def leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
 
     Of a pair both texts are protected, each for itself. The kind is the strongest that applies.
     """
+    if len(pool) == 0 or len(protected) == 0:
+        return []
     texts = protected.texts
     owners = protected.ids
     if protected.texts_b is not None:
@@ -75,6 +82,7 @@ def leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
     whole.pop("", None)
     literal = set(texts)
     windows = {length: _Windows.of(known, length) for length in _lengths(known)}
+    telling = Known.of(known)
     found: list[Leak] = []
     pool_texts, ids = pool.texts, pool.ids
     for first, piece in _pieces(pool_texts):
@@ -83,13 +91,19 @@ def leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
         for table in windows.values():
             for document, owner in table.matches(flat, piece, known):
                 contained[document] = min(owner, contained.get(document, owner))
+        near: dict[int, tuple[float, int]] = {}
+        for document, owner, share in repeats(piece, telling):
+            near[document] = max((share, owner), near.get(document, (0.0, 0)))
         for offset, text in enumerate(piece):
             row = first + offset
             if text in whole:
                 kind: Kind = "exact" if pool_texts[row] in literal else "normalised"
                 found.append(Leak(ids[row], kind, owners[whole[text]]))
             elif offset in contained:
-                found.append(Leak(ids[row], "contains", owners[contained[offset]]))
+                found.append(Leak(ids[row], "ngram", owners[contained[offset]]))
+            elif offset in near:
+                share, owner = near[offset]
+                found.append(Leak(ids[row], "near", owners[owner], share))
     return found
 
 

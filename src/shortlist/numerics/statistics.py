@@ -1,4 +1,7 @@
-"""Estimates with their standard errors."""
+"""Estimates with their standard errors, and how far a value lies beyond a sample."""
+# scipy carries no type stubs: what comes out of it is unknown to the checker.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy.stats import t as student
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -38,3 +43,21 @@ def ratio_of_sums(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> Est
         return Estimate(ratio, None)
     residuals = sums - ratio * counts
     return Estimate(ratio, math.sqrt(m / (m - 1) * float((residuals**2).sum())) / total)
+
+
+def upper_tail(value: float, others: NDArray[np.float64]) -> float:
+    """Returns the chance that one more draw like `others` is `value` or larger.
+
+    By the prediction interval of a normal sample: (value - mean) / (s sqrt(1 + 1 / m)) has
+    Student's t distribution with m - 1 degrees of freedom. Where `others` are all alike: 1 if
+    `value` is not above them, else 0.
+
+    Args:
+        value: what is judged.
+        others: (m,) draws, at least two.
+    """
+    spread = float(np.std(others, ddof=1))
+    beyond = value - float(np.mean(others))
+    if spread == 0:
+        return float(beyond <= 0)
+    return float(student.sf(beyond / (spread * math.sqrt(1 + 1 / len(others))), len(others) - 1))

