@@ -38,3 +38,16 @@ def ratio_of_sums(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> Est
         return Estimate(ratio, None)
     residuals = sums - ratio * counts
     return Estimate(ratio, math.sqrt(m / (m - 1) * float((residuals**2).sum())) / total)
+
+
+def ratio_contributions(
+    sums: NDArray[np.float64], counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns what each cluster contributes to sum(sums) / sum(counts): (m,), with that mean.
+
+    Linearised like `ratio_of_sums`: R + m (s_i - R n_i) / sum n_i; the standard error of its mean is
+    the one there.
+    """
+    total = float(counts.sum())
+    ratio = float(sums.sum()) / total
+    return ratio + len(sums) * (sums - ratio * counts) / total

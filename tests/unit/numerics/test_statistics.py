@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from shortlist.numerics.statistics import ratio_of_sums
+from shortlist.numerics.statistics import ratio_contributions, ratio_of_sums
 
 
 def clusters(m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -53,3 +53,11 @@ def test_a_paired_difference_is_known_better_than_two_single_losses() -> None:
     assert drop.value == pytest.approx(0.1)
     assert drop.stderr is not None and single.stderr is not None
     assert drop.stderr < single.stderr / 100
+
+
+def test_contributions_have_the_ratio_as_mean_and_its_standard_error() -> None:
+    sums, counts = clusters(120)
+    estimate = ratio_of_sums(sums, counts)
+    found = ratio_contributions(sums, counts)
+    assert found.mean() == pytest.approx(estimate.value)
+    assert found.std(ddof=1) / np.sqrt(120) == pytest.approx(estimate.stderr)
