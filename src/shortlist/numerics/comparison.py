@@ -125,8 +125,9 @@ def holm(p: Array) -> Array:
     """
     m = p.shape[-1]
     order = np.argsort(p, axis=-1, kind="stable")
-    stepped: Array = np.take_along_axis(p, order, -1) * np.arange(m, 0, -1)
-    stepped = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
+    ordered: Array = np.take_along_axis(p, order, -1)
+    multiplied: Array = ordered * np.arange(m, 0, -1)
+    stepped = np.minimum(np.maximum.accumulate(multiplied, axis=-1), 1.0)
     corrected = np.empty_like(stepped)
     np.put_along_axis(corrected, order, stepped, -1)
     return corrected

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from shortlist.core import Metric, Record
 from shortlist.leaderboard import build, console_table
+from shortlist.leaderboard.flat import wide
 from shortlist.leaderboard.page import page
 from shortlist.leaderboard.render import markdown, number, tidy_csv
 
@@ -65,13 +66,22 @@ def test_the_csv_holds_every_value_in_full_precision(record: Maker) -> None:
 
 def test_markdown_rows_have_the_columns_of_the_heading(record: Maker) -> None:
     lines = [line for line in markdown(build(board(record))).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {13}
     assert "<script" not in markdown(build(board(record)))
 
 
 def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker) -> None:
-    text = markdown(build([record(0.5), record(0.75, selector="dsir", status="done")]))
-    assert "**0.7500**" in text
+    boards = [
+        record(mean + seed / 100, selector=selector, seed=seed)
+        for selector, mean in (("gotd", 0.5), ("dsir", 0.75), ("random", 0.25))
+        for seed in (0, 1)
+    ]
+    # A little life in one seed: without any spread nothing is told.
+    boards[0] = record(0.501, seed=0)
+    text = markdown(build(boards))
+    assert "**0.7550 ± 0.0071**" in text
+    assert "**0.5055" not in text
+    assert "**+0.5000" in text  # the gain over random
     text = markdown(
         build([record(), record(selector="less", status="skipped", reason="no labels")])
     )
@@ -80,7 +90,7 @@ def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker
 
 def test_the_flat_table_has_a_value_for_every_heading(record: Maker) -> None:
     (table,) = build(board(record))
-    headings, rows = table.wide()
+    headings, rows = wide(table)
     assert len(set(headings)) == len(headings)
     assert {len(row) for row in rows} == {len(headings)}
     assert rows[0][headings.index("accuracy")] == table.rows[0].cells[0].mean
