@@ -111,10 +111,7 @@ def test_items_widen_the_interval_of_few_items(record: Maker) -> None:
     assert with_items.high != without.high
 
 
-@pytest.mark.parametrize("protocol", ["", "other"])
-def test_records_without_outcomes_of_every_row_are_compared_over_seeds(
-    record: Maker, protocol: str
-) -> None:
+def test_records_without_outcomes_of_every_row_are_compared_over_seeds(record: Maker) -> None:
     records = board(record, {"a": 0.6, "random": 0.5})
     records[0] = replace(records[0], outcomes={})
     gain = build(records)[0].rows[0].cells[0].gain
@@ -187,17 +184,30 @@ def test_a_row_with_too_few_seeds_does_not_stop_the_others(record: Maker) -> Non
 def test_budgets_and_models_are_blocks_of_their_own(record: Maker) -> None:
     small = board(record, {"a": 0.8, "random": 0.5})
     large = [
-        run(record, r.axes.selector, r.axes.seed, np.arange(ITEMS) % 2 == r.axes.seed % 2, budget=500)
+        run(
+            record,
+            r.axes.selector,
+            r.axes.seed,
+            np.arange(ITEMS) % 2 == r.axes.seed % 2,
+            budget=500,
+        )
         for r in small
     ]
     (table,) = build([*small, *large])
     found = {(row.axes.selector, row.axes.budget): row.cells[0].standing for row in table.rows}
-    assert found == {("a", 100): "best", ("random", 100): "behind", ("a", 500): "", ("random", 500): ""}
+    assert found == {
+        ("a", 100): "best",
+        ("random", 100): "behind",
+        ("a", 500): "",
+        ("random", 500): "",
+    }
 
 
 def test_an_undecided_gain_says_how_many_seeds_would_decide(record: Maker) -> None:
     values = {"a": (0.52, 0.50, 0.56), "random": (0.50, 0.51, 0.50)}
-    (table,) = build(record(v, selector=n, seed=s) for n, vs in values.items() for s, v in enumerate(vs))
+    (table,) = build(
+        record(v, selector=n, seed=s) for n, vs in values.items() for s, v in enumerate(vs)
+    )
     gain = table.gain(table.rows[0])
     assert gain is not None and gain.verdict == "not told apart"
     assert gain.needed is not None and gain.needed > 3
