@@ -9,6 +9,8 @@ what an unpaired one cannot. Every function takes leading axes: a thousand board
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 Array = NDArray[np.float64]
+MANY = 1e6  # degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -187,15 +190,17 @@ def seeds_needed(
         power: wanted probability of telling.
         most: the most seeds to think of.
     """
-    seeds = np.arange(2, most + 1, dtype=np.float64)
-    by_seed = seed_variance / seeds
-    both = by_seed + item_variance
-    if difference == 0 or not both[0] > 0:
+    if difference == 0 or not seed_variance + item_variance > 0:
         return None
-    df_seeds = max(methods - 1, 1) * (seeds - 1)
-    df = df_seeds * (both / by_seed) ** 2 if seed_variance > 0 else np.full_like(seeds, 1e6)
-    df = np.minimum(df, 1e6)
-    critical = special.stdtrit(df, 1 - alpha / 2)
-    chance = 1 - special.nctdtr(df, abs(difference) / np.sqrt(both), critical)
-    enough = np.flatnonzero(chance >= power)
-    return int(seeds[enough[0]]) if len(enough) else None
+
+    def enough(seeds: int) -> bool:
+        by_seed = seed_variance / seeds
+        both = by_seed + item_variance
+        df = max(methods - 1, 1) * (seeds - 1) * ((both / by_seed) ** 2 if by_seed > 0 else MANY)
+        df = min(df, MANY)  # beyond it is the normal distribution
+        critical = special.stdtrit(df, 1 - alpha / 2)
+        return 1 - special.nctdtr(df, abs(difference) / math.sqrt(both), critical) >= power
+
+    # More seeds never tell less, so the first number that is enough is found by halving.
+    found = bisect_left(range(2, most + 1), True, key=enough) + 2
+    return found if found <= most else None
