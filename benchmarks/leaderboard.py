@@ -56,24 +56,48 @@ def _record(
     return Record(
         key=f"{task:02x}{method:02x}{budget:04x}{seed:02x}".rjust(16, "0"),
         status="done",
-        axes=Axes(f"task_{task:02}", "domains", name, "transformer", "minilm", budget, "documents", seed),
+        axes=Axes(
+            f"task_{task:02}", "domains", name, "transformer", "minilm", budget, "documents", seed
+        ),
         metrics=(
             Metric("macro_f1", "fraction", True, value, n, 0.01, "test", "a" * 24, primary=True),
             Metric("accuracy", "fraction", True, value, n, 0.01, "test", "b" * 24),
             Metric("mlm_loss_before", "nats", False, 3.5, 300, 0.05, "test", "c" * 24),
-            Metric("mlm_loss_after", "nats", False, float(losses.mean()), 300, 0.05, "test", "c" * 24),
-            Metric("mlm_loss_drop", "nats_gained", True, 3.5 - float(losses.mean()), 300, 0.03, "test", "c" * 24),
+            Metric(
+                "mlm_loss_after", "nats", False, float(losses.mean()), 300, 0.05, "test", "c" * 24
+            ),
+            Metric(
+                "mlm_loss_drop",
+                "nats_gained",
+                True,
+                3.5 - float(losses.mean()),
+                300,
+                0.03,
+                "test",
+                "c" * 24,
+            ),
         ),
-        stages=tuple(StageCost(s, "0" * 16, float(generator.random() * 60), 900.0, "cpu, 2 threads") for s in STAGES),
-        selection={"size": budget, "unique": budget, "domains": domains, "sha256": "0" * 64,
-                   "fit": {"marginal_error": 3e-3, "gap": 7e-3, "primal": 1.7, "converged": True}},
+        stages=tuple(
+            StageCost(s, "0" * 16, float(generator.random() * 60), 900.0, "cpu, 2 threads")
+            for s in STAGES
+        ),
+        selection={
+            "size": budget,
+            "unique": budget,
+            "domains": domains,
+            "sha256": "0" * 64,
+            "fit": {"marginal_error": 3e-3, "gap": 7e-3, "primal": 1.7, "converged": True},
+        },
         inputs={f"read.pool.{i}": "0" * 24 for i in range(10)},
         counts={f"count_{i}": i for i in range(25)},
         config={"seed": seed, "selector": {"_target_": name}, "finetune": {"epochs": 3}},
         overrides=(f"task=task_{task:02}", f"selector={name}", f"budget={budget}", f"seed={seed}"),
-        outcomes={"macro_f1": pack(right.astype(float)), "accuracy": pack(right.astype(float)),
-                  "mlm_loss_after": pack(losses)},
-    )  # fmt: skip
+        outcomes={
+            "macro_f1": pack(right.astype(float)),
+            "accuracy": pack(right.astype(float)),
+            "mlm_loss_after": pack(losses),
+        },
+    )
 
 
 def main() -> None:

@@ -78,6 +78,8 @@ def gain_words(gain: Gain) -> str:
     if gain.verdict == "below the noise":
         return f"below the noise floor against {gain.over}"
     more = "no number of seeds up to 1,000 would tell a difference of this size"
+    if gain.needed is None and gain.items:
+        more = f"{gain.items:,} test items are too few for a difference of this size"
     if gain.needed is not None:
         more = f"{gain.needed:,} seeds in all would tell a difference of this size"
     return f"not told apart from {gain.over} ({about}); {more}"

@@ -129,8 +129,10 @@ def holm(p: Array) -> Array:
     m = p.shape[-1]
     order = np.argsort(p, axis=-1, kind="stable")
     ordered: Array = np.take_along_axis(p, order, -1)
-    multiplied: Array = ordered * np.arange(m, 0, -1)
-    stepped = np.minimum(np.maximum.accumulate(multiplied, axis=-1), 1.0)
+    steps: Array = np.arange(m, 0, -1, dtype=np.float64)
+    multiplied: Array = np.multiply(ordered, steps)
+    grown: Array = np.maximum.accumulate(multiplied, axis=-1)
+    stepped: Array = np.minimum(grown, 1.0)
     corrected = np.empty_like(stepped)
     np.put_along_axis(corrected, order, stepped, -1)
     return corrected
