@@ -3,7 +3,8 @@
     python benchmarks/noise_floor.py [--results results] [--cache .cache/shortlist] [--each 2]
 
 For the first records of each task the fine-tuned model is evaluated again from the store: in small
-and in large batches (which also changes which texts share one, and so their order) and in bfloat16.
+and in large batches (which also changes which texts share one, and so their order), in float32 and in
+bfloat16, one of which is what `precision=auto` was. Models that this store does not hold are left out.
 The largest difference from the recorded value, over records and variants, is the floor. It writes
 `noise_floor.csv` beside the records.
 """
@@ -30,6 +31,7 @@ from shortlist.store.records import read_records
 VARIANTS = {
     "batches of 1,024 tokens": ("auto", 1024),
     "batches of 32,768 tokens": ("auto", 32_768),
+    "float32": ("32", 8192),
     "bfloat16": ("bf16", 8192),
 }
 
@@ -74,6 +76,9 @@ def main() -> None:
     floors: dict[tuple[str, str], float] = defaultdict(float)
     for record in read_records(options.results):
         task = record.axes.task
+        keys = {stage.stage: stage.key for stage in record.stages}
+        if not (options.cache / "finetune" / keys.get("finetune", "none")).is_dir():
+            continue
         if record.status != "done" or record.until != "evaluate" or seen[task] >= options.each:
             continue
         seen[task] += 1

@@ -150,7 +150,7 @@ def _cost_and_gain(table: Table) -> Plot | None:
                 yerr=[point[3] for point in points] if any(p[3] for p in points) else None,
                 label=name, ls="none", ms=6, lw=1, alpha=0.95, **_look(place),
             )  # fmt: skip
-            for _, cost, gain, _, budget in points if budgets > 1 else ():
+            for _, cost, gain, _, budget in points if budgets > 1 and name not in controls else ():
                 axes.annotate(
                     f"{budget:,}", (cost, gain), (5, 4), textcoords="offset points", color=SOFT,
                     fontsize=8,
