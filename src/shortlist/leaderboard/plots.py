@@ -53,11 +53,13 @@ class Plot:
     Attributes:
         title: what it shows.
         about: the same for those who cannot see it, and how to read it.
+        series: how many names its legend has.
         draw: draws onto axes of matplotlib.
     """
 
     title: str
     about: str
+    series: int
     draw: Callable[[Any], None]
 
 
@@ -111,7 +113,7 @@ def _budget_curve(table: Table) -> Plot | None:
         _legend(axes, len(lines))
 
     about = f"Mean {heading(column)} of each method by budget; bars are one standard deviation."
-    return Plot("Budget curve", about, draw)
+    return Plot("Budget curve", about, len(lines), draw)
 
 
 def _cost_and_gain(table: Table) -> Plot | None:
@@ -150,11 +152,12 @@ def _cost_and_gain(table: Table) -> Plot | None:
                 yerr=[point[3] for point in points] if any(p[3] for p in points) else None,
                 label=name, ls="none", ms=6, lw=1, alpha=0.95, **_look(place),
             )  # fmt: skip
-            for _, cost, gain, _, budget in points if budgets > 1 and name not in controls else ():
-                axes.annotate(
-                    f"{budget:,}", (cost, gain), (5, 4), textcoords="offset points", color=SOFT,
-                    fontsize=8,
-                )  # fmt: skip
+        # Labels are what takes time and room: the front has them.
+        for _, cost, gain, _, budget in (found[place] for place in front if budgets > 1):
+            axes.annotate(
+                f"{budget:,}", (cost, gain), (5, 4), textcoords="offset points", color=SOFT,
+                fontsize=8,
+            )  # fmt: skip
         axes.set_xscale("log")
         _plain_seconds(axes, [cost for _, cost, *_ in found])
         axes.set_xlabel(f"selection and training (s), {table.devices[0]}")
@@ -163,9 +166,9 @@ def _cost_and_gain(table: Table) -> Plot | None:
 
     about = (
         "Gain over the random selection by the seconds of selection and training. The dashed line "
-        "joins what no other method beats in both; bars are 95 % intervals."
+        "joins what no other beats in both; bars are 95 % intervals."
     )
-    return Plot("Cost and gain", about, draw)
+    return Plot("Cost and gain", about, len(names), draw)
 
 
 def _plain_seconds(axes: Any, costs: Sequence[float]) -> None:
@@ -198,10 +201,14 @@ def _look(place: int) -> dict[str, Any]:
     }
 
 
+def _columns(series: int) -> int:
+    return 3 if series < 10 else 5
+
+
 def _legend(axes: Any, series: int) -> None:
     """Puts the names above the drawing."""
     axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3 if series < 10 else 4,
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=_columns(series),
         handletextpad=0.3, columnspacing=1.1, borderaxespad=0.2, fontsize=9 if series < 10 else 7,
     )  # fmt: skip
 
@@ -212,10 +219,15 @@ def figure(plot: Plot) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # Margins in inches, known beforehand: a layout engine would draw everything twice.
+    left, right, bottom, top = 0.78, 0.12, 0.5, 0.12
+    top += 0.2 * math.ceil(plot.series / _columns(plot.series))
+    height = HEIGHT + top - 0.32
+    width, inner = 1 - (left + right) / WIDTH, 1 - (bottom + top) / height
     with rc_context(STYLE):
-        made = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        made = Figure(figsize=(WIDTH, height))
         FigureCanvasAgg(made)
-        plot.draw(made.subplots())
+        plot.draw(made.add_axes((left / WIDTH, bottom / height, width, inner)))
         return made
 
 
