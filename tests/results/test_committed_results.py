@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from shortlist.core import UNITS, Record
 from shortlist.leaderboard import publish
+from shortlist.leaderboard.checking import problems
+from shortlist.leaderboard.noise import FILE, read_floors
+from shortlist.leaderboard.published import read_published
+from shortlist.leaderboard.verdicts import verdicts, verdicts_markdown
 from shortlist.schema import HASHED
 from shortlist.store.keys import key
-from shortlist.store.records import read_record, record_path
+from shortlist.store.records import read_record, read_records, record_path
 
 RESULTS = Path(__file__).parents[2] / "results"
 PATHS = sorted(RESULTS.glob("records/**/*.json"))
@@ -93,8 +99,64 @@ def test_every_file_among_the_records_is_a_record() -> None:
     assert files == set(RESULTS.glob("records/*/*/*.json"))
 
 
+def test_a_record_keeps_every_rule_that_a_submission_is_held_to(record: Record) -> None:
+    assert list(problems(record)) == []
+
+
 @pytest.mark.skipif(not PATHS, reason="no records yet")
 def test_the_leaderboard_is_that_of_the_records_byte_for_byte(tmp_path: Path) -> None:
-    shutil.copytree(RESULTS / "records", tmp_path / "records")
+    for part in ("records", "reports"):
+        if (RESULTS / part).is_dir():
+            shutil.copytree(RESULTS / part, tmp_path / part)
+    if (RESULTS / FILE).exists():
+        shutil.copy(RESULTS / FILE, tmp_path)
     for made in publish(tmp_path):
         assert made.read_bytes() == (RESULTS / made.name).read_bytes(), made.name
+
+
+def test_the_verdicts_are_those_of_the_records_byte_for_byte() -> None:
+    records = read_records(RESULTS)
+    for path in sorted(RESULTS.glob("verdicts/*.md")):
+        table = read_published(RESULTS.parent / "baselines" / "published", path.stem)
+        assert path.read_text(encoding="utf-8") == verdicts_markdown(
+            table, verdicts(table, records)
+        )
+
+
+def test_the_noise_floors_are_of_metrics_that_were_measured() -> None:
+    names = {metric.name for record in read_records(RESULTS) for metric in record.metrics}
+    assert {floor.metric for floor in read_floors(RESULTS)} <= names
+
+
+def git(*arguments: str) -> str | None:
+    """What git says, or None where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=RESULTS, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@pytest.fixture(scope="module")
+def base() -> str:
+    """The commit at which this branch left the main one."""
+    for branch in ("origin/main", "main", "origin/master", "master"):
+        found = git("merge-base", "HEAD", branch)
+        if found:
+            return found.strip()
+    pytest.skip("no main branch to compare with: a checkout without history")
+
+
+def test_no_record_vanished_and_no_value_moved_since_the_merge_base(base: str) -> None:
+    listed = git("ls-tree", "-r", "--name-only", "--full-tree", base, "--", "results/records")
+    assert listed is not None
+    for name in listed.split():
+        path = RESULTS.parent / name
+        assert path.is_file(), f"{name} vanished since {base[:10]}"
+        before = git("show", f"{base}:{name}")
+        assert before is not None
+        old, new = json.loads(before), json.loads(path.read_text(encoding="utf-8"))
+        for part in ("key", "status", "axes", "config", "inputs", "metrics", "selection"):
+            assert new[part] == old[part], f"{part} of {name} moved since {base[:10]}"

@@ -238,7 +238,7 @@ RECORDS = st.builds(
     config=st.dictionaries(WORD, st.none() | st.lists(st.integers(), max_size=2), max_size=2),
     overrides=st.lists(WORD, max_size=2).map(tuple),
     started=WORD,
-    schema=st.just(1),
+    outcomes=st.dictionaries(WORD, WORD, max_size=2),
 )
 
 
@@ -257,6 +257,14 @@ def test_the_json_of_a_record_does_not_know_the_order_of_its_dictionaries(record
 def test_what_is_no_record_is_refused_as_input(text: str) -> None:
     with pytest.raises(InvalidInput):
         Record.from_json(text)
+
+
+def test_a_record_of_before_there_were_outcomes_is_read_and_written_as_it_was() -> None:
+    axes = Axes("t", "p", "s", "f", "m", 1, "documents", 0)
+    text = Record("k", "done", axes, schema=1).to_json()
+    assert "outcomes" not in text
+    assert Record.from_json(text).to_json() == text
+    assert '"outcomes": {' in Record("k", "done", axes, outcomes={"accuracy": "x"}).to_json()
 
 
 def test_a_record_with_a_percentage_in_it_is_refused() -> None:

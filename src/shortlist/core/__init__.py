@@ -11,6 +11,8 @@ from shortlist.core.corpus import Corpus as Corpus
 from shortlist.core.corpus import Features as Features
 from shortlist.core.corpus import digest as digest
 from shortlist.core.corpus import document_id as document_id
+from shortlist.core.outcomes import pack as pack
+from shortlist.core.outcomes import unpack as unpack
 from shortlist.core.record import READS as READS
 from shortlist.core.record import UNITS as UNITS
 from shortlist.core.record import Axes as Axes

@@ -87,7 +87,7 @@ class StageCost:
 
 
 Status = Literal["done", "skipped", "failed"]
-
+SCHEMAS = (1, 2)
 
 READS = "read."  # prefix, among a record's inputs, of what its key is a hash of
 
@@ -115,6 +115,10 @@ class Record:
         config: the resolved configuration, hashed groups only.
         overrides: what was typed, of the hashed groups.
         started: UTC, ISO 8601.
+        outcomes: what each test item contributed to a metric, by the metric's name, packed
+            (`core.outcomes`). Metrics of equal protocols were measured on the same items in the
+            same order, so two records can be compared item by item.
+        schema: 2; records of schema 1 are read as they are and have no outcomes.
     """
 
     key: str
@@ -132,7 +136,8 @@ class Record:
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     overrides: tuple[str, ...] = ()
     started: str = ""
-    schema: int = 1
+    outcomes: Mapping[str, str] = field(default_factory=dict[str, str])
+    schema: int = SCHEMAS[-1]
 
     @property
     def reads(self) -> dict[str, str]:
@@ -145,7 +150,10 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as sorted, indented JSON that ends in a line break."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        fields = asdict(self)
+        if self.schema == 1:  # what was written before there were outcomes stays as it was
+            del fields["outcomes"]
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Record:
@@ -156,9 +164,10 @@ class Record:
         """
         try:
             raw = json.loads(text)
-            if raw.get("schema") != 1:
+            if raw.get("schema") not in SCHEMAS:
                 raise InvalidInput(
-                    f"a record of schema 1 was expected, found schema {raw.get('schema')!r}"
+                    f"a record of schema {' or '.join(map(str, SCHEMAS))} was expected, "
+                    f"found schema {raw.get('schema')!r}"
                 )
             raw["axes"] = Axes(**raw["axes"])
             raw["metrics"] = tuple(Metric(**metric) for metric in raw["metrics"])

@@ -11,52 +11,42 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
-from shortlist.core import Metric, Record
+from shortlist.core import Record
+from shortlist.leaderboard.judging import judged
+from shortlist.leaderboard.measurements import Measurement, columns, device, measurements
+from shortlist.leaderboard.noise import Floor
 from shortlist.leaderboard.settings import UNSET, differing, flatten
-from shortlist.leaderboard.table import Cell, CellStatus, Column, Kind, Row, RowAxes, Table
+from shortlist.leaderboard.table import Cell, CellStatus, Row, RowAxes, Table
 
-SELECTION_ENDS = "selection"  # every stage up to this one is what choosing the documents took
-TRAINING = frozenset({"warmup", "finetune"})
 SHOWN_SETTINGS = 3
 
 Axes = tuple[str, str, str, int, str]  # selector, featurizer, model, budget, budget unit
 
 
-class Measurement(NamedTuple):
-    """What makes two numbers comparable; the fields of a column that records decide."""
+def build(records: Iterable[Record], floors: Sequence[Floor] = ()) -> list[Table]:
+    """Returns one table per task and pool, sorted; the order of the records changes nothing.
 
-    kind: Kind
-    name: str
-    unit: str
-    higher_is_better: bool | None
-    split: str
-    protocol: str
-
-
-SELECTION_SECONDS = Measurement("cost", "selection_seconds", "seconds", False, "", "")
-TRAINING_SECONDS = Measurement("cost", "training_seconds", "seconds", False, "", "")
-DOCUMENTS = Measurement("count", "documents", "count", None, "", "")
-
-
-def build(records: Iterable[Record]) -> list[Table]:
-    """Returns one table per task and pool, sorted; the order of the records changes nothing."""
+    Args:
+        records: the cells.
+        floors: differences that are noise, by task and metric.
+    """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.axes.task, record.axes.pool].append(record)
-    return [_table(task, pool, groups[task, pool]) for task, pool in sorted(groups)]
+    return [_table(task, pool, groups[task, pool], floors) for task, pool in sorted(groups)]
 
 
-def _table(task: str, pool: str, records: Sequence[Record]) -> Table:
+def _table(task: str, pool: str, records: Sequence[Record], floors: Sequence[Floor]) -> Table:
     evaluated = sorted(
         (record for record in records if record.until == "evaluate"),
         key=lambda record: (record.axes.seed, record.key),
     )
-    measured = {record.key: _measurements(record) for record in evaluated}
-    columns = _columns(evaluated, measured.values())
+    measured = {record.key: measurements(record) for record in evaluated}
+    found = columns(evaluated, measured.values())
     groups = _rows(evaluated)
-    rows = [_row(axes, group, measured, list(columns)) for axes, group in _complete(groups).items()]
+    rows = [_row(axes, group, measured, list(found)) for axes, group in _complete(groups).items()]
     rows.sort(key=lambda row: _order(row.axes))
     count = Counter(record.status for record in evaluated)
     seeds = sorted({record.axes.seed for record in evaluated})
@@ -67,18 +57,18 @@ def _table(task: str, pool: str, records: Sequence[Record]) -> Table:
     if evaluated:
         caption = (
             f"{len(evaluated):,} cells ({', '.join(statuses)}), "
-            f"seeds {', '.join(map(str, seeds))}. Mean ± standard deviation over seeds; "
-            "the mark is the highest mean (the lowest where lower is better), nothing more."
+            f"seeds {', '.join(map(str, seeds))}. Mean ± standard deviation over seeds."
         )
-    return Table(
+    table = Table(
         task=task,
         pool=pool,
         title=f"{task} · pool {pool}",
         caption=caption,
-        columns=tuple(columns.values()),
+        columns=tuple(found.values()),
         rows=tuple(rows),
         notes=tuple(_stopped(records)),
     )
+    return judged(table, {record.key: record for record in evaluated}, floors)
 
 
 def _stopped(records: Sequence[Record]) -> Iterator[str]:
@@ -89,81 +79,6 @@ def _stopped(records: Sequence[Record]) -> Iterator[str]:
             f"{n:,} {status}" for (stage, status), n in sorted(stopped.items()) if stage == until
         ]
         yield f"not in the table: cells that were asked to stop after {until} ({', '.join(parts)})"
-
-
-def _measurements(record: Record) -> dict[Measurement, float]:
-    """Returns every number of a cell that is done; nothing of one that is not."""
-    if record.status != "done":
-        return {}
-    numbers = {_measurement(metric): metric.value for metric in record.metrics}
-    if record.stages:
-        names = [stage.stage for stage in record.stages]
-        end = names.index(SELECTION_ENDS) + 1 if SELECTION_ENDS in names else 0
-        numbers[SELECTION_SECONDS] = math.fsum(stage.seconds for stage in record.stages[:end])
-        numbers[TRAINING_SECONDS] = math.fsum(
-            stage.seconds for stage in record.stages if stage.stage in TRAINING
-        )
-    if "unique" in record.selection:
-        numbers[DOCUMENTS] = float(record.selection["unique"])
-    return numbers
-
-
-def _measurement(metric: Metric) -> Measurement:
-    return Measurement(
-        "metric", metric.name, metric.unit, metric.higher_is_better, metric.split, metric.protocol
-    )
-
-
-def _columns(
-    records: Sequence[Record], measured: Iterable[Mapping[Measurement, float]]
-) -> dict[Measurement, Column]:
-    """Returns a column for everything that was measured, in reading order."""
-    primary: set[Measurement] = set()
-    place: dict[Measurement, int] = {SELECTION_SECONDS: 0, TRAINING_SECONDS: 1, DOCUMENTS: 2}
-    for record in records:
-        for index, metric in enumerate(record.metrics):
-            found = _measurement(metric)
-            place[found] = min(index, place.get(found, index))
-            if metric.primary:
-                primary.add(found)
-    kinds = get_args(Kind)
-    present = sorted(
-        # The costs are there even if nothing was measured: what failed needs a cell to say why.
-        {SELECTION_SECONDS, TRAINING_SECONDS, *(key for numbers in measured for key in numbers)},
-        key=lambda m: (kinds.index(m.kind), m not in primary, place[m], *map(str, m)),
-    )
-    headings = _headings(present)
-    return {
-        found: Column(
-            key=headings[found].replace(" ", "_"),
-            heading=headings[found],
-            unit=found.unit,
-            higher_is_better=found.higher_is_better,
-            primary=found in primary,
-            protocol=found.protocol,
-            split=found.split,
-            kind=found.kind,
-        )
-        for found in present
-    }
-
-
-def _headings(measurements: Sequence[Measurement]) -> dict[Measurement, str]:
-    """Returns distinct headings: the name, and as much of how it was measured as tells it apart."""
-
-    def spellings(found: Measurement) -> Iterator[str]:
-        yield found.name
-        yield f"{found.name} [{found.split}]"
-        for length in (6, 64):
-            yield f"{found.name} [{found.protocol[:length] or 'no protocol'}]"
-        yield f"{found.name} [{', '.join(map(str, found[2:]))}]"
-
-    chosen: dict[Measurement, str] = {}
-    for found in measurements:
-        rivals = [other for other in measurements if other.name == found.name and other != found]
-        options = zip(spellings(found), *map(spellings, rivals), strict=True)
-        chosen[found] = next((mine for mine, *others in options if mine not in others), str(found))
-    return chosen
 
 
 def _rows(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
@@ -222,6 +137,7 @@ def _row(
         seeds=tuple(record.axes.seed for record in records),
         record_keys=tuple(record.key for record in records),
         warnings=tuple(sorted(warnings.items())),
+        device="; ".join(sorted({device(record) for record in records if record.stages})),
     )
 
 
@@ -253,11 +169,15 @@ def _why_empty(
     measured: Mapping[str, Mapping[Measurement, float]],
 ) -> tuple[CellStatus, str]:
     """Returns the gravest status of the records without a value, and what it is true of."""
-    why: dict[CellStatus, dict[str, list[int]]] = {"failed": {}, "skipped": {}, "not measured": {}}
+    why: dict[CellStatus, dict[str, list[int]]] = {
+        status: {} for status in ("failed", "skipped", "not measured", "not applicable")
+    }
     for record in records:
         if column in measured[record.key]:
             continue
-        if record.status == "done":
+        if record.status == "done" and column.kind == "certificate":
+            why["not applicable"].setdefault("no solve", []).append(record.axes.seed)
+        elif record.status == "done":
             others = {m.name for m in measured[record.key]}
             reason = "measured in another way" if column.name in others else ""
             why["not measured"].setdefault(reason, []).append(record.axes.seed)

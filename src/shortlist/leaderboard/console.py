@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shortlist.leaderboard.render import budget, cell_text, heading, method, number
+from shortlist.leaderboard.render import (
+    TIED,
+    budget,
+    cell_text,
+    gain_text,
+    gain_words,
+    heading,
+    method,
+    number,
+)
 from shortlist.leaderboard.table import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -30,7 +39,7 @@ def console_table(table: Table) -> rich.table.Table:
     widths = _that_fit(table)
     left_out = [heading(column) for i, column in enumerate(table.columns) if i not in widths]
     caption = [f"also measured: {', '.join(left_out)}"] if left_out else []
-    caption += [*table.gaps(), *table.remarks()]
+    caption += [*_gains(table), *table.gaps(), *table.remarks()]
     made = rich.table.Table(
         title=escape(table.title),
         caption=escape("\n".join(caption)) or None,
@@ -45,12 +54,12 @@ def console_table(table: Table) -> rich.table.Table:
     made.add_column("n", justify="right", no_wrap=True)
     for index, width in widths.items():
         made.add_column(escape(heading(table.columns[index])), justify="right", width=width)
-    best = {index: table.best(index) for index in widths}
-    for position, row in enumerate(table.rows):
+    for row in table.rows:
         texts: list[str] = []
         for index in widths:
             text = escape(_short(row.cells[index], table.columns[index]))
-            texts.append(f"[bold green]{text}[/]" if position in best[index] else text)
+            strong = row.cells[index].standing in ("best", "tied")
+            texts.append(f"[bold green]{text}[/]" if strong else text)
         made.add_row(escape(method(row)), budget(row), str(len(row.seeds)), *texts)
     return made
 
@@ -59,7 +68,19 @@ def _short(cell: Cell, column: Column) -> str:
     """Returns the mean (of a primary metric `mean ± sd`), or the status that left it empty."""
     if cell.mean is None:
         return cell.status
-    return cell_text(cell, column) if column.primary else number(cell.mean, column.unit)
+    text = cell_text(cell, column) if column.primary else number(cell.mean, column.unit)
+    return f"{text} {TIED}" if cell.standing == "tied" else text
+
+
+def _gains(table: Table) -> list[str]:
+    """Returns a line for each method: how far it is from random, and what may be said of that."""
+    lines = list[str]()
+    for row in table.rows:
+        gain = table.gain(row)
+        if gain is not None and table.headline is not None:
+            text = gain_text(gain, table.columns[table.headline])
+            lines.append(f"{row.axes.label}: {text}, {gain_words(gain)}")
+    return lines
 
 
 def _method_width(table: Table) -> int:
@@ -74,8 +95,11 @@ def _that_fit(table: Table) -> dict[int, int]:
     room = WIDTH - EDGES - 3 * BORDERS - seeds
     room -= _method_width(table) + max(len("budget"), budgets)
     chosen: dict[int, int] = {}
-    kinds = {"cost": 0, "metric": 1, "count": 2}
-    order = sorted(range(len(table.columns)), key=lambda i: (kinds[table.columns[i].kind], i))
+    kinds = {"rank": 0, "cost": 0, "metric": 1, "count": 2, "certificate": 2}
+    order = sorted(
+        range(len(table.columns)),
+        key=lambda i: (2 if table.columns[i].unit == "MiB" else kinds[table.columns[i].kind], i),
+    )
     for index in order:
         column = table.columns[index]
         texts = [_short(row.cells[index], column) for row in table.rows]

@@ -1,6 +1,8 @@
 "use strict";
 (() => {
-  const records = JSON.parse(document.getElementById("records").textContent);
+  // Ten thousand records are some megabytes: they are read when the first cell is opened.
+  let held = null;
+  const records = () => (held ??= JSON.parse(document.getElementById("records").textContent));
   const sections = [...document.querySelectorAll("main section")];
 
   // Sorting: empty cells stay last in both directions, equal ones keep the order they had.
@@ -25,32 +27,55 @@
         for (const other of heads) other.setAttribute("aria-sort", "none");
         head.setAttribute("aria-sort", descending ? "descending" : "ascending");
         sort(table, column, !descending);
+        apply();
       });
     });
   }
 
-  // Filtering: a row stays if it contains every word.
-  const filter = document.getElementById("filter");
+  // Filtering: a row stays if it contains every word. Of long tables the first rows are shown.
+  const [filter, task, model] = ["filter", "task", "model"].map((id) => document.getElementById(id));
   const count = document.getElementById("count");
   const everything = count.textContent;
+  const page = Number(document.querySelector("main").dataset.page);
+  const limits = new Map(sections.map((section) => [section, page]));
   const apply = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const asked = words.length > 0 || task.value !== "" || model.value !== "";
     let shown = 0;
     let all = 0;
     for (const section of sections) {
       let here = 0;
-      for (const row of section.querySelectorAll("main tbody tr")) {
+      const rows = section.querySelector("tbody")?.rows ?? [];
+      const fits = !task.value || section.dataset.task === task.value;
+      for (const row of rows) {
         all += 1;
-        row.hidden = !words.every((word) => row.dataset.searched.includes(word));
-        here += !row.hidden;
+        const kept =
+          fits &&
+          (!model.value || row.dataset.model === model.value) &&
+          words.every((word) => row.dataset.searched.includes(word));
+        here += kept;
+        row.hidden = !kept || here > limits.get(section);
       }
-      section.hidden = words.length > 0 && here === 0;
+      section.hidden = asked && here === 0;
       shown += here;
+      const more = section.querySelector(".more");
+      if (more) {
+        more.hidden = here <= limits.get(section);
+        more.textContent = `Show all ${here} rows (${limits.get(section)} are shown)`;
+      }
     }
-    count.textContent = words.length ? `${shown} of ${all} rows` : everything;
-    document.getElementById("nothing").hidden = !words.length || shown > 0;
+    count.textContent = asked ? `${shown} of ${all} rows` : everything;
+    document.getElementById("nothing").hidden = !asked || shown > 0;
   };
+  for (const section of sections) {
+    section.querySelector(".more")?.addEventListener("click", () => {
+      limits.set(section, Infinity);
+      apply();
+    });
+  }
   filter.addEventListener("input", apply);
+  task.addEventListener("change", apply);
+  model.addEventListener("change", apply);
   apply(); // a browser may restore what was typed before a reload
 
   // Details: text goes in as text, never as markup.
@@ -72,7 +97,7 @@
     return [make("h3", {}, title), make("div", { class: "scroll" }, table)];
   };
   const section = (record, asked, open) => {
-    const summary = make("summary", {}, make("b", {}, `seed ${record.seed}`));
+    const summary = make("summary", {}, make("b", {}, `${record.task}, seed ${record.seed}`));
     const value = record.metrics.find((metric) => metric[0] === asked);
     summary.append(make("span", {}, value ? `${asked} ${value[1]}` : record.status));
     const details = make("details", open ? { open: "" } : {}, summary);
@@ -90,10 +115,27 @@
       const codes = record.overrides.map((override) => make("code", {}, override));
       details.append(make("h3", {}, "Overrides"), make("div", { class: "overrides" }, ...codes));
     }
+    if (record.domains.length) {
+      const bars = record.domains.flatMap(([name, documents, share]) => {
+        const bar = make("i", {});
+        bar.style.width = `${100 * share}%`;
+        return [make("dt", {}, name), make("dd", {}, bar, `${documents}`)];
+      });
+      details.append(make("h3", {}, "Selection, documents by domain"));
+      details.append(make("dl", { class: "bars" }, ...bars));
+    }
+    if (record.fit.length) {
+      const fit = record.fit.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+      details.append(make("h3", {}, "Fit and certificate"), make("dl", { class: "fit" }, ...fit));
+    }
     const facts = record.facts.flatMap(([name, fact]) => [make("dt", {}, name), make("dd", {}, fact)]);
     details.append(make("h3", {}, "Cell"), make("dl", {}, ...facts));
     const link = make("a", { href: encodeURI(record.path) }, record.path);
     details.append(make("p", { class: "file" }, "Record: ", link));
+    if (record.report) {
+      const report = make("a", { href: encodeURI(record.report) }, record.report);
+      details.append(make("p", { class: "file" }, "Selection report: ", report));
+    }
     return details;
   };
   const dialog = document.getElementById("details");
@@ -101,8 +143,12 @@
     const button = event.target.closest("button[data-cell]");
     if (!button) return;
     const row = button.closest("tr");
-    const found = row.dataset.keys.split(" ").map((key) => records[key]);
+    const keys = (button.dataset.keys ?? row.dataset.keys).split(" ");
+    const found = keys.map((key) => records()[key]);
     document.getElementById("details-title").textContent = row.dataset.label;
+    const words = JSON.parse(row.dataset.words)[button.dataset.heading];
+    const said = document.getElementById("details-words");
+    said.textContent = words ? `${button.dataset.cell.replaceAll("_", " ")}: ${words}.` : "";
     const parts = found.map((record, index) => section(record, button.dataset.cell, index === 0));
     document.getElementById("details-body").replaceChildren(...parts);
     dialog.showModal();

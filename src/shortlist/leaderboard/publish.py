@@ -1,11 +1,17 @@
-"""The three files of a leaderboard, written from the records beside them."""
+"""The files of a leaderboard, written from the records beside them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from shortlist.core import Record
 from shortlist.leaderboard.build import build
+from shortlist.leaderboard.latex import latex
+from shortlist.leaderboard.noise import read_floors
+from shortlist.leaderboard.overview import overview
 from shortlist.leaderboard.page import page
 from shortlist.leaderboard.render import markdown, tidy_csv
+from shortlist.leaderboard.table import Table
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.records import read_records
 
@@ -15,11 +21,23 @@ class Published(NamedTuple):
 
     markdown: Path
     csv: Path
+    latex: Path
     html: Path
 
 
+def tables_of(results: Path, records: Sequence[Record]) -> list[Table]:
+    """Returns the tables of these records: those over all tasks, then those of each task.
+
+    Raises:
+        InvalidInput: the noise floors in `results` are broken.
+    """
+    tables = build(records, read_floors(results))
+    return [*overview(tables), *tables]
+
+
 def publish(results: Path) -> Published:
-    """Returns the paths of `leaderboard.{md,csv,html}` after writing them from `results/records`.
+    """Returns the paths of `leaderboard.{md,csv,tex,html}` after writing them from
+    `results/records`.
 
     The same records give the same bytes: no clock, no machine and no order of files leaves a trace.
 
@@ -27,10 +45,12 @@ def publish(results: Path) -> Published:
         InvalidInput: a record is broken, or the directory cannot be written to.
     """
     records = read_records(results)
-    tables = build(records)
+    tables = tables_of(results, records)
+    reports = {path.relative_to(results).as_posix() for path in results.glob("reports/*/*/*.html")}
     make_directory(results, "paths.results")
     return Published(
         markdown=write_text(results / "leaderboard.md", markdown(tables)),
         csv=write_text(results / "leaderboard.csv", tidy_csv(tables)),
-        html=write_text(results / "leaderboard.html", page(tables, records)),
+        latex=write_text(results / "leaderboard.tex", latex(tables)),
+        html=write_text(results / "leaderboard.html", page(tables, records, reports)),
     )

@@ -5,13 +5,14 @@ A table carries numbers, never text made from them: digits are the affair of the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Kind = Literal["metric", "cost", "count"]
-CellStatus = Literal["done", "skipped", "failed", "not measured", "not run"]
+Kind = Literal["rank", "metric", "cost", "certificate", "count"]
+CellStatus = Literal["done", "skipped", "failed", "not measured", "not applicable", "not run"]
+Standing = Literal["best", "tied", "behind", ""]
+Verdict = Literal["better", "worse", "not told apart", "below the noise", "not compared"]
 Value: TypeAlias = str | int | float | None
 
 
@@ -22,12 +23,14 @@ class Column:
     Attributes:
         key: names the column within its table; equal keys mean equal measurements.
         heading: what a reader sees; two columns of a table never share it.
-        unit: unit of the values (a key of `core.UNITS`).
+        name: the quantity, which columns of other protocols may share.
+        unit: unit of the values: a key of `core.UNITS`, `MiB`, `rank` or `relative`.
         higher_is_better: direction of improvement; None for a quantity that has none.
         primary: whether it ranks the table.
         protocol: hash of how it was measured.
         split: the split it was measured on.
-        kind: `metric` (what came out), `cost` (what it took) or `count`.
+        kind: `rank` (over tasks), `metric` (what came out), `cost` (what it took), `certificate`
+            (how exactly the selection's problem was solved) or `count`.
     """
 
     key: str
@@ -38,6 +41,40 @@ class Column:
     protocol: str = ""
     split: str = ""
     kind: Kind = "metric"
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A method against the random selection that it must beat, on the same seeds and items.
+
+    Attributes:
+        over: the row that it is compared with, as a reader names it.
+        value: mean difference over the shared seeds; positive is better, whatever the metric.
+        low: lower end of the 95 % interval of this one difference; None where seeds are too few.
+        high: upper end.
+        p: p-value, corrected for the methods compared with that random (Holm); None likewise.
+        seeds: the seeds that both were run with.
+        items: how many test items the interval speaks for beyond; 0 if for these items only.
+        needed: how many seeds in all would tell a difference of this size four times out of five;
+            None where no number is known to.
+        verdict: what may be said.
+        flips: by seed, items that only this model got right and only the other did, and McNemar's
+            exact p-value; where every item is right or wrong.
+        reason: why it could not be compared, or the empty string.
+    """
+
+    over: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    seeds: tuple[int, ...] = ()
+    items: int = 0
+    needed: int | None = None
+    verdict: Verdict = "not compared"
+    flips: tuple[tuple[int, int, int, float], ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +90,10 @@ class Cell:
         status: why the mean is empty, or `done`.
         reason: the same in a sentence; names the seeds it is true of unless it is true of all.
         record_keys: the records behind the cell, with and without a value.
+        standing: `best` or `tied` with the best, where another is `behind`; empty where nothing was
+            told apart.
+        gain: the comparison with a random selection; None for such a selection itself, and for
+            columns that are no metrics.
     """
 
     mean: float | None
@@ -63,12 +104,16 @@ class Cell:
     status: CellStatus
     reason: str = ""
     record_keys: tuple[str, ...] = ()
+    standing: Standing = ""
+    gain: Gain | None = None
 
     @property
     def why(self) -> str:
         """Why the mean is empty (`failed: out of memory`), or the empty string."""
         if self.status == "done":
             return ""
+        if self.status == "not applicable":
+            return self.reason
         return f"{self.status}: {self.reason}" if self.reason else self.status
 
 
@@ -108,6 +153,7 @@ class Row:
         seeds: the seeds of its records, sorted.
         record_keys: its records, by seed; none if it was not run.
         warnings: what must be known about its numbers, with how many records it is true of.
+        device: what its stages were computed on.
     """
 
     axes: RowAxes
@@ -115,11 +161,16 @@ class Row:
     seeds: tuple[int, ...] = ()
     record_keys: tuple[str, ...] = ()
     warnings: tuple[tuple[str, int], ...] = ()
+    device: str = ""
 
     @property
     def gaps(self) -> tuple[str, ...]:
         """The distinct reasons why cells of this row are empty, in the order of the columns."""
-        return tuple(dict.fromkeys(cell.why for cell in self.cells if cell.why))
+        return tuple(
+            dict.fromkeys(
+                cell.why for cell in self.cells if cell.why and cell.status != "not applicable"
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -149,24 +200,19 @@ class Table:
         """A name for files and logs: `<task>-<pool>`."""
         return f"{self.task}-{self.pool}"
 
-    def best(self, column: int) -> frozenset[int]:
-        """Returns the rows whose mean in a metric column is the best one; ties are all of them.
+    @property
+    def headline(self) -> int | None:
+        """The first primary metric's column, whose gain over random leads; None without one."""
+        return next((i for i, column in enumerate(self.columns) if column.primary), None)
 
-        It is a fact about the means, not a claim that the difference is real. Nothing is marked
-        where there is nothing to choose: costs, a single mean, means that are all equal.
-        """
-        direction = self.columns[column].higher_is_better
-        if self.columns[column].kind != "metric" or direction is None:
-            return frozenset()
-        means = {
-            index: mean
-            for index, row in enumerate(self.rows)
-            if (mean := row.cells[column].mean) is not None and not math.isnan(mean)
-        }
-        if len(set(means.values())) < 2:
-            return frozenset()
-        best = max(means.values()) if direction else min(means.values())
-        return frozenset(index for index, mean in means.items() if mean == best)
+    def gain(self, row: Row) -> Gain | None:
+        """Returns the row's gain in the primary metric."""
+        return None if self.headline is None else row.cells[self.headline].gain
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The distinct devices of the rows that ran."""
+        return tuple(dict.fromkeys(row.device for row in self.rows if row.device))
 
     def gaps(self) -> tuple[str, ...]:
         """Returns one sentence for each reason that left cells of methods empty."""
@@ -188,58 +234,6 @@ class Table:
             for text, count in row.warnings
         )
         return (*warnings, *self.notes)
-
-    def tidy(self) -> list[dict[str, Value]]:
-        """Returns one flat row per row and column: the table as data (CSV)."""
-        return [
-            {
-                "task": self.task,
-                "pool": self.pool,
-                "selector": row.axes.selector,
-                "featurizer": row.axes.featurizer,
-                "model": row.axes.model,
-                "budget": row.axes.budget,
-                "budget_unit": row.axes.budget_unit,
-                "settings": " ".join(row.axes.settings),
-                "column": column.key,
-                "unit": column.unit,
-                "higher_is_better": {True: "true", False: "false", None: ""}[
-                    column.higher_is_better
-                ],
-                "primary": "true" if column.primary else "false",
-                "split": column.split,
-                "protocol": column.protocol,
-                "status": cell.status,
-                "n": cell.n,
-                "mean": cell.mean,
-                "sd": cell.sd,
-                "seeds": " ".join(map(str, cell.seeds)),
-                "values": " ".join(map(repr, cell.values)),
-                "reason": cell.reason,
-                "records": " ".join(cell.record_keys),
-            }
-            for row in self.rows
-            for column, cell in zip(self.columns, row.cells, strict=True)
-        ]
-
-    def wide(self) -> tuple[list[str], list[list[Value]]]:
-        """Returns headings and flat rows, one per row: the table as people look at it (W&B)."""
-        headings = ["task", "pool", "selector", "featurizer", "model", "budget", "budget_unit"]
-        headings += ["settings", "seeds"]
-        for column in self.columns:
-            headings += [column.heading, f"{column.heading} sd", f"{column.heading} n"]
-        headings += ["gaps", "warnings"]
-        rows: list[list[Value]] = []
-        for row in self.rows:
-            axes = row.axes
-            flat: list[Value] = [self.task, self.pool, axes.selector, axes.featurizer, axes.model]
-            flat += [axes.budget, axes.budget_unit, " ".join(axes.settings)]
-            flat += [" ".join(map(str, row.seeds))]
-            for cell in row.cells:
-                flat += [cell.mean, cell.sd, cell.n]
-            flat += ["; ".join(row.gaps), "; ".join(text for text, _ in row.warnings)]
-            rows.append(flat)
-        return headings, rows
 
 
 def _grouped(remarks: Iterable[tuple[RowAxes, str]]) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, Missing, near
+from shortlist.leaderboard.flat import wide
+from shortlist.leaderboard.plots import plots, standalone
 from shortlist.leaderboard.table import Table
 from shortlist.store.atomic import make_directory
 
@@ -70,7 +72,10 @@ class WandbLogger:
             run.summary.update(_summary(record))
 
     def log_table(self, tables: Sequence[Table], group: str, directory: Path) -> None:
-        """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, in one run.
+        """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, with its plots.
+
+        All of it is the first step of one run, whose id follows from the group: what is sent again
+        replaces what was there and adds no row.
 
         Raises:
             Missing: wandb is not installed.
@@ -79,11 +84,14 @@ class WandbLogger:
         with self._run(group, "table", f"{group} table", "table", {}, directory) as run:
             logged: dict[str, Any] = {}
             for table in tables:
-                headings, rows = table.wide()
+                headings, rows = wide(table)
                 logged[f"table/{table.name}"] = wandb.Table(
                     columns=headings, data=rows, allow_mixed_types=True
                 )
-            run.log(logged)
+                for plot in plots(table):
+                    name = f"plot/{table.name}/{plot.title.lower().replace(' ', '_')}"
+                    logged[name] = wandb.Html(standalone(plot), inject=False)
+            run.log(logged, step=0)
 
     @contextmanager
     def _run(

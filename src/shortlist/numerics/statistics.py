@@ -61,3 +61,16 @@ def upper_tail(value: float, others: NDArray[np.float64]) -> float:
     if spread == 0:
         return float(beyond <= 0)
     return float(student.sf(beyond / (spread * math.sqrt(1 + 1 / len(others))), len(others) - 1))
+
+
+def ratio_contributions(
+    sums: NDArray[np.float64], counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns what each cluster contributes to sum(sums) / sum(counts): (m,), with that mean.
+
+    Linearised like `ratio_of_sums`: R + m (s_i - R n_i) / sum n_i; the standard error of its mean is
+    the one there.
+    """
+    total = float(counts.sum())
+    ratio = float(sums.sum()) / total
+    return ratio + len(sums) * (sums - ratio * counts) / total

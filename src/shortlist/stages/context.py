@@ -28,6 +28,7 @@ class Context:
         directory: the run's directory.
         stages: the artifacts so far, in order.
         metrics: what was measured so far.
+        outcomes: what each test item contributed to a metric, packed, by the metric's name.
         counts: what was left out or cut on the way.
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
@@ -46,6 +47,7 @@ class Context:
     directory: Path
     stages: list[Artifact] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
+    outcomes: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -85,6 +87,7 @@ class Context:
             "inputs": self.inputs,
             "counts": self.counts,
             "warnings": tuple(self.warnings),
+            "outcomes": self.outcomes,
         }
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import Metric, digest
+from shortlist.core import Metric, digest, pack
 from shortlist.errors import InvalidInput
-from shortlist.numerics.statistics import ratio_of_sums
+from shortlist.numerics.statistics import ratio_contributions, ratio_of_sums
 from shortlist.stages.context import Context, Start
 from shortlist.stages.inputs import task_data
 from shortlist.store import formats
 from shortlist.store.keys import key as make_key
+from shortlist.tasks.contributions import contributions
 from shortlist.trainers.classify import Validation
 from shortlist.trainers.head import Head
 
@@ -115,6 +116,7 @@ def compare_losses(cell: Context, base: Start, warm: Start, task: Artifact) -> N
         ("loss_drop", "nats_gained", True, first - second),
     ):
         found = ratio_of_sums(sums, counts)
+        cell.outcomes[f"{name}_{suffix}"] = pack(ratio_contributions(sums, counts))
         cell.metrics.append(
             Metric(
                 name=f"{name}_{suffix}",
@@ -185,7 +187,7 @@ def fine_tune(cell: Context, warm: Start, task: Artifact) -> Start:
 
 
 def evaluate(cell: Context, tuned: Start, task: Artifact) -> None:
-    """Adds the task's metrics on its test split, in front of the others.
+    """Adds the task's metrics on its test split, in front of the others, and the outcomes by item.
 
     Nothing before this has seen the split's labels.
     """
@@ -209,3 +211,7 @@ def evaluate(cell: Context, tuned: Start, task: Artifact) -> None:
     made = cell.stage("evaluate", part.version, settings, inputs, compute)
     cell.counts["evaluate_truncated"] = made.facts["truncated"]
     cell.metrics[:0] = [Metric(**metric) for metric in made.facts["metrics"]]
+    predictions = np.load(made.path / "predictions.npy")
+    test = formats.load_corpus(task.path / "test.arrow")
+    found = contributions(part, predictions, test, tuple(labels) if labels else None)
+    cell.outcomes |= {name: pack(values) for name, values in found.items()}

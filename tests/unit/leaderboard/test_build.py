@@ -63,9 +63,10 @@ def test_primary_metrics_come_first_and_cost_last(record: Maker) -> None:
         "mlm_loss_after",
         "selection_seconds",
         "training_seconds",
+        "peak_memory",
         "documents",
     ]
-    assert [cell.mean for cell in table.rows[0].cells] == [0.5, 2.5, 4.0, 30.0, 90.0]
+    assert [cell.mean for cell in table.rows[0].cells] == [0.5, 2.5, 4.0, 30.0, 100.0, 90.0]
 
 
 @pytest.mark.parametrize(
@@ -205,19 +206,22 @@ def test_seeds_that_cut_other_data_are_settings_and_never_averaged(
     assert [row.axes.settings for row in table.rows] == [("seed=0",), ("seed=1",)]
 
 
-def test_the_best_mean_is_marked_and_ties_are_all_marked(record: Maker) -> None:
-    (table,) = build(
-        record(value, selector=name)
-        for name, value in (("a", 0.5), ("b", 0.75), ("c", 0.75), ("d", 0.25))
-    )
-    assert table.best(column(table, "accuracy")) == {1, 2}
-    assert table.best(column(table, "mlm_loss_after")) == {1, 2}  # lower is better
-    assert table.best(column(table, "training_seconds")) == frozenset()
+def test_the_certificate_of_a_solve_is_a_column_and_others_say_that_there_is_none(
+    record: Maker,
+) -> None:
+    fit = {"size": 100, "unique": 90, "fit": {"marginal_error": 3e-3, "converged": True}}
+    (table,) = build([record(selection=fit), record(selector="random")])
+    index = column(table, "marginal_error")
+    assert [row.cells[index].mean for row in table.rows] == [3e-3, None]
+    assert table.rows[1].cells[index].why == "no solve"
+    assert table.gaps() == ()  # nothing went wrong
 
 
-def test_nothing_is_marked_where_there_is_nothing_to_choose(record: Maker) -> None:
-    (table,) = build([record(0.5, selector="a"), record(0.5, selector="b")])
-    assert table.best(0) == frozenset()
+def test_seconds_of_several_devices_name_them(record: Maker) -> None:
+    other = record(seed=1)
+    other = replace(other, stages=tuple(replace(s, device="cuda") for s in other.stages))
+    (table,) = build([record(), other])
+    assert table.rows[0].device == "cpu; cuda"
 
 
 def test_warnings_are_counted_and_told_once_for_all_budgets(record: Maker) -> None:

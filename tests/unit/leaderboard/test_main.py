@@ -29,6 +29,7 @@ def test_publishing_again_writes_the_same_bytes_and_nothing_else(results: Path) 
         "records",
         "leaderboard.md",
         "leaderboard.csv",
+        "leaderboard.tex",
         "leaderboard.html",
     }
 
@@ -49,8 +50,9 @@ def test_a_table_can_be_picked(results: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_an_unknown_table_gets_one_line_with_near_matches(
-    results: Path, capsys: pytest.CaptureFixture[str]
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(results)  # no published tables here
     assert main(["chemprt", "--results", str(results)]) == 2
     assert capsys.readouterr().err == (
         "no table `chemprt`; did you mean `chemprot`? known: chemprot, pydocs\n"
@@ -76,7 +78,8 @@ def test_a_broken_record_gets_one_line_that_names_it(
 def test_the_leaderboard_imports_nothing_heavy() -> None:
     script = (
         "import sys, shortlist.leaderboard.__main__\n"
-        "print(sorted({'torch', 'transformers', 'pytorch_lightning', 'hydra'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'pytorch_lightning', 'hydra', 'matplotlib', "
+        "'great_tables', 'pandas', 'pyarrow.parquet'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -12,6 +12,8 @@ from rich.console import Console
 
 from shortlist.core import Metric, Record
 from shortlist.leaderboard import build, console_table
+from shortlist.leaderboard.flat import wide
+from shortlist.leaderboard.latex import latex
 from shortlist.leaderboard.page import page
 from shortlist.leaderboard.render import markdown, number, tidy_csv
 
@@ -65,13 +67,22 @@ def test_the_csv_holds_every_value_in_full_precision(record: Maker) -> None:
 
 def test_markdown_rows_have_the_columns_of_the_heading(record: Maker) -> None:
     lines = [line for line in markdown(build(board(record))).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {13}
     assert "<script" not in markdown(build(board(record)))
 
 
 def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker) -> None:
-    text = markdown(build([record(0.5), record(0.75, selector="dsir", status="done")]))
-    assert "**0.7500**" in text
+    boards = [
+        record(mean + seed / 100, selector=selector, seed=seed)
+        for selector, mean in (("gotd", 0.5), ("dsir", 0.75), ("random", 0.25))
+        for seed in (0, 1)
+    ]
+    # A little life in one seed: without any spread nothing is told.
+    boards[0] = record(0.501, seed=0)
+    text = markdown(build(boards))
+    assert "**0.7550 ± 0.0071**" in text
+    assert "**0.5055" not in text
+    assert "**+0.5000" in text  # the gain over random
     text = markdown(
         build([record(), record(selector="less", status="skipped", reason="no labels")])
     )
@@ -80,7 +91,7 @@ def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker
 
 def test_the_flat_table_has_a_value_for_every_heading(record: Maker) -> None:
     (table,) = build(board(record))
-    headings, rows = table.wide()
+    headings, rows = wide(table)
     assert len(set(headings)) == len(headings)
     assert {len(row) for row in rows} == {len(headings)}
     assert rows[0][headings.index("accuracy")] == table.rows[0].cells[0].mean
@@ -111,6 +122,52 @@ def test_the_console_shows_markup_in_names_as_it_is(record: Maker) -> None:
     assert "[red]x[/red]" in console.export_text()
 
 
+def test_latex_has_a_cell_for_every_heading_and_no_character_that_it_cannot_set(
+    record: Maker,
+) -> None:
+    text = latex(build(board(record)))
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+    body = [line for line in text.splitlines() if re.search(r"(?<!\\)&", line)]
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in body}) == 1
+    assert len(body) == 1 + 7 + 1  # heading, methods, and the one not run at the other budget
+    assert text.isascii()
+    assert r"$\pm$" in text and "selection (s)" in text
+
+
+def test_latex_escapes_what_records_say(record: Maker) -> None:
+    text = latex(build([record(selector="a_b & 50% {x} $y$ #1")]))
+    assert r"a\_b \& 50\% \{x\} \$y\$ \#1" in text
+
+
+def test_the_page_says_what_is_told_of_a_gain_and_draws_the_selection(record: Maker) -> None:
+    records = board(record)
+    text = page(build(records), records, {"reports/toy/gotd/toy-files-gotd-100-0.html"})
+    assert "gain over random" in text
+    assert text.count("<figure>") == 2
+    held = re.search(r'<script type="application/json" id="records">(.*?)</script>', text)
+    assert held is not None
+    found = json.loads(held.group(1))
+    assert found["toy-files-gotd-100-0"]["domains"] == [["news", "90", 1.0]]
+    assert [key for key in found if found[key]["report"]] == ["toy-files-gotd-100-0"]
+
+
+def test_four_times_the_methods_are_four_times_the_page_and_no_more(
+    record: Maker,
+) -> None:
+    few, many = (
+        [
+            record(0.5 + s / 99, key=f"{n}-{s}", selector=f"m{n}", seed=s, stages=(), overrides=())
+            for n in range(methods)
+            for s in range(2)
+        ]
+        for methods in (60, 240)
+    )
+    short, long = (page(build(records), records) for records in (few, many))
+    assert short.count("<figure>") == long.count("<figure>") == 0
+    assert long.count('<tr data-label="') == 240
+    assert len(long) / len(short) < 4.2
+
+
 class Checker(HTMLParser):
     """Notes scripts, addresses and elements that are not closed."""
 
@@ -125,6 +182,9 @@ class Checker(HTMLParser):
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag not in ("meta", "link", "input", "br"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """An element of a drawing that closes itself."""
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

@@ -7,6 +7,7 @@ nothing else, so a connection to any host would fail.
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from shortlist.core import Axes, Metric, Record, StageCost
 from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard import build
+from shortlist.leaderboard.flat import wide
 from shortlist.loggers.wandb import WandbLogger, key_source, run_id
 
 wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
@@ -63,12 +65,26 @@ def offline() -> WandbLogger:
 
 
 def read_log(directory: Path) -> list[Any]:
-    """Returns the messages of an offline run: 32 KiB blocks of framed protobuf after a header."""
+    """Returns the messages of an offline run once its end is on disk.
+
+    wandb's service writes the file after `finish` has returned, a tenth of a second later.
+    """
+    deadline = time.monotonic() + 20
+    messages = parse_log(directory)
+    while not any(message.HasField("exit") for message in messages):
+        assert time.monotonic() < deadline, messages
+        time.sleep(0.02)
+        messages = parse_log(directory)
+    return messages
+
+
+def parse_log(directory: Path) -> list[Any]:
+    """Returns the messages so far: 32 KiB blocks of framed protobuf after a header."""
     from wandb.proto.wandb_internal_pb2 import Record as Message  # pyright: ignore[reportAttributeAccessIssue]
 
     (path,) = directory.glob("wandb/offline-run-*/run-*.wandb")
     raw = path.read_bytes()
-    assert raw[:4] == b":W&B"
+    assert raw[:4] in (b":W&B", b"")
     messages, parts, place = [], b"", 7
     while place + 7 <= len(raw):
         left = 32768 - place % 32768
@@ -78,6 +94,8 @@ def read_log(directory: Path) -> list[Any]:
         length, kind = int.from_bytes(raw[place + 4 : place + 6], "little"), raw[place + 6]
         parts += raw[place + 7 : place + 7 + length]
         place += 7 + length
+        if len(raw) < place:
+            break  # it is being written
         if kind in (1, 4):  # whole, or the last part
             messages.append(Message.FromString(parts))
             parts = b""
@@ -112,7 +130,7 @@ def test_the_table_in_the_table_run_is_the_comparison_table(tmp_path: Path) -> N
     (table,) = build(records)
     offline().log_table([table], "sweep", tmp_path)
     (file,) = tmp_path.glob("wandb/offline-run-*/files/media/table/**/*.table.json")
-    headings, rows = table.wide()
+    headings, rows = wide(table)
     stored = json.loads(file.read_text())
     assert stored["columns"] == headings
     assert stored["data"] == rows
@@ -126,6 +144,32 @@ def test_the_table_in_the_table_run_is_the_comparison_table(tmp_path: Path) -> N
     }
     assert nested["nrows"] == len(rows)
     assert file.name in nested["path"]
+    assert {m.history.step.num for m in messages if m.HasField("history")} == {0}
+
+
+def test_a_sweep_logged_twice_is_the_same_runs_with_the_same_rows(tmp_path: Path) -> None:
+    records = [record(selector, seed) for selector in ("gotd", "dsir", "random") for seed in (0, 1)]
+    tables = build(records)
+    found = []
+    for place in ("first", "second"):
+        offline().log_table(tables, "sweep", tmp_path / place)
+        messages = read_log(tmp_path / place)
+        runs = {m.run.run_id for m in messages if m.HasField("run")}
+        (file,) = (tmp_path / place).glob("wandb/offline-run-*/files/media/table/**/*.table.json")
+        found.append((runs, json.loads(file.read_text()), file.name))
+    assert found[0] == found[1]  # run, step, key and content are equal: a second sync adds nothing
+    assert found[0][0] == {run_id("sweep", "table")}
+
+
+def test_the_plots_stand_beside_the_table(tmp_path: Path) -> None:
+    records = [record(selector, seed) for selector in ("gotd", "dsir", "random") for seed in (0, 1)]
+    offline().log_table(build(records), "sweep", tmp_path)
+    read_log(tmp_path)
+    (plot,) = tmp_path.glob("wandb/offline-run-*/files/media/html/**/*.html")
+    text = plot.read_text()
+    assert "plot/toy-files" in str(plot) and "<svg" in text
+    assert "--series-0: #" in text  # the colours that the drawing names
+    assert "http" not in text.replace("http://www.w3.org", "")
 
 
 def test_a_cell_logged_twice_has_one_id_and_another_sweep_another() -> None:

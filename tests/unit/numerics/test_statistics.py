@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from shortlist.numerics.statistics import ratio_of_sums, upper_tail
+from shortlist.numerics.statistics import ratio_contributions, ratio_of_sums, upper_tail
 
 
 def clusters(m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +66,11 @@ def test_the_upper_tail_of_one_more_draw_is_below_a_level_as_often_as_the_level(
 def test_the_upper_tail_beyond_draws_that_are_all_alike() -> None:
     assert upper_tail(2.0, np.full(4, 1.0)) == 0
     assert upper_tail(1.0, np.full(4, 1.0)) == upper_tail(0.0, np.full(4, 1.0)) == 1
+
+
+def test_contributions_have_the_ratio_as_mean_and_its_standard_error() -> None:
+    sums, counts = clusters(120)
+    estimate = ratio_of_sums(sums, counts)
+    found = ratio_contributions(sums, counts)
+    assert found.mean() == pytest.approx(estimate.value)
+    assert found.std(ddof=1) / np.sqrt(120) == pytest.approx(estimate.stderr)

@@ -1,0 +1,103 @@
+"""How far the numbers of one and the same model move: the noise floor of the leaderboard.
+
+    python benchmarks/noise_floor.py [--results results] [--cache .cache/shortlist] [--each 2]
+
+For the first records of each task the fine-tuned model is evaluated again from the store: in small
+and in large batches (which also changes which texts share one, and so their order), in float32 and in
+bfloat16, one of which is what `precision=auto` was. Models that this store does not hold are left out.
+The largest difference from the recorded value, over records and variants, is the floor. It writes
+`noise_floor.csv` beside the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from shortlist.core import Record
+from shortlist.leaderboard.noise import FIELDS, FILE
+from shortlist.runtime import Runtime
+from shortlist.stages.inputs import task_data
+from shortlist.store.atomic import write_text
+from shortlist.store.records import read_records
+
+VARIANTS = {
+    "batches of 1,024 tokens": ("auto", 1024),
+    "batches of 32,768 tokens": ("auto", 32_768),
+    "float32": ("32", 8192),
+    "bfloat16": ("bf16", 8192),
+}
+
+
+class Stored:
+    """An artifact of the store as the stages see it: its folder and its facts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.facts = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["facts"]
+
+
+def moved(record: Record, cache: Path) -> dict[str, dict[str, float]]:
+    """Returns, by metric and variant, how far it is from the recorded value."""
+    keys = {stage.stage: stage.key for stage in record.stages}
+    task: Any = instantiate(record.config["task"])
+    data = task_data(Stored(cache / "task" / keys["task"]))  # type: ignore[arg-type]
+    outputs = len(data.labels) if data.labels else 1
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, (precision, tokens) in VARIANTS.items():
+        trainer: Any = instantiate({**record.config["finetune"], "precision": precision})
+        runtime = Runtime(accelerator="cpu", threads=2, inference_tokens=tokens, progress=False)
+        runtime.settle()
+        predicted = trainer.predict(
+            cache / "finetune" / keys["finetune"], data.test, outputs, runtime
+        )
+        for metric in task.evaluate(predicted.values, data, "test"):
+            recorded = record.metric(metric.name)
+            if recorded is not None and recorded.protocol == metric.protocol:
+                found[metric.name][name] = abs(metric.value - recorded.value)
+    return found
+
+
+def main() -> None:
+    """Prints what moved and writes the floors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--cache", type=Path, default=Path(".cache/shortlist"))
+    parser.add_argument("--each", type=int, default=2, help="records of each task")
+    options = parser.parse_args()
+    seen: dict[str, int] = defaultdict(int)
+    floors: dict[tuple[str, str], float] = defaultdict(float)
+    for record in read_records(options.results):
+        task = record.axes.task
+        keys = {stage.stage: stage.key for stage in record.stages}
+        if not (options.cache / "finetune" / keys.get("finetune", "none")).is_dir():
+            continue
+        if record.status != "done" or record.until != "evaluate" or seen[task] >= options.each:
+            continue
+        seen[task] += 1
+        for metric, variants in moved(record, options.cache).items():
+            for variant, size in variants.items():
+                print(f"{task} {record.key} {metric} {variant}: {size:.6f}", flush=True)
+                floors[task, metric] = max(floors[task, metric], size)
+    lines = [
+        {"task": task, "metric": metric, "value": f"{value:.6f}",
+         "how": f"{', '.join(VARIANTS)}; {seen[task]} models"}
+        for (task, metric), value in sorted(floors.items())
+    ]  # fmt: skip
+    path = options.results / FILE
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    print(write_text(path, text.getvalue()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""What a table may say: ties are ties, the yardstick is the fair one, noise is no finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shortlist.core import Metric, Record, pack
+from shortlist.leaderboard import Table, build
+from shortlist.leaderboard.noise import Floor
+from shortlist.leaderboard.render import gain_words
+
+Maker = Callable[..., Record]
+ITEMS = 400
+
+
+def run(maker: Maker, name: str, seed: int, right: np.ndarray, **changes: Any) -> Record:
+    """A record whose accuracy is that of these items, with its outcomes."""
+    metric = Metric("accuracy", "fraction", True, float(right.mean()), len(right), primary=True)
+    packed = {"accuracy": pack(right.astype(float))}
+    return maker(selector=name, seed=seed, metrics=(metric,), outcomes=packed, **changes)
+
+
+def board(maker: Maker, rates: dict[str, float], seeds: int = 3, noise: int = 0) -> list[Record]:
+    """Records of methods that get harder items right the better they are."""
+    generator = np.random.default_rng(noise)
+    hardness = generator.random(ITEMS)
+    return [
+        run(maker, name, seed, hardness + generator.normal(0, 0.1, ITEMS) < rate)
+        for seed in range(seeds)
+        for name, rate in rates.items()
+    ]
+
+
+def standings(table: Table) -> dict[str, str]:
+    return {row.axes.selector: row.cells[0].standing for row in table.rows}
+
+
+def test_a_winner_stands_alone_and_those_like_it_are_tied(record: Maker) -> None:
+    rates = {"a": 0.8, "b": 0.55, "random": 0.5}
+    (table,) = build(board(record, rates))
+    assert standings(table) == {"a": "best", "b": "behind", "random": "behind"}
+    (table,) = build(board(record, {**rates, "c": 0.8}))
+    found = standings(table)
+    assert sorted([found["a"], found["c"]]) == ["best", "tied"]
+    assert found["b"] == "behind"
+
+
+def test_where_nothing_is_behind_nothing_is_marked(record: Maker) -> None:
+    (table,) = build(board(record, dict.fromkeys(("a", "b", "c", "random"), 0.6)))
+    assert set(standings(table).values()) == {""}
+
+
+def test_boards_without_a_difference_hardly_ever_show_a_winner(record: Maker) -> None:
+    shown = 0
+    for noise in range(100):
+        (table,) = build(board(record, dict.fromkeys("abcd", 0.6), noise=noise))
+        shown += "best" in standings(table).values()
+    # 5 of 100 are expected at most; 11 or more would happen once in 90 times.
+    assert shown <= 10
+
+
+def test_one_seed_decides_nothing_but_counts_the_flips(record: Maker) -> None:
+    (table,) = build(board(record, {"a": 0.9, "random": 0.5}, seeds=1))
+    assert set(standings(table).values()) == {""}
+    gain = table.gain(table.rows[0])
+    assert gain is not None
+    assert (gain.verdict, gain.low, gain.p) == ("not compared", None, None)
+    ((seed, only_a, only_random, p),) = gain.flips
+    assert seed == 0 and only_a > 100 > only_random and p < 1e-6
+    assert "one seed" in gain_words(gain)
+
+
+def test_the_gain_is_the_mean_difference_with_an_interval_around_it(record: Maker) -> None:
+    records = board(record, {"a": 0.75, "b": 0.6, "random": 0.5})
+    (table,) = build(records)
+    means = {row.axes.selector: row.cells[0].mean for row in table.rows}
+    for row in table.rows[:2]:
+        gain = table.gain(row)
+        assert gain is not None and gain.low is not None and gain.high is not None
+        assert gain.value == pytest.approx(means[row.axes.selector] - means["random"])
+        assert gain.low < gain.value < gain.high
+        assert (gain.over, gain.verdict, gain.items) == ("random", "better", ITEMS)
+    assert table.gain(table.rows[2]) is None
+
+
+def test_a_loss_that_is_lower_is_a_gain(record: Maker) -> None:
+    def loss(name: str, value: float, seed: int) -> Record:
+        metric = Metric("loss", "nats", False, value, 9, primary=True)
+        return record(selector=name, seed=seed, metrics=(metric,))
+
+    values = {"a": (2.0, 2.01, 2.02), "random": (3.0, 3.02, 3.01)}
+    (table,) = build(loss(n, v, s) for n, vs in values.items() for s, v in enumerate(vs))
+    gain = table.gain(table.rows[0])
+    assert gain is not None and gain.value == pytest.approx(1.0)
+    assert gain.verdict == "better"
+    assert standings(table) == {"a": "best", "random": "behind"}
+
+
+def test_items_widen_the_interval_of_few_items(record: Maker) -> None:
+    records = board(record, {"a": 0.6, "random": 0.5}, seeds=4)
+    with_items = build(records)[0].rows[0].cells[0].gain
+    without = build([replace(r, outcomes={}) for r in records])[0].rows[0].cells[0].gain
+    assert with_items is not None and without is not None
+    assert (with_items.items, without.items) == (ITEMS, 0)
+    assert with_items.value == without.value
+    assert with_items.high != without.high
+
+
+def test_records_without_outcomes_of_every_row_are_compared_over_seeds(record: Maker) -> None:
+    records = board(record, {"a": 0.6, "random": 0.5})
+    records[0] = replace(records[0], outcomes={})
+    gain = build(records)[0].rows[0].cells[0].gain
+    assert gain is not None and gain.items == 0 and gain.p is not None
+
+
+def test_the_matched_random_of_a_method_comes_before_others_and_those_before_plain_random(
+    record: Maker,
+) -> None:
+    def config(target: str, inner: str | None = None) -> dict[str, Any]:
+        selector: dict[str, Any] = {"_target_": target}
+        if inner:
+            selector["members"] = {"like": {"_target_": inner}}
+        return {"seed": 0, "selector": selector}
+
+    rows = {
+        "a": config("A"),
+        "b": config("B"),
+        "random": config("Random"),
+        "random_domain": config("Matched", "B"),
+        "random_length": config("Matched", "A"),
+    }
+    records = [
+        replace(r, config={**rows[r.axes.selector], "seed": r.axes.seed})
+        for r in board(record, dict.fromkeys(rows, 0.6))
+    ]
+    (table,) = build(records)
+    over = {row.axes.selector: gain.over for row in table.rows if (gain := table.gain(row))}
+    assert over == {"a": "random_length", "b": "random_domain"}
+    (table,) = build(r for r in records if r.axes.selector not in ("random_domain", "b"))
+    assert table.rows[0].cells[0].gain.over == "random_length"  # type: ignore[union-attr]
+    (table,) = build(r for r in records if not r.axes.selector.startswith("random_"))
+    over = {row.axes.selector: gain.over for row in table.rows if (gain := table.gain(row))}
+    assert over == {"a": "random", "b": "random"}
+
+
+def test_without_a_random_selection_there_is_no_gain(record: Maker) -> None:
+    (table,) = build(board(record, {"a": 0.6, "b": 0.5}))
+    assert {table.gain(row) for row in table.rows} == {None}
+
+
+def test_differences_below_the_noise_floor_are_no_findings(record: Maker) -> None:
+    records = board(record, {"a": 0.66, "random": 0.5})
+    (table,) = build(records, [Floor("toy", "accuracy", 0.5, "other batches")])
+    gain = table.rows[0].cells[0].gain
+    assert gain is not None and gain.verdict == "below the noise"
+    assert set(standings(table).values()) == {""}
+    (other,) = build(records, [Floor("another", "accuracy", 0.5, "")])
+    assert other.rows[0].cells[0].gain.verdict == "better"  # type: ignore[union-attr]
+    (every,) = build(records, [Floor("*", "accuracy", 0.5, "")])
+    assert every.rows[0].cells[0].gain.verdict == "below the noise"  # type: ignore[union-attr]
+
+
+def test_only_the_seeds_that_all_have_are_compared(record: Maker) -> None:
+    records = board(record, {"a": 0.75, "random": 0.5}, seeds=4)
+    records = [r for r in records if (r.axes.selector, r.axes.seed) != ("random", 3)]
+    gain = build(records)[0].rows[0].cells[0].gain
+    assert gain is not None and gain.seeds == (0, 1, 2)
+
+
+def test_a_row_with_too_few_seeds_does_not_stop_the_others(record: Maker) -> None:
+    records = board(record, {"a": 0.75, "b": 0.6, "random": 0.5}, seeds=3)
+    records = [r for r in records if r.axes.selector != "b" or r.axes.seed == 0]
+    (table,) = build(records)
+    gains = {row.axes.selector: table.gain(row) for row in table.rows}
+    assert gains["a"] is not None and gains["a"].seeds == (0, 1, 2)
+    assert gains["b"] is None
+
+
+def test_budgets_and_models_are_blocks_of_their_own(record: Maker) -> None:
+    small = board(record, {"a": 0.8, "random": 0.5})
+    large = [
+        run(
+            record,
+            r.axes.selector,
+            r.axes.seed,
+            np.arange(ITEMS) % 2 == r.axes.seed % 2,
+            budget=500,
+        )
+        for r in small
+    ]
+    (table,) = build([*small, *large])
+    found = {(row.axes.selector, row.axes.budget): row.cells[0].standing for row in table.rows}
+    assert found == {
+        ("a", 100): "best",
+        ("random", 100): "behind",
+        ("a", 500): "",
+        ("random", 500): "",
+    }
+
+
+def test_an_undecided_gain_says_how_many_seeds_would_decide(record: Maker) -> None:
+    values = {"a": (0.52, 0.50, 0.56), "random": (0.50, 0.51, 0.50)}
+    (table,) = build(
+        record(v, selector=n, seed=s) for n, vs in values.items() for s, v in enumerate(vs)
+    )
+    gain = table.gain(table.rows[0])
+    assert gain is not None and gain.verdict == "not told apart"
+    assert gain.needed is not None and gain.needed > 3
+    assert f"{gain.needed} seeds in all" in gain_words(gain)

@@ -1,0 +1,196 @@
+"""Verdicts on published numbers: what is comparable, what is within, and which setting is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from shortlist.core import Metric, Record
+from shortlist.errors import InvalidInput
+from shortlist.leaderboard.__main__ import main
+from shortlist.leaderboard.published import FIELDS, read_published
+from shortlist.leaderboard.verdicts import summary, verdicts
+from shortlist.store.records import write_record
+
+Maker = Callable[..., Record]
+DESCRIPTION = """
+title = "A table"
+deviations = ["the pool"]
+[protocol]
+"warmup.learning_rate" = 1e-4
+"finetune.epochs" = 10
+"task.max_train" = "none"
+[task.imdb]
+"finetune.epochs" = 3
+[selectors]
+gotd = ["gotd_paper", "gotd"]
+"""
+ROWS = [
+    "P,1,GOT-D,chemprot,gotd,bert_base,1000,micro_f1,fraction,0.82,0.01,sd of 5 seeds,",
+    "P,1,GOT-D,imdb,gotd,bert_base,1000,macro_f1,fraction,0.93,0.01,sd of 5 seeds,",
+    "P,1,vanilla,chemprot,none,bert_base,0,micro_f1,fraction,0.79,0.01,sd of 5 seeds,",
+    "P,1,GOT-D,mean,gotd,bert_base,1000,f1,fraction,0.85,,,slip: does not match its row",
+]
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "toy_table1.csv").write_text("\n".join([",".join(FIELDS), *ROWS]) + "\n")
+    (folder / "toy_table1.toml").write_text(DESCRIPTION)
+    return folder
+
+
+def config(seed: int, **changes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "seed": seed,
+        "warmup": {"learning_rate": 1e-4},
+        "finetune": {"epochs": 10},
+        "task": {"max_train": None},
+    }
+    for path, value in changes.items():
+        group, name = path.split("__")
+        made[group][name] = value
+    return made
+
+
+def runs(maker: Maker, values: list[float], **changes: Any) -> list[Record]:
+    settings = {k: changes.pop(k) for k in list(changes) if "__" in k}
+    axes = {"task": "chemprot", "selector": "gotd", "model": "bert_base", "budget": 1000, **changes}
+    return [
+        maker(
+            seed=seed,
+            key=f"{axes['task']}{axes['selector']}{seed}{settings}",
+            metrics=(Metric("micro_f1", "fraction", True, value, 90, 0.02, primary=True),),
+            config=config(seed, **settings),
+            **axes,
+        )
+        for seed, value in enumerate(values)
+    ]
+
+
+def outcomes(published: Path, records: list[Record]) -> list[str]:
+    return [cell.outcome for cell in verdicts(read_published(published, "toy_table1"), records)]
+
+
+def test_without_records_nothing_is_run_and_a_slip_is_no_target(published: Path) -> None:
+    assert outcomes(published, []) == ["not run", "not run", "not run", "no target"]
+
+
+def test_a_number_near_ours_is_within_and_one_far_off_is_outside(
+    published: Path, record: Maker
+) -> None:
+    assert outcomes(published, runs(record, [0.815, 0.83, 0.81]))[0] == "within"
+    assert outcomes(published, runs(record, [0.715, 0.73, 0.71]))[0] == "outside"
+
+
+def test_the_interval_is_that_of_welch(published: Path, record: Maker) -> None:
+    ours = [0.80, 0.83, 0.81, 0.82]
+    cell = verdicts(read_published(published, "toy_table1"), runs(record, ours))[0]
+    theirs = stats.norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
+    theirs = 0.82 + 0.01 * (theirs - theirs.mean()) / theirs.std(ddof=1)
+    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert cell.ours is not None and cell.high is not None and cell.low is not None
+    assert cell.high - cell.low == pytest.approx(interval.high - interval.low)
+    assert cell.n == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"warmup__learning_rate": 2e-4}, "warmup.learning_rate 0.0002 (paper: 0.0001)"),
+        ({"finetune__epochs": 3}, "finetune.epochs 3 (paper: 10)"),
+        ({"task__max_train": 5000}, "task.max_train 5000 (paper: none)"),
+        ({"model": "minilm"}, "model minilm (paper: bert_base)"),
+        ({"budget": 500}, "budget 500 (paper: 1000)"),
+        ({"budget_unit": "tokens"}, "budget_unit tokens (paper: documents)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_one_setting_away_from_the_papers_is_not_comparable_and_named(
+    published: Path, record: Maker, change: dict[str, Any], reason: str
+) -> None:
+    found = verdicts(read_published(published, "toy_table1"), runs(record, [0.82, 0.81], **change))
+    assert (found[0].outcome, found[0].reason) == ("not comparable", reason)
+    assert found[0].ours == pytest.approx(0.815)  # it is shown all the same
+
+
+def test_a_setting_that_a_record_does_not_have_is_named_too(published: Path, record: Maker) -> None:
+    (run,) = runs(record, [0.82])
+    lame = replace(run, config={**run.config, "finetune": {}})
+    cell = verdicts(read_published(published, "toy_table1"), [lame])[0]
+    assert cell.reason == "finetune.epochs unset (paper: 10)"
+
+
+def test_of_several_runs_the_comparable_one_speaks(published: Path, record: Maker) -> None:
+    other = runs(record, [0.5, 0.5, 0.5], finetune__epochs=3)
+    exact = runs(record, [0.82], selector="gotd_paper")
+    cell = verdicts(read_published(published, "toy_table1"), [*other, *exact])[0]
+    assert (cell.outcome, cell.n, cell.ours) == ("within", 1, 0.82)
+
+
+def test_tasks_have_settings_of_their_own_and_a_row_that_reads_nothing_has_no_warm_up(
+    published: Path, record: Maker
+) -> None:
+    vanilla = runs(record, [0.79], selector="none", warmup__learning_rate=0.5, budget=77)
+    assert outcomes(published, vanilla)[2] == "within"
+    table = read_published(published, "toy_table1")
+    assert table.settings(table.numbers[1])["finetune.epochs"] == 3
+
+
+def test_failed_and_early_cells_are_not_runs(published: Path, record: Maker) -> None:
+    (run,) = runs(record, [0.82])
+    assert outcomes(published, [replace(run, status="failed")])[0] == "not run"
+    assert outcomes(published, [replace(run, until="warmup")])[0] == "not run"
+
+
+def test_the_command_prints_the_verdicts_and_writes_them(
+    published: Path, record: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in runs(record, [0.82, 0.81]):
+        write_record(tmp_path, run)
+    arguments = ["toy_table1", "--results", str(tmp_path), "--published", str(published)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "1 within, 2 not run, 1 no target" in shown
+    assert "known deviation: the pool" in shown
+    written = (tmp_path / "verdicts" / "toy_table1.md").read_text()
+    assert "| 0.8150 |" in written and "slip: does not match its row" in written
+    assert main(arguments) == 0
+    assert (tmp_path / "verdicts" / "toy_table1.md").read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("csv", "0.82,", "82,", "line 2: 82.0 is no fraction"),
+        ("csv", "0.82,", "x,", "line 2"),
+        ("csv", "paper,", "papers,", "expected the columns"),
+        ("toml", "[protocol]", "[protocl]", "unknown entry `protocl`; did you mean `protocol`"),
+        ("toml", 'title = "A table"', "", "expected a title"),
+    ],
+)
+def test_a_broken_table_is_refused_by_name(
+    published: Path, file: str, old: str, new: str, message: str
+) -> None:
+    path = published / f"toy_table1.{file}"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InvalidInput, match=message) as error:
+        read_published(published, "toy_table1")
+    assert str(path) in str(error.value)
+
+
+def test_an_unknown_table_names_the_near_ones(published: Path) -> None:
+    with pytest.raises(InvalidInput, match="did you mean `toy_table1`"):
+        read_published(published, "toy_tabel1")
+
+
+def test_a_summary_counts_every_verdict(published: Path, record: Maker) -> None:
+    found = verdicts(read_published(published, "toy_table1"), runs(record, [0.82, 0.81]))
+    assert summary(found) == "1 within, 2 not run, 1 no target"
