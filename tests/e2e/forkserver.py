@@ -28,7 +28,9 @@ from shortlist.store.cache import Store
 
 STAGES = (
     ("pool", 1), ("task", 1), ("leaks", 1), ("features", 1), ("features", 2), ("fit", 1),
-    ("scores", 1), ("selection", 1), ("head", 1), ("warmup", 1), ("held_out", 1), ("held_out", 2),
+    ("scores", 1), ("selection", 1),
+    ("fit", 1), ("scores", 1), ("selection", 1), ("advice", 1),  # of the ablation; how many?
+    ("head", 1), ("warmup", 1), ("held_out", 1), ("held_out", 2),
     ("finetune", 1), ("evaluate", 1),
 )  # fmt: skip
 

@@ -251,10 +251,11 @@ def test_a_user_sees_what_the_correction_changed_and_how_many_documents_to_take(
 
 
 def test_a_budget_is_recommended_with_its_reason_and_its_curve(record: Any, tmp_path: Path) -> None:
-    made, _ = record(*STATIC[:-1])
+    made, directory = record(*STATIC[:-1])
     found = made.selection["recommended"]
     curve = found["curve"]
     assert [point["budget"] for point in curve][-1] == 50 and 10 in [p["budget"] for p in curve]
+    assert len((directory / "curve.csv").read_text().splitlines()) == 1 + len(curve)
     gradients = [point["gradient"] for point in curve]
     assert gradients == sorted(gradients) and gradients[0] < 0 < gradients[-1]
     turn = found["gradient_changes_sign_at"]

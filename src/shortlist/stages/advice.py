@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from shortlist.progress import quiet
 from shortlist.stages.scoring import aims_of, methods, vectors
 from shortlist.stages.selection import count_tokens, read_rated, score_keys
 from shortlist.store import formats
+from shortlist.store.atomic import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,8 @@ def advise(
     leaked: Artifact,
 ) -> None:
     """Adds the budget that the curve recommends, for a method that looks at targets by vectors.
+
+    `curve.csv` in the run's directory is the curve.
 
     Two things are looked at along the ranking by score (without draws, floors or a limit of
     tokens): the calibrated gradient of the last document taken, where scores are gradients, and
@@ -113,6 +117,10 @@ def advise(
             }
             for size, value in zip(sizes, divergences, strict=True)
         ]
+        with (directory / "curve.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(curve[0]))
+            writer.writeheader()
+            writer.writerows(curve)
         lowest = sizes[stops_falling(divergences, start, settings.slack)]
         turn = None if gradients is None else sign_change(gradients)
         return {
@@ -131,8 +139,9 @@ def advise(
     inputs = score_keys(scores) | {"leaks": leaked.key, "pool": candidates.key}
     inputs |= {f"target.{name}": made[1].key for name, made in seen.items()}
     inputs |= {"tokens": lengths.key} if lengths else {}
-    made = cell.stage("advice", 1, decide, inputs, compute)
+    made = cell.stage("advice", 2, decide, inputs, compute)
     cell.selected["recommended"] = {**made.facts, "settings": asdict(settings)}
+    write_text(cell.directory / "curve.csv", (made.path / "curve.csv").read_text(encoding="utf-8"))
     log.info("how many: %s", made.facts["reason"])
 
 
