@@ -46,7 +46,7 @@ def test_odd_problems_are_answered(case: str) -> None:
         # Copies have one potential each, and it is that of the distinct points at equal masses.
         alone = solve(POOL[:5], TARGET[:3], epsilon=found.epsilon, relative=False)
         assert torch.allclose(found.g.view(60, 5), alone.g.expand(60, 5), atol=2e-2 * found.epsilon)
-        assert float((alone.g.max() - alone.g.min())) > 10 * found.epsilon
+        assert float(alone.g.max() - alone.g.min()) > 10 * found.epsilon
 
 
 @pytest.mark.parametrize("stored_bytes", [2**29, STREAMED])
