@@ -8,6 +8,7 @@ that do not belong together is refused by name instead of pairing row 17 with so
 from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS
 from shortlist.core.corpus import Corpus as Corpus
 from shortlist.core.corpus import Features as Features
+from shortlist.core.corpus import added_masses as added_masses
 from shortlist.core.corpus import digest as digest
 from shortlist.core.corpus import document_id as document_id
 from shortlist.core.record import READS as READS

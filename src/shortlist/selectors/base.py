@@ -106,6 +106,10 @@ class Selector(pl.LightningModule):
         in `report`.
         """
 
+    def identity(self) -> dict[str, str]:
+        """Returns what decides the scores beside the settings: the code of another program, say."""
+        return {}
+
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is chosen first."""
         return torch.zeros(batch.shape[0], device=batch.device)

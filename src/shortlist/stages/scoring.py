@@ -115,7 +115,7 @@ def fit(
         save_file(state, directory / "fitted.safetensors")
         return selector.report
 
-    inputs = {"target": target[1].key, "pool": pool[1].key}
+    inputs = {"target": target[1].key, "pool": pool[1].key, **selector.identity()}
     made = cell.stage("fit", selector.version, method.settings, inputs, compute)
     cell.selected["fit"] = {
         **cell.selected.get("fit", {}),

@@ -123,7 +123,7 @@ def solve(
     if plan.regime == "exact":
         if not penalties.balanced:
             raise InvalidInput(
-                "the exact regime meets both marginals; set epsilon > 0 for penalties"
+                f"the exact regime meets both marginals; set {words.epsilon} above 0 for penalties"
             )
         geometry = Geometry.of(read(target, 0, m, torch.device("cpu"), torch.float64), cost)
         rows = read(pool, 0, n, torch.device("cpu"), torch.float64)
