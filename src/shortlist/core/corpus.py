@@ -151,14 +151,14 @@ class Corpus:
         """How much each document counts, (n,), or None where they count alike."""
         if "mass" not in self.table.column_names:
             return None
-        return np.asarray(self.table["mass"].to_numpy(), dtype=np.float64)
+        return np.array(self.table["mass"].to_numpy(), dtype=np.float64)
 
     @property
     def clusters(self) -> NDArray[np.int64] | None:
         """The cluster of near copies each document is in, (n,), or None where none were looked for."""
         if "cluster" not in self.table.column_names:
             return None
-        return np.asarray(self.table["cluster"].to_numpy(), dtype=np.int64)
+        return np.array(self.table["cluster"].to_numpy(), dtype=np.int64)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -40,7 +40,8 @@ def pool_misfit(
     step = max(1, CHECKED_ENTRIES // len(f))
     errors: list[Tensor] = []
     wanted: list[Tensor] = []
-    for part in numbers.split(step):
+    for start in range(0, len(numbers), step):
+        part = numbers[start : start + step]
         rows = exact.rows(gather(pool, part, device, double))
         logits = exact.part(rows, rows.new_empty(len(rows), len(f))).neg_().add_(f).div_(epsilon)
         h = exact.offset(rows) - epsilon * torch.logsumexp(logits.add_(log_a), 1)
