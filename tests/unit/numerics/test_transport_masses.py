@@ -81,6 +81,24 @@ def test_any_penalty_is_solved_to_its_relative_tolerance(times: float, stored_by
     np.testing.assert_allclose(found.target_marginal.numpy().sum(), plan.sum(), rtol=5e-3)
 
 
+@pytest.mark.parametrize("stored_bytes", [2**29, 2**10])
+def test_a_plan_of_hardly_any_mass_is_solved_too(stored_bytes: int) -> None:
+    pool, target = POOL[:250], TARGET[:40] + 8.0  # far from everything: a millionth is worth moving
+    found = solve(
+        pool,
+        target,
+        epsilon=0.03,
+        target_penalty=0.02,
+        pool_penalty=0.02,
+        tolerance=1e-3,
+        stored_bytes=stored_bytes,
+    )
+    cost = (torch.cdist(pool.double(), target.double()) ** 2).numpy()
+    plan = unbalanced_plan(cost, found.epsilon, 0.02 * found.scale)
+    assert plan.sum() < 1e-4 and found.converged
+    assert np.abs(dense_plan(found, pool, target).numpy() - plan).sum() < 5e-3 * plan.sum()
+
+
 def test_an_error_is_a_share_of_the_mass_that_is_wanted() -> None:
     wanted = torch.tensor([1e-6, 3e-6], dtype=F64)
     assert marginal_error(2 * wanted, wanted) == pytest.approx(1.0)
