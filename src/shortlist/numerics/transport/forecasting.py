@@ -19,6 +19,7 @@ STORED_BYTES = 512 * 2**20  # costs and plan of the pool sample, or of the whole
 STORED_MOST = 4 * 2**30  # where many targets need more than that for two sample rows each
 SAMPLE_PER_TARGET = 8  # rows of the pool sample for every target
 SAMPLE_LEAST = 4096
+SAMPLE_GROWS = 4  # times, where the room is there, at a small epsilon
 SAMPLE_VISITS = 40  # Sinkhorn sweeps, Newton steps and their conjugate gradients, at epsilon 1 %
 MADE_VISITS = 80  # the same of a sample so small that its costs are made anew (seen: 59 to 104)
 PAIR_SECONDS = 5e-10  # softmax and two sums over a kept cost, on two cores
@@ -34,6 +35,7 @@ class Forecast:
         targets: M.
         dimensions: d.
         sample_rows: Pool rows that f is first solved on (N if dense or exact).
+        sample_most: To how many that grows where epsilon is so small that they are too few.
         stored: Whether the sample's costs are kept in memory, or made anew at each visit.
         bytes: Peak memory beyond the inputs.
         seconds: Expected time, from the speed of a product measured just now; a rough guide.
@@ -44,6 +46,7 @@ class Forecast:
     targets: int
     dimensions: int
     sample_rows: int
+    sample_most: int
     stored: bool
     bytes: int
     seconds: float
@@ -132,6 +135,7 @@ def forecast(
     # Time of a unit: multiply-adds of a visit, its softmax and sums counted as 60 more a pair.
     visit = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
     rows, stored = sample_size(candidates, targets, width, room)
+    most = rows
     tiles = 3 * width * min(tile_rows(targets, place), candidates) * targets
     vectors = 8 * (4 * candidates + 16 * targets) + width * 3 * targets * dimensions + tiles
     match chosen:
@@ -150,12 +154,21 @@ def forecast(
             seconds = 2 * visit + SAMPLE_VISITS * pairs * PAIR_SECONDS
         case "streamed":
             share = rows / candidates
-            memory = vectors + width * rows * dimensions + 2 * width * rows * targets * stored
+            most = _most(rows, candidates, room // (2 * width * targets) if stored else candidates)
+            memory = vectors + width * most * dimensions + 2 * width * most * targets * stored
             seconds = 3 * visit + SAMPLE_VISITS * share * pairs * PAIR_SECONDS
             if not stored:
                 seconds = (5 + MADE_VISITS * share) * visit
     found = Forecast(
-        chosen, candidates, targets, dimensions, rows, stored, int(memory), float(seconds)
+        chosen,
+        candidates,
+        targets,
+        dimensions,
+        rows,
+        max(rows, most),
+        stored,
+        int(memory),
+        float(seconds),
     )
     if found.bytes > limit:
         fewest = sample_size(candidates, targets, width, 0)[0]
@@ -191,6 +204,10 @@ def sample_size(candidates: int, targets: int, width: int, stored_bytes: int) ->
     if room >= min(2 * targets, candidates):
         return min(candidates, wanted, room), True
     return min(candidates, max(2 * targets, min(candidates // 4, 8 * targets))), False
+
+
+def _most(rows: int, candidates: int, room: int) -> int:
+    return max(rows, min(candidates, SAMPLE_GROWS * rows, room))
 
 
 def _room(targets: int, width: int) -> int:

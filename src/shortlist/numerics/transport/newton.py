@@ -10,6 +10,7 @@ from .sample import FLOOR, Look, Penalties, Sample, linear, marginal_error
 REACH = 0.05  # error of a level from which the next one starts well
 STEEPEST, GENTLEST = 3.0, 1.05  # what a level divides epsilon by
 ATTEMPTS = 60  # at levels; from 3 to 1.05 and back takes five
+DAMPING = (1e-5, 1e-3, 0.1)  # of the diagonal; the next one where a step was no improvement
 
 
 def sinkhorn_step(
@@ -36,7 +37,7 @@ def refine(
     Up to `sweeps` over-relaxed Sinkhorn sweeps, which are cheap and bring any start into Newton's
     reach, then up to `steps` Newton steps. A step counts if it lowers the error or raises the dual,
     which is concave (the error alone may have to rise on the way); else it is halved, and after
-    four halvings gives way to Sinkhorn sweeps.
+    four halvings damped, and where that does not help either gives way to Sinkhorn sweeps.
     """
     penalties = sample.penalties
     here = sample.look(f, epsilon)
@@ -50,14 +51,18 @@ def refine(
         before, error = error, marginal_error(here.marginal, penalties.wanted(a, f))
         if error > before:
             relax = 1.0
+    trust = 0
     for _ in range(steps):
         if error <= tolerance:
             break
-        forcing = min(0.1, max(error, 0.3 * tolerance / error))
-        move = sample.direction(here.marginal, penalties.wanted(a, f), epsilon, forcing)
+        forcing, wanted = min(0.1, max(error, 0.3 * tolerance / error)), penalties.wanted(a, f)
+        move = sample.direction(here.marginal, wanted, epsilon, forcing, DAMPING[trust])
         found = _search(sample, f, here, error, a, epsilon, move)
         if found is not None:
-            f, here = found
+            (f, here), trust = found, max(0, trust - 1)
+        elif trust + 1 < len(DAMPING):
+            trust += 1
+            here = sample.look(f, epsilon)  # the kept plan must be that of f again
         else:
             for _ in range(5):
                 f = sinkhorn_step(f, here.marginal, a, epsilon, penalties)
@@ -101,10 +106,13 @@ def anneal(
         last = following <= epsilon * 1.001
         goal, sweeps, steps = (tolerance, 10, 12) if last else (REACH, 6, 4)
         found = refine(sample, f, a, following, goal, sweeps=sweeps, steps=steps)
-        if found[2] > goal and factor > GENTLEST and level > following * 1.001:
+        if last and found[2] <= goal:
+            return found
+        factor = level / following
+        if found[2] > max(goal, REACH) and factor > GENTLEST:
             factor = math.sqrt(factor)
             continue
+        f, level, factor = found[0], following, min(STEEPEST, max(factor, GENTLEST) ** 1.5)
         if last:
-            return found
-        f, level, factor = found[0], following, min(STEEPEST, factor**1.5)
-    return refine(sample, f, a, epsilon, tolerance, sweeps=10, steps=30)
+            break
+    return refine(sample, f, a, epsilon, tolerance, sweeps=0, steps=30)

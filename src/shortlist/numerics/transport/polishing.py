@@ -13,7 +13,7 @@ from .newton import anneal, refine, sinkhorn_step
 from .problem import Problem, Progress
 from .sample import FLOOR
 from .stream import Visit
-from .widening import widened
+from .widening import finer, widened
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ def streamed(
         sample = problem.sample()
         zero = torch.zeros_like(problem.a)
         f, p, _ = anneal(sample, zero, problem.a, problem.epsilon, problem.scale, 0.5 * tolerance)
+        f, p = finer(problem, f, p, tolerance)
         f = problem.centred(f)
         ahead = widened(problem, f, p, tolerance, progress)
         f = f if ahead is None else corrected(problem, f, ahead, 0.1 * tolerance)

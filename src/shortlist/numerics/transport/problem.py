@@ -51,7 +51,7 @@ class Problem:
     rounding: float = 0.0  # of one cost, in the unit of the cost
     exact: bool = False  # whether quick products are float32 products all the same
     rough: bool = False  # whether they are not, but good enough for all visits except the last
-    seen: int = 0  # rows visited in streamed passes
+    seen: int = 0  # rows visited in streamed passes, and by samples given up
     full: int = 0
     _sample: Sample | None = field(default=None)
 
@@ -107,21 +107,27 @@ class Problem:
 
     def sample(self) -> Sample:
         """Returns the pool sample, made when first asked for."""
-        if self._sample is None:
-            points = self.geometry.points
-            numbers, weight = strata(self.b, self.plan.sample_rows, self.generator)
-            raw = gather(self.pool, numbers, points.device, points.dtype)
-            self._sample = Sample(
-                self.geometry,
-                self.geometry.rows(raw),
-                weight,
-                self.a.log(),
-                self.penalties,
-                stored=self.plan.stored,
-                # Dense costs are also what is certified: there rough ones are not good enough.
-                quick=self.exact or (self.rough and self.plan.regime != "dense"),
-                numbers=numbers,
-            )
+        return self._sample or self.enlarge(self.plan.sample_rows)
+
+    def enlarge(self, rows: int) -> Sample:
+        """Returns a sample of so many rows, in place of the one there was."""
+        if self._sample is not None:
+            self.seen += self._sample.visited
+        self._sample = None  # its memory goes before the next takes its own
+        points = self.geometry.points
+        numbers, weight = strata(self.b, rows, self.generator)
+        raw = gather(self.pool, numbers, points.device, points.dtype)
+        self._sample = Sample(
+            self.geometry,
+            self.geometry.rows(raw),
+            weight,
+            self.a.log(),
+            self.penalties,
+            stored=self.plan.stored,
+            # Dense costs are also what is certified: there rough ones are not good enough.
+            quick=self.exact or (self.rough and self.plan.regime != "dense"),
+            numbers=numbers,
+        )
         return self._sample
 
     def centred(self, f: Tensor) -> Tensor:

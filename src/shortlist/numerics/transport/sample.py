@@ -189,25 +189,27 @@ class Sample:
         self.visited += len(self.rows)
         return total
 
-    def direction(self, p: Tensor, wanted: Tensor, epsilon: float, forcing: float) -> Tensor:
+    def direction(
+        self, p: Tensor, wanted: Tensor, epsilon: float, forcing: float, damping: float
+    ) -> Tensor:
         """Returns Newton's step for f, by conjugate gradients on the Hessian of the semi-dual.
 
         epsilon H = diag(p + wanted epsilon / rho_a) - lambda Pi^T diag(w) Pi, with lambda = 1 for
-        an exact pool marginal, else rho_b / (rho_b + epsilon). The diagonal preconditions. A
-        thousandth of a percent of it is added, for the constant direction that the balanced
-        problem leaves open.
+        an exact pool marginal, else rho_b / (rho_b + epsilon). The diagonal preconditions, and
+        `damping` of it is added: a thousandth of a percent for the constant direction that the
+        balanced problem leaves open, more where the curvature is not to be trusted far.
         """
         dtype = self.rows.dtype
         pool = self.penalties.pool
-        damping = 1.0 if math.isinf(pool) else pool / (pool + epsilon)
+        slack = 1.0 if math.isinf(pool) else pool / (pool + epsilon)
         soft = 0.0 if math.isinf(self.penalties.target) else epsilon / self.penalties.target
-        diagonal = (p.clamp_min(FLOOR) + wanted * soft).to(dtype) * (1 + 1e-5)
+        diagonal = (p.clamp_min(FLOOR) + wanted * soft).to(dtype) * (1 + damping)
         residual = (wanted - p).to(dtype)
         x, z = torch.zeros_like(residual), residual / diagonal
         d, rho = z.clone(), float(residual @ z)
         goal = forcing**2 * rho
         for _ in range(50):
-            curved = diagonal * d - damping * self.spread(d)
+            curved = diagonal * d - slack * self.spread(d)
             bend = float(d @ curved)
             if not bend > 0 or not math.isfinite(bend):
                 break

@@ -1,4 +1,4 @@
-"""A part of the pool visited before all of it, where that saves a pass over all of it."""
+"""More rows before the first full pass: a larger sample, or a part of the pool visited ahead."""
 
 import logging
 import math
@@ -6,13 +6,37 @@ import math
 from torch import Tensor
 
 from .inputs import strata
+from .newton import refine
 from .problem import Problem, Progress
 
 log = logging.getLogger(__name__)
 
 AIM = 0.8  # of the tolerance: the error that is foreseen is a mean, and the pool's may be above it
 CURVATURE = 1.3  # error left by a correction, over the product of both errors (seen: 1.1 to 1.5)
+COARSE = 0.2  # error foreseen of a sample's f over the pool, from which a larger sample is worth it
 SHARES = tuple(share / 20 for share in range(1, 13))  # of the pool, that may be visited ahead
+
+
+def finer(problem: Problem, f: Tensor, p: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Returns (f, marginal on the sample), on a larger sample where the first one is too coarse.
+
+    At a small epsilon a target is served by few rows of the pool, and fewer of the sample: its
+    curvature then says little of the pool's, and corrections by it hardly help.
+    """
+    sample = problem.sample()
+    rows, most = 1 / float(sample.b.square().sum()), problem.plan.sample_most
+    foreseen = _relative_noise(problem, f, p) * math.sqrt(max(0.0, 1 / rows - 1 / problem.rows))
+    if foreseen <= COARSE or most < 1.5 * len(sample.rows):
+        return f, p
+    log.info("transport: the sample is made larger, %s rows", f"{most:,}")
+    sample = problem.enlarge(most)
+    f, p, _ = refine(sample, f, problem.a, problem.epsilon, 0.5 * tolerance, sweeps=10)
+    return f, p
+
+
+def _relative_noise(problem: Problem, f: Tensor, p: Tensor) -> float:
+    wanted = float(problem.penalties.wanted(problem.a, f).sum())
+    return problem.sample().noise(p) * float(p.sum()) / wanted
 
 
 def widened(
@@ -26,9 +50,7 @@ def widened(
     """
     sample, pool = problem.sample(), problem.rows
     rows = 1 / float(sample.b.square().sum())  # as many as would have this noise, were they equal
-    wanted = float(problem.penalties.wanted(problem.a, f).sum())
-    noise = sample.noise(p) * float(p.sum()) / wanted
-    share = share_ahead(noise, rows, pool, tolerance)
+    share = share_ahead(_relative_noise(problem, f, p), rows, pool, tolerance)
     if share == 0 or sample.numbers is None:
         return None
     rest = problem.b.clone()
