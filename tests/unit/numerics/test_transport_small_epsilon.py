@@ -9,7 +9,7 @@ from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, TARGET, cloud
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.numerics.transport import newton, overlap, solve
+from shortlist.numerics.transport import newton, overlap, solve, widening
 from shortlist.numerics.transport.costs import Geometry
 from shortlist.numerics.transport.sample import Penalties, Sample
 from shortlist.numerics.transport.widening import AIM, CURVATURE, share_ahead
@@ -60,6 +60,7 @@ def test_a_sample_too_coarse_for_its_epsilon_is_made_larger() -> None:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Sample, "__init__", noted)
+        patched.setattr(widening, "COARSE", 0.02)  # else a pool too large for a unit test
         found = solve(pool, target, **how)
     assert len(rows) == 2 and rows[1] > 2 * rows[0]
     dense = solve(pool, target, epsilon=3e-4, tolerance=1e-3)
