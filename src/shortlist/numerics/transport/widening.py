@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 AIM = 0.8  # of the tolerance: the error that is foreseen is a mean, and the pool's may be above it
 CURVATURE = 1.3  # error left by a correction, over the product of both errors (seen: 1.1 to 1.5)
-COARSE = 0.2  # error foreseen of a sample's f over the pool, from which a larger sample is worth it
+COARSE = 0.1  # error foreseen of a sample's f over the pool, from which a larger sample is worth it
 SHARES = tuple(share / 20 for share in range(1, 13))  # of the pool, that may be visited ahead
 
 
