@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shortlist.numerics.transport import newton, overlap, solve, widening
 from shortlist.numerics.transport.costs import Geometry
 from shortlist.numerics.transport.sample import Penalties, Sample
-from shortlist.numerics.transport.widening import AIM, CURVATURE, share_ahead
+from shortlist.numerics.transport.widening import CURVATURE, share_ahead
 
 
 @pytest.mark.parametrize(
@@ -93,19 +93,19 @@ def _sample(geometry: Geometry, pool: torch.Tensor, a: torch.Tensor) -> Sample:
     st.floats(0.1, 50), st.integers(4096, 40000), st.integers(50000, 10**7), st.floats(1e-3, 0.1)
 )
 def test_rows_are_visited_ahead_only_where_they_save_a_pass(
-    noise: float, sample: int, pool: int, tolerance: float
+    noise: float, sample: int, pool: int, goal: float
 ) -> None:
-    share = share_ahead(noise, sample, pool, tolerance)
+    share = share_ahead(noise, sample, pool, goal)
     first = noise * math.sqrt(1 / sample - 1 / pool)
     if share == 0:
         return
     rows = sample + share * pool
     left = math.hypot(noise * math.sqrt(max(0.0, 1 / rows - 1 / pool)), CURVATURE * first**2)
     assert 0 < share <= 0.6 and rows < pool
-    assert first > AIM * tolerance  # else one pass is enough as it is
+    assert first > goal  # else one pass is enough as it is
     rate = min(0.9, max(CURVATURE * first, 0.02))
     full = [1.0, 1.0]
     for index, error in enumerate((first, left)):
-        while error > AIM * tolerance * (1 + 1e-9):
+        while error > goal * (1 + 1e-9):
             error, full[index] = error * rate, full[index] + 1
     assert full[1] + share < full[0] + 1e-9

@@ -11,10 +11,9 @@ from .problem import Problem, Progress
 
 log = logging.getLogger(__name__)
 
-AIM = 0.8  # of the tolerance: the error that is foreseen is a mean, and the pool's may be above it
 CURVATURE = 1.3  # error left by a correction, over the product of both errors (seen: 1.1 to 1.5)
 COARSE = 0.1  # error foreseen of a sample's f over the pool, from which a larger sample is worth it
-SHARES = tuple(share / 20 for share in range(1, 13))  # of the pool, that may be visited ahead
+SHARES = tuple(share / 40 for share in range(1, 25))  # of the pool, that may be visited ahead
 
 
 def finer(problem: Problem, f: Tensor, p: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
@@ -50,7 +49,8 @@ def widened(
     """
     sample, pool = problem.sample(), problem.rows
     rows = 1 / float(sample.b.square().sum())  # as many as would have this noise, were they equal
-    share = share_ahead(_relative_noise(problem, f, p), rows, pool, tolerance)
+    goal = tolerance * aim(len(p))
+    share = share_ahead(_relative_noise(problem, f, p), rows, pool, goal)
     if share == 0 or sample.numbers is None:
         return None
     rest = problem.b.clone()
@@ -62,20 +62,29 @@ def widened(
     return own * p + (1 - own) * seen.marginal
 
 
-def share_ahead(noise: float, sample: float, pool: int, tolerance: float) -> float:
+def aim(targets: int) -> float:
+    """Returns the share of a tolerance to aim at with an error that is foreseen.
+
+    A twentieth is for what the model of it leaves out, the rest twice its spread: the sum of that
+    many absolute normal errors varies by 0.75 / sqrt(M) of itself.
+    """
+    return max(0.5, 0.95 - 1.5 / math.sqrt(targets))
+
+
+def share_ahead(noise: float, sample: float, pool: int, goal: float) -> float:
     """Returns which share of the pool to visit ahead for the fewest rows in all; 0 for none.
 
     Args:
         noise: L1 error of one row's marginal.
         sample: Rows of the sample.
         pool: Rows of the pool.
-        tolerance: Error to come to.
+        goal: Error to come to.
     """
 
     def error(rows: float) -> float:
         return noise * math.sqrt(max(0.0, 1 / rows - 1 / pool))
 
-    first, goal = error(sample), AIM * tolerance
+    first = error(sample)
     rate = min(0.9, max(CURVATURE * first, 0.02))
 
     def passes(left: float) -> int:
