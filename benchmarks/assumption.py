@@ -253,10 +253,10 @@ def mixture(data: Path, task: str) -> list[dict[str, Any]]:
             {
                 "shifted": shifted,
                 "divergence from what was read": max(
-                    0.0, sinkhorn_divergence(pool, read_before, epsilon=EPSILON)
+                    0.0, sinkhorn_divergence(pool, read_before, epsilon=EPSILON).value
                 ),
                 "of a like sample": max(
-                    0.0, sinkhorn_divergence(half, read_before, epsilon=EPSILON)
+                    0.0, sinkhorn_divergence(half, read_before, epsilon=EPSILON).value
                 ),
                 **{f"benefit {name}": gain for name, gain in gains.items()},
                 "gotd less random": gains["gotd"] - gains["random"],

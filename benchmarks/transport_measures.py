@@ -1,4 +1,4 @@
-"""What the transport benchmark measures: against one product, against peers, and as a pool grows."""
+"""What the transport benchmark measures of the engine alone: one product, size, shards, targets."""
 
 import json
 import statistics
@@ -7,18 +7,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transport_data import ROOT, Pair, clustered
+from transport_data import Pair, clustered
+from transport_reference import reference
 
 from shortlist.numerics import transport
 from shortlist.numerics.transport.precision import products, quick_products_exist
 
-PEER = ROOT / "baselines/peers/transport/solve.py"
 Rows = list[dict[str, Any]]
 EPSILONS = (0.05, 0.01)
 
@@ -58,7 +58,7 @@ def against_one_product(name: str, data: Pair, repeats: int) -> Rows:
             if onednn:
                 quicker.append(seconds(lambda: product(pool, target, quick=True)))
             runs.append(transport.solve(pool, target, epsilon=epsilon, tolerance=1e-2))
-        best = transport.solve(pool, target, epsilon=epsilon, tolerance=1e-4, max_passes=30)
+        best = reference(data, epsilon)
         found, ours = runs[-1], statistics.median(run.seconds for run in runs)
         row: dict[str, Any] = {
             "data": name,
@@ -77,106 +77,15 @@ def against_one_product(name: str, data: Pair, repeats: int) -> Rows:
             "full_passes": found.full_passes,
             "passes": found.passes,
             "relative_gap": found.gap / found.dual,
-            "overlap_5_percent": transport.overlap(found.score, best.score, 0.05),
+            "pool_error": found.pool_error,
+            "overlap_5_percent": best.overlap(found.score),
             "dual_shortfall": 1 - found.dual / best.dual,
-            "reference_error": best.target_error,
+            "reference_error": best.error,
+            "reference_sweeps": best.sweeps,
+            "reference_seconds": best.seconds,
         }
         rows.append(told(row))
     return rows
-
-
-def against_peers(
-    name: str,
-    data: Pair,
-    python: str,
-    limit: float,
-    repeats: int,
-    peers: Mapping[float, Sequence[str]],
-) -> Rows:
-    """Returns seconds, dual shortfall and overlap of every solver on the same arrays.
-
-    `peers` says who is asked at which epsilon, relative to the mean cost. Whoever is not done
-    after `limit` seconds gets a ratio all the same: the least that it can be.
-    """
-    pool, target = data
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        arrays, out = Path(folder) / "data.npz", Path(folder) / "f.npy"
-        np.savez(arrays, pool=pool.numpy(), target=target.numpy())
-        for relative, names in peers.items():
-            best = transport.solve(pool, target, epsilon=relative, tolerance=1e-4, max_passes=30)
-
-            def judged(
-                solver: str,
-                took: float | None,
-                f: np.ndarray | None,
-                note: str,
-                relative: float = relative,
-                best: transport.Transport = best,
-            ) -> dict[str, Any]:
-                row: dict[str, Any] = {
-                    "data": name,
-                    "candidates": len(pool),
-                    "targets": len(target),
-                    "solver": solver,
-                    "epsilon": relative,
-                    "seconds": took,
-                    "note": note,
-                }
-                if f is not None and np.isfinite(f).all():
-                    g = transport.c_transform(
-                        pool, target, torch.from_numpy(f), epsilon=best.epsilon
-                    )
-                    row["dual_shortfall"] = 1 - (float(np.mean(f)) + float(g.mean())) / best.dual
-                    row["overlap_5_percent"] = transport.overlap(-g, best.score, 0.05)
-                return row
-
-            ours = {"ours": {}, "ours streamed": {"regime": "streamed", "stored_bytes": 2**27}}
-            if best.regime == "streamed":
-                del ours["ours streamed"]
-            mine = 0.0
-            for solver, how in ours.items():
-                runs = [
-                    transport.solve(
-                        pool, target, epsilon=best.epsilon, relative=False, tolerance=1e-2, **how
-                    )
-                    for _ in range(repeats)
-                ]
-                took = statistics.median(run.seconds for run in runs)
-                mine = mine or took
-                note = f"{runs[-1].regime}, target error {runs[-1].target_error:.1e}"
-                row = judged(solver, took, runs[-1].f.numpy(), note)
-                rows.append(told(row | {"times_ours": took / mine}))
-            for peer in names:
-                took, f, note = asked(python, peer, arrays, best.epsilon, out, limit)
-                row = judged(peer, took, f, note)
-                if took is not None:
-                    row["times_ours"] = took / mine
-                elif note.startswith("not done"):
-                    row["times_ours"] = f"> {limit / mine:.3g}"
-                rows.append(told(row))
-    return rows
-
-
-def asked(
-    python: str, peer: str, arrays: Path, epsilon: float, out: Path, limit: float
-) -> tuple[float | None, np.ndarray | None, str]:
-    """Returns (seconds, target potential, note) of a peer; None where there is none."""
-    try:
-        done = subprocess.run(
-            [python, str(PEER), peer, str(arrays), repr(epsilon), str(out)],
-            timeout=limit,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return None, None, f"not done after {limit:.0f} s"
-    if done.returncode:
-        return None, None, "failed: " + (done.stderr.strip() or "?").splitlines()[-1][:160]
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    potential = None if peer == "exact" else np.load(out).astype(np.float64)
-    return answer["seconds"], potential, answer["note"]
 
 
 def anonymous_megabytes() -> float:
@@ -233,6 +142,62 @@ def growth(sizes: Sequence[int], targets: int, repeats: int) -> Rows:
             first = rows[0]["seconds"] if rows else row["seconds"]
             rows.append(told(row | {"times_first": row["seconds"] / first}))
     return rows
+
+
+def shard(repeats: int, old: int = 100_000, new: int = 10_000, targets: int = 1000) -> Rows:
+    """Returns passes of a cold solve and of one that starts from all but the last `new` rows.
+
+    The user's way: relative epsilon, which the shard moves a little, and the tolerance of
+    `selector=gotd`.
+    """
+    pool, target = clustered(old + new, targets, seed=1)
+    rows: Rows = []
+    for epsilon in EPSILONS:
+        how = {"epsilon": epsilon, "tolerance": 1e-2}
+        before = transport.solve(pool[:old], target, **how)
+        colds: list[transport.Transport] = []
+        warms: list[transport.Transport] = []
+        for _ in range(repeats):
+            colds.append(transport.solve(pool, target, **how))
+            earlier = transport.Earlier.of(before)
+            warms.append(transport.solve(pool, target, earlier=earlier, **how))
+        cold, warm = colds[-1], warms[-1]
+        seconds = [statistics.median(run.seconds for run in runs) for runs in (colds, warms)]
+        row = {
+            "epsilon": epsilon,
+            "rows": f"{old:,} + {new:,}",
+            "targets": targets,
+            "cold_passes": cold.passes,
+            "warm_passes": warm.passes,
+            "share_of_passes": warm.passes / cold.passes,
+            "cold_seconds": seconds[0],
+            "warm_seconds": seconds[1],
+            "warm_error": warm.target_error,
+            "warm_converged": warm.converged,
+            "overlap_5_percent": transport.overlap(warm.score, cold.score, 0.05),
+            "epsilon_kept": warm.epsilon == before.epsilon,
+        }
+        rows.append(told(row))
+    return rows
+
+
+def many(candidates: int, targets: int) -> Rows:
+    """Returns one solve with as many targets as the engine is meant for."""
+    pool, target = clustered(candidates, targets)
+    plan = transport.forecast(candidates, targets, pool.shape[1], epsilon=0.01)
+    found = transport.solve(pool, target, epsilon=0.01, tolerance=1e-2)
+    row = {
+        "candidates": candidates,
+        "targets": targets,
+        "epsilon": 0.01,
+        "seconds": found.seconds,
+        "forecast_seconds": plan.seconds,
+        "forecast_megabytes": plan.bytes / 2**20,
+        "passes": found.passes,
+        "target_error": found.target_error,
+        "converged": found.converged,
+    }
+    return [told(row)]
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:

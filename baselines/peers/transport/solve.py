@@ -135,6 +135,7 @@ SOLVERS = {
     "pot lazy": pot_lazy,
     "geomloss": lambda *data: geomloss(*data, "tensorized"),
     "geomloss online": lambda *data: geomloss(*data, "online"),
+    "geomloss multiscale": lambda *data: geomloss(*data, "multiscale"),
     "exact": exact,
 }
 

@@ -9,6 +9,7 @@ from shortlist.core.aims import Aims as Aims
 from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS
 from shortlist.core.corpus import Corpus as Corpus
 from shortlist.core.corpus import Features as Features
+from shortlist.core.corpus import added_masses as added_masses
 from shortlist.core.corpus import digest as digest
 from shortlist.core.corpus import document_id as document_id
 from shortlist.core.outcomes import pack as pack

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +62,8 @@ class Corpus:
     Attributes:
         table: Arrow columns `id`, `text`, `domain` (strings) and, where the corpus has them,
             `text_b`
-            (second text of a pair), `label` (string or float) and `licence`. May be memory-mapped.
+            (second text of a pair), `label` (string or float), `licence`, `mass` (float: how much
+            a document counts) and `cluster` (integer: near copies share one). May be memory-mapped.
     """
 
     table: pa.Table
@@ -81,6 +83,7 @@ class Corpus:
         texts_b: Sequence[str] | None = None,
         labels: Sequence[Any] | None = None,
         licences: Sequence[str] | None = None,
+        masses: Sequence[float] | NDArray[Any] | None = None,
     ) -> Corpus:
         """Returns the corpus of these rows, in this order, ids computed from the content.
 
@@ -94,7 +97,8 @@ class Corpus:
             "text": texts,
             "domain": [domains] * n if isinstance(domains, str) else domains,
         }
-        for name, column in (("text_b", texts_b), ("label", labels), ("licence", licences)):
+        optional = {"text_b": texts_b, "label": labels, "licence": licences, "mass": masses}
+        for name, column in optional.items():
             if column is not None:
                 columns[name] = column
         for name, column in columns.items():
@@ -154,10 +158,29 @@ class Corpus:
         """The labels (strings, or floats for a regression), or None where there are none."""
         return self.table["label"].to_pylist() if "label" in self.table.column_names else None
 
+    @property
+    def masses(self) -> NDArray[np.float64] | None:
+        """How much each document counts, (n,), or None where they count alike."""
+        if "mass" not in self.table.column_names:
+            return None
+        return np.array(self.table["mass"].to_numpy(), dtype=np.float64)
+
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """The cluster of near copies each document is in, (n,), or None where none were looked for."""
+        if "cluster" not in self.table.column_names:
+            return None
+        return np.array(self.table["cluster"].to_numpy(), dtype=np.int64)
+
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the ordered ids and domains: two corpora are the same exactly if it is."""
-        return digest([*self.ids, "domains", *self.domains])
+        """Hash of the ordered ids and domains, and of masses and clusters where there are some: two
+        corpora are the same exactly if it is.
+        """
+        parts: list[str | bytes] = [*self.ids, "domains", *self.domains]
+        for name, column in (("masses", self.masses), ("clusters", self.clusters)):
+            parts += [] if column is None else [name, column.tobytes()]
+        return digest(parts)
 
     def id_words(self) -> NDArray[np.uint64]:
         """Returns the first 64 bits of each id, shape (n,): the entropy for per-document
@@ -176,13 +199,32 @@ class Corpus:
         return self.take(np.argsort(np.array(self.ids, dtype=f"U{ID_CHARACTERS}"), kind="stable"))
 
     def unlabelled(self) -> Corpus:
-        """Returns one document per distinct text, without labels; a pair is joined by a line break."""
+        """Returns one document per distinct text, without labels; a pair is joined by a line break.
+
+        Masses of equal texts are added.
+        """
         texts = self.texts
         if self.texts_b is not None:
             texts = [f"{a}\n{b}" for a, b in zip(texts, self.texts_b, strict=True)]
         domain = dict(zip(reversed(texts), reversed(self.domains), strict=True))
         unique = list(dict.fromkeys(texts))
-        return Corpus.build(unique, [domain[text] for text in unique]).canonical()
+        masses = None if self.masses is None else added_masses(texts, self.masses.tolist(), unique)
+        domains = [domain[text] for text in unique]
+        return Corpus.build(unique, domains, masses=masses).canonical()
+
+
+def added_masses(
+    keys: Sequence[Any], masses: Sequence[float], wanted: Sequence[Any]
+) -> NDArray[np.float64]:
+    """Returns the sum of the masses of each wanted key, (len(wanted),).
+
+    Correctly rounded sums, kept to float32's digits: no order of the rows, and hardly any cut of
+    them into files, leaves a trace.
+    """
+    of: dict[Any, list[float]] = {}
+    for key, mass in zip(keys, masses, strict=True):
+        of.setdefault(key, []).append(mass)
+    return np.array([math.fsum(of[key]) for key in wanted], dtype=np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shortlist.core import Corpus, digest
+from shortlist.core import Corpus, added_masses, digest
 from shortlist.data import installed
 from shortlist.data.chunks import chunks
 from shortlist.data.quarantine import BadRow, Loaded, Progress
@@ -205,12 +205,20 @@ class Files(Pool):
         paths: files or patterns (`pool/*.jsonl.zst`, `**` for all folders below).
         text: column of the text (a text file has none).
         domain: column of the domain; where it is None or empty the file's name is the domain.
+        mass: column of how much a document counts, for methods that weigh documents; copies add up.
     """
 
-    def __init__(self, paths: Sequence[str], text: str = "text", domain: str | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        text: str = "text",
+        domain: str | None = None,
+        mass: str | None = None,
+    ) -> None:
         self.paths = tuple([paths] if isinstance(paths, str) else paths)
         self.text = text
         self.domain = domain
+        self.mass = mass
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per file name, of the bytes of the files of that name."""
@@ -231,7 +239,7 @@ class Files(Pool):
         found = self._found()
         for done, path in enumerate(found):
             progress(done, len(found), "pool files")
-            columns = Columns(text=self.text, domain=self.domain)
+            columns = Columns(text=self.text, domain=self.domain, mass=self.mass)
             parts.append(read_files([path], columns, default_domain=stem(path)))
             counts.update(
                 {key: parts[-1].counts[key] for key in ("rows_read", "quarantined", "exact_copies")}
@@ -268,7 +276,14 @@ def merged(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
     for row in sorted(range(len(ids)), key=lambda row: (ids[row], domains[row])):
         first.setdefault(ids[row], row)
     rows = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    corpus = Corpus.build([texts[row] for row in rows], [domains[row] for row in rows]).canonical()
+    columns = [part.corpus.masses for part in parts]
+    given = [column for column in columns if column is not None]
+    masses = None
+    if given and len(given) == len(columns):
+        masses = added_masses(ids, np.concatenate(given).tolist(), list(first))
+    corpus = Corpus.build(
+        [texts[row] for row in rows], [domains[row] for row in rows], masses=masses
+    ).canonical()
     counts["exact_copies"] += len(ids) - len(corpus)
     counts["kept"] = len(corpus)
     bad: list[BadRow] = [row for part in parts for row in part.quarantined]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from shortlist.core import Corpus
+from shortlist.core import Corpus, added_masses
 from shortlist.data.formats import raw_rows, readable_suffix
 from shortlist.data.quarantine import BadRow, Loaded
 from shortlist.errors import InvalidInput
@@ -30,6 +30,7 @@ class Columns:
         domain: the domain; rows without one take the default.
         names: class names by integer, where the file holds integers.
         numeric: whether labels are numbers (a regression) instead of classes.
+        mass: how much a document counts; rows without a number of 0 or more are quarantined.
     """
 
     text: str = "text"
@@ -38,6 +39,7 @@ class Columns:
     domain: str | None = None
     names: tuple[str, ...] | None = None
     numeric: bool = False
+    mass: str | None = None
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Rows:
     texts_b: list[str] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
     domains: list[str] = field(default_factory=list)
+    masses: list[float] = field(default_factory=list)
 
 
 def read(
@@ -92,10 +95,16 @@ def read_files(
     default_domain: str = "",
     keep_copies: bool = False,
 ) -> Loaded:
-    """Returns the documents of several files as of one; see `read`."""
+    """Returns the documents of several files as of one; see `read`.
+
+    The mass of a row that repeats an earlier one is added to that one's.
+    """
     rows, bad, seen, copies = _Rows(), list[BadRow](), set[tuple[Any, ...]](), 0
+    every: list[tuple[tuple[Any, ...], float]] = []
     for path in paths:
         for document in _documents(Path(path), columns, default_domain, bad):
+            if columns.mass and not keep_copies:
+                every.append((document[:3], document[4]))
             if not keep_copies and document[:3] in seen:
                 copies += 1
                 continue
@@ -104,11 +113,17 @@ def read_files(
             rows.texts_b.append(document[1] or "")
             rows.labels.append(document[2])
             rows.domains.append(document[3])
+            rows.masses.append(document[4])
+    masses: Any = rows.masses
+    if every:
+        keys, parts = zip(*every, strict=True)
+        masses = added_masses(keys, parts, list(dict.fromkeys(keys)))
     corpus = Corpus.build(
         rows.texts,
         rows.domains,
         texts_b=rows.texts_b if columns.text_b else None,
         labels=rows.labels if columns.label else None,
+        masses=masses if columns.mass else None,
     )
     counts = {
         "rows_read": len(corpus) + len(bad) + copies,
@@ -121,7 +136,7 @@ def read_files(
 
 def _documents(
     path: Path, columns: Columns, default_domain: str, bad: list[BadRow]
-) -> Iterable[tuple[str, str | None, Any, str]]:
+) -> Iterable[tuple[str, str | None, Any, str, float]]:
     if path.suffix == ".txt":
         columns = replace(columns, text="text")  # a text file has no columns to name
     found: dict[str, None] = {}
@@ -138,10 +153,11 @@ def _documents(
         good += 1
         yield document
     wanted = {"text": columns.text, "text_b": columns.text_b, "label": columns.label}
+    wanted["mass"] = columns.mass
     absent = [kind for kind, name in wanted.items() if name is not None and name not in found]
     if found and absent:
         kind = absent[0]
-        other = " (pool=files: set pool.text=COLUMN)" if kind == "text" else ""
+        other = f" (pool=files: set pool.{kind}=COLUMN)" if kind in {"text", "mass"} else ""
         raise InvalidInput(
             f"{path}: expected the column {wanted[kind]!r}, found the columns: "
             f"{', '.join(map(repr, found))}; set task.{kind}=COLUMN{other}"
@@ -159,7 +175,9 @@ def _documents(
         )
 
 
-def _document(row: Any, columns: Columns, default_domain: str) -> tuple[str, str | None, Any, str]:
+def _document(
+    row: Any, columns: Columns, default_domain: str
+) -> tuple[str, str | None, Any, str, float]:
     text = _text(row, columns.text)
     text_b = None if columns.text_b is None else _text(row, columns.text_b)
     label = None if columns.label is None else _label(row, columns)
@@ -168,7 +186,21 @@ def _document(row: Any, columns: Columns, default_domain: str) -> tuple[str, str
         domain = default_domain
     if not isinstance(domain, str):
         raise _Bad(f"column {columns.domain!r}: expected a string, found {type(domain).__name__}")
-    return text, text_b, label, _encodable(domain, columns.domain or "")
+    mass = 1.0 if columns.mass is None else _mass(row, columns.mass)
+    return text, text_b, label, _encodable(domain, columns.domain or ""), mass
+
+
+def _mass(row: Any, column: str) -> float:
+    value = row.get(column)
+    try:
+        if value is None or isinstance(value, bool):
+            raise ValueError
+        mass = float(value)
+    except (TypeError, ValueError):
+        mass = math.nan
+    if not (math.isfinite(mass) and mass >= 0):
+        raise _Bad(f"mass {column!r}: expected a number of 0 or more, found {str(value)[:40]!r}")
+    return mass
 
 
 def _text(row: Any, column: str) -> str:

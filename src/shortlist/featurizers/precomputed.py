@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shortlist.core import document_id
@@ -21,14 +24,20 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
+kernels: Any = pc  # made at run time: a checker does not see them
+BLOCK = 8192  # rows read at a time
+
 
 class Precomputed(Featurizer):
     """Rows looked up by document, never by position.
 
     A file is Parquet with a column `vector` and one of `id` (the document's id) or `text` (whatever
     stands in the corpus as the text: a file name will do), or NumPy `x.npy` with `x.ids.txt` beside
-    it, one id or text a line. Vectors nobody asks for are ignored; a document without one is an error.
+    it, one id or text a line. Vectors nobody asks for are ignored; a document without one is an
+    error, and so are two that differ. Files are read `BLOCK` rows at a time.
     """
+
+    version = 2
 
     def __init__(self, paths: Sequence[str]) -> None:
         """Stores the files."""
@@ -42,11 +51,7 @@ class Precomputed(Featurizer):
         """
         state = hashlib.sha256()
         for path in self.paths:
-            for file in (path, *([_names(path)] if path.suffix == ".npy" else [])):
-                if not file.is_file():
-                    raise Missing(
-                        f"a file of vectors was expected, found no {file}; set featurizer.paths=[FILE]"
-                    )
+            for file in _files(path):
                 with file.open("rb") as opened:
                     state.update(hashlib.file_digest(opened, "sha256").digest())
         return {"vectors": state.hexdigest()}
@@ -58,12 +63,14 @@ class Precomputed(Featurizer):
 
         Raises:
             ForeignFeatures: a document of the corpus has no vector.
-            InvalidInput: a file is not of the form above, or dimensions differ.
+            InvalidInput: a file is not of the form above, dimensions differ, or a document has two
+                vectors that are not the same.
+            Missing: a file is not there.
         """
         row = {key: index for index, key in enumerate(corpus.ids)}
         found = np.zeros(len(corpus), dtype=bool)
         values: NDArray[np.float32] | None = None
-        ignored = 0
+        ignored = repeated = 0
         for path in self.paths:
             for names, vectors in _read(path):
                 if values is None:
@@ -74,9 +81,20 @@ class Precomputed(Featurizer):
                         f"found {vectors.shape[1]}; give files of one dimension"
                     )
                 at = np.array([row.get(name, row.get(document_id(name), -1)) for name in names])
-                values[at[at >= 0]] = vectors[at >= 0]
-                found[at[at >= 0]] = True
-                ignored += int((at < 0).sum())
+                wanted = np.flatnonzero(at >= 0)
+                ignored += len(at) - len(wanted)
+                at, vectors = at[wanted], vectors[wanted]
+                _, first = np.unique(at, return_index=True)
+                fresh = first[~found[at[first]]]
+                values[at[fresh]] = vectors[fresh]
+                found[at[fresh]] = True
+                repeated += len(at) - len(fresh)
+                other = np.flatnonzero((values[at] != vectors).any(1) & ~np.isnan(vectors).any(1))
+                if len(other):
+                    raise InvalidInput(
+                        f"one vector a document was expected, found another one in {path} for "
+                        f"{names[wanted[other[0]]]!r} ({corpus.ids[at[other[0]]]}); keep one of them"
+                    )
         if values is None or not found.all():
             missing = int((~found).sum())
             first = corpus.ids[int(np.flatnonzero(~found)[0])]
@@ -84,38 +102,75 @@ class Precomputed(Featurizer):
                 f"a vector of every document was expected, found none for {missing:,} of "
                 f"{len(corpus):,}, the first {first}; compute vectors for this corpus"
             )
-        return values, {"vectors_ignored": ignored}
+        return values, {"vectors_ignored": ignored, "vectors_repeated": repeated}
 
 
 def _names(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
 
 
-def _read(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    if path.suffix == ".npy":
-        names = _names(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        if vectors.ndim != 2 or len(vectors) != len(names):
-            raise InvalidInput(
-                f"one line of {_names(path)} per row of {path} was expected, found {len(names):,} "
-                f"lines and an array of shape {vectors.shape}"
+def _files(path: Path) -> Iterator[Path]:
+    """Yields the files that vectors in `path` are read from.
+
+    Raises:
+        Missing: one of them is not there.
+    """
+    for file in (path, *([_names(path)] if path.suffix == ".npy" else [])):
+        if not file.is_file():
+            raise Missing(
+                f"a file of vectors was expected, found no {file}; set featurizer.paths=[FILE]"
             )
-        yield names, np.asarray(vectors)
+        yield file
+
+
+def _read(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    list(_files(path))  # a pair is there or it is not: nothing is read of half of one
+    if path.suffix == ".npy":
+        yield from _read_numpy(path)
     elif path.suffix == ".parquet":
-        file = pq.ParquetFile(path)
+        yield from _read_parquet(path)
+    else:
+        raise InvalidInput(f"vectors in .parquet or .npy were expected, found {path}")
+
+
+def _read_numpy(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    with _names(path).open(encoding="utf-8") as lines:
+        count = sum(1 for _ in lines)
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InvalidInput(f"an array of numbers was expected in {path}: {error}") from error
+    if vectors.ndim != 2 or len(vectors) != count or vectors.dtype.kind not in "fiu":
+        raise InvalidInput(
+            f"one line of {_names(path)} per row of numbers in {path} was expected, found {count:,} "
+            f"lines and an array of shape {vectors.shape}, {vectors.dtype}"
+        )
+    with _names(path).open(encoding="utf-8") as lines:
+        for start in range(0, len(vectors), BLOCK):
+            block = np.array(vectors[start : start + BLOCK], dtype=np.float32)
+            yield [line.removesuffix("\n") for line in islice(lines, len(block))], block
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    with pq.ParquetFile(path) as file:
         columns = set(file.schema_arrow.names)
         key = next((name for name in ("id", "text") if name in columns), None)
         if key is None or "vector" not in columns:
             raise InvalidInput(
                 f"columns `vector` and `id` or `text` were expected in {path}, found: {sorted(columns)}"
             )
-        for part in file.iter_batches(columns=[key, "vector"]):
-            try:
-                vectors = np.array(part["vector"].to_pylist(), dtype=np.float32)
-            except (TypeError, ValueError) as error:
-                raise InvalidInput(
-                    f"vectors of one length, all numbers, were expected in {path}: {error}"
-                ) from error
-            yield [str(name) for name in part[key].to_pylist()], vectors
-    else:
-        raise InvalidInput(f"vectors in .parquet or .npy were expected, found {path}")
+        for part in file.iter_batches(batch_size=BLOCK, columns=[key, "vector"]):
+            yield [str(name) for name in part[key].to_pylist()], _matrix(path, part["vector"])
+
+
+def _matrix(path: Path, column: Any) -> NDArray[np.float32]:
+    """Returns a column of lists as a matrix, without making a Python object of each number."""
+    wrong = f"vectors of one length, all numbers, were expected in {path}"
+    try:
+        lengths = kernels.unique(kernels.list_value_length(column)).to_pylist()
+        flat = column.flatten()
+        if len(lengths) != 1 or not lengths[0] or flat.null_count:
+            raise InvalidInput(f"{wrong}, found lengths {lengths[:5]} and {flat.null_count} empty")
+        return flat.cast(pa.float32(), safe=False).to_numpy().reshape(len(column), lengths[0])
+    except pa.ArrowException as error:
+        raise InvalidInput(f"{wrong}: {error}") from error

@@ -81,7 +81,7 @@ def mixture_divergences(
         return sinkhorn_divergence(
             points, target, epsilon=epsilon, relative=False, cost=cost,
             a=target_masses, b=masses, tolerance=TOLERANCE,
-        )  # fmt: skip
+        ).value  # fmt: skip
 
     def uniform(rows: int, mass: float) -> NDArray[np.float64]:
         return np.full(rows, mass / rows)

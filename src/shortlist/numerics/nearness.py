@@ -48,7 +48,7 @@ def domain_divergences(
         domain: {
             name: sinkhorn_divergence(
                 x, y, epsilon=epsilon, relative=False, cost=cost, tolerance=TOLERANCE
-            )
+            ).value
             for name, y in targets.items()
         }
         for domain, x in domains.items()

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from shortlist import progress
+from shortlist.errors import InvalidInput
 from shortlist.numerics.explanation import transport_plan
-from shortlist.numerics.transport import CTransform, Transport, epsilon_sensitivity, solve
+from shortlist.numerics.transport import (
+    CTransform,
+    Transport,
+    Words,
+    cluster_masses,
+    epsilon_sensitivity,
+    solve,
+)
 from shortlist.selectors.base import Selector
+from shortlist.selectors.earlier_fit import digest_of, earlier_fit, left_behind
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from shortlist.core import Features
     from shortlist.numerics.explanation import Plan
     from shortlist.numerics.transport import Cost
 
-
 log = logging.getLogger(__name__)
+
+Masses = Literal["documents", "column", "clusters"]
+WORDS = Words(
+    epsilon="selector.relative_epsilon",
+    cost="selector.cost",
+    precise="",
+    streamed="selector.stored_mib=0",
+    anew="selector.stored_mib=0",
+    targets="fewer targets (task.max_train=N; task=own: fewer lines in task.train)",
+    pool="a part of the pool (pool.per_domain=N, pool.per_package=N or fewer pool.paths)",
+)
 
 
 class TransportSelector(Selector):
@@ -42,11 +65,24 @@ class TransportSelector(Selector):
         self.cost = cost
         self._transform: CTransform | None = None
 
-    def remember(self, target: Features, f: torch.Tensor, epsilon: float) -> None:
-        """Keeps what `score` needs; `epsilon` in the unit of the cost."""
+    def remember(
+        self,
+        target: Features,
+        f: torch.Tensor,
+        epsilon: float,
+        masses: torch.Tensor | None = None,
+        pool_penalty: float = math.inf,
+    ) -> None:
+        """Keeps what `score` needs; `epsilon` and `pool_penalty` in the unit of the cost, the
+        target's `masses` where they differ.
+        """
         self.keep("targets", torch.from_numpy(np.array(target.values)))
         self.keep("f", f.double().cpu())
         self.keep("epsilon", torch.tensor(epsilon, dtype=torch.float64))
+        if masses is not None:
+            self.keep("target_masses", masses.double().cpu())
+        if math.isfinite(pool_penalty):
+            self.keep("pool_penalty", torch.tensor(pool_penalty, dtype=torch.float64))
 
     def keep(self, name: str, value: torch.Tensor) -> None:
         """Keeps a tensor, and forgets the scoring function that was made of the earlier ones."""
@@ -60,11 +96,14 @@ class TransportSelector(Selector):
         and is left out.
         """
         if self._transform is None or self._transform.f.device != batch.device:
+            known = dict(self.named_buffers())
             self._transform = CTransform(
                 self.targets,
                 self.f,
                 epsilon=float(self.epsilon),
                 cost=self.cost,
+                a=known.get("target_masses"),
+                pool_penalty=float(known.get("pool_penalty", math.inf)),
                 device=batch.device,
             )
         return -self._transform(batch)
@@ -87,8 +126,11 @@ class GOTD(TransportSelector):
 
     Deviations from the released code: epsilon is relative to the mean cost in place of 0.1, padding
     never enters a vector, the solve is run to a stated marginal error over the whole pool, and one
-    that falls short is marked in the record.
+    that falls short is marked in the record. Masses, penalties and a start from an earlier fit are
+    not in the paper; as they are set by default they change nothing.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -97,6 +139,11 @@ class GOTD(TransportSelector):
         tolerance: float,
         max_passes: int,
         sensitivity: bool,
+        masses: Masses,
+        target_penalty: float | None,
+        pool_penalty: float | None,
+        grown_from: str | None,
+        stored_mib: int | None,
     ) -> None:
         """Stores the settings.
 
@@ -106,10 +153,49 @@ class GOTD(TransportSelector):
             tolerance: L1 error of the target marginal, over the whole pool, to stop at.
             max_passes: most visits of the whole pool.
             sensitivity: also solve at half of epsilon and report the overlap of the top 5 %.
+            masses: what a document counts: `documents` alike, `column` by the column that
+                `pool.mass` and `task.mass` name, `clusters` each cluster of near copies as one.
+            target_penalty: price of missing the target marginal (KL), in multiples of the mean
+                cost: targets that the pool cannot serve are then given up; None meets it.
+            pool_penalty: likewise for the pool's marginal: documents far from every target then
+                take no part in f.
+            grown_from: directory of an earlier fit of this method (`<paths.cache>/fit/<key>`) over
+                a part of this pool, for the same target: only the new documents are visited where
+                its f still holds. The potentials are those of a cold solve to the tolerance.
+            stored_mib: memory for costs that are kept; None goes by the number of targets.
+
+        Raises:
+            InvalidInput: unknown masses, or a penalty or memory that is none.
         """
         super().__init__(cost)
+        if masses not in get_args(Masses):
+            raise InvalidInput(
+                f"selector.masses must be one of {', '.join(get_args(Masses))}, found {masses!r}"
+            )
+        for name, penalty in (("target_penalty", target_penalty), ("pool_penalty", pool_penalty)):
+            if penalty is not None and not penalty > 0:
+                raise InvalidInput(
+                    f"selector.{name} must be above 0, found {penalty}; null meets the marginal"
+                )
+        if stored_mib is not None and stored_mib < 0:
+            raise InvalidInput(f"selector.stored_mib must be 0 or more, found {stored_mib}")
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
         self.max_passes, self.sensitivity = max_passes, sensitivity
+        self.masses: Masses = masses
+        self.penalties = (
+            math.inf if target_penalty is None else float(target_penalty),
+            math.inf if pool_penalty is None else float(pool_penalty),
+        )
+        self.grown_from = None if grown_from is None else Path(grown_from)
+        self.stored_bytes = None if stored_mib is None else stored_mib * 2**20
+
+    def identity(self) -> dict[str, str]:
+        """Returns the digest of the earlier fit, where there is one.
+
+        Raises:
+            Missing: it is not there.
+        """
+        return {} if self.grown_from is None else {"grown_from": digest_of(self.grown_from)}
 
     def ablation(self) -> dict[str, Any]:
         """Returns the settings of soft-kNN, f = 0, at the same cost and epsilon."""
@@ -120,8 +206,19 @@ class GOTD(TransportSelector):
         }
 
     def fit(self, target: Features, pool: Features) -> None:
-        """Keeps the target's vectors, its potential f, and epsilon; reports the certificate."""
+        """Keeps the target's vectors, its potential f, and epsilon; reports the certificate.
+
+        Where the pool's documents are known, it also keeps their potentials and the sums of the
+        last visit (16 bytes a document), which a fit over a grown pool starts from.
+
+        Raises:
+            InvalidInput: masses or an earlier fit are asked for that are not there or do not fit.
+        """
         candidates, targets = np.asarray(pool.values), np.asarray(target.values)
+        a, b = weighed(self.masses, target, pool)
+        earlier = None
+        if self.grown_from is not None:
+            earlier = earlier_fit(self.grown_from, target, pool, self.cost)
         with progress.bar("transport", None, "passes", show=self.show_progress) as report:
             done = 0
 
@@ -135,18 +232,68 @@ class GOTD(TransportSelector):
                 targets,
                 epsilon=self.relative_epsilon,
                 cost=self.cost,
+                a=a,
+                b=b,
+                target_penalty=self.penalties[0],
+                pool_penalty=self.penalties[1],
                 tolerance=self.tolerance,
                 max_passes=self.max_passes,
+                earlier=earlier,
+                stored_bytes=self.stored_bytes,
                 device=self.device,
                 progress=step,
+                words=WORDS,
             )
-        self.remember(target, found.f, found.epsilon)
-        self.report = certificate(found)
+        uneven = a is not None
+        self.remember(
+            target, found.f, found.epsilon, found.a if uneven else None, found.penalties.pool
+        )
+        for name, value in left_behind(found, pool).items():
+            self.keep(name, value)
+        self.report = certificate(found) | {"masses": self.masses}
+        if not found.penalties.balanced:
+            self.report["transported_mass"] = float(found.target_marginal.sum())
+        if earlier is not None:
+            self.report["grown_from_documents"] = len(earlier.rows)
+            self.report["epsilon_of_earlier_fit"] = found.epsilon == earlier.epsilon
         if self.sensitivity and found.epsilon > 0:
             log.info("once more at half of epsilon: how far the top 5 %% hangs on it")
-            half = epsilon_sensitivity(found, candidates, targets)
+            half = epsilon_sensitivity(
+                found, candidates, targets, a=a, b=b, stored_bytes=self.stored_bytes
+            )
             self.report["overlap_at_half_epsilon"] = half.overlap
             self.report["converged_at_half_epsilon"] = half.converged
+            if half.reason:
+                self.report["no_half_epsilon"] = half.reason
+                log.warning(half.reason)
+
+
+def weighed(
+    masses: Masses, target: Features, pool: Features
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Returns the masses of targets and pool, (M,) and (N,), or None where all count alike.
+
+    Raises:
+        InvalidInput: neither corpus has the column that `masses` needs.
+    """
+    if masses == "documents":
+        return None, None
+    given = [one.documents for one in (target, pool)]
+    if masses == "column":
+        found = [None if one is None else one.masses for one in given]
+        hint = "pool=files pool.mass=COLUMN (or task=own task.mass=COLUMN)"
+    else:
+        from shortlist.data.duplicates import clusters  # numba takes a third of a second to import
+
+        labels = [None if one is None else clusters(one.texts).labels for one in given]
+        found = [None if one is None else cluster_masses(one).numpy() for one in labels]
+        hint = "featurizer vectors of documents, not vectors alone"
+    if all(one is None for one in found):
+        raise InvalidInput(
+            f"selector.masses={masses} needs masses, found none in pool or task; set {hint}, or "
+            "selector.masses=documents"
+        )
+    return found[0], found[1]
 
 
 def certificate(found: Transport) -> dict[str, Any]:
@@ -155,6 +302,7 @@ def certificate(found: Transport) -> dict[str, Any]:
         "converged": found.converged,
         "marginal_error": found.target_error,
         "pool_error": found.pool_error,
+        "pool_error_worst": found.pool_error_worst,
         "dual": found.dual,
         "primal": found.primal,
         "gap": found.gap,

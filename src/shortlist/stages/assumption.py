@@ -222,7 +222,7 @@ def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -
 
 def divergence(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Returns the debiased Sinkhorn divergence, 0 or more, epsilon 5 % of the mean cost."""
-    return max(0.0, sinkhorn_divergence(first, second, epsilon=EPSILON))
+    return max(0.0, sinkhorn_divergence(first, second, epsilon=EPSILON).value)
 
 
 @contextmanager

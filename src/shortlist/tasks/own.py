@@ -37,6 +37,7 @@ class Own(Task):
         domain: column that says which of several targets a text belongs to (the label's column will
             do), for methods that keep them apart; None makes them one.
         numeric: whether labels are numbers (a regression).
+        mass: column of how much a target text counts, for methods that weigh texts; equal ones add up.
         metrics: names of the metrics to report (with labels); None for the usual of the kind.
         primary: the one that ranks the table; None for the first.
         holdout: without labels, share of train that becomes test where no file is given; fewer
@@ -67,6 +68,7 @@ class Own(Task):
         test_share: float = 0.1,
         seed: int = 0,
         name: str = "own",
+        mass: str | None = None,
     ) -> None:
         kind: TaskKind = (
             "unlabelled" if label is None else "regression" if numeric else "classification"
@@ -83,7 +85,7 @@ class Own(Task):
                 f"task {name!r}: expected task.holdout from 0 to below 1, found {holdout}"
             )
         self.files = {"train": train, "validation": validation, "test": test}
-        self.columns = Columns(text, text_b, label, domain, numeric=numeric)
+        self.columns = Columns(text, text_b, label, domain, numeric=numeric, mass=mass)
         self.holdout = holdout
         self.shares = {"validation": validation_share, "test": test_share}
         self.seed = seed

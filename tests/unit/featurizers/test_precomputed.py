@@ -1,5 +1,6 @@
 """Vectors that somebody else computed are joined by document, never by position."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import ForeignFeatures, InvalidInput, Missing
+from shortlist.featurizers import precomputed
 from shortlist.featurizers.precomputed import Precomputed
 from shortlist.selectors.base import Scored, score_pool
 from shortlist.selectors.gotd import GOTD
@@ -54,7 +56,7 @@ def test_a_vector_is_found_by_document_whatever_the_order_of_the_file(
 ) -> None:
     values, facts = Precomputed([str(written(form, tmp_path))]).compute(CORPUS, tmp_path, machine)
     np.testing.assert_array_equal(values, VECTORS)
-    assert facts == {"vectors_ignored": 0}
+    assert facts == {"vectors_ignored": 0, "vectors_repeated": 0}
 
 
 def test_files_add_up_and_strangers_are_counted(tmp_path: Path, machine: object) -> None:
@@ -62,7 +64,7 @@ def test_files_add_up_and_strangers_are_counted(tmp_path: Path, machine: object)
     second = numpy_pair(tmp_path / "b.npy", ["two", "three"], VECTORS[[1, 2]])
     values, facts = Precomputed([str(first), str(second)]).compute(CORPUS, tmp_path, machine)
     np.testing.assert_array_equal(values, VECTORS)
-    assert facts == {"vectors_ignored": 1}
+    assert facts == {"vectors_ignored": 1, "vectors_repeated": 0}
 
 
 def test_a_document_without_a_vector_is_refused_by_id(tmp_path: Path, machine: object) -> None:
@@ -112,7 +114,7 @@ def test_images_of_one_digit_are_selected_from_all(tmp_path: Path, machine: obje
         return Features(values, corpus.fingerprint, "precomputed")
 
     of_target, of_pool = vectors(target, "target"), vectors(pool, "pool")
-    selector = GOTD("sqeuclidean", 0.02, 1e-2, 12, sensitivity=False)
+    selector = GOTD("sqeuclidean", 0.02, 1e-2, 12, False, "documents", None, None, None, None)
     selector.fit(of_target, of_pool)
     scored = Scored(score_pool(selector, of_pool, machine), pool.id_words())
     choice = selector.select(scored, Budget(100), torch.Generator())
@@ -127,3 +129,57 @@ def test_vectors_of_several_lengths_are_refused_by_file(tmp_path: Path, machine:
     pq.write_table(pa.table({"text": TEXTS, "vector": [[1.0], [1.0, 2.0], [1.0], [1.0]]}), path)
     with pytest.raises(InvalidInput, match=r"ragged\.parquet"):
         Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+@pytest.mark.parametrize("block", [1, 2, 8192])
+def test_a_document_may_be_listed_twice_with_one_vector_but_not_with_two(
+    block: int, tmp_path: Path, machine: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precomputed, "BLOCK", block)
+    rows = [0, 1, 2, 3, 1, 1]
+    names, vectors = [TEXTS[row] for row in rows], VECTORS[rows]
+    agree = numpy_pair(tmp_path / "agree.npy", names, vectors)
+    values, facts = Precomputed([str(agree)]).compute(CORPUS, tmp_path, machine)
+    np.testing.assert_array_equal(values, VECTORS)
+    assert facts == {"vectors_ignored": 0, "vectors_repeated": 2}
+    vectors[4, 2] += 1
+    differ = parquet(tmp_path / "differ.parquet", "text", names, vectors)
+    with pytest.raises(InvalidInput, match=r"differ\.parquet for 'two'"):
+        Precomputed([str(differ)]).compute(CORPUS, tmp_path, machine)
+    with pytest.raises(InvalidInput, match=r"differ\.parquet for 'two'"):
+        Precomputed([str(agree), str(differ)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_a_large_array_is_never_whole_in_memory(tmp_path: Path, machine: object) -> None:
+    wide = np.lib.format.open_memmap(
+        tmp_path / "v.npy", mode="w+", dtype=np.float16, shape=(40000, 256)
+    )
+    wide[:4, :3] = VECTORS
+    del wide
+    names = TEXTS + [f"other {row}" for row in range(39996)]
+    (tmp_path / "v.ids.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    tracemalloc.start()
+    values, facts = Precomputed([str(tmp_path / "v.npy")]).compute(CORPUS, tmp_path, machine)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(values[:, :3], VECTORS)
+    assert facts["vectors_ignored"] == 39996
+    # A block of 8,192 rows in float32, twice; the array is 20 MiB as it lies, 40 in float32.
+    assert peak < 2**25 - 2**23
+
+
+def test_names_that_are_not_there_are_missing_in_compute_too(
+    tmp_path: Path, machine: object
+) -> None:
+    np.save(tmp_path / "v.npy", VECTORS)
+    with pytest.raises(Missing, match=r"found no .*v\.ids\.txt"):
+        Precomputed([str(tmp_path / "v.npy")]).compute(CORPUS, tmp_path, machine)
+
+
+@pytest.mark.parametrize("vector", [[[1.0], [None], [1.0], [1.0]], [["a"]] * 4, [[]] * 4])
+def test_vectors_that_are_no_numbers_are_refused(
+    vector: list, tmp_path: Path, machine: object
+) -> None:
+    pq.write_table(pa.table({"text": TEXTS, "vector": vector}), tmp_path / "odd.parquet")
+    with pytest.raises(InvalidInput, match=r"all numbers, were expected in .*odd\.parquet"):
+        Precomputed([str(tmp_path / "odd.parquet")]).compute(CORPUS, tmp_path, machine)

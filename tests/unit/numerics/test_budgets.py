@@ -74,7 +74,8 @@ def test_a_mixture_is_the_pool_with_its_selection_repeated() -> None:
     epsilon = 0.1 * scale_of(pool, target)
     repeated = np.concatenate([pool] + [chosen] * 5)
     plain, again = (
-        sinkhorn_divergence(x, target, epsilon=epsilon, relative=False) for x in (pool, repeated)
+        sinkhorn_divergence(x, target, epsilon=epsilon, relative=False).value
+        for x in (pool, repeated)
     )
     assert start == pytest.approx(plain, abs=1e-3)
     assert mixed == pytest.approx(again, abs=1e-3) and mixed < start

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import ot
 import pytest
 import torch
 from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, dense_plan
@@ -10,10 +11,11 @@ from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, dense_
 from shortlist.errors import InvalidInput
 from shortlist.numerics import transport
 from shortlist.numerics.transport import c_transform, calibrate, overlap, solve
+from shortlist.numerics.transport.sample import marginal_error
 
 
 def test_unbalanced_problems_stream_too() -> None:
-    how = {"epsilon": 0.02, "target_penalty": 5.0, "pool_penalty": 5.0, "tolerance": 1e-4}
+    how = {"epsilon": 0.02, "target_penalty": 0.1, "pool_penalty": 0.1, "tolerance": 1e-4}
     kept = solve(LARGE_POOL, LARGE_TARGET, **how)
     made = solve(LARGE_POOL, LARGE_TARGET, stored_bytes=STREAMED, **how)
     assert made.regime == "streamed" and made.converged
@@ -41,6 +43,82 @@ def test_unbalanced_marginals_agree_with_their_optimality_conditions(
     assert found.gap == pytest.approx(0, abs=1e-6 * abs(found.dual))
     rough = solve(POOL, TARGET, tolerance=0.1, **how)
     assert rough.dual <= found.dual + 1e-9 <= rough.primal + 2e-9
+
+
+def unbalanced_plan(cost: np.ndarray, epsilon: float, rho: float) -> np.ndarray:
+    """The plan (N, M) of equal penalties, by plain scaling in float64 until it stands still."""
+    n, m = cost.shape
+    kernel, power = np.exp(-cost / epsilon), rho / (rho + epsilon)
+    v = np.ones(m)
+    for _ in range(20000):
+        u = (kernel @ v / m) ** -power
+        before, v = v, (kernel.T @ u / n) ** -power
+        if np.abs(np.log(v / before)).max() < 1e-9:
+            return u[:, None] * kernel * v / cost.size
+    raise AssertionError("did not come to rest")
+
+
+@pytest.mark.parametrize("times", [0.05, 1.0, 5.0, 50.0])
+@pytest.mark.parametrize("stored_bytes", [2**29, 2**10])
+def test_any_penalty_is_solved_to_its_relative_tolerance(times: float, stored_bytes: int) -> None:
+    pool, target = POOL[:250], TARGET[:40]
+    found = solve(
+        pool,
+        target,
+        epsilon=0.05,
+        target_penalty=times,
+        pool_penalty=times,
+        tolerance=1e-3,
+        stored_bytes=stored_bytes,
+    )
+    assert found.regime == ("streamed" if stored_bytes < 2**20 else "dense") and found.converged
+    cost = (torch.cdist(pool.double(), target.double()) ** 2).numpy()
+    plan = unbalanced_plan(cost, found.epsilon, times * found.scale)
+    ours = dense_plan(found, pool, target).numpy()
+    # A small penalty leaves little mass: the error must be small against that, not against one.
+    assert np.abs(ours.sum(0) - plan.sum(0)).sum() < 5e-3 * plan.sum()
+    assert np.abs(ours - plan).sum() < 5e-3 * plan.sum()
+    np.testing.assert_allclose(found.target_marginal.numpy().sum(), plan.sum(), rtol=5e-3)
+
+
+@pytest.mark.parametrize("stored_bytes", [2**29, 2**10])
+def test_a_plan_of_hardly_any_mass_is_solved_too(stored_bytes: int) -> None:
+    pool, target = POOL[:250], TARGET[:40] + 8.0  # far from everything: a millionth is worth moving
+    found = solve(
+        pool,
+        target,
+        epsilon=0.03,
+        target_penalty=0.02,
+        pool_penalty=0.02,
+        tolerance=1e-3,
+        stored_bytes=stored_bytes,
+    )
+    cost = (torch.cdist(pool.double(), target.double()) ** 2).numpy()
+    plan = unbalanced_plan(cost, found.epsilon, 0.02 * found.scale)
+    assert plan.sum() < 1e-4 and found.converged
+    assert np.abs(dense_plan(found, pool, target).numpy() - plan).sum() < 5e-3 * plan.sum()
+
+
+def test_an_error_is_a_share_of_the_mass_that_is_wanted() -> None:
+    wanted = torch.tensor([1e-6, 3e-6], dtype=F64)
+    assert marginal_error(2 * wanted, wanted) == pytest.approx(1.0)
+
+
+def test_penalties_agree_with_pot() -> None:
+    cost = (torch.cdist(POOL.double(), TARGET.double()) ** 2).numpy()
+    how = {"target_penalty": 0.5, "pool_penalty": 0.5}
+    ours = solve(POOL, TARGET, epsilon=0.1, tolerance=1e-10, dtype=F64, **how)
+    theirs = ot.unbalanced.sinkhorn_unbalanced(
+        np.full(400, 1 / 400),
+        np.full(60, 1 / 60),
+        cost,
+        ours.epsilon,
+        0.5 * ours.scale,
+        reg_type="kl",
+        numItermax=20000,
+        stopThr=1e-12,
+    )
+    assert np.abs(dense_plan(ours, POOL, TARGET).numpy() - theirs).sum() < 1e-6 * theirs.sum()
 
 
 def test_large_penalties_are_the_balanced_problem() -> None:

@@ -1,6 +1,8 @@
 """What is odd is answered, what cannot be answered is refused by name, what fell short says so."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET
 from shortlist.errors import DoesNotFit, InvalidInput
 from shortlist.numerics import transport
 from shortlist.numerics.transport import c_transform, solve
+from shortlist.numerics.transport.memory import available_bytes
 
 
 def test_with_one_target_the_potential_is_the_cost() -> None:
@@ -40,7 +43,10 @@ def test_odd_problems_are_answered(case: str) -> None:
     assert found.converged and bool(torch.isfinite(found.g).all())
     assert len(found.g) == len(pool) and len(found.f) == len(target)
     if case == "duplicates":
-        assert torch.allclose(found.g[:5], found.g[5:10], atol=1e-5)
+        # Copies have one potential each, and it is that of the distinct points at equal masses.
+        alone = solve(POOL[:5], TARGET[:3], epsilon=found.epsilon, relative=False)
+        assert torch.allclose(found.g.view(60, 5), alone.g.expand(60, 5), atol=2e-2 * found.epsilon)
+        assert float(alone.g.max() - alone.g.min()) > 10 * found.epsilon
 
 
 @pytest.mark.parametrize("stored_bytes", [2**29, STREAMED])
@@ -146,5 +152,85 @@ def test_where_many_targets_need_it_more_is_stored_by_default() -> None:
     assert many.stored and many.sample_rows == 24000
     most = transport.forecast(200_000, 50_000, 384, **how)
     assert not most.stored and most.sample_rows == 100_000 and "made anew" in most.sentence
-    tight = transport.forecast(10**6, 12000, 384, epsilon=0.01, memory_limit=2**31)
-    assert not tight.stored and tight.bytes < 2**31
+
+
+def test_the_sample_follows_the_problem_and_not_the_memory_that_is_free() -> None:
+    how = {"candidates": 10**6, "targets": 12000, "dimensions": 384, "epsilon": 0.01}
+    found = [transport.forecast(**how, memory_limit=2**power) for power in (33, 34, 40)]
+    assert {one.sample_rows for one in found} == {24000}
+    with pytest.raises(DoesNotFit, match="set stored_bytes=0"):
+        transport.forecast(**how, memory_limit=2**31)
+    asked = transport.forecast(**how, memory_limit=2**31, stored_bytes=0)
+    assert not asked.stored and asked.bytes < 2**31
+
+
+def test_refusals_speak_the_callers_words() -> None:
+    words = transport.Words(
+        epsilon="selector.relative_epsilon",
+        anew="selector.stored_mib=0",
+        targets="task.max_train=N",
+    )
+    how = {"memory_limit": 2**31, "words": words}
+    with pytest.raises(DoesNotFit, match=r"set selector\.relative_epsilon=0\.01"):
+        transport.forecast(10**6, 2000, 384, epsilon=0, **how)
+    with pytest.raises(DoesNotFit, match=r"set selector\.stored_mib=0"):
+        transport.forecast(10**6, 12000, 384, epsilon=0.1, **how)
+    with pytest.raises(DoesNotFit, match=r"take task\.max_train=N"):
+        transport.forecast(10**7, 50000, 384, epsilon=0.1, **{**how, "memory_limit": 2**28})
+    with pytest.raises(InvalidInput, match=r"^selector\.relative_epsilon is too small"):
+        solve(POOL, TARGET, epsilon=1e-9, words=words)
+
+
+def test_an_epsilon_named_by_the_refusal_is_accepted() -> None:
+    for cost in transport.COSTS:
+        with pytest.raises(InvalidInput) as refusal:
+            solve(POOL[:40], TARGET[:20], epsilon=1e-9, cost=cost)
+        named = re.search(r"set epsilon=(\S+) or more", str(refusal.value))
+        assert named is not None
+        assert solve(POOL[:40], TARGET[:20], epsilon=1.01 * float(named[1]), cost=cost).epsilon > 0
+
+
+GROUP = "sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/", {}, 8 << 30),
+        ("0::/a/b", {"a/b/memory.max": "max", "a/b/memory.current": 7}, 8 << 30),
+        ("0::/a/b", {"a/memory.max": 3 << 30, "a/memory.current": 1 << 30}, 2 << 30),
+        (
+            "0::/a",
+            {
+                "a/memory.max": 3 << 30,
+                "a/memory.current": 2 << 30,
+                "a/memory.stat": f"anon 5\ninactive_file {1 << 30}\n",
+            },
+            2 << 30,
+        ),
+        ("0::/of/the/host", {"memory.max": 1 << 30, "memory.current": 0}, 1 << 30),
+        (
+            "5:cpu:/x\n4:memory:/a",
+            {
+                "memory/a/memory.limit_in_bytes": 1 << 30,
+                "memory/a/memory.usage_in_bytes": 1 << 29,
+            },
+            1 << 29,
+        ),
+        (
+            "4:memory:/",
+            {"memory/memory.limit_in_bytes": 2**63 - 4096, "memory/memory.usage_in_bytes": 5},
+            8 << 30,
+        ),
+    ],
+)
+def test_free_memory_is_what_the_control_group_leaves(
+    own: str, files: dict, left: int, tmp_path: Path
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {8 << 20} kB\n")
+    (tmp_path / "proc/self/cgroup").write_text(own + "\n")
+    for name, text in files.items():
+        (tmp_path / GROUP / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / GROUP / name).write_text(f"{text}\n")
+    assert available_bytes(torch.device("cpu"), tmp_path) == left

@@ -18,10 +18,12 @@ def test_planted_documents_like_the_target_outrank_noise() -> None:
 
 
 def test_the_divergence_of_a_corpus_from_itself_is_zero_and_grows_with_distance() -> None:
-    far = [
+    found = [
         transport.sinkhorn_divergence(POOL, POOL + shift, epsilon=0.05, dtype=F64)
         for shift in (0.0, 0.5, 1.0)
     ]
+    assert all(one.converged for one in found)
+    far = [one.value for one in found]
     assert abs(far[0]) < 1e-6
     assert far == sorted(far)
     # Moving by v costs |v|^2 exactly once the entropic bias is gone.
@@ -32,6 +34,19 @@ def test_epsilon_sensitivity_is_an_overlap() -> None:
     found = solve(LARGE_POOL, LARGE_TARGET, epsilon=0.02)
     figure = transport.epsilon_sensitivity(found, LARGE_POOL, LARGE_TARGET)
     assert figure.converged and 0.5 < figure.overlap <= 1
+
+
+def test_a_divergence_says_which_of_its_solves_fell_short() -> None:
+    found = transport.sinkhorn_divergence(POOL, TARGET, epsilon=0.05, tolerance=1e-12)
+    assert not found.converged and not found.cross.converged
+    assert found.first.epsilon == found.second.epsilon == found.epsilon
+
+
+def test_a_fit_stands_where_half_of_its_epsilon_cannot_be_resolved() -> None:
+    found = solve(POOL, TARGET, epsilon=2e-5)
+    figure = transport.epsilon_sensitivity(found, POOL, TARGET)
+    assert figure.overlap is None and figure.converged is None
+    assert "too small for float32" in figure.reason
 
 
 def test_the_released_solver_stops_by_its_own_rule_and_its_ranking_is_near() -> None:

@@ -25,6 +25,18 @@ def cloud(rows: int, clusters: int) -> np.ndarray:
 
 
 POOL, TARGET, UNSEEN = cloud(500, 6), cloud(40, 2), cloud(30, 6)
+SETTINGS = {
+    "cost": "sqeuclidean",
+    "relative_epsilon": 0.02,
+    "tolerance": 1e-3,
+    "max_passes": 12,
+    "sensitivity": False,
+    "masses": "documents",
+    "target_penalty": None,
+    "pool_penalty": None,
+    "grown_from": None,
+    "stored_mib": None,
+}
 ROUNDING = 1e-5  # of the mean cost: float32 products in batches of another size
 
 
@@ -33,7 +45,12 @@ def features(values: np.ndarray) -> Features:
 
 
 def gotd(tolerance: float = 1e-3, max_passes: int = 12, relative_epsilon: float = 0.02) -> GOTD:
-    return GOTD("sqeuclidean", relative_epsilon, tolerance, max_passes, sensitivity=False)
+    settings = SETTINGS | {
+        "tolerance": tolerance,
+        "max_passes": max_passes,
+        "relative_epsilon": relative_epsilon,
+    }
+    return GOTD(**settings)
 
 
 def scores(selector: TransportSelector, values: np.ndarray, machine: object) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .costs import Geometry
-from .sample import Penalties
+from .sample import Penalties, linear
 from .stream import Visit
 
 
@@ -23,12 +23,6 @@ def dual_value(
     where the target marginal is penalised by rho, and likewise for the pool. Never above the
     optimum (weak duality).
     """
-
-    def linear(mass: Tensor, potential: Tensor, rho: float) -> float:
-        if math.isinf(rho):
-            return float(mass @ potential)
-        return -rho * float(mass @ torch.expm1(-potential / rho))
-
     # g is optimal given f, so the plan's mass is that of its pool marginal.
     return (
         linear(a, f, penalties.target)

@@ -6,9 +6,33 @@ import torch
 
 from .costs import Cost
 from .inputs import Array
-from .problem import Progress
+from .problem import EpsilonTooSmall, Progress
 from .result import Transport, overlap
 from .solver import solve
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The debiased divergence between two corpora, and how far its three solves came.
+
+    Attributes:
+        value: OT(x, y) - (OT(x, x) + OT(y, y)) / 2.
+        epsilon: Absolute, of all three.
+        cross: The solve between the two.
+        first: The first corpus against itself.
+        second: The second against itself.
+    """
+
+    value: float
+    epsilon: float
+    cross: Transport
+    first: Transport
+    second: Transport
+
+    @property
+    def converged(self) -> bool:
+        """Returns whether all three solves came within the tolerance."""
+        return self.cross.converged and self.first.converged and self.second.converged
 
 
 def sinkhorn_divergence(
@@ -23,7 +47,7 @@ def sinkhorn_divergence(
     tolerance: float = 1e-3,
     dtype: torch.dtype = torch.float32,
     generator: torch.Generator | None = None,
-) -> float:
+) -> Divergence:
     """Returns the debiased Sinkhorn divergence between two corpora.
 
     S(x, y) = OT(x, y) - (OT(x, x) + OT(y, y)) / 2 with one epsilon throughout (relative: to the
@@ -64,10 +88,10 @@ def sinkhorn_divergence(
         )
 
     cross = value(first, second, b, a, epsilon, relative)
-    own = [
-        value(x, x, mass, mass, cross.epsilon, False).dual for x, mass in ((first, b), (second, a))
-    ]
-    return cross.dual - sum(own) / 2
+    left = value(first, first, b, b, cross.epsilon, False)
+    right = value(second, second, a, a, cross.epsilon, False)
+    debiased = cross.dual - (left.dual + right.dual) / 2
+    return Divergence(debiased, cross.epsilon, cross, left, right)
 
 
 @dataclass(frozen=True)
@@ -75,16 +99,19 @@ class Sensitivity:
     """How much of the top survives when epsilon is halved.
 
     Attributes:
-        overlap: Share of the top documents at epsilon that are also top at epsilon / 2.
+        overlap: Share of the top documents at epsilon that are also top at epsilon / 2; None where
+            the arithmetic cannot resolve that half.
         fraction: Which share of the pool counts as top.
         epsilon: Absolute, of the first solve.
-        converged: Whether the second solve converged.
+        converged: Whether the second solve converged; None where there was none.
+        reason: Why there was none, in a sentence.
     """
 
-    overlap: float
+    overlap: float | None
     fraction: float
     epsilon: float
-    converged: bool
+    converged: bool | None
+    reason: str = ""
 
 
 def epsilon_sensitivity(
@@ -97,29 +124,36 @@ def epsilon_sensitivity(
     b: Array | None = None,
     tolerance: float | None = None,
     generator: torch.Generator | None = None,
+    stored_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
     """Returns the overlap of the top `fraction` between `found` and a solve at half its epsilon.
 
     The second solve starts from the first one's f, on the same pool, target, cost and penalties.
+    An epsilon whose half is too small for the arithmetic has no such figure; the solve at epsilon
+    itself stands.
     """
-    half = solve(
-        pool,
-        target,
-        epsilon=found.epsilon / 2,
-        relative=False,
-        cost=found.cost,
-        a=a,
-        b=b,
-        target_penalty=found.penalties.target,
-        pool_penalty=found.penalties.pool,
-        tolerance=found.tolerance if tolerance is None else tolerance,
-        start=found.f,
-        dtype=found.dtype,
-        device=found.g.device,
-        generator=generator,
-        progress=progress,
-    )
+    try:
+        half = solve(
+            pool,
+            target,
+            epsilon=found.epsilon / 2,
+            relative=False,
+            cost=found.cost,
+            a=a,
+            b=b,
+            target_penalty=found.penalties.target,
+            pool_penalty=found.penalties.pool,
+            tolerance=found.tolerance if tolerance is None else tolerance,
+            start=found.f,
+            stored_bytes=stored_bytes,
+            dtype=found.dtype,
+            device=found.g.device,
+            generator=generator,
+            progress=progress,
+        )
+    except EpsilonTooSmall as refusal:
+        return Sensitivity(None, fraction, found.epsilon, None, f"half of epsilon: {refusal}")
     return Sensitivity(
         overlap(found.score, half.score, fraction), fraction, found.epsilon, half.converged
     )

@@ -65,10 +65,12 @@ def solve_exact(
     empty = marginal.new_empty(0)
     return Transport(
         f=f,
+        a=a,
         g=g,
         converged=done,
         target_error=target_error,
         pool_error=pool_error,
+        pool_error_worst=float((coupling.sum(1)[b > 0] / b[b > 0] - 1).abs().max()),
         primal=primal,
         dual=dual,
         gap=primal - dual,

@@ -3,21 +3,23 @@
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from shortlist.errors import DoesNotFit
 
 from .costs import tile_rows
+from .memory import available_bytes
 from .precision import products, quick_products_exact, quick_products_exist
 from .result import Regime
+from .words import PLAIN, Words
 
 EXACT_PAIRS = 5 * 10**7  # about 25 s and 2 GB of network simplex
 STORED_BYTES = 512 * 2**20  # costs and plan of the pool sample, or of the whole pool if it is small
 STORED_MOST = 4 * 2**30  # where many targets need more than that for two sample rows each
 SAMPLE_PER_TARGET = 8  # rows of the pool sample for every target
 SAMPLE_LEAST = 4096
+SAMPLE_GROWS = 4  # times, where the room is there, at a small epsilon
 SAMPLE_VISITS = 40  # Sinkhorn sweeps, Newton steps and their conjugate gradients, at epsilon 1 %
 MADE_VISITS = 80  # the same of a sample so small that its costs are made anew (seen: 59 to 104)
 PAIR_SECONDS = 5e-10  # softmax and two sums over a kept cost, on two cores
@@ -33,6 +35,7 @@ class Forecast:
         targets: M.
         dimensions: d.
         sample_rows: Pool rows that f is first solved on (N if dense or exact).
+        sample_most: To how many that grows where epsilon is so small that they are too few.
         stored: Whether the sample's costs are kept in memory, or made anew at each visit.
         bytes: Peak memory beyond the inputs.
         seconds: Expected time, from the speed of a product measured just now; a rough guide.
@@ -43,6 +46,7 @@ class Forecast:
     targets: int
     dimensions: int
     sample_rows: int
+    sample_most: int
     stored: bool
     bytes: int
     seconds: float
@@ -60,18 +64,6 @@ class Forecast:
             f"transport {self.candidates:,} x {self.targets:,} x {self.dimensions}: {how}; "
             f"about {self.bytes / 2**20:,.0f} MB beyond the inputs, {self.seconds:,.1f} s"
         )
-
-
-def available_bytes(device: torch.device) -> int:
-    """Returns the memory that is free on `device` now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 4 * 2**30  # no way to tell on this system; four GiB is what a laptop can spare
 
 
 def product_rate(dimensions: int, device: torch.device, dtype: torch.dtype) -> float:
@@ -100,6 +92,7 @@ def forecast(
     stored_bytes: int | None = None,
     memory_limit: int | None = None,
     time_limit: float | None = None,
+    words: Words = PLAIN,
 ) -> Forecast:
     """Returns regime, memory and time of a solve of this size, or refuses it.
 
@@ -108,9 +101,11 @@ def forecast(
     stands in for a regularised one: scores would jump with the size of the pool.)
 
     By default half a GiB is stored, and more, up to 4 GiB, where that many targets need it for a
-    sample of two rows each (5,800 to 16,000 targets in float32). Beyond, or where the memory is not
-    there, the sample's costs are made anew at each visit: right, but several times slower (50,000
-    targets and 200,000 candidates: some 45 products in place of 5), and the forecast says so.
+    sample of two rows each (5,800 to 16,000 targets in float32). Beyond, the sample's costs are
+    made anew at each visit: right, but several times slower (50,000 targets and 200,000
+    candidates: some 45 products in place of 5), and the forecast says so. What is stored, and with
+    it the sample and the result, hangs on N, M and d alone: a machine without that memory is
+    refused, and told how to ask for less.
 
     Args:
         candidates: N.
@@ -123,6 +118,7 @@ def forecast(
         stored_bytes: Memory for costs and plan; by default as above.
         memory_limit: Bytes that may be used; by default four fifths of what is free.
         time_limit: Seconds that may be used; by default any.
+        words: What the caller calls these settings.
 
     Raises:
         DoesNotFit: Too large for the regime, the memory or the time, naming the setting that fits.
@@ -131,7 +127,7 @@ def forecast(
     width = torch.finfo(dtype).bits // 8
     pairs = candidates * targets
     limit = int(0.8 * available_bytes(place)) if memory_limit is None else memory_limit
-    room = stored_bytes if stored_bytes is not None else _room(targets, width, limit)
+    room = _room(targets, width) if stored_bytes is None else stored_bytes
     kept = 2 * width * (pairs + candidates * dimensions)  # costs, plan, and the pool read twice
     chosen: Regime = regime or (
         "exact" if epsilon == 0 else "dense" if kept <= room else "streamed"
@@ -139,6 +135,7 @@ def forecast(
     # Time of a unit: multiply-adds of a visit, its softmax and sums counted as 60 more a pair.
     visit = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
     rows, stored = sample_size(candidates, targets, width, room)
+    most = rows
     tiles = 3 * width * min(tile_rows(targets, place), candidates) * targets
     vectors = 8 * (4 * candidates + 16 * targets) + width * 3 * targets * dimensions + tiles
     match chosen:
@@ -147,8 +144,9 @@ def forecast(
             memory = 48 * pairs + 16 * candidates * dimensions
             if pairs > EXACT_PAIRS:
                 raise DoesNotFit(
-                    f"the exact program takes at most {EXACT_PAIRS:,} pairs; set epsilon=0.01 "
-                    f"(relative to the mean cost) or take a part of the pool; pairs: {pairs:,}"
+                    f"the exact program takes at most {EXACT_PAIRS:,} pairs; set "
+                    f"{words.epsilon}=0.01 (of the mean cost) or take {words.pool}; "
+                    f"pairs: {pairs:,}"
                 )
         case "dense":
             rows, stored = candidates, True
@@ -156,24 +154,40 @@ def forecast(
             seconds = 2 * visit + SAMPLE_VISITS * pairs * PAIR_SECONDS
         case "streamed":
             share = rows / candidates
-            memory = vectors + width * rows * dimensions + 2 * width * rows * targets * stored
+            most = _most(rows, candidates, room // (2 * width * targets) if stored else candidates)
+            memory = vectors + width * most * dimensions + 2 * width * most * targets * stored
             seconds = 3 * visit + SAMPLE_VISITS * share * pairs * PAIR_SECONDS
             if not stored:
                 seconds = (5 + MADE_VISITS * share) * visit
     found = Forecast(
-        chosen, candidates, targets, dimensions, rows, stored, int(memory), float(seconds)
+        chosen,
+        candidates,
+        targets,
+        dimensions,
+        rows,
+        max(rows, most),
+        stored,
+        int(memory),
+        float(seconds),
     )
     if found.bytes > limit:
-        hint = "regime=streamed" if chosen == "dense" else "fewer targets (task.max_train)"
-        hint = "epsilon=0.01" if chosen == "exact" else hint
+        fewest = sample_size(candidates, targets, width, 0)[0]
+        least = vectors + width * fewest * dimensions  # of a streamed solve that keeps no costs
+        hints = {
+            "exact": f"set {words.epsilon}=0.01",
+            "dense": f"set {words.streamed}",
+            "streamed": f"set {words.anew} (slower)"
+            if stored and least <= limit
+            else f"take {words.targets}",
+        }
         raise DoesNotFit(
-            f"{found.sentence}; only {limit / 2**20:,.0f} MB may be used; set {hint}, or give it "
-            f"more memory: {found.bytes / 2**20:,.0f} MB"
+            f"{found.sentence}; only {limit / 2**20:,.0f} MB may be used; {hints[chosen]}, or give "
+            f"it more memory: {found.bytes / 2**20:,.0f} MB"
         )
     if time_limit is not None and found.seconds > time_limit:
         raise DoesNotFit(
-            f"{found.sentence}; only {time_limit:,.0f} s may be used; take fewer targets, a part "
-            f"of the pool, or set a larger time_limit: {found.seconds:,.0f} s"
+            f"{found.sentence}; only {time_limit:,.0f} s may be used; take {words.targets}, or "
+            f"{words.pool}, or set a larger {words.time}: {found.seconds:,.0f} s"
         )
     return found
 
@@ -192,7 +206,11 @@ def sample_size(candidates: int, targets: int, width: int, stored_bytes: int) ->
     return min(candidates, max(2 * targets, min(candidates // 4, 8 * targets))), False
 
 
-def _room(targets: int, width: int, limit: int) -> int:
-    """Returns how many bytes may be stored by default, of `limit` in all."""
+def _most(rows: int, candidates: int, room: int) -> int:
+    return max(rows, min(candidates, SAMPLE_GROWS * rows, room))
+
+
+def _room(targets: int, width: int) -> int:
+    """Returns how many bytes are stored by default: a function of the targets, of no machine."""
     wanted = max(STORED_BYTES, 4 * width * targets**2)
-    return wanted if wanted <= min(STORED_MOST, limit // 2) else STORED_BYTES
+    return wanted if wanted <= STORED_MOST else STORED_BYTES

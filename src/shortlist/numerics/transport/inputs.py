@@ -4,6 +4,7 @@
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,22 @@ from torch import Tensor
 from shortlist.errors import InvalidInput
 
 Array = Tensor | NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array, read a tile at a time as the array itself would be.
+
+    Attributes:
+        array: (N, d).
+        numbers: Row numbers, ascending so that a memory map is read in order, on the CPU.
+    """
+
+    array: Array
+    numbers: Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 def check_vectors(array: Array, name: str) -> tuple[int, int]:
@@ -44,8 +61,12 @@ def check_pair(pool: Array, target: Array) -> tuple[int, int, int]:
     return n, m, d
 
 
-def read(array: Array, start: int, stop: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def read(
+    array: Array | Rows, start: int, stop: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """Returns rows start..stop on `device` in `dtype`; a memory map is read that far, not further."""
+    if isinstance(array, Rows):
+        return gather(array.array, array.numbers[start:stop], device, dtype)
     if isinstance(array, Tensor):
         return array[start:stop].to(device=device, dtype=dtype)
     piece = array[start:stop]

@@ -1,4 +1,4 @@
-"""From f on the sample to f over the whole pool: visit, correct on the sample, extrapolate, again."""
+"""From f on the sample to f over the pool: visit, correct on the sample, extrapolate, again."""
 
 import logging
 import math
@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .earlier import Earlier
 from .growing import grown_visit
+from .newton import anneal, refine, sinkhorn_step
 from .problem import Problem, Progress
-from .result import Transport
-from .sample import FLOOR, anneal, refine, sinkhorn_step
+from .sample import FLOOR
 from .stream import Visit
+from .widening import finer, widened
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +22,8 @@ CONTRACTION = 0.2  # of the error by one correction, before any was measured (se
 
 def dense(
     problem: Problem, start: Tensor | None, tolerance: float, progress: Progress | None
-) -> tuple[Tensor, Visit, bool]:
-    """Returns (f, visit, converged) where the sample is the whole pool."""
+) -> tuple[Tensor, Visit]:
+    """Returns (f, visit) where the sample is the whole pool."""
     sample = problem.sample()
     # Below, as streamed solves end below: their last correction overshoots the tolerance too.
     goal = 0.5 * tolerance
@@ -33,29 +35,33 @@ def dense(
         f, _, known = refine(sample, start, problem.a, problem.epsilon, goal, sweeps=5, steps=30)
     f = problem.centred(f)
     last = problem.look(f, False, progress, known, kept=sample.kept)
-    return f, last, problem.error(last.marginal, f) <= tolerance
+    return f, last
 
 
 def streamed(
     problem: Problem,
     start: Tensor | None,
-    previous: Transport | None,
+    earlier: Earlier | None,
     tolerance: float,
     max_passes: int,
     progress: Progress | None,
-) -> tuple[Tensor, Visit, bool]:
-    """Returns (f, visit, converged) for a pool of which only a sample is kept."""
+) -> tuple[Tensor, Visit]:
+    """Returns (f, visit) for a pool of which only a sample is kept."""
     if start is None:
         sample = problem.sample()
         zero = torch.zeros_like(problem.a)
-        f, _, _ = anneal(sample, zero, problem.a, problem.epsilon, problem.scale, 0.5 * tolerance)
+        f, p, _ = anneal(sample, zero, problem.a, problem.epsilon, problem.scale, 0.5 * tolerance)
+        f, p = finer(problem, f, p, tolerance)
+        f = problem.centred(f)
+        ahead = widened(problem, f, p, tolerance, progress)
+        f = f if ahead is None else corrected(problem, f, ahead, 0.1 * tolerance)
     else:
         f = start
     f = problem.centred(f)
     rough, known, rate, best = problem.rough and start is None, math.inf, CONTRACTION, math.inf
     kept_f, kept_p, lowest, lowest_f, stalled = f, problem.a, math.inf, f, 0
     trail: list[tuple[Tensor, Tensor]] = []  # (f, its correction), for the extrapolation
-    grown = None if previous is None else grown_visit(problem, previous, f, progress)
+    grown = None if earlier is None else grown_visit(problem, earlier, f, progress)
     last_turn = max_passes - 1 + (grown is not None)
     for turn in range(last_turn + 1):
         if grown is not None and turn == 0:
@@ -71,13 +77,13 @@ def streamed(
             progress(problem.passes, known)
         log.info("transport pass %d: target error %.2e", turn + 1, known)
         if exact and (known <= tolerance or final):
-            return f, last, known <= tolerance
+            return f, last
         stalled = 0 if known < 0.9 * lowest else stalled + 1
         if known < lowest:
             lowest, lowest_f = known, f
         if known < 0.9 * best:
             best, kept_f, kept_p = known, f, last.marginal
-            asked = _corrected(problem, f, last.marginal, max(0.03 * known, 0.1 * tolerance))
+            asked = corrected(problem, f, last.marginal, max(0.03 * known, 0.1 * tolerance))
             trail = [*trail[-3:], (f, problem.centred(asked) - f)]
             f = _extrapolated(trail, problem.a)
         else:  # the sample misleads here: a Sinkhorn step from the best so far always helps
@@ -90,7 +96,7 @@ def streamed(
     raise AssertionError("unreachable: the last turn returns")
 
 
-def _corrected(problem: Problem, f: Tensor, p: Tensor, tolerance: float) -> Tensor:
+def corrected(problem: Problem, f: Tensor, p: Tensor, tolerance: float) -> Tensor:
     """Returns f moved so that the pool's marginal comes to a, by the sample's curvature."""
     sample = problem.sample()
     ratio = p.clamp_min(FLOOR) / sample.marginal(f, problem.epsilon).clamp_min(FLOOR)

@@ -10,6 +10,7 @@ from torch import Tensor
 from shortlist.errors import InvalidInput
 
 from .certificate import dual_value, primal_value
+from .checking import pool_misfit
 from .costs import Geometry
 from .inputs import Array, check_pair, masses, read
 from .precision import products
@@ -109,12 +110,15 @@ def released_sinkhorn(
     scale = measure_costs(geometry, pool, b, a).mean
     if error > threshold:
         log.warning("released Sinkhorn stopped at max_iterations, pool error %.2e", error)
+    worst = pool_misfit(geometry, pool, target, a > 0, b, f, a.log(), g, epsilon, penalties)[1]
     return Transport(
         f=f,
+        a=a,
         g=g,
         converged=error <= threshold,
         target_error=float((last.marginal - a).abs().sum()),
         pool_error=error,
+        pool_error_worst=worst,
         primal=primal,
         dual=dual,
         gap=primal - dual,

@@ -25,11 +25,15 @@ class Transport:
 
     Attributes:
         f: Target potential, (M,), float64. Zero for a target without mass.
+        a: Target masses, (M,), float64, summing to one.
         g: Candidate potential, (N,), float64.
-        converged: Whether the target marginal is within the tolerance asked for. If not, the
-            ranking may still be usable, but the caller must look.
-        target_error: L1 error of the target marginal, measured over the whole pool.
-        pool_error: L1 error of the pool marginal, measured over the whole pool.
+        converged: Whether both errors are within the tolerance asked for. If not, the ranking may
+            still be usable, but the caller must look.
+        target_error: L1 error of the target marginal, measured over the whole pool, as a share of
+            the mass that is wanted there (all of it, if balanced).
+        pool_error: L1 error of the pool marginal, likewise: the larger of what the last visit
+            summed and of what float64 finds on a sample of rows (`checking.pool_misfit`).
+        pool_error_worst: Largest relative error of a row's mass among the rows of that sample.
         primal: Upper bound of the optimum from a feasible plan.
         dual: Lower bound of the optimum.
         gap: primal - dual.
@@ -37,7 +41,7 @@ class Transport:
         scale: Mean cost between pool and target (`scale.measure_costs` says over which rows).
         tolerance: Target error that was asked for.
         cost: Ground cost.
-        penalties: KL penalties of the marginals.
+        penalties: KL penalties of the marginals, in units of the cost.
         passes: Pool rows visited, all visits together, divided by N.
         full_passes: Visits of the whole pool.
         seconds: Wall-clock time.
@@ -50,10 +54,12 @@ class Transport:
     """
 
     f: Tensor
+    a: Tensor
     g: Tensor
     converged: bool
     target_error: float
     pool_error: float
+    pool_error_worst: float
     primal: float
     dual: float
     gap: float

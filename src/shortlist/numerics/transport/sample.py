@@ -1,4 +1,4 @@
-"""The target potential f on a sample of the pool (or on all of it, if that fits): Newton's method."""
+"""A sample of the pool (or all of it, if that fits): marginals, dual values and curvature at any f."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .costs import Geometry, Kernel, tile_rows
 from .precision import products
-from .stream import refuse_bad_rows, row_potential
+from .stream import refuse_bad_rows, row_potential, soften
 
 FLOOR = 1e-30  # a target that no candidate reaches still gets a finite step
 
@@ -29,12 +29,46 @@ class Penalties:
         """Returns the target marginal that f asks for: a exp(-f / rho), or a itself."""
         return a if math.isinf(self.target) else a * (-f / self.target).exp()
 
+    def times(self, scale: float) -> "Penalties":
+        """Returns the penalties multiplied by `scale`."""
+        return Penalties(self.target * scale, self.pool * scale)
+
+
+def linear(mass: Tensor, potential: Tensor, rho: float) -> float:
+    """Returns <mass, potential>, or -rho <mass, exp(-potential / rho) - 1> under a penalty rho."""
+    if math.isinf(rho):
+        return float(mass @ potential)
+    return -rho * float(mass @ torch.expm1(-potential / rho))
+
+
+def marginal_error(p: Tensor, wanted: Tensor) -> float:
+    """Returns the L1 error of the target marginal p, as a share of the mass that is wanted.
+
+    Balanced problems want a mass of one; where the marginals are penalised the plan may carry far
+    less, and an error that is small against one could be all of it.
+    """
+    return float((p - wanted).abs().sum() / wanted.sum())
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one visit of the sample tells of f.
+
+    Attributes:
+        marginal: Target marginal of the plan, (M,), float64.
+        value: The pool's part of the dual objective: <b, g>, or its penalised form.
+    """
+
+    marginal: Tensor
+    value: float
+
 
 class Sample:
     """Rows whose costs to all targets are kept (or made anew at each visit, where they cannot be).
 
     Attributes:
         visited: Rows visited so far, all visits together.
+        numbers: Which rows of the pool they are, where known.
     """
 
     def __init__(
@@ -55,7 +89,7 @@ class Sample:
         self.geometry, self.rows, self.b, self.log_a = geometry, rows, b, log_a
         self.penalties, self.stored, self.visited = penalties, stored, 0
         self._step = tile_rows(m, rows.device)
-        self._numbers = numbers
+        self.numbers = numbers
         self._offset = geometry.offset(rows).double()
         self._buffer = rows.new_empty(min(self._step, n), m)
         self._weight = b
@@ -85,31 +119,60 @@ class Sample:
         assert self._part is not None
         return self._part[tile]
 
-    def marginal(self, f: Tensor, epsilon: float) -> Tensor:
-        """Returns the target marginal of the plan at f, (M,), float64, and keeps that plan."""
+    def look(self, f: Tensor, epsilon: float) -> Look:
+        """Returns marginal and dual value at f, and keeps that plan for `spread`."""
         kernel = Kernel(self.geometry, f, self.log_a, epsilon)
         n, total = len(self.rows), torch.zeros_like(f)
-        weights = torch.empty_like(self.b) if math.isfinite(self.penalties.pool) else self.b
+        g, weights = torch.empty_like(self.b), self.b
         for start in range(0, n, self._step):
             tile = slice(start, min(start + self._step, n))
             logits = self._logits(tile, kernel)
             plan = None if self._plan is None else self._plan[tile]
             share = torch.softmax(logits, 1) if plan is None else torch.softmax(logits, 1, out=plan)
+            h = self._offset[tile] - epsilon * (row_potential(logits, share) + kernel.shift)
+            g[tile] = soften(h, epsilon, self.penalties.pool)
             if math.isfinite(self.penalties.pool):
-                h = self._offset[tile] - epsilon * (row_potential(logits, share) + kernel.shift)
-                weights[tile] = self.b[tile] * (-h / (self.penalties.pool + epsilon)).exp()
+                weights = weights if weights is not self.b else torch.empty_like(self.b)
+                weights[tile] = self.b[tile] * (-g[tile] / self.penalties.pool).exp()
             total += torch.mv(share.T, weights[tile].to(share.dtype)).double()
         if not bool(torch.isfinite(total).all()):
             self._refuse(f, epsilon)
         self._kernel, self._weight = kernel, weights
         self.visited += n
-        return total
+        value = linear(self.b, g, self.penalties.pool) - epsilon * float(weights.sum())
+        return Look(total, value)
+
+    def marginal(self, f: Tensor, epsilon: float) -> Tensor:
+        """Returns the target marginal of the plan at f, (M,), float64, and keeps that plan."""
+        return self.look(f, epsilon).marginal
+
+    def noise(self, p: Tensor) -> float:
+        """Returns the L1 error that a marginal over one row of the pool, drawn by mass, would have.
+
+        Over K rows it is that divided by sqrt(K), times sqrt(1 - K / N) where they are not put
+        back: sum_i sqrt(2 / pi) sd_i, the mean of |error| of a normal error, with sd_i from the
+        rows' shares Pi_ij of target i in the kept plan, whose marginal is p.
+        """
+        assert self._kernel is not None
+        second, mass = torch.zeros_like(p), float(self._weight.sum())
+        for start in range(0, len(self.rows), self._step):
+            tile = slice(start, min(start + self._step, len(self.rows)))
+            if self._plan is None:
+                share = torch.softmax(self._logits(tile, self._kernel), 1)
+            else:
+                share = self._plan[tile]
+            squared = torch.mul(share, share, out=self._buffer[: tile.stop - tile.start])
+            weight = (self._weight[tile] / mass).to(share.dtype)
+            second += torch.mv(squared.T, weight).double()
+        self.visited += len(self.rows)
+        spread = (second - (p / mass).square()).clamp_min(0).sqrt()
+        return float(spread.sum()) * math.sqrt(2 / math.pi)
 
     def _refuse(self, f: Tensor, epsilon: float) -> None:
         """Raises for the first row whose vector is not finite, by its number in the pool."""
         bad = (~torch.isfinite(self.rows).all(1)).nonzero()
         first = int(bad[0]) if len(bad) else 0
-        number = first if self._numbers is None else int(self._numbers[first])
+        number = first if self.numbers is None else int(self.numbers[first])
         refuse_bad_rows(f.new_full((1,), math.nan), number, self.geometry.cost)
 
     def spread(self, v: Tensor) -> Tensor:
@@ -126,25 +189,27 @@ class Sample:
         self.visited += len(self.rows)
         return total
 
-    def direction(self, p: Tensor, wanted: Tensor, epsilon: float, forcing: float) -> Tensor:
+    def direction(
+        self, p: Tensor, wanted: Tensor, epsilon: float, forcing: float, damping: float
+    ) -> Tensor:
         """Returns Newton's step for f, by conjugate gradients on the Hessian of the semi-dual.
 
         epsilon H = diag(p + wanted epsilon / rho_a) - lambda Pi^T diag(w) Pi, with lambda = 1 for
-        an exact pool marginal, else rho_b / (rho_b + epsilon). The diagonal preconditions. A
-        thousandth of a percent of it is added, for the constant direction that the balanced
-        problem leaves open.
+        an exact pool marginal, else rho_b / (rho_b + epsilon). The diagonal preconditions, and
+        `damping` of it is added: a thousandth of a percent for the constant direction that the
+        balanced problem leaves open, more where the curvature is not to be trusted far.
         """
         dtype = self.rows.dtype
         pool = self.penalties.pool
-        damping = 1.0 if math.isinf(pool) else pool / (pool + epsilon)
+        slack = 1.0 if math.isinf(pool) else pool / (pool + epsilon)
         soft = 0.0 if math.isinf(self.penalties.target) else epsilon / self.penalties.target
-        diagonal = (p.clamp_min(FLOOR) + wanted * soft).to(dtype) * (1 + 1e-5)
+        diagonal = (p.clamp_min(FLOOR) + wanted * soft).to(dtype) * (1 + damping)
         residual = (wanted - p).to(dtype)
         x, z = torch.zeros_like(residual), residual / diagonal
         d, rho = z.clone(), float(residual @ z)
         goal = forcing**2 * rho
         for _ in range(50):
-            curved = diagonal * d - damping * self.spread(d)
+            curved = diagonal * d - slack * self.spread(d)
             bend = float(d @ curved)
             if not bend > 0 or not math.isfinite(bend):
                 break
@@ -156,89 +221,3 @@ class Sample:
                 break
             d, rho = z + (following / rho) * d, following
         return epsilon * x.double()
-
-
-def sinkhorn_step(
-    f: Tensor, p: Tensor, a: Tensor, epsilon: float, penalties: Penalties, relax: float = 1.0
-) -> Tensor:
-    """Returns f after one Sinkhorn update of the target side, over-relaxed by `relax`."""
-    gain = (penalties.wanted(a, f).clamp_min(FLOOR) / p.clamp_min(FLOOR)).log()
-    slack = 1.0 if math.isinf(penalties.target) else 1 / (1 + epsilon / penalties.target)
-    return f + relax * slack * epsilon * gain
-
-
-def _error(p: Tensor, wanted: Tensor) -> float:
-    return float((p - wanted).abs().sum())
-
-
-def refine(
-    sample: Sample,
-    f: Tensor,
-    a: Tensor,
-    epsilon: float,
-    tolerance: float,
-    *,
-    sweeps: int,
-    steps: int = 12,
-) -> tuple[Tensor, Tensor, float]:
-    """Returns (f, marginal, L1 error) on the sample at one epsilon.
-
-    Up to `sweeps` over-relaxed Sinkhorn sweeps, which are cheap and bring any start into Newton's
-    reach, then up to `steps` Newton steps; a step that does not lower the error is halved, and
-    after four halvings gives way to Sinkhorn sweeps.
-    """
-    penalties = sample.penalties
-    p = sample.marginal(f, epsilon)
-    error = _error(p, penalties.wanted(a, f))
-    relax = 1.3 if penalties.balanced else 1.0
-    for _ in range(sweeps):
-        if error <= tolerance:
-            return f, p, error
-        f = sinkhorn_step(f, p, a, epsilon, penalties, relax)
-        p = sample.marginal(f, epsilon)
-        before, error = error, _error(p, penalties.wanted(a, f))
-        if error > before:
-            relax = 1.0
-    for _ in range(steps):
-        if error <= tolerance:
-            break
-        wanted = penalties.wanted(a, f)
-        forcing = min(0.1, max(error, 0.3 * tolerance / error))
-        move = sample.direction(p, wanted, epsilon, forcing)
-        f, p, error, better = _search(sample, f, p, error, a, epsilon, move)
-        if not better:
-            for _ in range(5):
-                f = sinkhorn_step(f, p, a, epsilon, penalties)
-                p = sample.marginal(f, epsilon)
-            error = _error(p, penalties.wanted(a, f))
-    return f, p, error
-
-
-def _search(
-    sample: Sample, f: Tensor, p: Tensor, error: float, a: Tensor, epsilon: float, move: Tensor
-) -> tuple[Tensor, Tensor, float, bool]:
-    """Returns the best of the halved steps along `move`, and whether it lowered the error."""
-    if not bool(torch.isfinite(move).all()):
-        return f, p, error, False
-    for step in (1.0, 0.5, 0.25, 0.125):
-        tried = f + step * move
-        q = sample.marginal(tried, epsilon)
-        found = _error(q, sample.penalties.wanted(a, tried))
-        if found < error:
-            return tried, q, found, True
-    p = sample.marginal(f, epsilon)  # the kept plan must be that of f again
-    return f, p, error, False
-
-
-def anneal(
-    sample: Sample, f: Tensor, a: Tensor, epsilon: float, scale: float, tolerance: float
-) -> tuple[Tensor, Tensor, float]:
-    """Returns (f, marginal, L1 error) at epsilon, coming down from a fifth of the mean cost.
-
-    Each level divides epsilon by three and needs its error only to stay within reach of the next.
-    """
-    level = max(epsilon, 0.2 * scale)
-    while level > epsilon * 1.001:
-        f, _, _ = refine(sample, f, a, level, 0.05, sweeps=6, steps=3)
-        level = max(epsilon, level / 3)
-    return refine(sample, f, a, epsilon, tolerance, sweeps=10, steps=30)

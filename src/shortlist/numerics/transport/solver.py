@@ -11,6 +11,7 @@ from torch import Tensor
 from shortlist.errors import InvalidInput
 
 from .costs import Cost, Geometry
+from .earlier import Earlier
 from .exact import solve_exact
 from .forecasting import forecast
 from .inputs import Array, check_pair, masses, read
@@ -19,6 +20,7 @@ from .precision import products
 from .problem import Problem, Progress
 from .result import Regime, Transport
 from .sample import Penalties
+from .words import PLAIN, Words
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def solve(
     tolerance: float = 5e-3,
     max_passes: int = 12,
     start: Transport | Array | None = None,
-    grown: bool = False,
+    earlier: Earlier | None = None,
     regime: Regime | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
@@ -47,6 +49,7 @@ def solve(
     memory_limit: int | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    words: Words = PLAIN,
 ) -> Transport:
     """Returns the potentials of entropic (or exact) transport between `pool` and `target`.
 
@@ -62,29 +65,34 @@ def solve(
         pool: (N, d), torch tensor or numpy array (a memory map is read tile by tile), any float.
         target: (M, d).
         epsilon: Regularisation; 0 for the exact problem.
-        relative: Whether epsilon is a share of the mean cost, or absolute.
+        relative: Whether epsilon and the penalties are multiples of the mean cost, or absolute.
         cost: Ground cost.
         a: Target masses, normalised here; uniform by default.
         b: Pool masses (e.g. `cluster_masses`), normalised here; uniform by default.
-        target_penalty: KL penalty rho of the target marginal in units of the cost; infinite: exact.
+        target_penalty: KL penalty rho of the target marginal; infinite: met exactly.
         pool_penalty: Likewise for the pool marginal.
-        tolerance: L1 error of the target marginal over the whole pool to stop at.
-        max_passes: Visits of the whole pool at most.
+        tolerance: L1 error of the target marginal over the whole pool to stop at, as a share of
+            the mass that is wanted there.
+        max_passes: Visits of the whole pool at most, where it is streamed. A dense solve multiplies
+            once and then works on the costs it keeps, up to 12 Newton steps a level of epsilon.
         start: Warm start, a potential f or an earlier result.
-        grown: Says that the pool begins with the rows that `start`, a result, was solved on, and
-            the target is the same. At uniform masses and the same absolute epsilon only the new
-            rows are visited first, and if f still holds, nothing else is: a tenth more of
-            like documents costs a tenth of a pass. A shard of another kind moves f: it costs
-            those rows, a correction and at least one full pass, often as much as a cold solve.
+        earlier: What a solve over a part of this pool left (`Earlier.of`), with the same targets.
+            At uniform masses only the new rows are visited first, and if f still holds, nothing
+            else is: a tenth more of like documents costs a tenth of a pass. A relative epsilon
+            stays the earlier one where the mean cost moved it by less than `earlier.DRIFT`. A
+            shard of another kind moves f: it costs those rows, a correction and at least one full
+            pass. Where masses or penalties forbid it, f is a warm start and no more.
         regime: Overrides the choice of `forecast`.
         dtype: Arithmetic of the products, float32 or float64.
         device: Where to compute; by default where the pool is.
         generator: Draws the sample; without one the middle of every stratum is taken, which a
             pool that repeats itself in step with the strata would defeat.
-        stored_bytes: Memory for the costs and the plan that are kept; by default what `forecast` says.
+        stored_bytes: Memory for the costs and the plan that are kept, which decides the sample; by
+            default what `forecast` says.
         memory_limit: Bytes that may be used; by default four fifths of what is free.
         time_limit: Seconds that the forecast may come to.
         progress: Called with (passes so far, last target error).
+        words: What the caller calls these settings, for refusals.
 
     Raises:
         InvalidInput: Vectors, masses or settings that cannot be worked with, by name.
@@ -108,13 +116,14 @@ def solve(
         stored_bytes=stored_bytes,
         memory_limit=memory_limit,
         time_limit=time_limit,
+        words=words,
     )
     log.info(plan.sentence)
     penalties = Penalties(target_penalty, pool_penalty)
     if plan.regime == "exact":
         if not penalties.balanced:
             raise InvalidInput(
-                "the exact regime meets both marginals; set epsilon > 0 for penalties"
+                f"the exact regime meets both marginals; set {words.epsilon} above 0 for penalties"
             )
         geometry = Geometry.of(read(target, 0, m, torch.device("cpu"), torch.float64), cost)
         rows = read(pool, 0, n, torch.device("cpu"), torch.float64)
@@ -123,20 +132,30 @@ def solve(
         )
         return _spread(found, kept.cpu(), begin)
     geometry = Geometry.of(read(target, 0, m, place, dtype), cost).keep(kept)
-    problem = Problem(pool, geometry, weight_a[kept], weight_b, penalties, plan, generator)
-    problem.measure(epsilon, relative)
-    first = _first(start, kept, place)
-    previous = start if grown and isinstance(start, Transport) else None
-    if grown and (previous is None or len(previous.g) > n):
+    problem = Problem(
+        pool,
+        target,
+        kept,
+        geometry,
+        weight_a[kept],
+        weight_b,
+        penalties,
+        plan,
+        generator,
+        words,
+    )
+    if earlier is not None and (len(earlier.f) != m or len(earlier.rows) > n):
         raise InvalidInput(
-            "grown=True needs an earlier result over no more rows than the pool has, as start; "
-            f"pool rows: {n}"
+            "a grown pool needs an earlier solve over no more rows and the same targets; rows: "
+            f"{n:,}, earlier: {len(earlier.rows):,}; targets: {m:,}, earlier: {len(earlier.f):,}"
         )
+    problem.measure(epsilon, relative, earlier)
+    first = _first(earlier.f if start is None and earlier else start, kept, place)
     if plan.regime == "dense":
-        f, last, done = dense(problem, first, tolerance, progress)
+        f, last = dense(problem, first, tolerance, progress)
     else:
-        f, last, done = streamed(problem, first, previous, tolerance, max_passes, progress)
-    return _spread(problem.result(f, last, done, tolerance), kept, begin)
+        f, last = streamed(problem, first, earlier, tolerance, max_passes, progress)
+    return _spread(problem.result(f, last, tolerance), kept, begin)
 
 
 def _place(pool: Array) -> torch.device:
@@ -162,8 +181,9 @@ def _spread(found: Transport, kept: Tensor, begin: float) -> Transport:
         return replace(found, seconds=seconds)
     f = torch.zeros(len(kept), dtype=torch.float64, device=found.f.device)
     p = torch.zeros_like(f)
-    f[kept], p[kept] = found.f, found.target_marginal
-    return replace(found, f=f, target_marginal=p, seconds=seconds)
+    a = torch.zeros_like(f)
+    f[kept], a[kept], p[kept] = found.f, found.a, found.target_marginal
+    return replace(found, f=f, a=a, target_marginal=p, seconds=seconds)
 
 
 def _check_settings(

@@ -10,7 +10,7 @@ from torch import Tensor
 from shortlist.errors import InvalidInput
 
 from .costs import Cost, Geometry, Kernel, tile_rows
-from .inputs import Array, check_vectors, masses, read
+from .inputs import Array, Rows, check_vectors, masses, read
 from .precision import products, quick_products_exact, quick_products_exist
 
 
@@ -21,7 +21,8 @@ class Visit:
     Attributes:
         g: Candidate potential, (N,), float64.
         marginal: Target marginal of the plan, p_i = sum_j P_ij, (M,), float64.
-        pool_error: sum_j of |row mass of the plan - w_j|, measured on the tiles as computed.
+        pool_error: sum_j of |row mass of the plan - w_j|, on the tiles as computed: it sees what
+            the sums lose, not what the costs or g lost before (`checking` does).
         cost: sum_j P_ij C_ij, (M,); empty unless asked for.
         gain: sum_j P_ij g_j, (M,); empty unless asked for.
         tilt: sum_j P_ij log(w_j / b_j), (M,); empty unless asked for (zero if balanced).
@@ -58,7 +59,7 @@ def soften(h: Tensor, epsilon: float, pool_penalty: float) -> Tensor:
 
 def visit(
     geometry: Geometry,
-    pool: Array,
+    pool: Array | Rows,
     b: Tensor,
     f: Tensor,
     log_a: Tensor,

@@ -1,0 +1,201 @@
+"""What `selector=gotd` can be told beside epsilon: masses, penalties, an earlier fit, memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.torch import save_file
+
+from shortlist.core import Corpus, Features
+from shortlist.errors import DoesNotFit, InvalidInput, Missing
+from shortlist.numerics import transport
+from shortlist.numerics.transport import forecasting, memory
+from shortlist.selectors.base import score_pool
+from shortlist.selectors.gotd import GOTD
+
+CENTRES = np.random.default_rng(0).normal(size=(6, 12))
+SETTINGS: dict[str, Any] = {
+    "cost": "sqeuclidean",
+    "relative_epsilon": 0.05,
+    "tolerance": 1e-3,
+    "max_passes": 12,
+    "sensitivity": False,
+    "masses": "documents",
+    "target_penalty": None,
+    "pool_penalty": None,
+    "grown_from": None,
+    "stored_mib": None,
+}
+
+
+def gotd(**changed: Any) -> GOTD:
+    return GOTD(**(SETTINGS | changed))
+
+
+def cloud(rows: int, clusters: int, seed: int) -> np.ndarray:
+    drawn = np.random.default_rng(seed)
+    which = drawn.integers(clusters, size=rows)
+    return (CENTRES[which] + 0.5 * drawn.normal(size=(rows, 12))).astype(np.float32)
+
+
+def known(values: np.ndarray, name: str, **columns: Any) -> Features:
+    """Vectors of documents called `name 0`, `name 1`, ..., sorted by id as every pool is."""
+    corpus = Corpus.build([f"{name} {row}" for row in range(len(values))])
+    order = np.argsort(np.array(corpus.ids))
+    table = corpus.table
+    for column, value in columns.items():
+        table = table.append_column(column, pa.array(value))
+    sorted_ = Corpus(table).canonical()
+    return Features(values[order], sorted_.fingerprint, "key", sorted_)
+
+
+def fitted(selector: GOTD, target: Features, pool: Features, folder: Path) -> Path:
+    selector.fit(target, pool)
+    folder.mkdir()
+    save_file(
+        {name: value.contiguous().clone() for name, value in selector.state_dict().items()},
+        folder / "fitted.safetensors",
+    )
+    return folder
+
+
+POOL, TARGET = cloud(600, 6, 1), cloud(40, 2, 2)
+
+
+def test_masses_of_a_column_are_those_of_the_solve(machine: object) -> None:
+    b = np.random.default_rng(3).integers(1, 5, size=600).astype(float)
+    a = np.random.default_rng(4).integers(1, 5, size=40).astype(float)
+    target, pool = known(TARGET, "t", mass=a), known(POOL, "p", mass=b)
+    selector = gotd(masses="column")
+    selector.fit(target, pool)
+    found = transport.solve(
+        pool.values,
+        target.values,
+        epsilon=0.05,
+        tolerance=1e-3,
+        a=target.documents.masses,
+        b=pool.documents.masses,
+    )
+    np.testing.assert_array_equal(selector.f.numpy(), found.f.numpy())
+    scores = score_pool(selector, pool, machine)
+    np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.scale)
+    alike = gotd()
+    alike.fit(target, pool)
+    assert np.abs(score_pool(alike, pool, machine) - scores).max() > 1e-2 * found.scale
+
+
+def test_clusters_of_copies_count_as_one_document(machine: object) -> None:
+    copies = np.repeat(POOL[:50], 6, axis=0)
+    labels = np.concatenate([np.arange(600), np.repeat(np.arange(50), 6)])
+    pool = known(np.concatenate([POOL, copies]), "p", cluster=labels)
+    selector, alone, naive = gotd(masses="clusters"), gotd(), gotd()
+    selector.fit(known(TARGET, "t"), pool)
+    alone.fit(known(TARGET, "t"), known(POOL, "p"))
+    naive.fit(known(TARGET, "t"), pool)
+    unseen = Features(cloud(50, 6, 9), "print", "key")
+    one, two, three = (score_pool(made, unseen, machine) for made in (selector, alone, naive))
+    scale = alone.report["mean_cost"]
+    # Potentials of two solves to 1e-3, in epsilons of 0.05 mean costs.
+    assert np.abs(one - two).max() < 1e-3 * scale < np.ptp(three - two)
+
+
+@pytest.mark.parametrize(
+    ("masses", "says"), [("column", "pool.mass=COLUMN"), ("clusters", "`cluster`")]
+)
+def test_masses_that_are_not_there_are_refused_by_setting(masses: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        gotd(masses=masses).fit(known(TARGET, "t"), known(POOL, "p"))
+    with pytest.raises(InvalidInput, match=r"selector\.masses must be one of documents, column"):
+        gotd(masses="weights")
+
+
+def test_penalties_are_multiples_of_the_mean_cost(machine: object) -> None:
+    selector = gotd(target_penalty=0.5, pool_penalty=2.0)
+    selector.fit(known(TARGET, "t"), known(POOL, "p"))
+    found = transport.solve(
+        known(POOL, "p").values,
+        known(TARGET, "t").values,
+        epsilon=0.05,
+        target_penalty=0.5,
+        pool_penalty=2.0,
+        tolerance=1e-3,
+    )
+    assert found.penalties.target == pytest.approx(0.5 * found.scale)
+    scores = score_pool(selector, known(POOL, "p"), machine)
+    np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.scale)
+    mass = selector.report["transported_mass"]
+    assert mass == pytest.approx(float(found.target_marginal.sum())) and 0.1 < mass < 0.99
+    with pytest.raises(InvalidInput, match=r"selector\.pool_penalty must be above 0"):
+        gotd(pool_penalty=0)
+
+
+def test_a_pool_that_grew_starts_from_its_earlier_fit(tmp_path: Path, machine: object) -> None:
+    more = cloud(45000, 6, 5)
+    values = more[:44000]
+    how = {"stored_mib": 1, "tolerance": 1e-2}
+    small, large = known(values[:40000], "p"), known(values, "p")
+    folder = fitted(gotd(**how), known(TARGET, "t"), small, tmp_path / "fit")
+    cold, warm = gotd(**how), gotd(**how, grown_from=str(folder))
+    cold.fit(known(TARGET, "t"), large)
+    warm.fit(known(TARGET, "t"), large)
+    assert warm.report["converged"] and warm.report["epsilon_of_earlier_fit"]
+    assert warm.report["grown_from_documents"] == 40000
+    assert warm.report["passes"] <= 0.3 * cold.report["passes"]
+    one, two = (score_pool(made, large, machine) for made in (cold, warm))
+    top = [set(np.argsort(-found)[:2200].tolist()) for found in (one, two)]
+    assert len(top[0] & top[1]) >= 0.99 * 2200
+    # What the warm fit leaves is again a start, for the documents of now.
+    again = fitted(gotd(**how, grown_from=str(folder)), known(TARGET, "t"), large, tmp_path / "two")
+    third = gotd(**how, grown_from=str(again))
+    third.fit(known(TARGET, "t"), known(more, "p"))
+    assert third.report["converged"] and third.report["grown_from_documents"] == 44000
+
+
+def test_the_key_holds_the_bytes_of_the_earlier_fit(tmp_path: Path) -> None:
+    folder = fitted(gotd(), known(TARGET, "t"), known(POOL, "p"), tmp_path / "fit")
+    first = gotd(grown_from=str(folder)).identity()
+    assert gotd().identity() == {} != first
+    other = fitted(gotd(), known(TARGET, "t"), known(POOL[:500], "p"), tmp_path / "other")
+    assert gotd(grown_from=str(other)).identity() != first
+    with pytest.raises(Missing, match=r"selector\.grown_from=.*nowhere"):
+        gotd(grown_from=str(tmp_path / "nowhere")).identity()
+
+
+@pytest.mark.parametrize("change", ["target", "cost", "documents", "weighted"])
+def test_an_earlier_fit_of_something_else_is_refused(change: str, tmp_path: Path) -> None:
+    masses = {"mass": np.arange(1.0, 601.0)} if change == "weighted" else {}
+    old = gotd(masses="column" if masses else "documents")
+    folder = fitted(old, known(TARGET, "t"), known(POOL, "p", **masses), tmp_path / "fit")
+    target, pool = known(TARGET, "t"), known(np.concatenate([POOL, cloud(60, 6, 8)]), "p")
+    selector = gotd(grown_from=str(folder), cost="cosine" if change == "cost" else "sqeuclidean")
+    if change == "target":
+        target = known(TARGET[::-1], "t")
+    elif change == "documents":
+        pool = known(POOL, "q")
+    with pytest.raises(InvalidInput, match=r"grown_from=.*set selector\.grown_from=null"):
+        selector.fit(target, pool)
+
+
+def test_what_does_not_fit_is_refused_in_the_words_of_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forecasting, "available_bytes", lambda *_: 2**16)
+    with pytest.raises(DoesNotFit, match=r"set selector\.stored_mib=0"):
+        gotd().fit(known(TARGET, "t"), known(POOL, "p"))
+    with pytest.raises(DoesNotFit, match=r"set selector\.relative_epsilon=0\.01"):
+        gotd(relative_epsilon=0).fit(known(TARGET, "t"), known(POOL, "p"))
+    monkeypatch.setattr(forecasting, "available_bytes", memory.available_bytes)
+    with pytest.raises(InvalidInput, match=r"^selector\.relative_epsilon is too small"):
+        gotd(relative_epsilon=1e-9).fit(known(TARGET, "t"), known(POOL, "p"))
+
+
+def test_a_fit_stands_without_a_figure_at_half_its_epsilon() -> None:
+    selector = gotd(relative_epsilon=1e-5, sensitivity=True)
+    selector.fit(known(TARGET, "t"), known(POOL, "p"))
+    assert selector.report["overlap_at_half_epsilon"] is None
+    assert "too small for float32" in selector.report["no_half_epsilon"]
+    assert len(selector.f) == 40
