@@ -63,7 +63,7 @@ class Corpus:
         table: Arrow columns `id`, `text`, `domain` (strings) and, where the corpus has them,
             `text_b`
             (second text of a pair), `label` (string or float), `licence`, `mass` (float: how much
-            a document counts) and `cluster` (integer: near copies share one). May be memory-mapped.
+            a document counts). May be memory-mapped.
     """
 
     table: pa.Table
@@ -165,21 +165,14 @@ class Corpus:
             return None
         return np.array(self.table["mass"].to_numpy(), dtype=np.float64)
 
-    @property
-    def clusters(self) -> NDArray[np.int64] | None:
-        """The cluster of near copies each document is in, (n,), or None where none were looked for."""
-        if "cluster" not in self.table.column_names:
-            return None
-        return np.array(self.table["cluster"].to_numpy(), dtype=np.int64)
-
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the ordered ids and domains, and of masses and clusters where there are some: two
-        corpora are the same exactly if it is.
+        """Hash of the ordered ids and domains, and of masses where there are some: two corpora are
+        the same exactly if it is.
         """
         parts: list[str | bytes] = [*self.ids, "domains", *self.domains]
-        for name, column in (("masses", self.masses), ("clusters", self.clusters)):
-            parts += [] if column is None else [name, column.tobytes()]
+        if self.masses is not None:
+            parts += ["masses", self.masses.tobytes()]
         return digest(parts)
 
     def id_words(self) -> NDArray[np.uint64]:

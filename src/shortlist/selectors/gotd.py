@@ -281,17 +281,17 @@ def weighed(
     given = [one.documents for one in (target, pool)]
     if masses == "column":
         found = [None if one is None else one.masses for one in given]
-        hint = "pool=files pool.mass=COLUMN (or task=own task.mass=COLUMN)"
     else:
         from shortlist.data.duplicates import clusters  # numba takes a third of a second to import
 
-        labels = [None if one is None else clusters(one.texts).labels for one in given]
-        found = [None if one is None else cluster_masses(one).numpy() for one in labels]
-        hint = "featurizer vectors of documents, not vectors alone"
+        if any(one is None for one in given):
+            raise InvalidInput("selector.masses=clusters needs the documents, found vectors alone")
+        labels = [clusters(one.texts).labels for one in given if one is not None]
+        found = [cluster_masses(one).numpy() for one in labels]
     if all(one is None for one in found):
         raise InvalidInput(
-            f"selector.masses={masses} needs masses, found none in pool or task; set {hint}, or "
-            "selector.masses=documents"
+            f"selector.masses={masses} needs masses, found none in pool or task; set "
+            "pool=files pool.mass=COLUMN (or task=own task.mass=COLUMN), or selector.masses=documents"
         )
     return found[0], found[1]
 
