@@ -31,8 +31,12 @@ from shortlist.core import Corpus
 from shortlist.data.readers import read
 from shortlist.data.sources import LocalSource
 from shortlist.featurizers.static import Static
+from shortlist.models import checkpoint
+from shortlist.models.tokens import tokenize
+from shortlist.numerics.statistics import upper_tail
 from shortlist.numerics.transport import CTransform, sinkhorn_divergence, solve
 from shortlist.runtime import Runtime
+from shortlist.stages.assumption import kinds_of, reference_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("pools", "decoder", "mixture")
@@ -197,6 +201,26 @@ def vectors(texts: list[str]) -> np.ndarray[Any, Any]:
         return np.array(values)
 
 
+def tokens_a_word(texts: list[str]) -> dict[str, float]:
+    """Returns the number that decides for MiniLM, and its chance among the reference's kinds."""
+    words = checkpoint.tokenizer(
+        instantiate(OmegaConf.load(ROOT / "conf/model/minilm.yaml")).directory()
+    )
+
+    def ratio(some: list[str]) -> float:
+        lengths = tokenize(words, some, None, None).lengths - 2
+        return float(lengths.sum() / sum(len(text.split()) for text in some))
+
+    reference = reference_texts(None)
+    kinds = kinds_of(reference)
+    each = [
+        ratio([text for text, one in zip(reference.texts, kinds, strict=True) if one == kind])
+        for kind in np.unique(kinds)
+    ]
+    pool = ratio(texts)
+    return {"pool": pool, "p": upper_tail(float(np.log(pool)), np.log(each))}
+
+
 def cost(pool: torch.Tensor, target: torch.Tensor, masses: torch.Tensor, epsilon: float) -> float:
     """Returns the regularised transport cost of the weighted pool to the target."""
     return solve(
@@ -209,9 +233,8 @@ def mixture(data: Path, task: str) -> list[dict[str, Any]]:
 
     Benefit: by how much the transport cost to the target falls when a tenth of what the model has
     read (general English) is replaced by 400 documents that were chosen from the pool; GOT-D's
-    less random's is what GOT-D brings, and GOT-D's less soft-kNN's what its correction brings.
-    First order: the same by the gradient, lambda times (mean potential of what was read less that
-    of the selection), with the potentials of the true pre-training data.
+    less soft-kNN's is what its correction for what was read brings. Predicted is GOT-D's to first
+    order: the share times (mean potential of what was read less that of the selection).
     """
     kinds, share, size, chosen = domains(data), 0.1, 4_000, 400
     (file,) = LocalSource(str(data)).task_files(task, None).files["train"]
@@ -222,7 +245,8 @@ def mixture(data: Path, task: str) -> list[dict[str, Any]]:
     general = [general[row] for row in order]
     read_before = torch.from_numpy(vectors(general[:size]))
     inside = torch.from_numpy(vectors(general[size : 2 * size]))
-    code = torch.from_numpy(vectors(source_code()[:size]))
+    pieces = source_code()[:size]
+    code = torch.from_numpy(vectors(pieces))
     half = torch.from_numpy(vectors(general[2 * size : 3 * size]))
     truth = solve(read_before, target, epsilon=EPSILON, tolerance=1e-4)
     level = truth.epsilon
@@ -231,6 +255,7 @@ def mixture(data: Path, task: str) -> list[dict[str, Any]]:
     rows = []
     for shifted in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0):
         cut = round(shifted * size)
+        asks = tokens_a_word(general[size : 2 * size - cut] + pieces[:cut])
         pool = torch.cat([inside[: size - cut], code[:cut]])
         found = solve(pool, target, epsilon=level, relative=False, tolerance=1e-4)
         knn = CTransform(target, torch.zeros(len(target)), epsilon=level, cost="sqeuclidean")
@@ -252,6 +277,8 @@ def mixture(data: Path, task: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "shifted": shifted,
+                "tokens a word": asks["pool"],
+                "p": asks["p"],
                 "divergence from what was read": max(
                     0.0, sinkhorn_divergence(pool, read_before, epsilon=EPSILON).value
                 ),
@@ -259,8 +286,7 @@ def mixture(data: Path, task: str) -> list[dict[str, Any]]:
                     0.0, sinkhorn_divergence(half, read_before, epsilon=EPSILON).value
                 ),
                 **{f"benefit {name}": gain for name, gain in gains.items()},
-                "gotd less random": gains["gotd"] - gains["random"],
-                "first order": first["gotd"] - first["random"],
+                "predicted": first["gotd"],
                 "gotd less soft_knn": gains["gotd"] - gains["soft_knn"],
                 "code chosen by gotd": float((picks["gotd"] >= size - cut).double().mean()),
             }
