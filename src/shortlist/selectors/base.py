@@ -133,7 +133,11 @@ class Selector(pl.LightningModule):
         self.members: dict[str, Member] = {}
 
     def applicable(self, task: str) -> str | None:
-        """Returns why the method cannot serve this kind of task, or None if it can."""
+        """Returns why the method, or one of its members, cannot serve this kind of task, or None."""
+        for name, member in self.members.items():
+            reason = member.selector.applicable(task)
+            if reason is not None:
+                return f"{name}: {reason}"
         return None
 
     def ablation(self) -> Mapping[str, Any] | None:

@@ -47,14 +47,6 @@ class Ensemble(Selector):
         self.rule, self.constant = rule, constant
         self.target_aware = any(member.selector.target_aware for member in members.values())
 
-    def applicable(self, task: str) -> str | None:
-        """Returns why one of the members cannot serve this kind of task."""
-        for name, member in self.members.items():
-            reason = member.selector.applicable(task)
-            if reason is not None:
-                return f"{name}: {reason}"
-        return None
-
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the (n,) joint scores; what no member may choose stays at -inf."""
         scores = np.stack(list(columns.values()))

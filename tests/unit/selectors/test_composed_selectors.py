@@ -128,6 +128,16 @@ def test_members_may_not_have_members_and_there_must_be_one() -> None:
         GOTDDiverse({"a": member(), "b": member()}, 0.9, 1)
 
 
+def test_what_a_member_cannot_serve_the_whole_cannot_serve() -> None:
+    class Picky(Random):
+        def applicable(self, task: str) -> str | None:
+            return "needs labels" if task == "unlabelled" else None
+
+    whole = GOTDDiverse({"inner": Member(Picky(), NoFeatures())}, 0.9, 1)
+    assert whole.applicable("unlabelled") == "inner: needs labels"
+    assert whole.applicable("classification") is None
+
+
 @pytest.mark.parametrize("name", ["gotd_diverse", "ensemble"])
 def test_members_are_written_out_as_they_stand_alone(composed: Any, name: str) -> None:
     # They share stages only if their settings are the same.
