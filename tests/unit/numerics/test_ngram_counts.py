@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import CountVectorizer
 
 from shortlist.core import Corpus
-from shortlist.numerics.ngrams import column_sums, count, lengths, readable
+from shortlist.numerics.ngrams import column_sums, count, dots, lengths, readable
 
 # So many that two of some hundred n-grams share one with a chance of 10^-4.
 MANY = 2**30
@@ -82,9 +82,32 @@ def test_a_row_of_any_slice_is_the_row_of_the_whole() -> None:
         assert (part != whole[start:stop]).nnz == 0
 
 
-def test_columns_of_a_row_are_sorted_and_different() -> None:
-    found = matrix([" ".join(map(str, np.arange(3000) % 700))], 2, buckets=400)
-    assert (np.diff(found.indices) > 0).all() and found.sum() == 3000 + 2999
+@pytest.mark.parametrize("buckets", [1, 64, 65, 400, 2**18, 2**18 + 1])
+def test_columns_of_a_row_are_sorted_and_different_however_many_buckets_there_are(
+    buckets: int,
+) -> None:
+    texts = [" ".join(map(str, np.arange(3000) % 700)), "a b a", "", "c"]
+    found = matrix(texts, 2, buckets)
+    for row in range(4):
+        columns = found.indices[found.indptr[row] : found.indptr[row + 1]]
+        assert (np.diff(columns) > 0).all()
+    assert found.sum(axis=1).tolist() == [3000 + 2999, 3 + 2, 0, 1]
+
+
+@pytest.mark.parametrize("few", [100, 10_000])
+def test_few_buckets_hold_what_many_would_put_there(few: int) -> None:
+    # A bucket is a fraction of the range: bucket k of `few` is the k-th part of twice as many.
+    whole, half = (matrix(TEXTS, 2, size).toarray() for size in (2 * few, few))
+    np.testing.assert_array_equal(whole.reshape(len(TEXTS), few, 2).sum(axis=2), half)
+
+
+def test_dots_are_products_with_each_column_of_weights() -> None:
+    found = matrix(TEXTS, 2, 500)
+    weights = np.random.default_rng(0).normal(size=(500, 3))
+    expected = found.toarray().astype(float) @ weights
+    np.testing.assert_allclose(
+        dots(found.data, found.indices, found.indptr, weights), expected, atol=1e-12
+    )
 
 
 def test_a_bigram_is_not_its_words_in_the_other_order_nor_one_word() -> None:
