@@ -32,7 +32,10 @@ NAMES = sorted(
 )
 MACHINE = Runtime(accelerator="cpu", progress=False)
 # What a person must type beside the selector.
-TYPED = {"dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"]}
+TYPED = {
+    "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
+    "less": ["featurizer=transformer"],
+}  # gradients of an untrained toy model know no topic
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
 # stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.
 TOLERANCE = 1e-3
@@ -114,6 +117,8 @@ class Toy:
             for setting, value in {"max_length": 32, "precision": "32"}.items():
                 if setting in featurizer:
                     featurizer[setting] = value
+        if "warmup" in config.featurizer:
+            config.featurizer.warmup.documents = 8
         return make(config, "selector"), make(config, "featurizer")
 
     def score(
@@ -121,6 +126,12 @@ class Toy:
     ) -> tuple[np.ndarray, Features]:
         """The scores of a selector that stands alone, and the pool's vectors."""
         features = []
+        if (
+            featurizer.learns
+        ):  # once, from a pool in the order of its ids, as the stage before it does
+            at = Path(tempfile.mkdtemp(prefix=f"{prefix}learned-", dir=self.folder))
+            featurizer.learn(pool.canonical(), at, MACHINE)
+            featurizer.learned = (at, "learned")
         for corpus in (self.target, pool):
             at = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
             save_features(at, corpus.fingerprint, featurizer.compute(corpus, at, MACHINE)[0])

@@ -50,6 +50,7 @@ def test_whitening_is_learned_from_the_pool_and_changes_the_target_alike(
         "fit": 1,
         "scores": 1,
         "selection": 1,
+        "advice": 1,
     }
     pool, target = vectors(record, tmp_path)
     rank = record.selection["whitening"]["rank"]
@@ -73,6 +74,7 @@ def test_a_tuned_encoder_learns_the_labels_once_for_all_seeds(run: Any, tmp_path
         "fit": 1,
         "scores": 1,
         "selection": 1,
+        "advice": 1,
     }
     for own, other in zip(vectors(record, tmp_path), vectors(plain, tmp_path), strict=True):
         assert np.abs(own - other).max() > 1e-3

@@ -28,8 +28,9 @@ def test_a_sweep_over_five_budgets_selects_five_times_and_does_all_else_once(
 ) -> None:
     typed = ("-m", *small, *cells.GOTD, "until=select", "budget=3,5,8,13,21")
     assert cells.command(*typed).code == 0
-    assert ran(tmp_path) == {
-        "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 1, "scores": 1, "selection": 5,
+    assert ran(tmp_path) == {  # twice: GOT-D, and soft-kNN that its picks are compared with
+        "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 10,
+        "advice": 5,
     }  # fmt: skip
 
 
@@ -41,8 +42,8 @@ def test_controls_compute_nothing_of_gotd_that_its_own_cell_has_computed(
     ended = cells.command(*typed)
     assert (ended.code, ended.refusals) == (0, [])
     assert ran(tmp_path) == {
-        "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 1, "scores": 1, "selection": 4,
-        "tokens": 1,
+        "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 5,
+        "tokens": 1, "advice": 1,
     }  # fmt: skip
     found = {
         record.axes.selector: record.selection for record in read_records(tmp_path / "results")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import toy
 
-from shortlist.core import Aims, Corpus
+from shortlist.core import Aims, Budget, Corpus
 from shortlist.selectors.base import Member, Selector
+from shortlist.selectors.centroid import Centroid
 from shortlist.selectors.gotd import GOTD
-from shortlist.selectors.random import Random
 from shortlist.stages.selection import Rated, read_rated
 from shortlist.store import formats
 from shortlist.store.cache import Artifact
@@ -41,13 +42,18 @@ def rated(tmp_path: Path) -> Any:
                 made = artifact(tmp_path / f"{aim}-{name}")
                 np.save(made.path / "scores.npy", column)
                 scores.setdefault(aim, {})[name] = made
-        return read_rated(selector, aims, scores, pool, leaks, None)
+        parts = SimpleNamespace(selector=selector, aims=aims, budget=Budget(1))
+        cell: Any = SimpleNamespace(parts=parts, judges={}, selected={})
+        return read_rated(cell, selector, scores, pool, leaks, None)
 
     return read
 
 
 def gotd() -> GOTD:
-    return GOTD("sqeuclidean", 0.01, 0.01, 12, sensitivity=False)
+    settings: dict[str, Any] = dict.fromkeys(
+        ("target_penalty", "pool_penalty", "grown_from", "stored_mib")
+    )
+    return GOTD("sqeuclidean", 0.01, 0.01, 12, sensitivity=False, masses="documents", **settings)
 
 
 def test_gradients_add_up_as_they_are_and_a_leak_is_in_no_column(rated: Any) -> None:
@@ -61,14 +67,14 @@ def test_gradients_add_up_as_they_are_and_a_leak_is_in_no_column(rated: Any) -> 
 def test_scores_without_a_common_unit_are_brought_to_one_scale_over_what_may_be_chosen(
     rated: Any,
 ) -> None:
-    found = rated(Random(), Aims.of(["a", "b"]), {"a": {"": A}, "b": {"": B}})
+    found = rated(Centroid(), Aims.of(["a", "b"]), {"a": {"": A}, "b": {"": B}})
     scaled = [(x[:3] - x[:3].mean()) / x[:3].std() for x in (A, B)]
     np.testing.assert_allclose(found.total.values[:3], sum(scaled) / 2, atol=1e-12)
     np.testing.assert_allclose(found.each["b"].values[:3], scaled[1], atol=1e-12)
 
 
 def test_a_single_target_keeps_the_scores_of_its_method(rated: Any) -> None:
-    found = rated(Random(), Aims.of(["a"]), {"a": {"": A}})
+    found = rated(Centroid(), Aims.of(["a"]), {"a": {"": A}})
     np.testing.assert_array_equal(found.total.values, [3, 1, 2, -np.inf])
 
 
