@@ -42,7 +42,7 @@ leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
 bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engine: benchmarks/README.md
-	$(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
+	OMP_WAIT_POLICY=passive $(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
 
 .cache/peers/installed: baselines/peers/transport/requirements.txt
