@@ -34,6 +34,9 @@ MACHINE = Runtime(accelerator="cpu", progress=False)
 # What a person must type beside the selector.
 TYPED = {
     "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
+    "less": ["featurizer=transformer"],  # gradients of an untrained toy model know no topic
+}
+    "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
     "less": ["featurizer=transformer"],
 }  # gradients of an untrained toy model know no topic
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
