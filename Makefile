@@ -41,15 +41,11 @@ check: lint test ## everything that CI runs
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
-<<<<<<< HEAD
 bench: install $(if $(PEERS),,.cache/peers/installed) bench-text ## time everything: benchmarks/README.md
-	$(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
-=======
-bench: install $(if $(PEERS),,.cache/peers/installed) ## time the transport engine: benchmarks/README.md
 	OMP_WAIT_POLICY=passive $(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
->>>>>>> w-engine
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")
+	$(if $(BENCH_DATA),$(RUN)python benchmarks/training.py --data "$(BENCH_DATA)")
 
 bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and a million documents
 	$(RUN)python benchmarks/dsir.py --peer $(or $(DSIR_PEER),.cache/dsir/bin/python) \

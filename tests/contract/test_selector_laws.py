@@ -36,9 +36,6 @@ TYPED = {
     "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
     "less": ["featurizer=transformer"],  # gradients of an untrained toy model know no topic
 }
-    "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
-    "less": ["featurizer=transformer"],
-}  # gradients of an untrained toy model know no topic
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
 # stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.
 TOLERANCE = 1e-3
