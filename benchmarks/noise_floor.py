@@ -87,7 +87,7 @@ def main() -> None:
                 print(f"{task} {record.key} {metric} {variant}: {size:.6f}", flush=True)
                 floors[task, metric] = max(floors[task, metric], size)
     lines = [
-        {"task": task, "metric": metric, "value": f"{value:.6f}",
+        {"task": task, "metric": metric, "value": repr(value),
          "how": f"{', '.join(VARIANTS)}; {seen[task]} models"}
         for (task, metric), value in sorted(floors.items())
     ]  # fmt: skip

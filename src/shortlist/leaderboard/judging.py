@@ -145,7 +145,7 @@ def _standings(block: Block, floor: float) -> list[Any]:
     means = block.values.mean(1)
     best = int(means.argmax())
     p = all_pairs(block.differences.p)[best]
-    behind = (p < LEVEL) & (means[best] - means > 0) & (means[best] - means >= floor)
+    behind = (p < LEVEL) & (means[best] - means > 0) & (means[best] - means > floor)
     if not behind.any():
         return nothing
     found = ["behind" if lost else "tied" for lost in behind]
@@ -241,7 +241,7 @@ def _gain(
     df, p = float(found.df[position, control]), corrected[position]
     half = half_width(stderr, df)
     verdict: Verdict = "not told apart"
-    if abs(value) < floor:
+    if floor and abs(value) <= floor:
         verdict = "below the noise"
     elif p < LEVEL:
         verdict = "better" if value > 0 else "worse"

@@ -16,7 +16,7 @@ FIELDS = ["task", "metric", "value", "how"]
 
 @dataclass(frozen=True)
 class Floor:
-    """Differences below `value` are noise.
+    """Differences up to `value` are noise.
 
     Attributes:
         task: the task it was measured on; `*` for every task.
