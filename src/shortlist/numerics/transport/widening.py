@@ -67,7 +67,8 @@ def aim(targets: int) -> float:
     """Returns the share of a tolerance to aim at with an error that is foreseen.
 
     A fifth is for what the model of it leaves out (seen: up to 6 %) and so that the top of the
-    ranking is right to 99 % too (200,000 x 2,000 at 5 %), the rest twice its spread: a sum of so many absolute normal errors varies by 0.75 / sqrt(M) of itself.
+    ranking is right to 99 % too (200,000 x 2,000 at 5 %), the rest twice its
+    spread: a sum of so many absolute normal errors varies by 0.75 / sqrt(M) of itself.
     """
     return max(0.5, 0.8 - 1.5 / math.sqrt(targets))
 
