@@ -48,9 +48,10 @@ def streamed(
 ) -> tuple[Tensor, Visit]:
     """Returns (f, visit) for a pool of which only a sample is kept."""
     if start is None:
-        sample = problem.sample()
         zero = torch.zeros_like(problem.a)
-        f, p, _ = anneal(sample, zero, problem.a, problem.epsilon, problem.scale, 0.5 * tolerance)
+        f, p, _ = anneal(
+            problem.sample(), zero, problem.a, problem.epsilon, problem.scale, 0.5 * tolerance
+        )
         f, p = finer(problem, f, p, tolerance)
         f = problem.centred(f)
         ahead = widened(problem, f, p, tolerance, progress)
