@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 class DAPT(Selector):
-    """A uniform sample, without replacement, of the named domains (DAPT, Gururangan et al., ACL
-    2020; in GOT-D's Table 2 the curated baseline).
+    """A uniform sample, without replacement, of the named domains.
+
+    DAPT, Gururangan et al., ACL 2020; in GOT-D's Table 2 the curated baseline.
     """
 
     stochastic = True

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 class RandomTokens(RandomLength):
-    """Random documents of the same numbers of tokens as the picks of the member `like`, as the
-    model that is going to be trained counts them.
+    """Random documents of the same numbers of tokens as the picks of the member `like`.
+
+    Tokens are those of the model that is going to be trained.
     """
 
     reads_tokens = True

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class TAPT(Selector):
-    """The task's own texts without their labels, each as often as any other, in a new order every
-    time round (TAPT, Gururangan et al., ACL 2020: a hundred epochs over them).
+    """The task's own texts without their labels, each as often as any other.
 
-    It chooses among the target in place of the pool; the pool still trains the model's head, so
+    TAPT, Gururangan et al., ACL 2020: a hundred epochs over them; here in a new order every time
+    round. It chooses among the target in place of the pool; the pool still trains the model's head, so
     that the loss before is that of the other cells. A budget above the number of texts repeats
     them, and `repeated` says how many are repeats.
     """
