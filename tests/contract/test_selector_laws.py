@@ -117,7 +117,7 @@ class Toy:
             for setting, value in {"max_length": 32, "precision": "32"}.items():
                 if setting in featurizer:
                     featurizer[setting] = value
-        if "warmup" in config.featurizer:
+        if config.featurizer.get("warmup"):
             config.featurizer.warmup.documents = 8
         return make(config, "selector"), make(config, "featurizer")
 
