@@ -143,6 +143,12 @@ def test_the_first_that_did_not_get_in_are_the_next_of_a_larger_budget(run: Any)
     assert shown == [row["text"] for row in lines(larger, "shortlist.jsonl")[10:]]
 
 
+def test_a_selection_of_nothing_has_no_page(run: Any) -> None:
+    record, directory = run("selector=vanilla", *VIEW)
+    assert (record.status, record.selection["size"]) == ("done", 0)
+    assert not (directory / "report.html").exists()
+
+
 def test_a_report_is_only_a_view(run: Any, tmp_path: Path) -> None:
     bare, without = run("selector=gotd", "until=select")
     assert not (without / "report.html").exists() and not (without / "reasons.jsonl").exists()

@@ -38,8 +38,13 @@ log = logging.getLogger(__name__)
 def report(
     cell: Context, scores: Scores, pool: Artifact, leaked: Artifact, selection: Artifact
 ) -> None:
-    """Writes the page, `reasons.jsonl` and `targets.jsonl` into the run's directory."""
+    """Writes the page, `reasons.jsonl` and `targets.jsonl` into the run's directory; of a selection
+    of no document (`vanilla`) there is nothing to say.
+    """
     if not cell.parts.runtime.report:
+        return
+    if selection.facts["size"] == 0:
+        log.info("report: no document was chosen, so there is no page")
         return
     begin = time.perf_counter()
     copies, lens = find_copies(cell, pool), choose_lens(cell)
