@@ -19,6 +19,7 @@ from shortlist.numerics.blending import standardised, weighted_sum
 from shortlist.numerics.sampling import order
 from shortlist.selectors.base import Scored
 from shortlist.selectors.floors import Kept, select_with_floors
+from shortlist.selectors.whole_pool import WholePool
 from shortlist.stages.scoring import Scores, aims_of
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
@@ -147,6 +148,9 @@ def read_rated(
     Here that is one term of a sum: toward clean *and* away from toxic, -g_clean + w g_toxic, which
     lowers OT(pool, clean) - w OT(pool, toxic) the fastest. Weight 0 for every other target gives
     the paper's reading alone.
+
+    Raises:
+        InvalidInput: a method put only a part of the pool in order, and there are several targets.
     """
     aims, documents = aims_of(cell), formats.load_corpus(pool.path / "corpus.arrow")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
@@ -176,6 +180,8 @@ def read_rated(
         for name, one in made.items():
             method = selector.members[name].selector if name else selector
             for part, values in _parts(name, np.load(one.path / "scores.npy")):
+                if isinstance(method, WholePool) and not aims.single:
+                    method.check_whole(values, aim)
                 column = np.where(allowed, values, -np.inf)
                 alike = aims.single or method.additive
                 own[part] = column if alike else standardised(column)
