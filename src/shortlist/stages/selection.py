@@ -124,7 +124,8 @@ def choose(
     settings |= {"selector": written, "version": selector.version}
     inputs = score_keys(scores) | {"leaks": leaked.key}
     inputs |= {"tokens": lengths.key} if lengths else {}
-    return cell.stage("selection", 2, settings, inputs, compute)
+    # For several targets, version 2 weighed orders that left documents out.
+    return cell.stage("selection", 2 if aims.single else 3, settings, inputs, compute)
 
 
 def read_rated(
@@ -150,7 +151,8 @@ def read_rated(
     the paper's reading alone.
 
     Raises:
-        InvalidInput: a method put only a part of the pool in order, and there are several targets.
+        InvalidInput: there are several targets, and a method put only a part of the pool in order
+            or gives a document several scores.
     """
     aims, documents = aims_of(cell), formats.load_corpus(pool.path / "corpus.arrow")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
@@ -179,9 +181,16 @@ def read_rated(
         own = columns.setdefault(aim, {})
         for name, one in made.items():
             method = selector.members[name].selector if name else selector
-            for part, values in _parts(name, np.load(one.path / "scores.npy")):
-                if isinstance(method, WholePool) and not aims.single:
-                    method.check_whole(values, aim)
+            found = np.load(one.path / "scores.npy")
+            if isinstance(method, WholePool) and not aims.single:
+                method.check_whole(found, aim)
+            if found.ndim > 1 and len(scores) > 1:
+                raise InvalidInput(
+                    f"{type(method).__name__} parts its target by domain (selector.separate) and "
+                    f"cannot also weigh {' and '.join(f'`{one}`' for one in scores)}; give it one "
+                    "target, or set selector.separate=false"
+                )
+            for part, values in _parts(name, found):
                 column = np.where(allowed, values, -np.inf)
                 alike = aims.single or method.additive
                 own[part] = column if alike else standardised(column)

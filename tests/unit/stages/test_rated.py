@@ -81,7 +81,9 @@ def test_a_single_target_keeps_the_scores_of_its_method(rated: Any) -> None:
     np.testing.assert_array_equal(found.total.values, [3, 1, 2, -np.inf])
 
 
-def test_an_order_of_a_part_of_the_pool_is_refused_where_places_would_be_weighed(rated: Any) -> None:
+def test_an_order_of_a_part_of_the_pool_is_refused_where_places_would_be_weighed(
+    rated: Any,
+) -> None:
     part = np.array([0.0, BEYOND, -1.0, BEYOND])
     two = {"a": {"": A}, "b": {"": part}}
     with pytest.raises(InvalidInput, match="put 2 of 4 in order for `b`; set selector.limit"):
@@ -90,6 +92,14 @@ def test_an_order_of_a_part_of_the_pool_is_refused_where_places_would_be_weighed
         rated(Herding(2), Aims.of(["b"], floors={"b": 0.5}), {"b": {"": part}})
     found = rated(Herding(2), Aims.of(["b"]), {"b": {"": part}})
     np.testing.assert_array_equal(found.total.values, [0, BEYOND, -1, -np.inf])
+
+
+def test_several_scores_a_document_are_refused_where_targets_would_be_weighed(rated: Any) -> None:
+    both = np.stack([A, B], axis=1)
+    with pytest.raises(InvalidInput, match="cannot also weigh `a` and `b`"):
+        rated(gotd(), Aims.of(["a", "b"]), {"a": {"": both}, "b": {"": both}})
+    found = rated(gotd(), Aims.of(["a"], floors={"a": 0.5}), {"a": {"": both}})
+    assert list(found.total.columns) == ["0", "1"]
 
 
 class Best(Selector):
