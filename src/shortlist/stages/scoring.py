@@ -111,7 +111,7 @@ def rate(
             fitted = fit(cell, called, method, (task, target), (pool, candidates))
             own[name] = score(cell, method, fitted, (pool, candidates))
             judge = Judge(method, task.path / "target.arrow", target, candidates, fitted, own[name])
-            cell.judges.setdefault(name, judge)
+            cell.judges.setdefault(aim, {}).setdefault(name, judge)
     return found
 
 

@@ -161,7 +161,7 @@ def read_rated(
     words = documents.id_words()
     vectors = {
         name: formats.load_features(judge.pool.path).of(documents)
-        for name, judge in cell.judges.items()
+        for name, judge in next(iter(cell.judges.values()), {}).items()
     }
 
     def scored(columns: Mapping[str, NDArray[np.float64]]) -> Scored:

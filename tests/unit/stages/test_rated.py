@@ -86,7 +86,7 @@ def test_an_order_of_a_part_of_the_pool_is_refused_where_places_would_be_weighed
 ) -> None:
     part = np.array([0.0, BEYOND, -1.0, BEYOND])
     two = {"a": {"": A}, "b": {"": part}}
-    with pytest.raises(InvalidInput, match="put 2 of 4 in order for `b`; set selector.limit"):
+    with pytest.raises(InvalidInput, match=r"put 2 of 4 in order for `b`; set selector\.limit"):
         rated(Herding(2), Aims.of(["a", "b"]), two)
     with pytest.raises(InvalidInput, match="floors"):
         rated(Herding(2), Aims.of(["b"], floors={"b": 0.5}), {"b": {"": part}})
