@@ -197,7 +197,7 @@ def read_rated(
     each = {aim: scored(column) for aim, column in columns.items()}
     if aims.single:
         (total,) = each.values()
-        return Rated(documents, total, each, allowed, len(excluded))
+        return Rated(documents, total, each, allowed, int((~allowed).sum()))
     members = next(iter(columns.values()))
     total = scored(
         {
@@ -205,7 +205,7 @@ def read_rated(
             for name in members
         }
     )
-    return Rated(documents, total, each, allowed, len(excluded))
+    return Rated(documents, total, each, allowed, int((~allowed).sum()))
 
 
 def score_keys(scores: Scores) -> dict[str, str]:
