@@ -150,7 +150,7 @@ def prepare(config: DictConfig) -> Parts:
         check=Check(
             config.check.assumption, absolute(config.check.reference), config.check.documents
         ),
-        check_vectors=make(config, "check.vectors"),
+        check_vectors=_ready(config, "check.vectors"),
     )
 
 
@@ -188,9 +188,24 @@ def _prefilter(config: DictConfig) -> Prefilter | None:
     node = OmegaConf.select(config, "pool.prefilter")
     if node is None or node.keep is None:
         return None
-    featurizer = make(config, "pool.prefilter.featurizer")
+    featurizer = _ready(config, "pool.prefilter.featurizer")
     settings = {name: value for name, value in node.items() if name != "featurizer"}
     return Prefilter(**settings, featurizer=featurizer)
+
+
+def _ready(config: DictConfig, name: str) -> Featurizer:
+    """Returns the featurizer at `name`, whose vectors every method shares.
+
+    Raises:
+        InvalidInput: it would have to learn something first, from a target or from the pool.
+    """
+    featurizer: Featurizer = make(config, name)
+    if featurizer.learns_first:
+        raise InvalidInput(
+            f"{name} takes vectors as they are, found {type(featurizer).__name__} with something to "
+            f"learn first (labels, a head, the pool); choose featurizer@{name}=static, say"
+        )
+    return featurizer
 
 
 def _ablation(selector: Selector) -> Ablation | None:

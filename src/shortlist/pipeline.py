@@ -55,10 +55,10 @@ def run(cell: Context) -> dict[str, Any]:
         )
 
     whole, task = load_pool(cell), load_task(cell)
-    leaked = check_leaks(cell, whole, task)
     targets = load_targets(cell, task)
+    leaked = check_leaks(cell, whole, task, targets)
     near = prefilter(cell, whole, targets)
-    pool, forbidden = candidates(cell, near, task, leaked)
+    pool, forbidden = candidates(cell, near, task, targets, leaked)
     check_assumption(cell, near, task)
 
     scores = rate(cell, targets, pool, methods(cell))

@@ -69,6 +69,49 @@ def test_a_pool_with_leaks_is_refused_in_one_line_with_number_first_and_list(
     assert clean.status == "done" and clean.selection["leaks"]["exact"] == 0
 
 
+def test_tests_of_a_further_target_leak_too_but_not_of_what_is_chosen_away_from(
+    leaky: tuple[Path, dict[str, str]], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder, planted = leaky
+    test = folder / "tasks/citation_intent/test.jsonl"
+    train = toy.write_jsonl(
+        tmp_path / "train.jsonl", [{"text": t} for t in toy.sentences("stars", 9)]
+    )
+    mine = toy.write_jsonl(
+        tmp_path / "mine.jsonl", [{"text": t} for t in toy.sentences("music", 9, 9)]
+    )
+    own = ("task=own", f"task.train={mine}", "task.name=mine", f"paths.data={folder}")
+    other = f"{{task: own, name: other, train: {train}, test: {test}}}"
+    for typed, found in (
+        ((f"targets=[mine,{other}]",), planted),
+        ((f"negative_target={other}", "targets=[mine]"), {}),
+    ):
+        ended = cells.command(*small, *CHEAP, *own, *typed, "selector=gotd", "featurizer=static")
+        assert ended.code == 0, ended
+        directory = max((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+        assert record["counts"]["leaked"] == len(found)
+        if found:
+            assert listed(directory) == found
+            rows = (directory / "leaks.jsonl").read_text(encoding="utf-8").splitlines()
+            assert {json.loads(row)["split"] for row in rows} == {"other.test"}
+
+
+def test_leaks_among_the_tasks_own_texts_stand_beside_those_of_the_pool(
+    run: Any, leaky: tuple[Path, dict[str, str]]
+) -> None:
+    folder, planted = leaky
+    with (folder / "tasks/citation_intent/train.jsonl").open("a") as file:
+        file.write(json.dumps({"text": next(iter(planted)), "label": "a"}) + "\n")
+    record, directory = run("selector=tapt", "until=select", f"paths.data={folder}")
+    assert (record.counts["leaked"], record.counts["target_leaked"]) == (3, 1)
+    assert record.selection["leaks"]["normalised"] == 1
+    assert record.selection["target_leaks"]["exact"] == 1
+    assert listed(directory) == planted
+    chosen = (directory / "shortlist.jsonl").read_text(encoding="utf-8")
+    assert next(iter(planted)) not in [json.loads(row)["text"] for row in chosen.splitlines()]
+
+
 def test_dropping_and_refusing_share_what_is_stored(
     run: Any, leaky: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cells
 import numpy as np
 import pytest
 import toy
@@ -69,6 +71,38 @@ def test_every_target_document_has_a_line_and_the_masses_are_one_on_average(
             if line["id"] in mine:
                 brought = mine[line["id"]] / (line["mass"] * len(picks) / len(targets))
                 assert one["share"] == pytest.approx(brought, rel=1e-4)
+
+
+def test_of_several_targets_each_is_told_by_its_own_plan(
+    small: tuple[str, ...], tmp_path: Path
+) -> None:
+    def texts(topic: str) -> str:
+        rows = [{"text": text} for text in toy.sentences(topic, 12, 9)]
+        return str(toy.write_jsonl(tmp_path / f"{topic}.jsonl", rows))
+
+    def told(*typed: str) -> Path:
+        ended = cells.command(*small, *VIEW, "selector=gotd", "featurizer=static", *typed)
+        assert ended.code == 0, ended
+        return max((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+    both = told(f"targets=[{texts('music')},{texts('stars')}]", "budget=10")
+    targets, picks = lines(both, "targets.jsonl"), lines(both, "reasons.jsonl")
+    assert Counter(line["of"] for line in targets) == {"music": 12, "stars": 12}
+    for line in picks:
+        assert Counter(one["of"] for one in line["targets"]) == {"music": 3, "stars": 3}
+        assert sum(line["potential"].values()) / 2 == pytest.approx(-line["score"])
+    page, text = ((both / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
+    assert "for music and stars" in text.splitlines()[0]
+    assert "Whom it serves: music" in text and "Whom it serves: stars" in text
+    anchors = re.findall(r'<section id="([^"]+)"', page)
+    assert len(anchors) == len(set(anchors))
+    # What is said of a target is what a cell for it alone says of the same picks.
+    alone = told(f"targets=[{texts('stars')}]", "budget=50")
+    known = {line["id"]: line for line in lines(alone, "reasons.jsonl")}
+    for line in picks:
+        own = [{**one, "of": "stars"} for one in known[line["id"]]["targets"]]
+        assert [one for one in line["targets"] if one["of"] == "stars"] == own
+        assert line["gradient"]["stars"] == known[line["id"]]["gradient"]
 
 
 def test_the_targets_of_a_topic_that_the_pool_lacks_are_named(run: Any, tmp_path: Path) -> None:
@@ -141,6 +175,12 @@ def test_the_first_that_did_not_get_in_are_the_next_of_a_larger_budget(run: Any)
     page = (directory / "report.md").read_text(encoding="utf-8")
     shown = [block.split("\n")[2].strip() for block in page.split("- **just out**")[1:]]
     assert shown == [row["text"] for row in lines(larger, "shortlist.jsonl")[10:]]
+
+
+def test_a_selection_of_nothing_has_no_page(run: Any) -> None:
+    record, directory = run("selector=vanilla", *VIEW)
+    assert (record.status, record.selection["size"]) == ("done", 0)
+    assert not (directory / "report.html").exists()
 
 
 def test_a_report_is_only_a_view(run: Any, tmp_path: Path) -> None:

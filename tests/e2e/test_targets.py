@@ -104,6 +104,24 @@ def test_a_weight_of_0_and_a_floor(record: Any, files: dict[str, str]) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_nothing_that_was_learned_for_one_target_stays_for_the_next(
+    record: Any, files: dict[str, str], tmp_path: Path
+) -> None:
+    rows = [{"text": text, "w": at} for at, text in enumerate(toy.sentences("sailing", 12, 9), 1)]
+    heavy = {"task": "own", "train": str(toy.write_jsonl(tmp_path / "w.jsonl", rows)), "mass": "w"}
+    rows = [{"text": text, "w": 1} for topic in toy.TOPICS for text in toy.sentences(topic, 9)]
+    pool = f"pool.paths=[{toy.write_jsonl(tmp_path / 'pool.jsonl', rows)}]"
+    typed = (*STATIC, "pool=files", pool, "pool.mass=w", "selector.masses=column")
+    both, first = record(
+        *typed, targets=[{**heavy, "name": "heavy", "holdout": 0.0}, files["music"]],
+        target_weights={"heavy": 0, "music": 1},
+    )  # fmt: skip
+    _, alone = record(*typed, f"paths.cache={tmp_path / 'other'}", targets=[files["music"]])
+    assert both.status == "done"
+    pairs = [[(row["id"], row["score"]) for row in chosen(at)] for at in (first, alone)]
+    assert pairs[0] == pairs[1]
+
+
 def test_floors_that_are_more_than_the_budget_fail_by_name(
     record: Any, files: dict[str, str]
 ) -> None:

@@ -71,6 +71,17 @@ def test_the_settings_of_targets_enter_the_key_and_their_absence_does_not(comple
     assert cell_key(completed(advice=None), {}) == cell_key(plain, {})
 
 
+@pytest.mark.parametrize("place", ["pool.prefilter.featurizer", "check.vectors"])
+@pytest.mark.parametrize("option", ["tuned", "whitened", "model_loss"])
+def test_vectors_that_must_learn_first_are_refused_where_nothing_would_teach_them(
+    composed: Any, place: str, option: str
+) -> None:
+    typed = ("task=citation_intent", "pool.prefilter.keep=2", f"featurizer@{place}={option}")
+    with pytest.raises(InvalidInput, match=f"{place} takes vectors as they are, found"):
+        prepare(composed(*typed))
+    prepare(composed(*typed[:2], f"featurizer@{place}=transformer"))
+
+
 def test_a_prefilter_brings_its_own_vectors_and_is_absent_unless_it_keeps_something(
     completed: Any,
 ) -> None:

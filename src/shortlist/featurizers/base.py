@@ -43,6 +43,12 @@ class Featurizer(ABC):
     learned: tuple[Path, str] | None = None
     inner: Any = None  # a Featurizer, where there is one
 
+    @property
+    def learns_first(self) -> bool:
+        """Whether its vectors need something learned: a head, labels, the pool, a whitening."""
+        headless = self.needs_head and getattr(self.model, "head", None) is not None
+        return headless or self.tuning is not None or self.learns or self.inner is not None
+
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns what decides the vectors beside the settings: weights, the precision `auto` came
         to.

@@ -46,8 +46,9 @@ class Evidence:
         labels: (n,) cluster of near copies of each document.
         not_compared: candidate pairs of near copies that were left unconfirmed.
         picks: a line a pick, of `reasons.jsonl`.
-        targets: a line a target document, of `targets.jsonl`.
-        service: sums over these.
+        targets: a line a target document, of `targets.jsonl`; of several targets it says whose in
+            `of`.
+        service: sums over these, by target.
         drawn: the map, where there are vectors.
     """
 
@@ -61,5 +62,5 @@ class Evidence:
     not_compared: int
     picks: Sequence[Line]
     targets: Sequence[Line]
-    service: Line
+    service: Mapping[str, Line]
     drawn: Map | None

@@ -22,14 +22,18 @@ def solves(fit: Mapping[str, Any]) -> tuple[Section, ...]:
     for key, found in fit.items():
         method, _, fact = key.rpartition(".")
         by_method.setdefault(method, {})[fact] = found
-    return tuple(_solve(method, facts) for method, facts in by_method.items())
+    several = len(by_method) > 1
+    return tuple(
+        _solve(method, facts, f"-{number}" if several else "")
+        for number, (method, facts) in enumerate(by_method.items(), start=1)
+    )
 
 
-def _solve(method: str, facts: Mapping[str, Any]) -> Section:
+def _solve(method: str, facts: Mapping[str, Any], anchor: str) -> Section:
     title = f"The fit of {method}" if method else "The fit"
     table = Table("", (), tuple((Cell(name(key)), Cell(value(v))) for key, v in facts.items()))
     if _PROOF not in facts:
-        return Section("fit", title, tables=(table,))
+        return Section(f"fit{anchor}", title, tables=(table,))
     lead = (
         f"The transport plan misses the target's masses by {percent(facts[_PROOF])} in all, "
         "measured over the whole pool"
@@ -48,9 +52,8 @@ def _solve(method: str, facts: Mapping[str, Any]) -> Section:
             f" At half of that epsilon {percent(facts[_HALF])} of the pool's top 5 % stay in it: "
             f"{_stability(facts[_HALF])}."
         )
-    return Section(
-        "certificate", f"The certificate{f' of {method}' if method else ''}", lead, tables=(table,)
-    )
+    title = f"The certificate{f' of {method}' if method else ''}"
+    return Section(f"certificate{anchor}", title, lead, tables=(table,))
 
 
 def _stability(overlap: float) -> str:

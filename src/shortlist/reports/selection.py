@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from shortlist.numerics.sampling import order
 from shortlist.reports import figures, mixes
-from shortlist.reports.evidence import Evidence
+from shortlist.reports.evidence import Evidence, Line
 from shortlist.reports.sheet import Cell, Example, Fact, Figure, Group, Section, Table
 from shortlist.reports.words import counted, percent, shortened, times, value
 
@@ -29,7 +31,8 @@ def headline(seen: Evidence) -> tuple[Fact, ...]:
         Fact("near copies", f"{repeats:,}", "picks that repeat another pick"),
     ]
     if seen.targets:
-        without, total = seen.service["left_without"], len(seen.targets)
+        without = sum(facts["left_without"] for facts in seen.service.values())
+        total = len(seen.targets)
         facts.append(Fact("left without", f"{without:,}", f"of {total:,} target texts"))
     return tuple(facts)
 
@@ -110,11 +113,28 @@ def place(seen: Evidence) -> Section:
     return Section("map", "Where it lies", " ".join(said), figures=tuple(shown))
 
 
-def service(seen: Evidence) -> Section | None:
-    """Returns which target texts the picks serve, and which none does; None without vectors."""
-    if not seen.targets:
-        return None
-    facts, total = seen.service, len(seen.targets)
+def service(seen: Evidence) -> tuple[Section, ...]:
+    """Returns which texts of each target the picks serve, and which none does; none without
+    vectors.
+    """
+    alone = len(seen.service) == 1
+    return tuple(
+        _service(
+            seen,
+            facts,
+            [line for line in seen.targets if alone or line["of"] == aim],
+            ("service", "Whom it serves")
+            if alone
+            else (f"service-{number}", f"Whom it serves: {aim}"),
+        )
+        for number, (aim, facts) in enumerate(seen.service.items(), start=1)
+    )
+
+
+def _service(
+    seen: Evidence, facts: Line, targets: Sequence[Line], called: tuple[str, str]
+) -> Section:
+    total = len(targets)
     source = (
         "By the transport plan"
         if facts["how"] == "plan"
@@ -131,9 +151,9 @@ def service(seen: Evidence) -> Section | None:
     else:
         lead += "There is a pick near every one of them."
     rank = {line["id"]: line["rank"] for line in seen.picks}
-    most = sorted(seen.targets, key=lambda line: -line["mass"])[:LISTED]
+    most = sorted(targets, key=lambda line: -line["mass"])[:LISTED]
     far = sorted(
-        (line for line in seen.targets if line["left_without"]),
+        (line for line in targets if line["left_without"]),
         key=lambda line: -line["nearest"]["cost"],
     )
     top = most[0]["mass"]
@@ -172,7 +192,7 @@ def service(seen: Evidence) -> Section | None:
         note,
         texts=True,
     )
-    return Section("service", "Whom it serves", lead, tables=(served, without))
+    return Section(*called, lead, tables=(served, without))
 
 
 def examples(seen: Evidence) -> Section:
@@ -187,7 +207,7 @@ def examples(seen: Evidence) -> Section:
                 counted(line["copies_in_pool"], "near copy", "near copies") + " in the pool"
             )
         serves = [
-            (percent(one["share"]), one["text"])
+            (percent(one["share"]), f"{one['of']}: {one['text']}" if "of" in one else one["text"])
             for one in line.get("targets", ())
             if one["share"] >= LEAST
         ]

@@ -56,6 +56,24 @@ class WholePool(Selector):
             )
         return kept
 
+    def check_whole(self, scores: NDArray[np.float64], target: str) -> None:
+        """Refuses scores of which some are no place in the order: they cannot be weighed.
+
+        Args:
+            scores: (n,) what `score_all` returned.
+            target: whom they were made for.
+
+        Raises:
+            InvalidInput: a document was not put in order.
+        """
+        left = int((scores == BEYOND).sum())
+        if left:
+            raise InvalidInput(
+                f"several targets, or floors, need a place for every document: {type(self).__name__} "
+                f"put {len(scores) - left:,} of {len(scores):,} in order for `{target}`; set "
+                f"selector.{self.longer} larger, or choose another method"
+            )
+
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that fit the budget.
 

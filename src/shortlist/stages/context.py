@@ -35,8 +35,8 @@ class Context:
         vectors: the pool's vectors by member of the selector, or under `""`.
         selected: size, distinct documents, digest and domains of the selection, and what the
             selector reports of its fit; what later stages have found out about it.
-        judges: the methods that have scored the pool for the first target, by name (`""` for one
-            that stands alone).
+        judges: the methods that have scored the pool, by target, then by name (`""` for one that
+            stands alone).
         axes: the names under which a table shows the cell.
         typed: what was typed.
     """
@@ -53,7 +53,7 @@ class Context:
     warnings: list[str] = field(default_factory=list)
     vectors: dict[str, Artifact] = field(default_factory=dict)
     selected: dict[str, Any] = field(default_factory=dict)
-    judges: dict[str, Judge] = field(default_factory=dict)
+    judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
     axes: Axes | None = None
     typed: tuple[str, ...] = ()
 

@@ -135,8 +135,13 @@ def task_data(task: Artifact) -> TaskData:
     return TaskData(**splits, labels=tuple(labels) if labels else None, counts=task.facts["counts"])
 
 
-def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
+def check_leaks(
+    cell: Context, pool: Artifact, task: Artifact, targets: Mapping[str, Artifact], of: str = "pool"
+) -> Artifact:
     """Returns the pool documents that repeat a validation or test text, and which are excluded.
+
+    The texts are the task's, and those of every other target that documents are chosen toward:
+    whoever is served by the selection may be measured after it. `of` is what `pool` is called.
 
     `leaks.json` in it holds what is never selected: under `leaks.action=report` nothing. The list
     of all, with the texts side by side, is `leaks.jsonl`, here and in the run's directory.
@@ -144,20 +149,29 @@ def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
     Raises:
         InvalidInput: there are such documents, and `leaks.action` is `refuse`.
     """
-    action = cell.parts.leaks
+    action, nothing = cell.parts.leaks, Corpus.build([]).fingerprint
+    toward = [name for name, weight in cell.parts.aims.weights.items() if weight >= 0]
+    others = {name: targets[name] for name in toward if targets[name] is not task}
+    texts_of = [("", task, split) for split in PROTECTED]
+    texts_of += [
+        (f"{name}.", other, split)
+        for name, other in others.items()
+        for split in PROTECTED
+        if other.facts[split] != nothing
+    ]
 
     def compute(directory: Path) -> dict[str, Any]:
         documents = formats.load_corpus(pool.path / "corpus.arrow")
         rows: list[dict[str, Any]] = []
-        for split in PROTECTED:
-            protected = formats.load_corpus(task.path / f"{split}.arrow")
+        for owner, source, split in texts_of:
+            protected = formats.load_corpus(source.path / f"{split}.arrow")
             found = leaks(documents, protected)
             texts = _texts_of(documents, {leak.id for leak in found})
             repeated = _texts_of(protected, {leak.where for leak in found})
             rows += [
                 {
                     **asdict(leak),
-                    "split": split,
+                    "split": f"{owner}{split}",
                     "text": texts[leak.id],
                     "repeats": repeated[leak.where],
                 }
@@ -180,23 +194,24 @@ def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
 
     inputs = {
         "pool": pool.facts["fingerprint"],
-        **{split: task.facts[split] for split in PROTECTED},
+        **{f"{owner}{split}": source.facts[split] for owner, source, split in texts_of},
     }
     # `refuse` finds what `drop` finds: the two share what is stored.
     made = cell.stage("leaks", 2, {"keep": action == "report"}, inputs, compute)
     found, kinds = made.facts["leaked"], made.facts["kinds"]
-    cell.counts["leaked"] = found
-    cell.selected["leaks"] = {"action": action, **kinds}
+    prefix = "" if of == "pool" else f"{of}_"
+    cell.counts[f"{prefix}leaked"] = found
+    cell.selected[f"{prefix}leaks"] = {"action": action, **kinds}
     if not found:
         return made
     listed = (made.path / LEAKS).read_text(encoding="utf-8")
-    shown = write_text(cell.directory / LEAKS, listed)
-    what = f"{found:,} documents of the pool repeat validation or test texts " + (
+    shown = write_text(cell.directory / f"{prefix}{LEAKS}", listed)
+    what = f"{found:,} documents of the {of} repeat validation or test texts " + (
         f"({', '.join(f'{kind} {n:,}' for kind, n in kinds.items() if n)})"
     )
     if action == "refuse":
         raise InvalidInput(
-            f"expected a pool without evaluation texts (leaks.action=refuse), found: {what}; first: "
+            f"expected a {of} without evaluation texts (leaks.action=refuse), found: {what}; first: "
             f"{made.facts['first']}; listed in {shown}; remove them or set leaks.action=drop"
         )
     if action == "report":
@@ -206,7 +221,11 @@ def check_leaks(cell: Context, pool: Artifact, task: Artifact) -> Artifact:
 
 
 def candidates(
-    cell: Context, pool: Artifact, task: Artifact, leaked: Artifact
+    cell: Context,
+    pool: Artifact,
+    task: Artifact,
+    targets: Mapping[str, Artifact],
+    leaked: Artifact,
 ) -> tuple[Artifact, Artifact]:
     """Returns what is chosen from, and which of it must never be: the pool, or the task's own texts
     where the selector chooses among those.
@@ -220,7 +239,7 @@ def candidates(
         return {"documents": len(texts), "fingerprint": texts.fingerprint}
 
     made = cell.stage("candidates", 1, {}, {"target": task.facts["target"]}, compute)
-    return made, check_leaks(cell, made, task)
+    return made, check_leaks(cell, made, task, targets, "target")
 
 
 def _texts_of(corpus: Corpus, ids: set[str]) -> dict[str, str]:

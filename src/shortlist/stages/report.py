@@ -21,7 +21,8 @@ from shortlist.reports.page import html, markdown
 from shortlist.reports.selection import examples, headline, mixture, place, service
 from shortlist.reports.sheet import Fact, Sheet
 from shortlist.reports.words import counted, percent, seconds
-from shortlist.stages.reasons import choose_lens, explain, find_copies, locate
+from shortlist.selectors.whole_pool import BEYOND
+from shortlist.stages.reasons import choose_lenses, explain, find_copies, locate
 from shortlist.stages.selection import read_rated
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
@@ -38,13 +39,18 @@ log = logging.getLogger(__name__)
 def report(
     cell: Context, scores: Scores, pool: Artifact, leaked: Artifact, selection: Artifact
 ) -> None:
-    """Writes the page, `reasons.jsonl` and `targets.jsonl` into the run's directory."""
+    """Writes the page, `reasons.jsonl` and `targets.jsonl` into the run's directory; of a selection
+    of no document (`vanilla`) there is nothing to say.
+    """
     if not cell.parts.runtime.report:
         return
+    if selection.facts["size"] == 0:
+        log.info("report: no document was chosen, so there is no page")
+        return
     begin = time.perf_counter()
-    copies, lens = find_copies(cell, pool), choose_lens(cell)
-    reasons = explain(cell, lens, pool, selection, copies)
-    drawn = locate(cell, lens, pool, selection) if lens else None
+    copies, lenses = find_copies(cell, pool), choose_lenses(cell)
+    reasons = explain(cell, lenses, pool, selection, copies)
+    drawn = locate(cell, lenses, pool, selection) if lenses else None
     lines: dict[str, list[dict[str, Any]]] = {}
     for name in ("reasons.jsonl", "targets.jsonl"):
         file = reasons.path / name
@@ -61,7 +67,8 @@ def report(
         documents=documents,
         chosen=chosen,
         rows=np.array([row[key] for key in chosen.ids]),
-        scores=np.asarray(rated.total.values, dtype=np.float64),
+        # Documents that a method put in no order have no place in a histogram.
+        scores=np.where(rated.total.values > BEYOND, rated.total.values, -np.inf),
         stochastic=cell.parts.selector.stochastic,
         excluded=frozenset(json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))),
         labels=np.load(copies.path / "labels.npy"),
@@ -75,7 +82,7 @@ def report(
     parts = [
         mixture(seen),
         place(seen),
-        service(seen),
+        *service(seen),
         *sections.solves(cell.selected.get("fit") or {}),
         sections.compared(cell.selected),
         sections.found("targets", "Several targets", cell.selected.get("targets")),
@@ -110,7 +117,11 @@ def report(
 
 def _title(cell: Context, seen: Evidence) -> str:
     pool = f" of {cell.axes.pool}" if cell.axes and cell.axes.pool else ""
-    return f"{counted(len(seen.chosen), 'document')}{pool} for {cell.parts.task.name}"
+    aims = cell.parts.aims
+    away = [name for name, weight in aims.weights.items() if weight < 0]
+    parts = [f"for {' and '.join(aims.toward)}"] if aims.toward else []
+    parts += [f"away from {name}" for name in away]
+    return f"{counted(len(seen.chosen), 'document')}{pool} {', '.join(parts)}"
 
 
 def _lead(cell: Context, seen: Evidence) -> str:
@@ -126,9 +137,12 @@ def _lead(cell: Context, seen: Evidence) -> str:
 def _effort(cell: Context) -> tuple[Fact, ...]:
     facts: list[Fact] = []
     fit = cell.selected.get("fit") or {}
-    if "marginal_error" in fit:
-        state = "certified" if fit.get("converged") else "not converged"
-        facts.append(Fact("transport", state, f"{percent(fit['marginal_error'])} mass misplaced"))
+    errors = [found for key, found in fit.items() if key.split(".")[-1] == "marginal_error"]
+    if errors:
+        solved = all(found for key, found in fit.items() if key.split(".")[-1] == "converged")
+        state = "certified" if solved else "not converged"
+        worst = f"{percent(max(errors))} mass misplaced{' at most' if len(errors) > 1 else ''}"
+        facts.append(Fact("transport", state, worst))
     total = sum(made.seconds for made in cell.stages)
     facts.append(Fact("time to choose", seconds(total), f"on {cell.stages[-1].device}"))
     return tuple(facts)

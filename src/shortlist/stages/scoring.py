@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def rate(
             fitted = fit(cell, called, method, (task, target), (pool, candidates))
             own[name] = score(cell, method, fitted, (pool, candidates))
             judge = Judge(method, task.path / "target.arrow", target, candidates, fitted, own[name])
-            cell.judges.setdefault(name, judge)
+            cell.judges.setdefault(aim, {}).setdefault(name, judge)
     return found
 
 
@@ -171,7 +172,8 @@ def fit(
         target: the task and its target's vectors.
         pool: the pool and its vectors.
     """
-    selector = method.selector
+    # A copy: of what was learned for one target nothing may stay behind for the next.
+    selector = copy.deepcopy(method.selector)
 
     def compute(directory: Path) -> dict[str, Any]:
         selector.to(cell.parts.runtime.device)
@@ -200,7 +202,7 @@ def score(
     cell: Context, method: Method, fitted: Artifact, pool: tuple[Artifact, Artifact]
 ) -> Artifact:
     """Returns the score of every document of the pool."""
-    selector, runtime = method.selector, cell.parts.runtime
+    selector, runtime = copy.deepcopy(method.selector), cell.parts.runtime
 
     def compute(directory: Path) -> None:
         selector.restore(load_file(fitted.path / "fitted.safetensors"))

@@ -19,6 +19,7 @@ from shortlist.numerics.blending import standardised, weighted_sum
 from shortlist.numerics.sampling import order
 from shortlist.selectors.base import Scored
 from shortlist.selectors.floors import Kept, select_with_floors
+from shortlist.selectors.whole_pool import WholePool
 from shortlist.stages.scoring import Scores, aims_of
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
@@ -123,7 +124,8 @@ def choose(
     settings |= {"selector": written, "version": selector.version}
     inputs = score_keys(scores) | {"leaks": leaked.key}
     inputs |= {"tokens": lengths.key} if lengths else {}
-    return cell.stage("selection", 2, settings, inputs, compute)
+    # For several targets, version 2 weighed orders that left documents out.
+    return cell.stage("selection", 2 if aims.single else 3, settings, inputs, compute)
 
 
 def read_rated(
@@ -147,6 +149,10 @@ def read_rated(
     Here that is one term of a sum: toward clean *and* away from toxic, -g_clean + w g_toxic, which
     lowers OT(pool, clean) - w OT(pool, toxic) the fastest. Weight 0 for every other target gives
     the paper's reading alone.
+
+    Raises:
+        InvalidInput: there are several targets, and a method put only a part of the pool in order
+            or gives a document several scores.
     """
     aims, documents = aims_of(cell), formats.load_corpus(pool.path / "corpus.arrow")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
@@ -155,7 +161,7 @@ def read_rated(
     words = documents.id_words()
     vectors = {
         name: formats.load_features(judge.pool.path).of(documents)
-        for name, judge in cell.judges.items()
+        for name, judge in next(iter(cell.judges.values()), {}).items()
     }
 
     def scored(columns: Mapping[str, NDArray[np.float64]]) -> Scored:
@@ -175,14 +181,23 @@ def read_rated(
         own = columns.setdefault(aim, {})
         for name, one in made.items():
             method = selector.members[name].selector if name else selector
-            for part, values in _parts(name, np.load(one.path / "scores.npy")):
+            found = np.load(one.path / "scores.npy")
+            if isinstance(method, WholePool) and not aims.single:
+                method.check_whole(found, aim)
+            if found.ndim > 1 and len(scores) > 1:
+                raise InvalidInput(
+                    f"{type(method).__name__} parts its target by domain (selector.separate) and "
+                    f"cannot also weigh {' and '.join(f'`{one}`' for one in scores)}; give it one "
+                    "target, or set selector.separate=false"
+                )
+            for part, values in _parts(name, found):
                 column = np.where(allowed, values, -np.inf)
                 alike = aims.single or method.additive
                 own[part] = column if alike else standardised(column)
     each = {aim: scored(column) for aim, column in columns.items()}
     if aims.single:
         (total,) = each.values()
-        return Rated(documents, total, each, allowed, len(excluded))
+        return Rated(documents, total, each, allowed, int((~allowed).sum()))
     members = next(iter(columns.values()))
     total = scored(
         {
@@ -190,7 +205,7 @@ def read_rated(
             for name in members
         }
     )
-    return Rated(documents, total, each, allowed, len(excluded))
+    return Rated(documents, total, each, allowed, int((~allowed).sum()))
 
 
 def score_keys(scores: Scores) -> dict[str, str]:

@@ -12,9 +12,12 @@ import pytest
 import toy
 
 from shortlist.core import Aims, Budget, Corpus
+from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Member, Selector
 from shortlist.selectors.centroid import Centroid
 from shortlist.selectors.gotd import GOTD
+from shortlist.selectors.herding import Herding
+from shortlist.selectors.whole_pool import BEYOND
 from shortlist.stages.selection import Rated, read_rated
 from shortlist.store import formats
 from shortlist.store.cache import Artifact
@@ -76,6 +79,27 @@ def test_scores_without_a_common_unit_are_brought_to_one_scale_over_what_may_be_
 def test_a_single_target_keeps_the_scores_of_its_method(rated: Any) -> None:
     found = rated(Centroid(), Aims.of(["a"]), {"a": {"": A}})
     np.testing.assert_array_equal(found.total.values, [3, 1, 2, -np.inf])
+
+
+def test_an_order_of_a_part_of_the_pool_is_refused_where_places_would_be_weighed(
+    rated: Any,
+) -> None:
+    part = np.array([0.0, BEYOND, -1.0, BEYOND])
+    two = {"a": {"": A}, "b": {"": part}}
+    with pytest.raises(InvalidInput, match=r"put 2 of 4 in order for `b`; set selector\.limit"):
+        rated(Herding(2), Aims.of(["a", "b"]), two)
+    with pytest.raises(InvalidInput, match="floors"):
+        rated(Herding(2), Aims.of(["b"], floors={"b": 0.5}), {"b": {"": part}})
+    found = rated(Herding(2), Aims.of(["b"]), {"b": {"": part}})
+    np.testing.assert_array_equal(found.total.values, [0, BEYOND, -1, -np.inf])
+
+
+def test_several_scores_a_document_are_refused_where_targets_would_be_weighed(rated: Any) -> None:
+    both = np.stack([A, B], axis=1)
+    with pytest.raises(InvalidInput, match="cannot also weigh `a` and `b`"):
+        rated(gotd(), Aims.of(["a", "b"]), {"a": {"": both}, "b": {"": both}})
+    found = rated(gotd(), Aims.of(["a"], floors={"a": 0.5}), {"a": {"": both}})
+    assert list(found.total.columns) == ["0", "1"]
 
 
 class Best(Selector):
