@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from shortlist.errors import ForeignFeatures, InvalidInput
+from shortlist.numerics.blending import BEYOND
 from shortlist.selectors.base import Choice, Scored, Selector
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from shortlist.core import Budget, Features
     from shortlist.runtime import Runtime
-
-# The score of a document that was not put in order: below all others, and still a number.
-BEYOND = float(np.finfo(np.float64).min)
 
 
 class WholePool(Selector):
