@@ -102,7 +102,8 @@ def asked(texts: list[str], home: Path, data: Path, *typed: str) -> dict[str, An
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[:SIZE]))
     command = [
         sys.executable, "run.py", "pool=files", f"pool.paths=[{file}]", "until=select", "budget=10",
-        "selector=random", "check.assumption=true", f"check.documents={ASKED}", "task=ag_news", f"paths.data={data}", *typed,
+        "selector=random", "check.assumption=true", f"check.documents={ASKED}", "task=ag_news",
+        f"paths.data={data}", *typed,
         *(f"paths.{name}={home / name}" for name in ("results", "runs", "cache")),
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
