@@ -35,6 +35,7 @@ MACHINE = Runtime(accelerator="cpu", progress=False)
 TYPED = {
     "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
     "less": ["featurizer=transformer"],  # gradients of an untrained toy model know no topic
+    "moore_lewis_models": ["trainer@warmup=clm"],
 }
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
 # stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.
@@ -84,8 +85,12 @@ class Fitted:
 class Toy:
     """Fits a selector of some name, composed from its YAML, to toy corpora."""
 
-    def __init__(self, composed: Any, model: Path, target: Corpus, folder: Path) -> None:
-        self.composed, self.model, self.target, self.folder = composed, model, target, folder
+    def __init__(
+        self, composed: Any, model: Path, decoder: Path, target: Corpus, folder: Path
+    ) -> None:
+        self.composed, self.target, self.folder = composed, target, folder
+        # A decoder is asked for every token; an encoder for one or two of a toy text, by chance.
+        self.models = {"moore_lewis_models": decoder, "": model}
 
     def fit(self, name: str, pool: Corpus) -> Fitted:
         selector, featurizer = self.make(name)
@@ -105,9 +110,10 @@ class Toy:
 
     def make(self, name: str) -> tuple[Selector, Any]:
         """The selector and its featurizer, small and in float32."""
+        model = self.models.get(name, self.models[""])
         config = deepcopy(
             self.composed(
-                f"selector={name}", "model=local", f"model.path={self.model}", *TYPED.get(name, [])
+                f"selector={name}", "model=local", f"model.path={model}", *TYPED.get(name, [])
             )
         )
         if "labelled" in config.featurizer:
@@ -119,6 +125,11 @@ class Toy:
                     featurizer[setting] = value
         if config.featurizer.get("warmup"):
             config.featurizer.warmup.documents = 8
+        if "reading" in config.featurizer:  # random weights learn twelve texts by heart, or nothing
+            config.featurizer.reading = {
+                **config.featurizer.reading, "block": 64, "batch_size": 2, "epochs": 40,
+                "learning_rate": 1e-2, "precision": "32",
+            }  # fmt: skip
         return make(config, "selector"), make(config, "featurizer")
 
     def score(
@@ -130,7 +141,8 @@ class Toy:
             featurizer.learns
         ):  # once, from a pool in the order of its ids, as the stage before it does
             at = Path(tempfile.mkdtemp(prefix=f"{prefix}learned-", dir=self.folder))
-            featurizer.learn(pool.canonical(), at, MACHINE)
+            corpus = self.target if featurizer.learns_target else pool.canonical()
+            featurizer.learn(corpus, at, MACHINE)
             featurizer.learned = (at, "learned")
         for corpus in (self.target, pool):
             at = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
@@ -152,8 +164,8 @@ def known() -> dict[str, Fitted]:
 
 
 @pytest.fixture
-def toy(composed: Any, tiny_model: Path, target: Corpus, folder: Path) -> Toy:
-    return Toy(composed, tiny_model, target, folder)
+def toy(composed: Any, tiny_model: Path, tiny_gpt2: Path, target: Corpus, folder: Path) -> Toy:
+    return Toy(composed, tiny_model, tiny_gpt2, target, folder)
 
 
 @pytest.fixture(params=NAMES)

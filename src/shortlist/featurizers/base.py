@@ -30,7 +30,8 @@ class Featurizer(ABC):
         needs_head: whether that model must predict tokens; an encoder without a head then gets the
             one that its settings describe.
         tuning: what trains the model on the target's labels first, or None.
-        learns: whether `learn` is to be called with the pool.
+        learns: whether `learn` is to be called.
+        learns_target: whether with the target's texts in place of the pool's.
         learned: where the stage that called it left what was learned, and its key.
         inner: the featurizer whose vectors this one changes together, or None.
     """
@@ -40,6 +41,7 @@ class Featurizer(ABC):
     needs_head = False
     tuning: Any = None
     learns = False
+    learns_target = False
     learned: tuple[Path, str] | None = None
     inner: Any = None  # a Featurizer, where there is one
 
@@ -55,9 +57,9 @@ class Featurizer(ABC):
         """
         return {}
 
-    def learn(self, pool: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
-        """Returns facts of what was learned from the pool; what was learned is written into
-        `directory`.
+    def learn(self, corpus: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
+        """Returns facts of what was learned from the pool, or the target; what was learned is
+        written into `directory`.
         """
         return {}
 

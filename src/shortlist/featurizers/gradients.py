@@ -97,12 +97,12 @@ class Gradients(Sharded):
         learned = {"warmup": self.learned[1]} if self.learned else {}
         return {**self.model.identity(), **learned}
 
-    def learn(self, pool: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
+    def learn(self, corpus: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
         """Returns the facts of the warm-up; its checkpoints are written into `directory`."""
         assert self.warmup is not None
         model = self._opened(runtime)
         modules = last_matrices(model.model, self.layers, "featurizer.layers")
-        return warm(model, modules, pool, self.warmup, directory, runtime)
+        return warm(model, modules, corpus, self.warmup, directory, runtime)
 
     def reader(self, runtime: Runtime) -> Influence:
         """Returns the open model with its checkpoints.

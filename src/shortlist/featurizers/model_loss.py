@@ -12,9 +12,12 @@ from shortlist.models.likelihood import LanguageModel, language_model
 from shortlist.models.products import quick_products
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
+    from shortlist.featurizers.shards import Reader
     from shortlist.models.pretrained import Pretrained
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
@@ -43,14 +46,17 @@ class ModelLoss(Sharded):
         """Returns the identity of the model."""
         return self.model.identity()
 
-    def reader(self, runtime: Runtime) -> Losses:
+    def reader(self, runtime: Runtime) -> Reader:
         """Returns the open model.
 
         Raises:
             InvalidInput: it has no trained head, or fewer positions.
         """
-        home, device = self.model.directory(), runtime.device
-        model = language_model(home, self.max_length, "featurizer.max_length", device)
+        return self.opened(self.model.directory(), runtime)
+
+    def opened(self, home: Path, runtime: Runtime) -> Losses:
+        """Returns the model in the directory `home`, open; raises as `reader`."""
+        model = language_model(home, self.max_length, "featurizer.max_length", runtime.device)
         return Losses(model, runtime)
 
 

@@ -163,6 +163,11 @@ class Selector(pl.LightningModule):
                 raise InvalidInput(
                     f"selector.members.{name} is itself made of others; name those instead"
                 )
+            if member.selector.chooses_target:
+                raise InvalidInput(
+                    f"selector.members.{name} chooses among the task's own texts, expected one that "
+                    "ranks the pool"
+                )
         self.members = dict(members)
 
     def fit(self, target: Features, pool: Features) -> None:
@@ -196,7 +201,14 @@ class Selector(pl.LightningModule):
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the (n,) scores that the members' make together; by default the first's."""
-        return next(iter(columns.values()))
+        return next(iter(self.by_member(columns).values()))
+
+    def by_member(self, columns: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+        """Returns one column a member: a method that gives a document several combines its own."""
+        return {
+            name: member.selector.combine(_under(name, columns))
+            for name, member in self.members.items()
+        } or dict(columns)
 
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that fit the budget; equal scores go by id."""

@@ -153,7 +153,8 @@ class DSIR(Selector):
         """Returns a sample without replacement in proportion to the weights.
 
         Raises:
-            InvalidInput: fewer long enough documents are left than the budget asks for.
+            InvalidInput: fewer long enough documents are left than the budget asks for, or there are
+                several targets beside `separate`.
         """
         allowed = scores.values > -np.inf
         if self.minimum_length:
@@ -164,6 +165,11 @@ class DSIR(Selector):
                     f"selector.minimum_length={self.minimum_length} leaves {left:,} {budget.unit} of "
                     f"the pool for budget={budget.amount:,}; lower one of them"
                 )
+        if self.separate and "proportions" not in scores.report:
+            raise InvalidInput(
+                "selector.separate draws for the parts of one target, found several targets; leave "
+                "out targets and negative_target, or set selector.separate=false"
+            )
         targets = list(scores.columns.values()) if self.separate else [scores.values]
         noisy = [
             np.where(allowed, values, -np.inf)

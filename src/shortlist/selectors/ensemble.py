@@ -29,6 +29,8 @@ class Ensemble(Selector):
     scores share their mean rank. Members score without the noise that they might choose by.
     """
 
+    version = 2
+
     def __init__(self, members: Mapping[str, Member], rule: Rule, constant: float) -> None:
         """Stores the settings.
 
@@ -49,7 +51,7 @@ class Ensemble(Selector):
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the (n,) joint scores; what no member may choose stays at -inf."""
-        scores = np.stack(list(columns.values()))
+        scores = np.stack(list(self.by_member(columns).values()))
         never = (scores == -np.inf).any(axis=0)
         joint = np.full(scores.shape[1], -np.inf)
         ranks = np.array([rankdata(-row[~never], method="average") for row in scores])

@@ -30,6 +30,8 @@ class GOTDDiverse(Selector):
     own work, shared with its cells.
     """
 
+    version = 2
+
     def __init__(self, members: Mapping[str, Member], similarity: float, most: int) -> None:
         """Stores the settings.
 

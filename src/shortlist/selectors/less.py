@@ -32,6 +32,7 @@ class LESS(Selector):
     and are never chosen.
     """
 
+    version = 2
     anchors: torch.Tensor
 
     def __init__(self, weights: Sequence[float] | None, by: By) -> None:

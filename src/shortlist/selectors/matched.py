@@ -56,7 +56,7 @@ class Matched(Selector):
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns 0 for every document that may be chosen: none is better than another."""
-        first = next(iter(columns.values()))
+        first = super().combine(columns)
         return np.where(first > -np.inf, 0.0, -np.inf)
 
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
@@ -65,16 +65,23 @@ class Matched(Selector):
         The member draws first, from the same seed as if it stood alone.
         """
         like, costs = self.members["like"].selector, scores.costs
-        reach = budget
-        if costs is not None:
-            reach = Budget(int(costs[scores.values > -np.inf].sum()), budget.unit)
-        picks = like.select(scores.of("like", like), reach, generator).rows
-        noise = uniform(scores.id_words, draw_key(generator))
-        noise[scores.values == -np.inf] = -np.inf
-        found = self.stand_ins(picks, scores, noise)
-        if costs is not None:
-            found = _until_spent(found, costs, budget.amount)
-        choice = take_in_turn(np.fromiter(found, dtype=np.int64), scores, budget)
+        allowed = scores.values > -np.inf
+        most = 0 if costs is None else int(costs[allowed].sum())
+        state, reach = generator.get_state(), budget
+        while True:
+            picks = like.select(scores.of("like", like), reach, generator.set_state(state)).rows
+            noise = uniform(scores.id_words, draw_key(generator))
+            noise[~allowed] = -np.inf
+            found = self.stand_ins(picks, scores, noise)
+            if costs is not None:
+                found = _until_spent(found, costs, budget.amount)
+            rows = np.fromiter(found, dtype=np.int64)
+            if costs is None or costs[rows].sum() > budget.amount or reach.amount >= most:
+                break
+            # The stand-ins were cheaper than the picks. Not all picks at once: a method that puts
+            # only the first so many in order has no more.
+            reach = Budget(min(2 * reach.amount, most), budget.unit)
+        choice = take_in_turn(rows, scores, budget)
         overlap = len(np.intersect1d(choice.rows, picks[: len(choice.rows)]))
         missing = 0 if costs is not None else len(picks) - len(choice.rows)
         return replace(choice, report={"overlap": overlap, "without_stand_in": missing})

@@ -17,7 +17,8 @@ import torch
 
 from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput
-from shortlist.selectors.whole_pool import BEYOND, WholePool
+from shortlist.numerics.blending import BEYOND
+from shortlist.selectors.whole_pool import WholePool
 from shortlist.store.provenance import commit
 
 if TYPE_CHECKING:

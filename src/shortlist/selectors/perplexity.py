@@ -19,9 +19,11 @@ class Perplexity(Selector):
 
     score(x) = loss, -loss, or -|loss - median loss of the pool|, loss in nats per token; the
     exponential that makes it a perplexity changes no order. Target-free. Ivison et al. 2025 found
-    top worse than random and mid hardly better.
+    top worse than random and mid hardly better. A loss of exactly 0 is that of a document without a
+    token to predict (`featurizer=model_loss`): it has no score, and the record counts it.
     """
 
+    version = 2
     target_aware = False
     middle: torch.Tensor
 
@@ -42,14 +44,15 @@ class Perplexity(Selector):
         Raises:
             InvalidInput: the vectors are not one loss a document.
         """
-        self.keep("middle", torch.tensor(float(np.median(one_number(pool, "selector=perplexity")))))
+        losses = one_number(pool, "selector=perplexity")
+        some = losses[losses != 0]
+        self.keep("middle", torch.tensor(float(np.median(some)) if len(some) else 0.0))
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns larger numbers for the part that is wanted."""
         loss = batch[:, 0].double()
-        if self.part == "mid":
-            return -(loss - self.middle).abs()
-        return loss if self.part == "top" else -loss
+        wanted = {"top": loss, "bottom": -loss, "mid": -(loss - self.middle).abs()}[self.part]
+        return wanted.masked_fill(loss == 0, -torch.inf)
 
 
 def one_number(features: Features, method: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from shortlist.errors import ForeignFeatures, InvalidInput
+from shortlist.numerics.blending import BEYOND
 from shortlist.selectors.base import Choice, Scored, Selector
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from shortlist.core import Budget, Features
     from shortlist.runtime import Runtime
-
-# The score of a document that was not put in order: below all others, and still a number.
-BEYOND = float(np.finfo(np.float64).min)
 
 
 class WholePool(Selector):
@@ -55,24 +53,6 @@ class WholePool(Selector):
                 "fit on this pool"
             )
         return kept
-
-    def check_whole(self, scores: NDArray[np.float64], target: str) -> None:
-        """Refuses scores of which some are no place in the order: they cannot be weighed.
-
-        Args:
-            scores: (n,) what `score_all` returned.
-            target: whom they were made for.
-
-        Raises:
-            InvalidInput: a document was not put in order.
-        """
-        left = int((scores == BEYOND).sum())
-        if left:
-            raise InvalidInput(
-                f"several targets, or floors, need a place for every document: {type(self).__name__} "
-                f"put {len(scores) - left:,} of {len(scores):,} in order for `{target}`; set "
-                f"selector.{self.longer} larger, or choose another method"
-            )
 
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that fit the budget.

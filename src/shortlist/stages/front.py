@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shortlist.numerics.blending import in_last_place
 from shortlist.numerics.frontier import Corner, Front, pareto_front
 from shortlist.stages.scoring import aims_of
 from shortlist.stages.selection import read_rated, score_keys
@@ -46,7 +47,7 @@ def trace_front(
     def compute(directory: Path) -> dict[str, Any]:
         rated = read_rated(cell, selector, scores, pool, leaked, None)
         first, second = (
-            np.where(np.isneginf(one), -np.inf, way * one)
+            np.where(np.isneginf(one), -np.inf, way * in_last_place(one))
             for way, one in zip(sign, (rated.each[name].values for name in names), strict=True)
         )
         words = rated.documents.id_words()
@@ -81,7 +82,7 @@ def trace_front(
         "selector": cell.config["selector"], "version": selector.version,
     }  # fmt: skip
     inputs = score_keys(scores) | {"leaks": leaked.key, "selection": selection.key}
-    made = cell.stage("pareto", 1, settings, inputs, compute)
+    made = cell.stage("pareto", 2, settings, inputs, compute)
     cell.selected["pareto"] = dict(made.facts)
     write_text(
         cell.directory / "pareto.csv", (made.path / "pareto.csv").read_text(encoding="utf-8")

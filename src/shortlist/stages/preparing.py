@@ -88,19 +88,26 @@ def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Met
 
 
 def _learned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
-    """With what it learns from the pool's documents, those that repeat evaluation texts left out."""
+    """With what it learns from the pool's documents, those that repeat evaluation texts left out;
+    or from the target's, none of which is an evaluation text.
+    """
     featurizer, runtime = method.featurizer, cell.parts.runtime
     if not featurizer.learns:
         return method
-    documents = formats.load_corpus(pool.path / "corpus.arrow")
-    leaks = (cell.made("leaks").path / "leaks.json").read_text(encoding="utf-8")
-    excluded = json.loads(leaks)
+    if featurizer.learns_target:
+        inputs = {"target": task.facts["target"]}
+        documents, excluded = formats.load_corpus(task.path / "target.arrow"), {}
+    else:
+        inputs = {"pool": pool.facts["fingerprint"]}
+        documents = formats.load_corpus(pool.path / "corpus.arrow")
+        leaks = (cell.made("leaks").path / "leaks.json").read_text(encoding="utf-8")
+        excluded = json.loads(leaks)
 
     def compute(directory: Path) -> dict[str, Any]:
         kept = [row for row, key in enumerate(documents.ids) if key not in excluded]
         return featurizer.learn(documents.take(kept), directory, runtime)
 
-    inputs = {"pool": pool.facts["fingerprint"], **featurizer.identity(runtime)}
+    inputs |= featurizer.identity(runtime)
     if excluded:
         inputs["left_out"] = digest(sorted(excluded))
     made = cell.stage("learned", featurizer.version, method.features, inputs, compute)

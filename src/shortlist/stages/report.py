@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.core import StageCost
+from shortlist.numerics.blending import BEYOND
 from shortlist.reports import sections
 from shortlist.reports.evidence import Evidence, Map
 from shortlist.reports.page import html, markdown
 from shortlist.reports.selection import examples, headline, mixture, place, service
 from shortlist.reports.sheet import Fact, Sheet
 from shortlist.reports.words import counted, percent, seconds
-from shortlist.selectors.whole_pool import BEYOND
 from shortlist.stages.reasons import choose_lenses, explain, find_copies, locate
 from shortlist.stages.selection import read_rated
 from shortlist.store import formats

@@ -116,9 +116,13 @@ def rate(
 
 
 def aims_of(cell: Context) -> Aims:
-    """Returns what the cell's selector can aim at: the first target where it looks at none."""
-    aims = cell.parts.aims
-    return aims if cell.parts.selector.target_aware else aims.first
+    """Returns what the cell's selector can aim at: the first target where it looks at none.
+
+    A control looks at none and stands in for picks of a member that does.
+    """
+    aims, selector = cell.parts.aims, cell.parts.selector
+    made_of = (selector, *(member.selector for member in selector.members.values()))
+    return aims if any(one.target_aware for one in made_of) else aims.first
 
 
 def vectors(

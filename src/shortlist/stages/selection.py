@@ -15,11 +15,10 @@ from shortlist.core import Aims, Budget, Selection
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
-from shortlist.numerics.blending import standardised, weighted_sum
+from shortlist.numerics.blending import in_last_place, standardised, weighted_sum
 from shortlist.numerics.sampling import order
 from shortlist.selectors.base import Scored
 from shortlist.selectors.floors import Kept, select_with_floors
-from shortlist.selectors.whole_pool import WholePool
 from shortlist.stages.scoring import Scores, aims_of
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
@@ -91,9 +90,11 @@ def choose(
     def compute(directory: Path) -> dict[str, Any]:
         rated = read_rated(cell, selector, scores, pool, leaked, lengths)
         documents, costs, allowed = rated.documents, rated.total.costs, rated.allowed
-        available = allowed.sum() if costs is None else costs[allowed].sum()
+        available = rated.total.values > -np.inf
+        unscored = int((allowed & ~available).sum())
+        left = available.sum() if costs is None else costs[available].sum()
         if not selector.repeats:
-            _check_budget(budget, int(available), rated.excluded)
+            _check_budget(budget, int(left), rated.excluded, unscored)
         facts: dict[str, Any] = {}
         if aims.single:
             choice = selector.select(rated.total, budget, seeded(seed, "selection"))
@@ -114,12 +115,14 @@ def choose(
             "unique": len(set(selection.ids)),
             "sha256": selection.sha256,
             "domains": dict(sorted(Counter(domains[row] for row in choice.rows).items())),
+            **({"without_score": unscored} if unscored else {}),
             **choice.report,
         }
 
     settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}
     settings |= {"seed": seed} if selector.stochastic else {}
-    settings |= {} if aims.single else {"weights": aims.weights, "floors": aims.floors}
+    if not aims.single:  # "sum": raised when scores for several targets are added in another way
+        settings |= {"weights": aims.weights, "floors": aims.floors, "sum": 2}
     # The selector again, beside the scores' key: `select` may read settings that `score` does not.
     settings |= {"selector": written, "version": selector.version}
     inputs = score_keys(scores) | {"leaks": leaked.key}
@@ -151,8 +154,7 @@ def read_rated(
     the paper's reading alone.
 
     Raises:
-        InvalidInput: there are several targets, and a method put only a part of the pool in order
-            or gives a document several scores.
+        InvalidInput: there are several targets, and a method gives a document several scores.
     """
     aims, documents = aims_of(cell), formats.load_corpus(pool.path / "corpus.arrow")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
@@ -182,8 +184,6 @@ def read_rated(
         for name, one in made.items():
             method = selector.members[name].selector if name else selector
             found = np.load(one.path / "scores.npy")
-            if isinstance(method, WholePool) and not aims.single:
-                method.check_whole(found, aim)
             if found.ndim > 1 and len(scores) > 1:
                 raise InvalidInput(
                     f"{type(method).__name__} parts its target by domain (selector.separate) and "
@@ -242,7 +242,9 @@ def _for_several(
         },
         "kept_for_several": sum(count > 1 for count in held.values()),
         "among_best": {aim: float(np.isin(rows, top).mean()) for aim, top in best.items()},
-        "mean_score": {aim: float(one.values[rows].mean()) for aim, one in rated.each.items()},
+        "mean_score": {
+            aim: float(in_last_place(one.values)[rows].mean()) for aim, one in rated.each.items()
+        },
     }
 
 
@@ -285,9 +287,11 @@ def _parts(name: str, scores: NDArray[np.float64]) -> Iterator[tuple[str, NDArra
             yield f"{name}.{at}".lstrip("."), column
 
 
-def _check_budget(budget: Budget, available: int, leaked: int) -> None:
+def _check_budget(budget: Budget, available: int, leaked: int, unscored: int) -> None:
     if budget.amount > available:
-        aside = f" (after {leaked:,} that repeat evaluation texts were set aside)" if leaked else ""
+        reasons = {"repeat evaluation texts": leaked, "have no score": unscored}
+        told = " and ".join(f"{count:,} that {why}" for why, count in reasons.items() if count)
+        aside = f" (after {told} were set aside)" if told else ""
         raise InvalidInput(
             f"budget={budget.amount:,} {budget.unit} is more than the pool's {available:,}{aside}; "
             f"set budget={available} or less, or a larger pool"

@@ -13,12 +13,15 @@ import torch
 from shortlist.core import Budget, Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
+from shortlist.numerics.blending import BEYOND
 from shortlist.selectors.base import Choice, Member, Scored, Selector
 from shortlist.selectors.matched import Matched
 from shortlist.selectors.random import Random
 from shortlist.selectors.random_domain import RandomDomain
 from shortlist.selectors.random_length import RandomLength
 from shortlist.selectors.random_tokens import RandomTokens
+from shortlist.selectors.tapt import TAPT
+from shortlist.selectors.whole_pool import WholePool
 
 N = 3000
 RNG = np.random.default_rng(0)
@@ -105,6 +108,31 @@ def test_a_token_budget_is_spent_whatever_the_picks_cost(kind: type[Matched]) ->
             control(kind, **settings), like.astype(float), Budget(5000, "tokens"), costs=TOKENS
         )
         assert 5000 - TOKENS.max() < TOKENS[choice.rows].sum() <= 5000
+
+
+def test_a_method_that_orders_a_part_of_the_pool_alone_has_a_control_of_as_many_tokens() -> None:
+    like = np.where(np.sort(NOISE)[-800] < NOISE, NOISE, BEYOND)
+    selector = RandomTokens(members={"like": Member(WholePool(), NoFeatures())}, neighbours=20)
+    choice = choose(selector, like, Budget(5000, "tokens"), costs=TOKENS)
+    assert 5000 - TOKENS.max() < TOKENS[choice.rows].sum() <= 5000
+    # The same stand-ins, one for each pick, as of a method that has put all in order.
+    whole = RandomTokens(members={"like": Member(Selector(), NoFeatures())}, neighbours=20)
+    other = choose(whole, NOISE, Budget(5000, "tokens"), costs=TOKENS)
+    assert choice.rows.tolist() == other.rows.tolist()
+
+
+def test_a_control_of_cheap_stand_ins_reads_on_along_the_picks_with_the_same_draw() -> None:
+    small, large = (
+        choose(control(RandomDomain), TOKENS.astype(float), Budget(amount, "tokens"), costs=TOKENS)
+        for amount in (2000, 20000)
+    )
+    assert large.rows[: len(small.rows)].tolist() == small.rows.tolist()
+    assert 20000 - TOKENS.max() < TOKENS[large.rows].sum() <= 20000
+
+
+def test_a_method_that_chooses_among_the_target_is_no_member() -> None:
+    with pytest.raises(InvalidInput, match="chooses among the task's own texts"):
+        RandomDomain(members={"like": Member(TAPT(), NoFeatures())})
 
 
 def test_the_overlap_with_the_picks_is_reported() -> None:

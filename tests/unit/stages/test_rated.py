@@ -5,20 +5,29 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 import toy
 
-from shortlist.core import Aims, Budget, Corpus
+from shortlist.core import Aims, Budget, Corpus, Features
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.none import NoFeatures
+from shortlist.numerics.blending import BEYOND
 from shortlist.selectors.base import Member, Selector
 from shortlist.selectors.centroid import Centroid
+from shortlist.selectors.dsir import DSIR
+from shortlist.selectors.ensemble import Ensemble
 from shortlist.selectors.gotd import GOTD
-from shortlist.selectors.herding import Herding
-from shortlist.selectors.whole_pool import BEYOND
-from shortlist.stages.selection import Rated, read_rated
+from shortlist.selectors.gotd_diverse import GOTDDiverse
+from shortlist.selectors.perplexity import Perplexity
+from shortlist.selectors.random import Random
+from shortlist.selectors.random_domain import RandomDomain
+from shortlist.selectors.tapt_curated import TAPTCurated
+from shortlist.stages.scoring import aims_of
+from shortlist.stages.selection import Rated, _check_budget, read_rated
 from shortlist.store import formats
 from shortlist.store.cache import Artifact
 
@@ -81,19 +90,6 @@ def test_a_single_target_keeps_the_scores_of_its_method(rated: Any) -> None:
     np.testing.assert_array_equal(found.total.values, [3, 1, 2, -np.inf])
 
 
-def test_an_order_of_a_part_of_the_pool_is_refused_where_places_would_be_weighed(
-    rated: Any,
-) -> None:
-    part = np.array([0.0, BEYOND, -1.0, BEYOND])
-    two = {"a": {"": A}, "b": {"": part}}
-    with pytest.raises(InvalidInput, match=r"put 2 of 4 in order for `b`; set selector\.limit"):
-        rated(Herding(2), Aims.of(["a", "b"]), two)
-    with pytest.raises(InvalidInput, match="floors"):
-        rated(Herding(2), Aims.of(["b"], floors={"b": 0.5}), {"b": {"": part}})
-    found = rated(Herding(2), Aims.of(["b"]), {"b": {"": part}})
-    np.testing.assert_array_equal(found.total.values, [0, BEYOND, -1, -np.inf])
-
-
 def test_several_scores_a_document_are_refused_where_targets_would_be_weighed(rated: Any) -> None:
     both = np.stack([A, B], axis=1)
     with pytest.raises(InvalidInput, match="cannot also weigh `a` and `b`"):
@@ -121,3 +117,68 @@ def test_targets_are_summed_within_each_member_and_members_are_combined_after(ra
     np.testing.assert_allclose(found.total.values[:3], np.maximum(one, -one)[:3])
     np.testing.assert_allclose(found.total.columns["one"][:3], one[:3])
     np.testing.assert_allclose(found.each["a"].values[:3], A[:3])
+
+
+def test_what_a_method_did_not_put_in_order_for_one_target_is_last_there_and_drowns_no_other(
+    rated: Any,
+) -> None:
+    first = np.array([-1.0, 0.0, BEYOND, 0.0])
+    second = np.array([BEYOND, 0.0, BEYOND, -1.0])
+    found = rated(TAPTCurated(1), Aims.of(["a", "b"]), {"a": {"": first}, "b": {"": second}})
+    np.testing.assert_allclose(found.each["a"].values[:2], [-(0.5**0.5), 2**0.5])
+    assert found.each["a"].values[2:].tolist() == [BEYOND, -np.inf]
+    assert found.total.values[1] > found.total.values[0] > BEYOND == found.total.values[2]
+    with pytest.raises(InvalidInput, match="reaches beyond the 2 documents"):
+        TAPTCurated(1).select(found.total, Budget(3), torch.Generator())
+
+
+def test_a_control_is_matched_to_picks_for_all_targets() -> None:
+    def aims(method: Selector) -> Aims:
+        control = RandomDomain({"like": Member(method, NoFeatures())})
+        parts = SimpleNamespace(selector=control, aims=Aims.of(["a", "b"]))
+        return aims_of(cast("Any", SimpleNamespace(parts=parts)))
+
+    assert list(aims(Centroid()).weights) == ["a", "b"]
+    assert list(aims(Random()).weights) == ["a"]
+
+
+def test_a_member_that_gives_several_columns_is_one_voice() -> None:
+    dsir = DSIR(1.0, 0.0, 1.0, 0, separate=True, proportions=None)
+    two = Ensemble(
+        {"dsir": Member(dsir, NoFeatures()), "mean": Member(Centroid(), NoFeatures())},
+        "mean_rank",
+        60,
+    )
+    columns = {
+        "dsir.0": np.array([3.0, 0.0, 1.0]),
+        "dsir.1": np.array([0.0, 5.0, 1.0]),
+        "mean": np.array([2.0, 1.0, 3.0]),
+    }
+    # DSIR's own ranks, by the target a document fits best: 2, 1, 3; the other's: 2, 3, 1.
+    assert two.combine(columns).tolist() == [-2.0, -2.0, -2.0]
+    assert GOTDDiverse({"dsir": two.members["dsir"]}, 0.9, 1).combine(columns).tolist() == [3, 5, 1]
+
+
+def test_a_document_without_a_token_to_predict_is_in_no_part_of_the_losses() -> None:
+    losses = np.array([[0.0], [1.0], [2.0], [4.0]], dtype=np.float32)
+    pool = Features(losses, "corpus", "key", None)
+    for part, best in {"bottom": 1, "mid": 2, "top": 3}.items():
+        selector = Perplexity(part)
+        selector.fit(pool, pool)
+        found = selector.score(torch.from_numpy(losses))
+        assert int(found.argmax()) == best and found[0] == -torch.inf
+
+
+def test_a_budget_beyond_the_documents_with_a_score_is_refused_with_their_number() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"the pool's 3 \(after 2 that have no score were set aside"
+    ):
+        _check_budget(Budget(4), 3, 0, 2)
+
+
+def test_parts_of_one_target_beside_several_targets_are_refused_by_name(rated: Any) -> None:
+    dsir = DSIR(1.0, 0.0, 1.0, 0, separate=True, proportions=None)
+    two = np.stack([A, B], axis=1)
+    found = rated(dsir, Aims.of(["a", "b"]), {"a": {"": two}, "b": {"": two}})
+    with pytest.raises(InvalidInput, match=r"selector\.separate draws for the parts of one target"):
+        dsir.select(found.total, Budget(1), torch.Generator())
