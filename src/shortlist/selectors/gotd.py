@@ -257,7 +257,7 @@ class GOTD(TransportSelector):
             self.report["grown_from_documents"] = len(earlier.rows)
             self.report["epsilon_of_earlier_fit"] = found.epsilon == earlier.epsilon
         if self.sensitivity and found.epsilon > 0:
-            log.info("once more at half of epsilon: how far the top 5 %% hangs on it")
+            log.info("once more at half of epsilon: how far the top 5 % hangs on it")
             half = epsilon_sensitivity(
                 found, candidates, targets, a=a, b=b, stored_bytes=self.stored_bytes
             )
