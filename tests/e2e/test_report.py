@@ -219,6 +219,33 @@ def test_copies_of_a_pick_are_counted_in_the_pool_and_among_the_picks(
     assert "2 near copies in the pool" in (directory / "report.md").read_text(encoding="utf-8")
 
 
+def test_licences_and_toxicities_that_the_files_name_are_mixed_like_the_pool(
+    run: Any, tmp_path: Path
+) -> None:
+    texts = toy.sentences("stars", 40, 4)
+    rows = [
+        {"text": text, "by": ("MIT", "GPL", None)[at % 3], "toxic": at % 2 * 0.9}
+        for at, text in enumerate(texts)
+    ]
+    rows.append({"text": "neither loaf nor boat", "by": "MIT", "toxic": "very"})
+    pool = toy.write_jsonl(tmp_path / "pool.jsonl", rows)
+    typed = ("selector=random", *VIEW, "pool=files", f"pool.paths=[{pool}]", "budget=12")
+    run(*typed)
+    record, directory = run(*typed, "pool.licence=by", "pool.toxicity=toxic")
+    assert record.counts["pool_quarantined"] == 1
+    set_aside = (directory / "pool_quarantine.txt").read_text(encoding="utf-8")
+    assert "toxicity 'toxic': expected a number from 0 to 1, found 'very'" in set_aside
+    page = (directory / "report.md").read_text(encoding="utf-8")
+    known = {row["text"]: row for row in rows}
+    picks = Counter(known[row["text"]]["by"] for row in lines(directory, "shortlist.jsonl"))
+    mix = page.split("### Licence")[1].split("## ")[0]
+    for name, here in picks.items():
+        share = f"{100 * sum(row['by'] == name for row in rows[:-1]) / 40:.1f} %"
+        assert f"| {name or '(none)'} | {100 * here / 12:.1f} % | {share} |" in mix
+    toxic = sum(known[row["text"]]["toxic"] > 0.5 for row in lines(directory, "shortlist.jsonl"))
+    assert f"| 0.5 or more | {100 * toxic / 12:.1f} % | 50.0 % |" in page
+
+
 def test_a_hostile_document_stays_a_text(run: Any, tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script><img src=x onerror=alert(2)> anchor boat captain sail"
     rows = [{"text": nasty, "domain": "<b>bold</b>"}]

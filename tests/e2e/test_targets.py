@@ -290,3 +290,31 @@ def test_a_budget_is_recommended_with_its_reason_and_its_curve(record: Any, tmp_
     made, _ = record("selector=soft_knn", "featurizer=static", "until=select")
     assert made.selection["recommended"]["gradient_changes_sign_at"] is None
     assert {point["gradient"] for point in made.selection["recommended"]["curve"]} == {None}
+
+
+def test_targets_in_spaces_of_their_own_are_no_one_mixture(
+    small: tuple[str, ...], tmp_path: Path
+) -> None:
+    files = [
+        toy.write_jsonl(
+            tmp_path / f"{name}.jsonl",
+            [
+                {"text": t, "label": topic}
+                for topic in toy.TOPICS
+                for t in toy.sentences(topic, 20, at)
+            ],
+        )
+        for at, name in enumerate(("one", "two"), start=7)
+    ]
+    targets = ",".join(f"{{task: own, name: {f.stem}, train: {f}, label: label}}" for f in files)
+    tuned = ("featurizer=tuned", "featurizer.max_length=32", "featurizer.precision=32")
+    quick = [f"featurizer.tuning.{name}" for name in ("epochs=1", "precision=32", "max_length=32")]
+    ended = cells.command(
+        *small, "selector=soft_knn", *tuned, *quick, "until=select", f"targets=[{targets}]",
+        "runtime.report=true",
+    )  # fmt: skip
+    assert ended.code == 0, ended
+    assert "how many: not said, each target has vectors of its own" in ended.err
+    (directory,) = (tmp_path / "runs").iterdir()
+    made = Record.from_json((directory / "record.json").read_text(encoding="utf-8"))
+    assert "recommended" not in made.selection and (directory / "report.html").exists()

@@ -62,8 +62,8 @@ class Corpus:
     Attributes:
         table: Arrow columns `id`, `text`, `domain` (strings) and, where the corpus has them,
             `text_b`
-            (second text of a pair), `label` (string or float), `licence`, `mass` (float: how much
-            a document counts). May be memory-mapped.
+            (second text of a pair), `label` (string or float), `licence`, `toxicity` (float, 0 to
+            1), `mass` (float: how much a document counts). May be memory-mapped.
     """
 
     table: pa.Table
@@ -83,6 +83,7 @@ class Corpus:
         texts_b: Sequence[str] | None = None,
         labels: Sequence[Any] | None = None,
         licences: Sequence[str] | None = None,
+        toxicities: Sequence[float] | None = None,
         masses: Sequence[float] | NDArray[Any] | None = None,
     ) -> Corpus:
         """Returns the corpus of these rows, in this order, ids computed from the content.
@@ -97,7 +98,10 @@ class Corpus:
             "text": texts,
             "domain": [domains] * n if isinstance(domains, str) else domains,
         }
-        optional = {"text_b": texts_b, "label": labels, "licence": licences, "mass": masses}
+        optional = {
+            "text_b": texts_b, "label": labels, "licence": licences, "toxicity": toxicities,
+            "mass": masses,
+        }  # fmt: skip
         for name, column in optional.items():
             if column is not None:
                 columns[name] = column
@@ -165,14 +169,21 @@ class Corpus:
             return None
         return np.array(self.table["mass"].to_numpy(), dtype=np.float64)
 
+    def trait(self, name: str) -> list[Any] | None:
+        """Returns `licence` or `toxicity` of each document, or None where it is not known."""
+        return self.table[name].to_pylist() if name in self.table.column_names else None
+
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the ordered ids and domains, and of masses where there are some: two corpora are
-        the same exactly if it is.
+        """Hash of the ordered ids and domains, and of masses, licences and toxicities where there
+        are some: two corpora are the same exactly if it is.
         """
         parts: list[str | bytes] = [*self.ids, "domains", *self.domains]
         if self.masses is not None:
             parts += ["masses", self.masses.tobytes()]
+        for name in ("licence", "toxicity"):
+            column = self.trait(name)
+            parts += [] if column is None else [name, *map(str, column)]
         return digest(parts)
 
     def id_words(self) -> NDArray[np.uint64]:

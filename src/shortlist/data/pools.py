@@ -206,6 +206,8 @@ class Files(Pool):
         text: column of the text (a text file has none).
         domain: column of the domain; where it is None or empty the file's name is the domain.
         mass: column of how much a document counts, for methods that weigh documents; copies add up.
+        licence: column of the licence, whose mix the report shows.
+        toxicity: column of a toxicity from 0 to 1, likewise.
     """
 
     def __init__(
@@ -214,11 +216,13 @@ class Files(Pool):
         text: str = "text",
         domain: str | None = None,
         mass: str | None = None,
+        licence: str | None = None,
+        toxicity: str | None = None,
     ) -> None:
         self.paths = tuple([paths] if isinstance(paths, str) else paths)
-        self.text = text
-        self.domain = domain
-        self.mass = mass
+        self.columns = Columns(
+            text=text, domain=domain, mass=mass, licence=licence, toxicity=toxicity
+        )
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per file name, of the bytes of the files of that name."""
@@ -239,8 +243,7 @@ class Files(Pool):
         found = self._found()
         for done, path in enumerate(found):
             progress(done, len(found), "pool files")
-            columns = Columns(text=self.text, domain=self.domain, mass=self.mass)
-            parts.append(read_files([path], columns, default_domain=stem(path)))
+            parts.append(read_files([path], self.columns, default_domain=stem(path)))
             counts.update(
                 {key: parts[-1].counts[key] for key in ("rows_read", "quarantined", "exact_copies")}
             )
@@ -281,8 +284,18 @@ def merged(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
     masses = None
     if given and len(given) == len(columns):
         masses = added_masses(ids, np.concatenate(given).tolist(), list(first))
+
+    def trait(name: str) -> list[Any] | None:
+        known = [part.corpus.trait(name) for part in parts]
+        every = [value for column in known if column is not None for value in column]
+        return [every[row] for row in rows] if known and len(every) == len(ids) else None
+
     corpus = Corpus.build(
-        [texts[row] for row in rows], [domains[row] for row in rows], masses=masses
+        [texts[row] for row in rows],
+        [domains[row] for row in rows],
+        masses=masses,
+        licences=trait("licence"),
+        toxicities=trait("toxicity"),
     ).canonical()
     counts["exact_copies"] += len(ids) - len(corpus)
     counts["kept"] = len(corpus)

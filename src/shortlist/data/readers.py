@@ -31,6 +31,8 @@ class Columns:
         names: class names by integer, where the file holds integers.
         numeric: whether labels are numbers (a regression) instead of classes.
         mass: how much a document counts; rows without a number of 0 or more are quarantined.
+        licence: its licence, for the report; rows without one have none.
+        toxicity: its toxicity, for the report; rows without a number from 0 to 1 are quarantined.
     """
 
     text: str = "text"
@@ -40,6 +42,8 @@ class Columns:
     names: tuple[str, ...] | None = None
     numeric: bool = False
     mass: str | None = None
+    licence: str | None = None
+    toxicity: str | None = None
 
 
 @dataclass
@@ -51,6 +55,8 @@ class _Rows:
     labels: list[Any] = field(default_factory=list)
     domains: list[str] = field(default_factory=list)
     masses: list[float] = field(default_factory=list)
+    licences: list[str] = field(default_factory=list)
+    toxicities: list[float] = field(default_factory=list)
 
 
 def read(
@@ -114,6 +120,8 @@ def read_files(
             rows.labels.append(document[2])
             rows.domains.append(document[3])
             rows.masses.append(document[4])
+            rows.licences.append(document[5])
+            rows.toxicities.append(document[6])
     masses: Any = rows.masses
     if every:
         keys, parts = zip(*every, strict=True)
@@ -124,6 +132,8 @@ def read_files(
         texts_b=rows.texts_b if columns.text_b else None,
         labels=rows.labels if columns.label else None,
         masses=masses if columns.mass else None,
+        licences=rows.licences if columns.licence else None,
+        toxicities=rows.toxicities if columns.toxicity else None,
     )
     counts = {
         "rows_read": len(corpus) + len(bad) + copies,
@@ -136,7 +146,7 @@ def read_files(
 
 def _documents(
     path: Path, columns: Columns, default_domain: str, bad: list[BadRow]
-) -> Iterable[tuple[str, str | None, Any, str, float]]:
+) -> Iterable[tuple[str, str | None, Any, str, float, str, float]]:
     if path.suffix == ".txt":
         columns = replace(columns, text="text")  # a text file has no columns to name
     found: dict[str, None] = {}
@@ -153,11 +163,12 @@ def _documents(
         good += 1
         yield document
     wanted = {"text": columns.text, "text_b": columns.text_b, "label": columns.label}
-    wanted["mass"] = columns.mass
+    read_of_pools = {"mass": columns.mass, "licence": columns.licence, "toxicity": columns.toxicity}
+    wanted |= read_of_pools
     absent = [kind for kind, name in wanted.items() if name is not None and name not in found]
     if found and absent:
         kind = absent[0]
-        other = f" (pool=files: set pool.{kind}=COLUMN)" if kind in {"text", "mass"} else ""
+        other = f" (pool=files: set pool.{kind}=COLUMN)" if kind in {"text", *read_of_pools} else ""
         raise InvalidInput(
             f"{path}: expected the column {wanted[kind]!r}, found the columns: "
             f"{', '.join(map(repr, found))}; set task.{kind}=COLUMN{other}"
@@ -177,7 +188,7 @@ def _documents(
 
 def _document(
     row: Any, columns: Columns, default_domain: str
-) -> tuple[str, str | None, Any, str, float]:
+) -> tuple[str, str | None, Any, str, float, str, float]:
     text = _text(row, columns.text)
     text_b = None if columns.text_b is None else _text(row, columns.text_b)
     label = None if columns.label is None else _label(row, columns)
@@ -186,21 +197,25 @@ def _document(
         domain = default_domain
     if not isinstance(domain, str):
         raise _Bad(f"column {columns.domain!r}: expected a string, found {type(domain).__name__}")
-    mass = 1.0 if columns.mass is None else _mass(row, columns.mass)
-    return text, text_b, label, _encodable(domain, columns.domain or ""), mass
+    mass = 1.0 if columns.mass is None else _measured(row, columns.mass, "mass", math.inf)
+    licence = "" if columns.licence is None else str(row.get(columns.licence) or "")
+    toxic = 0.0 if columns.toxicity is None else _measured(row, columns.toxicity, "toxicity", 1.0)
+    domain = _encodable(domain, columns.domain or "")
+    return text, text_b, label, domain, mass, _encodable(licence, columns.licence or ""), toxic
 
 
-def _mass(row: Any, column: str) -> float:
+def _measured(row: Any, column: str, kind: str, most: float) -> float:
     value = row.get(column)
     try:
         if value is None or isinstance(value, bool):
             raise ValueError
-        mass = float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        mass = math.nan
-    if not (math.isfinite(mass) and mass >= 0):
-        raise _Bad(f"mass {column!r}: expected a number of 0 or more, found {str(value)[:40]!r}")
-    return mass
+        number = math.nan
+    if not (math.isfinite(number) and 0 <= number <= most):
+        expected = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
+        raise _Bad(f"{kind} {column!r}: expected a number {expected}, found {str(value)[:40]!r}")
+    return number
 
 
 def _text(row: Any, column: str) -> str:

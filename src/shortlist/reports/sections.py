@@ -68,19 +68,26 @@ def compared(selected: Mapping[str, Any]) -> Section | None:
     for key, against in selected.items():
         if key.startswith(_AGAINST) and against:
             share = percent(against["differ"] / against["of"])
+            same = [f"{name(label)} {one}" for label, one in against["settings"].items()]
             lead.append(
                 f"{counted(against['differ'], 'pick')} of {against['of']:,} ({share}) would not be "
                 "here without the correction for what the pool is made of: "
-                f"{name(key.removeprefix(_AGAINST))} at the same settings chooses the others too."
+                f"{name(key.removeprefix(_AGAINST))} at {', '.join(same)} chooses the others too."
             )
     recommended = selected.get("recommended")
     if recommended:
-        facts.append(Fact("recommended budget", value(recommended.get("budget"))))
+        facts.append(Fact("recommended budget", counted(recommended["budget"], "document")))
         lead.append(_sentence(recommended.get("reason", "")))
         drawn += _curves(recommended.get("curve"), recommended.get("budget"))
     rows = selected.get("divergences")
     if rows:
-        tables.append(_table("Distance of each domain from the target", rows))
+        flat = [
+            {**row, **{f"to {aim}": far for aim, far in row.get("by_target", {}).items()}}
+            for row in rows
+        ]
+        for row in flat:
+            row.pop("by_target", None)
+        tables.append(_table("Distance of each domain from the target", flat))
     if not (lead or facts or tables):
         return None
     return Section(

@@ -39,13 +39,12 @@ def headline(seen: Evidence) -> tuple[Fact, ...]:
 
 def mixture(seen: Evidence) -> Section:
     """Returns what the selection is made of, beside the pool."""
-    table = seen.documents.table
     sizes = np.fromiter(map(len, seen.documents.texts), dtype=np.int64)
     traits = [
         mixes.Trait(
             title,
-            table[column].to_pylist() if column in table.column_names else None,
-            f"{missing}: the pool has no column of that name.",
+            seen.documents.trait(column),
+            f"{missing}: pool=files pool.{column}=COLUMN names the column that says it.",
         )
         for title, column, missing in (
             ("Toxicity", "toxicity", "Not scored"),

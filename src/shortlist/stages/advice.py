@@ -71,7 +71,12 @@ def advise(
         for name in toward
     }
     candidates = next(iter(seen.values()))[0]
-    if not isinstance(formats.load_features(candidates.path).values, np.ndarray):
+    apart = len({one.key for one, _ in seen.values()}) > 1
+    if apart or not isinstance(formats.load_features(candidates.path).values, np.ndarray):
+        log.info(
+            "how many: not said, %s",
+            "each target has vectors of its own" if apart else "counts have no transport distance",
+        )
         return
     budget = cell.parts.budget
     lengths = count_tokens(cell, pool) if budget.unit == "tokens" else None

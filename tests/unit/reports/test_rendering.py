@@ -158,7 +158,12 @@ def test_a_certificate_is_told_in_a_sentence_and_one_that_falls_short_too() -> N
 def test_what_other_stages_report_is_shown_as_they_report_it() -> None:
     shown = sections.compared(
         {
-            "against_soft_knn": {"same": 0.972, "differ": 14, "of": 500},
+            "against_soft_knn": {
+                "same": 0.972,
+                "differ": 14,
+                "of": 500,
+                "settings": {"cost": "cosine", "relative_epsilon": 0.01},
+            },
             "recommended": {
                 "budget": 300,
                 "reason": "the gradient changes sign there",
@@ -167,14 +172,18 @@ def test_what_other_stages_report_is_shown_as_they_report_it() -> None:
                     {"budget": 300, "share": 0.2, "gradient": 0.0, "divergence": 0.4},
                 ],
             },
-            "divergences": [{"domain": "news", "divergence": 0.5}],
+            "divergences": [
+                {"domain": "news", "divergence": 0.5, "by_target": {"a": 0.25, "b": 0.75}}
+            ],
         }
     )
     assert shown is not None
     assert "14 picks of 500 (2.8 %)" in shown.lead and "changes sign there." in shown.lead
-    assert [one.value for one in shown.facts] == ["300"]
+    assert [one.value for one in shown.facts] == ["300 documents"]
+    assert "soft knn at cost cosine, relative epsilon 0.01 chooses" in shown.lead
     assert [one.title for one in shown.figures] == ["Gradient by budget", "Divergence by budget"]
-    assert [cell.text for cell in shown.tables[0].rows[0]] == ["news", "0.5000"]
+    assert [cell.text for cell in shown.tables[0].rows[0]] == ["news", "0.5000", "0.2500", "0.7500"]
+    assert shown.tables[0].headings[2:] == ("to a", "to b")
     assert sections.compared({}) is None
 
     held = sections.found(
