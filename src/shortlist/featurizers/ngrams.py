@@ -127,4 +127,6 @@ def _stacked(parts: list[Part], shape: tuple[int, int]) -> csr_array:
         filled, rows = filled + len(values), rows + len(ends) - 1
         parts[place] = (values[:0], columns[:0], ends[:0])
         del values, columns
-    return csr_array((data, indices, indptr), shape=shape)
+    # Under 64-bit row ends scipy would widen the columns, too: twice the file and the memory.
+    ends = indptr.astype(np.int32) if size < 2**31 else indptr
+    return csr_array((data, indices, ends), shape=shape)

@@ -87,3 +87,9 @@ def test_documents_without_a_word_are_counted(machine: Any) -> None:
 def test_settings_out_of_range_are_refused_by_name(settings: tuple[int, int, str]) -> None:
     with pytest.raises(InvalidInput, match=r"featurizer\.(buckets|hash)"):
         NGrams(*settings)
+
+
+@pytest.mark.parametrize("hash", HASHES)
+def test_columns_are_kept_in_32_bits(machine: Any, hash: str) -> None:
+    found, _ = NGrams(500, 2, hash).compute(Corpus.build(TEXTS), Path(), machine)
+    assert (found.data.dtype, found.indices.dtype) == (np.float32, np.int32)
