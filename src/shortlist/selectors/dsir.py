@@ -165,11 +165,6 @@ class DSIR(Selector):
                     f"selector.minimum_length={self.minimum_length} leaves {left:,} {budget.unit} of "
                     f"the pool for budget={budget.amount:,}; lower one of them"
                 )
-        if self.separate and "proportions" not in scores.report:
-            raise InvalidInput(
-                "selector.separate draws for the parts of one target, found several targets; leave "
-                "out targets and negative_target, or set selector.separate=false"
-            )
         targets = list(scores.columns.values()) if self.separate else [scores.values]
         noisy = [
             np.where(allowed, values, -np.inf)

@@ -174,11 +174,3 @@ def test_a_budget_beyond_the_documents_with_a_score_is_refused_with_their_number
         InvalidInput, match=r"the pool's 3 \(after 2 that have no score were set aside"
     ):
         _check_budget(Budget(4), 3, 0, 2)
-
-
-def test_parts_of_one_target_beside_several_targets_are_refused_by_name(rated: Any) -> None:
-    dsir = DSIR(1.0, 0.0, 1.0, 0, separate=True, proportions=None)
-    two = np.stack([A, B], axis=1)
-    found = rated(dsir, Aims.of(["a", "b"]), {"a": {"": two}, "b": {"": two}})
-    with pytest.raises(InvalidInput, match=r"selector\.separate draws for the parts of one target"):
-        dsir.select(found.total, Budget(1), torch.Generator())
