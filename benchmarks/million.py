@@ -117,7 +117,7 @@ def main() -> None:
             shutil.rmtree(work / "cache" / stage, ignore_errors=True)
         selector = "random" if name == "pool" else name
         row = measure([*typed, f"selector={selector}", *extra], work / f"{name}.log")
-        found[name] = {"what": name, "documents": given.documents, **row}
+        found[name] = {"what": name, **row}
         print(found[name], flush=True)
         order = [key for key in ("pool", *chosen) if key in found]
         write(given.out, "million", TITLE, NOTES, [found[key] for key in order])
