@@ -20,7 +20,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(RUN)pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev]'
 	@touch $@
 
-demo: install ## the comparison on the embedded default: about four minutes on two cores
+demo: install ## the comparison on the embedded default: some minutes on two cores
 	$(RUN)python run.py -m selector=gotd,dsir,random budget=200,500
 
 test: install ## the default test suite: no network, under two minutes
