@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,11 @@ class Matched(Selector):
                 f"selector.members must have the one entry `like`, found {sorted(members)}"
             )
 
+    @abstractmethod
     def stand_ins(
         self, picks: NDArray[np.int64], scores: Scored, noise: NDArray[np.float64]
     ) -> Iterator[int]:
         """Returns a row for each pick, in order."""
-        raise NotImplementedError
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns 0 for every document that may be chosen: none is better than another."""
