@@ -22,6 +22,7 @@ from shortlist.stages.advice import advise
 from shortlist.stages.assumption import check_assumption
 from shortlist.stages.comparison import compare_picks
 from shortlist.stages.context import Context
+from shortlist.stages.examination import examine, prepare_examinations
 from shortlist.stages.front import trace_front
 from shortlist.stages.inputs import candidates, check_leaks, load_pool, load_targets, load_task
 from shortlist.stages.prefilter import prefilter
@@ -48,11 +49,17 @@ def run(cell: Context) -> dict[str, Any]:
     reason = parts.selector.applicable(parts.task.kind)
     if reason is not None:
         return {"status": "skipped", "reason": reason}
-    if parts.task.kind == "unlabelled" and until in {"finetune", "evaluate"}:
+    examined = bool(parts.task.examinations)
+    if parts.task.kind == "unlabelled" and (
+        until == "finetune" or (until == "evaluate" and not examined)
+    ):
         raise InvalidInput(
             f"task {parts.task.name} has no labels to fine-tune on; "
-            "set until=warmup, or task.label=COLUMN where there are some"
+            f"set until=warmup{' or evaluate' if examined else ''}, or task.label=COLUMN where "
+            "there are some"
         )
+    if until == "evaluate":
+        prepare_examinations(cell)
 
     whole, task = load_pool(cell), load_task(cell)
     targets = load_targets(cell, task)
@@ -74,6 +81,9 @@ def run(cell: Context) -> dict[str, Any]:
     warm = warm_up(cell, base, selection, pool)
     compare_losses(cell, base, warm, task)
     if until == "warmup":
+        return cell.outcome()
+    if examined:
+        examine(cell, base, warm, task)
         return cell.outcome()
 
     tuned = fine_tune(cell, warm, task)

@@ -71,7 +71,10 @@ def load_task(cell: Context) -> Artifact:
     """
     part = cell.parts.task
     made = _load_splits(cell, part, "task", cell.config["task"])
-    if cell.parts.until != "select" and len(formats.load_corpus(made.path / "test.arrow")) == 0:
+    if (
+        cell.parts.until != "select"
+        and len(formats.load_corpus(made.path / f"{part.held_out}.arrow")) == 0
+    ):
         raise InvalidInput(
             f"task {part.name} keeps no texts to measure a loss on; set until=select, "
             "or give it more texts or task.test=FILE"

@@ -131,11 +131,12 @@ def compare_losses(cell: Context, base: Start, warm: Start, task: Artifact) -> N
 
 
 def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
-    """Returns the model's loss on texts of the test split, by document."""
+    """Returns the model's loss on texts of the split that the task holds out, by document."""
     trainer, runtime = cell.parts.warmup, cell.parts.runtime
+    split = cell.parts.task.held_out
 
     def compute(directory: Path) -> dict[str, Any]:
-        texts = formats.load_corpus(task.path / "test.arrow").unlabelled()
+        texts = formats.load_corpus(task.path / f"{split}.arrow").unlabelled()
         sample = texts.take(np.arange(min(HELD_OUT_DOCUMENTS, len(texts))))
         found = trainer.losses_on(model.path, sample, runtime)
         np.save(directory / "sums.npy", found.sums)
@@ -152,7 +153,7 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
         "max_length": trainer.max_length,
         "documents": HELD_OUT_DOCUMENTS,
     }
-    inputs = {"model": model.key, "test": task.facts["test"]}
+    inputs = {"model": model.key, split: task.facts[split]}
     made = cell.stage("held_out", 3, settings, inputs, compute)
     for fact in ("not_measured", "truncated"):
         cell.counts[f"held_out_{fact}"] = made.facts[fact]

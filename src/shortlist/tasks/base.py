@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,11 @@ class Task(ABC):
         primary: the one that ranks the task's table.
         kind: classes, numbers, or no labels at all.
         positive: the class whose F1 the metric `f1` is.
+        examinations: by name, how a language model is questioned on the task as the warm-up left
+            it; a task that has some is not fine-tuned on, and their metrics are the task's.
 
     Attributes:
+        held_out: the split on whose texts the loss before and after the warm-up is measured.
         version: raised when the same settings and files would give other data or other metrics.
 
     Raises:
@@ -70,6 +73,7 @@ class Task(ABC):
     """
 
     version: ClassVar[int] = 1
+    held_out: ClassVar[Split] = "test"
 
     def __init__(
         self,
@@ -78,12 +82,14 @@ class Task(ABC):
         primary: str | None,
         kind: TaskKind = "classification",
         positive: str | None = None,
+        examinations: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.metrics = tuple(metrics)
         self.primary = primary
         self.kind: TaskKind = kind
         self.positive = positive
+        self.examinations = dict(examinations or {})
         known = {
             "classification": (*formulas.CLASSIFICATION, "f1"),
             "regression": tuple(formulas.REGRESSION),

@@ -1,0 +1,1 @@
+"""How toxic a text is: one class and one YAML per judge."""
