@@ -65,7 +65,8 @@ def _target(config: DictConfig, setting: str, entry: Any) -> DictConfig:
         name = "own"
     if name not in options:
         raise InvalidInput(f"{setting}: there is no task `{name}`; {near(name, options)}")
-    found = loader.load_configuration(f"task/{name}", [], RunMode.RUN).task
+    # Composed whole: a task may bring a model or a trainer, and has nothing to bring them to alone.
+    found = loader.load_configuration("config", [f"task={name}"], RunMode.RUN).task
     with open_dict(found):
         found.update(settings)
     return found

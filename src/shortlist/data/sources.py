@@ -60,13 +60,13 @@ class LocalSource:
     root: str | None
 
     def task_files(self, name: str, hub: Mapping[str, Any] | None = None) -> TaskFiles:
-        """Returns the files of a task; `hub` is not looked at.
+        """Returns the files of a task; `hub` is not looked at. A name with a slash is a folder's.
 
         Raises:
             Missing: no such task under the root, or it has no train or no test file.
             InvalidInput: a split stands there in two formats.
         """
-        folder = self._root() / "tasks" / name
+        folder = self._root() / (name if "/" in name else f"tasks/{name}")
         if not folder.is_dir():
             known = [path.name for path in folder.parent.glob("*") if path.is_dir()]
             raise Missing(
