@@ -68,15 +68,22 @@ class Prefilter:
 
 @dataclass(frozen=True)
 class Ablation:
-    """The method that the selector's picks are compared with, and its settings as a YAML has them."""
+    """The method that the selector's picks are compared with.
+
+    Attributes:
+        selector: the method.
+        settings: its settings as a YAML has them.
+        changed: of these, what differs from the selector's: all of them, or those of a member.
+    """
 
     selector: Selector
     settings: Mapping[str, Any]
+    changed: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """What it is called: its module, as `conf/selector` has it."""
-        return str(self.settings["_target_"]).split(".")[-2]
+        """What it is called: the module of what differs, as `conf/selector` has it."""
+        return str(self.changed["_target_"]).split(".")[-2]
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def prepare(config: DictConfig) -> Parts:
         until=config.until.name,
         **_targets(config, made["task"]),
         prefilter=_prefilter(config),
-        ablation=_ablation(made["selector"]),
+        ablation=_ablation(made["selector"], _plain(config.selector)),
         advice=advice,
         leaks=config.leaks.action.name,
         check=Check(
@@ -208,9 +215,19 @@ def _ready(config: DictConfig, name: str) -> Featurizer:
     return featurizer
 
 
-def _ablation(selector: Selector) -> Ablation | None:
+def _ablation(selector: Selector, written: Mapping[str, Any]) -> Ablation | None:
     settings = selector.ablation()
-    return None if settings is None else Ablation(instantiate(settings), settings)
+    if settings is None:
+        return None
+    if "members" not in settings:
+        return Ablation(instantiate(settings), settings, settings)
+    (changed,) = settings["members"].values()
+    members = {
+        name: {**own, "selector": settings["members"].get(name, own["selector"])}
+        for name, own in written["members"].items()
+    }
+    settings = {**written, "members": members}
+    return Ablation(instantiate(settings, _convert_="all"), settings, changed)
 
 
 def hashed(config: DictConfig) -> dict[str, Any]:
@@ -243,6 +260,11 @@ def what_is_read(parts: Parts) -> dict[str, str]:
         "pool": parts.pool.identity(parts.source),
         "task": parts.task.identity(parts.source),
         "model": parts.model.identity(),
+        "selector": parts.selector.identity(),
+        **{
+            f"selector.{name}": member.selector.identity()
+            for name, member in parts.selector.members.items()
+        },
     }
     found |= {
         f"target.{name}": target.identity(parts.source)

@@ -143,6 +143,9 @@ class Selector(pl.LightningModule):
     def ablation(self) -> Mapping[str, Any] | None:
         """Returns the settings, as a YAML has them, of the method without what this one adds, or
         None: a cell says how many of its picks that method shares.
+
+        A method made of others may return `members` alone, `{name: settings}`: then the method
+        without is itself, made of those.
         """
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +50,12 @@ class GOTDDiverse(Selector):
             raise InvalidInput(f"selector.members must name one method, found {sorted(members)}")
         self.consist_of(members)
         self.similarity, self.most = similarity, most
+
+    def ablation(self) -> dict[str, Any] | None:
+        """Returns the same thinning out of the ranking without its correction, where there is one."""
+        name, member = next(iter(self.members.items()))
+        without = member.selector.ablation()
+        return None if without is None else {"members": {name: without}}
 
     def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that are no near-duplicates of better ones.

@@ -40,7 +40,7 @@ def compare_picks(
         for made in (selection, other)
     )
     differ = len(mine - theirs)
-    settings = {name: value for name, value in ablation.settings.items() if name != "_target_"}
+    settings = {name: value for name, value in ablation.changed.items() if name != "_target_"}
     cell.selected[f"against_{ablation.name}"] = {
         "same": (len(mine) - differ) / len(mine),
         "differ": differ,

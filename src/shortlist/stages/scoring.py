@@ -63,10 +63,18 @@ def methods(cell: Context) -> dict[str, Method]:
     A member is keyed by its own settings: alone in another cell it is the same stage.
     """
     parts, config = cell.parts, cell.config
-    if not parts.selector.members:
-        alone = Method(parts.selector, parts.featurizer, config["selector"], config["featurizer"])
-        return {"": alone}
-    written = config["selector"]["members"]
+    return _fitted(parts.selector, parts.featurizer, config["selector"], config["featurizer"])
+
+
+def _fitted(
+    selector: Selector,
+    featurizer: Featurizer,
+    settings: Mapping[str, Any],
+    features: Mapping[str, Any],
+) -> dict[str, Method]:
+    if not selector.members:
+        return {"": Method(selector, featurizer, settings, features)}
+    written = settings["members"]
     return {
         name: Method(
             member.selector,
@@ -74,19 +82,20 @@ def methods(cell: Context) -> dict[str, Method]:
             written[name]["selector"],
             written[name]["featurizer"],
         )
-        for name, member in parts.selector.members.items()
+        for name, member in selector.members.items()
     }
 
 
 def ablated(cell: Context) -> dict[str, Method]:
-    """Returns the method that the selector's picks are compared with, on the same vectors, as
-    `""`; nothing where there is none.
+    """Returns the method that the selector's picks are compared with, on the same vectors: its
+    members by name, or itself as `""`; nothing where there is none.
     """
     parts, ablation = cell.parts, cell.parts.ablation
     if ablation is None:
         return {}
-    same = cell.config["featurizer"]
-    return {"": Method(ablation.selector, parts.featurizer, ablation.settings, same)}
+    return _fitted(
+        ablation.selector, parts.featurizer, ablation.settings, cell.config["featurizer"]
+    )
 
 
 def rate(
