@@ -33,6 +33,7 @@ def guard(main: Callable[[], Any]) -> None:
 
     HYDRA_FULL_ERROR=1, set by the user, shows tracebacks as Hydra does.
     """
+    sys.argv[1:] = swept(sys.argv[1:])
     if os.environ.get("HYDRA_FULL_ERROR"):
         main()
         return
@@ -44,11 +45,30 @@ def guard(main: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         refuse("interrupted; the same command goes on where it stopped", code=130)
     except Exception as error:
-        if not isinstance(error, ShortlistError) and not type(error).__module__.startswith(
-            ("hydra", "omegaconf", "antlr4")
-        ):
+        known = isinstance(error, ShortlistError) or _inside_null(sys.argv[1:])
+        if not known and not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4")):
             raise
         refuse(explain(error, sys.argv[1:]))
+
+
+def swept(arguments: list[str]) -> list[str]:
+    """Returns the arguments with the settings of a swept group made part of the sweep.
+
+    Of `-m selector=gotd,soft_knn selector.cost=cosine` Hydra composes what is not swept first, under
+    the default selector, which may not have the setting. As a sweep over one value it waits for
+    each cell.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments
+    groups = {name for one in arguments for name, _, value in [one.partition("=")] if "," in value}
+
+    def lifted(one: str) -> str:
+        name, equals, value = one.partition("=")
+        inside = equals and "." in name and name.lstrip("+").split(".")[0] in groups
+        bare = "," not in value and "(" not in value
+        return f"{name}=choice({value})" if inside and bare and value else one
+
+    return [lifted(one) for one in arguments]
 
 
 def refuse(message: str, code: int = 1) -> NoReturn:
@@ -68,6 +88,8 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
     text, typed = str(error), tuple(typed)
     if isinstance(error, ShortlistError):
         return text
+    if clash := _inside_null(typed):
+        return f"{clash[0]} is null, so {clash[1]} cannot be set; leave one of the two out"
     options = getattr(error, "options", None)
     missing = getattr(error, "missing_cfg_file", None)
     if options is not None and missing:
@@ -102,6 +124,14 @@ def explain(error: BaseException, typed: Iterable[str]) -> str:
             f"would take (typed: {' '.join(typed)})"
         )
     return text
+
+
+def _inside_null(typed: Iterable[str]) -> tuple[str, str] | None:
+    """Returns a setting that was typed as null, and one typed inside it: OmegaConf only asserts."""
+    names = [argument.lstrip("+").partition("=")[0] for argument in typed]
+    empty = [name for name, one in zip(names, typed, strict=True) if one.endswith("=null")]
+    inside = [(one, name) for one in empty for name in names if name.startswith(f"{one}.")]
+    return inside[0] if inside else None
 
 
 def known_settings(typed: Iterable[str] = ()) -> list[str]:

@@ -36,6 +36,7 @@ class Publish(Callback):
         self._check(config, None)
 
     def _check(self, config: DictConfig, cells: Sequence[list[str] | None] | None) -> None:
+        typed: Sequence[str] = sys.argv[1:]
         try:
             if cells is None:
                 found = sweep_cells(config)
@@ -47,12 +48,13 @@ class Publish(Callback):
             for setting in ("runs", "results", "cache"):
                 make_directory(absolute(config.paths[setting]), f"paths.{setting}")
             for overrides in cells:
+                typed = typed if overrides is None else overrides
                 check(config if overrides is None else _compose(config, overrides))
         except Exception as error:
             known = isinstance(error, ShortlistError)
             if not known and not type(error).__module__.startswith(("hydra", "omegaconf")):
                 refuse(f"{type(error).__name__}: {error}")
-            refuse(explain(error, sys.argv[1:]))
+            refuse(explain(error, typed))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Publishes the one cell."""

@@ -104,6 +104,15 @@ def test_a_weight_of_0_and_a_floor(record: Any, files: dict[str, str]) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_a_control_counts_the_picks_of_its_method_under_the_same_floors(
+    record: Any, files: dict[str, str]
+) -> None:
+    wanted = {"targets": [*files.values()], "target_floors": {"stars": 0.5}}
+    _, picks = record(**wanted)
+    made, stand_ins = record("selector=random_domain", "featurizer=static", *CHEAP, **wanted)
+    assert made.selection["overlap"] == len({*ids(picks)} & {*ids(stand_ins)})
+
+
 def test_nothing_that_was_learned_for_one_target_stays_for_the_next(
     record: Any, files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shortlist import commandline
-from shortlist.commandline import explain, guard, known_settings, sweep_name
+from shortlist.commandline import explain, guard, known_settings, sweep_name, swept
 from shortlist.errors import InvalidInput, near
 
 
@@ -103,6 +103,33 @@ def refusal(composed: Any, *overrides: str) -> str:
 )
 def test_explains(composed: Any, override: str, line: str) -> None:
     assert refusal(composed, override).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "composed"),
+    [
+        ("-m selector=gotd,dsir selector.cost=cosine", "-m selector=gotd,dsir selector.cost=choice(cosine)"),
+        ("selector=gotd selector.cost=cosine", "selector=gotd selector.cost=cosine"),
+        ("-m selector=a,b task.name=x", "-m selector=a,b task.name=x"),
+        ("-m selector=a,b +selector.x=[1]", "-m selector=a,b +selector.x=choice([1])"),
+        ("-m selector=a,b selector.x=1,2", "-m selector=a,b selector.x=1,2"),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_a_swept_group_is_swept_with_it(typed: str, composed: str) -> None:
+    assert swept(typed.split()) == composed.split()
+
+
+def test_a_setting_inside_one_that_is_null_is_refused_by_both_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sys.argv += ["advice=null", "advice.budgets=3"]
+
+    def main() -> None:
+        raise AssertionError("Unexpected type for root: NoneType")
+
+    with pytest.raises(SystemExit):
+        guard(main)
+    assert "advice is null, so advice.budgets cannot be set" in capsys.readouterr().err
 
 
 def test_the_settings_that_are_known_are_those_of_the_default_configuration() -> None:

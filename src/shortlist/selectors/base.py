@@ -109,6 +109,7 @@ class Selector(pl.LightningModule):
             key.
         repeats: whether `select` may choose a document more than once.
         reads_tokens: whether `select` needs the tokens of each document whatever the budget counts.
+        stands_in_for: the member for whose picks it draws others, or None.
         chooses_target: whether it chooses among the task's own texts in place of the pool.
         target_aware: whether `fit` looks at the target.
         additive: whether scores for several targets add up as they are, with weights, to the scores
@@ -122,6 +123,7 @@ class Selector(pl.LightningModule):
     repeats = False
     reads_tokens = False
     chooses_target = False
+    stands_in_for: str | None = None
     target_aware = True
     additive = False
     gradient = False

@@ -35,6 +35,7 @@ class Matched(Selector):
 
     stochastic = True
     target_aware = False
+    stands_in_for = "like"
 
     def __init__(self, members: Mapping[str, Member]) -> None:
         """Stores the one member, `like`.

@@ -6,7 +6,8 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,12 +223,23 @@ def _for_several(
     selector: Selector, rated: Rated, aims: Aims, budget: Budget, seed: int
 ) -> tuple[Choice, dict[str, Any]]:
     """Returns the choice for several targets, and what it has for each of them."""
+
+    def with_floors(
+        one: Selector, total: Scored, each: Mapping[str, Scored]
+    ) -> tuple[Choice, dict[str, Kept]]:
+        draw = partial(seeded, seed, "selection")
+        return select_with_floors(one, total, each, aims.floors, budget, draw)
+
     kept: dict[str, Kept] = {}
     if aims.floors:
-        choice, kept = select_with_floors(
-            selector, rated.total, rated.each, aims.floors, budget,
-            lambda: seeded(seed, "selection"),
-        )  # fmt: skip
+        choice, kept = with_floors(selector, rated.total, rated.each)
+        if like := selector.stands_in_for:
+            member = selector.members[like].selector
+            alone = {aim: one.of(like, member) for aim, one in rated.each.items()}
+            picks, _ = with_floors(member, rated.total.of(like, member), alone)
+            # What the control reports of its parts is about the parts.
+            overlap = len(np.intersect1d(choice.rows, picks.rows))
+            choice = replace(choice, report={**choice.report, "overlap": overlap})
     else:
         choice = selector.select(rated.total, budget, seeded(seed, "selection"))
     rows = np.unique(choice.rows)
