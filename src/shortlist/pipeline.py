@@ -26,14 +26,14 @@ from shortlist.stages.examination import examine, prepare_examinations
 from shortlist.stages.front import trace_front
 from shortlist.stages.inputs import candidates, check_leaks, load_pool, load_targets, load_task
 from shortlist.stages.prefilter import prefilter
-from shortlist.stages.report import report
+from shortlist.stages.report import REPORT, report
 from shortlist.stages.scoring import methods, rate
 from shortlist.stages.selection import select
 from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
 from shortlist.store.provenance import code
-from shortlist.store.records import read_record, record_path, write_record
+from shortlist.store.records import read_record, record_path, report_path, write_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +156,7 @@ def execute(
     except Exception as error:
         record = Record(**known, status="failed", reason=_keep(error, directory))
     write_text(directory / "record.json", record.to_json())
-    _publish(results, record)
+    _publish(results, record, directory / REPORT)
     for logger in loggers:
         try:
             logger.log_cell(record, (group or directory).name, group or directory)
@@ -185,13 +185,18 @@ def _keep(error: Exception, directory: Path) -> str:
     return reason
 
 
-def _publish(results: Path, record: Record) -> None:
-    """Writes the record among the results, unless that would lose something.
+def _publish(results: Path, record: Record, page: Path) -> None:
+    """Writes the record among the results, and the page on its selection where there is one, unless
+    that would lose something.
 
     A failure never replaces a result; and a cell that was reused from the store, stage for stage,
     leaves the record of its computation as it is.
     """
     path = record_path(results, record)
+    if page.is_file() and record.status == "done":
+        kept = report_path(results, record)
+        make_directory(kept.parent, "paths.results")
+        write_text(kept, page.read_text(encoding="utf-8"))
     if path.exists():
         earlier = read_record(results, path)
         if earlier.status == "done" and (

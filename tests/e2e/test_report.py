@@ -16,6 +16,7 @@ import pytest
 import toy
 
 from shortlist.store.cache import executions
+from shortlist.store.records import report_path
 
 VIEW = ("runtime.report=true", "until=select")
 VIEWS = {"clusters", "reasons", "map"}
@@ -189,7 +190,9 @@ def test_a_report_is_only_a_view(run: Any, tmp_path: Path) -> None:
     assert not VIEWS & set(ran(tmp_path))
     seen, directory = run("selector=gotd", *VIEW)
     assert {stage: ran(tmp_path)[stage] for stage in VIEWS} == dict.fromkeys(VIEWS, 1)
-    assert (directory / "report.html").exists()
+    page = (directory / "report.html").read_bytes()
+    # Beside the records, where a leaderboard's page links to it.
+    assert report_path(tmp_path / "results", seen).read_bytes() == page
     assert (seen.key, seen.stages, seen.selection) == (bare.key, bare.stages, bare.selection)
     before = ran(tmp_path)
     _, again = run("selector=gotd", *VIEW)

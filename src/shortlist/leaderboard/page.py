@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from shortlist.core import Metric, Record
@@ -22,6 +23,7 @@ from shortlist.leaderboard.render import (
     spread,
 )
 from shortlist.leaderboard.table import Cell, Column, Gain, Row, Table
+from shortlist.store.records import record_path, report_path
 
 PAGE = 50  # rows of a table that are shown at first
 STANDINGS = {"best": "best", "tied": "not told apart from the best"}
@@ -192,7 +194,7 @@ def _details(record: Record, reports: Collection[str]) -> Mapping[str, Any]:
     """Returns what the page shows of a record, as text; the rest is in the file it links to."""
     axes = record.axes
     selection = record.selection
-    report = f"reports/{axes.task}/{axes.selector}/{record.key}.html"
+    report = report_path(Path(), record).as_posix()
     facts = {
         "task": axes.task,
         "pool": axes.pool,
@@ -214,7 +216,7 @@ def _details(record: Record, reports: Collection[str]) -> Mapping[str, Any]:
         "seed": str(axes.seed),
         "status": record.status,
         "reason": record.reason,
-        "path": f"records/{axes.task}/{axes.selector}/{record.key}.json",
+        "path": record_path(Path(), record).as_posix(),
         "report": report if report in reports else "",
         "facts": [[name, value] for name, value in facts.items() if value],
         "domains": _domains(selection.get("domains") or {}),

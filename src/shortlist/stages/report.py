@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REPORT = "report.html"
+
 
 def report(
     cell: Context, scores: Scores, pool: Artifact, leaked: Artifact, selection: Artifact
@@ -110,7 +112,7 @@ def report(
         warnings=tuple(cell.warnings),
         sections=tuple(part for part in parts if part is not None),
     )
-    page = write_text(cell.directory / "report.html", html(sheet))
+    page = write_text(cell.directory / REPORT, html(sheet))
     write_text(cell.directory / "report.md", markdown(sheet))
     log.info("report     %s  written in %.1f s", page, time.perf_counter() - begin)
 

@@ -25,6 +25,17 @@ def record_path(results: Path, record: Record) -> Path:
     return results / "records" / task / selector / f"{key}.json"
 
 
+def report_path(results: Path, record: Record) -> Path:
+    """Returns where the page on a cell's selection lives, so that a leaderboard's page finds it:
+    `results/reports/<task>/<selector>/<key>.html`.
+
+    Raises:
+        InvalidInput: as `record_path`.
+    """
+    record_file = record_path(results, record).relative_to(results / "records")
+    return results / "reports" / record_file.with_suffix(".html")
+
+
 def write_record(results: Path, record: Record) -> Path:
     """Returns the path of the record after writing it in one step, in place of an earlier one.
 
