@@ -234,8 +234,12 @@ def hashed(config: DictConfig) -> dict[str, Any]:
     """Returns the groups that decide what is computed, resolved to plain data.
 
     What is null, or switched off, is left out: a cell without it keeps the key that it had before
-    the setting was there.
+    the setting was there. Folders of this machine stand there by their names (`<paths.data>`): what
+    is read in them enters keys by its digest.
     """
+    config = copy.deepcopy(config)
+    for name in config.paths:
+        config.paths[name] = f"<paths.{name}>"
     found = {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
     if (found["pool"].get("prefilter") or {}).get("keep") is None:
         found["pool"].pop("prefilter", None)
@@ -251,7 +255,7 @@ def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
 
 
 def what_is_read(parts: Parts) -> dict[str, str]:
-    """Returns the digests of pool, tasks and model by name, before any of them is loaded.
+    """Returns the digests of pool, tasks, model and scorer by name, before any of them is loaded.
 
     Raises:
         ShortlistError: something that would be read is not there.
@@ -266,6 +270,9 @@ def what_is_read(parts: Parts) -> dict[str, str]:
             for name, member in parts.selector.members.items()
         },
     }
+    if (scorer := parts.featurizer.scorer) is not None:
+        scorer.check()
+        found["scorer"] = scorer.identity()
     found |= {
         f"target.{name}": target.identity(parts.source)
         for name, target in parts.targets.items()

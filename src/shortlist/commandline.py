@@ -25,7 +25,14 @@ def sweep_name() -> str:
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime())}_{secrets.token_hex(3)}"
 
 
+def data(path: str, *, _root_: Any) -> str | None:
+    """Returns `path` inside the folder `paths.data`, or None where that is not set."""
+    folder = _root_.paths.data
+    return None if folder is None else f"{folder}/{path}"
+
+
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("data", data, replace=True)
 
 
 def guard(main: Callable[[], Any]) -> None:

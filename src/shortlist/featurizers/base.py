@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
+    from shortlist.scorers.base import Scorer
 
 
 class Featurizer(ABC):
@@ -34,6 +35,7 @@ class Featurizer(ABC):
         learns_target: whether with the target's texts in place of the pool's.
         learned: where the stage that called it left what was learned, and its key.
         inner: the featurizer whose vectors this one changes together, or None.
+        scorer: what rates the documents, where the vector is a rating, or None.
     """
 
     version = 1
@@ -44,6 +46,7 @@ class Featurizer(ABC):
     learns_target = False
     learned: tuple[Path, str] | None = None
     inner: Any = None  # a Featurizer, where there is one
+    scorer: Scorer | None = None
 
     @property
     def learns_first(self) -> bool:

@@ -263,13 +263,13 @@ def _count(data: Any, offsets: Any, cut: Any, kinds: Any, longest: Any, buckets:
         if marked:
             filled = _merged_by_marks(grams[:found], tally, marks, indices, values, filled)
         else:
-            filled = _merged_by_sorting(grams[:found], indices, values, filled)
+            filled = merged_by_sorting(grams[:found], indices, values, filled)
         indptr[row + 1] = filled
     return values[:filled].copy(), indices[:filled].copy(), indptr
 
 
 @compiled
-def _merged_by_sorting(grams: Any, indices: Any, values: Any, filled: Any) -> Any:
+def merged_by_sorting(grams: Any, indices: Any, values: Any, filled: Any) -> Any:
     """Appends the different buckets of a document, sorted, with their counts; returns the end."""
     grams.sort()
     for place in range(len(grams)):
