@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from shortlist.assembly import cell_key, hashed, make
+from shortlist.examinations.base import Examination
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
 from shortlist.store.keys import canonical
@@ -30,7 +31,7 @@ def test_groups_are_flat() -> None:
 
 
 # Composing takes a quarter of a second, so these groups are composed where they are instantiated.
-MADE = {"trainer", "featurizer", "model", "task", "pool", "logger"}
+MADE = {"trainer", "featurizer", "model", "task", "pool", "logger", "examination"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
@@ -63,6 +64,12 @@ def test_a_trainer_composes_and_is_instantiated_in_either_place(
 @pytest.mark.parametrize("name", options("featurizer"))
 def test_a_featurizer_is_instantiated(composed: Any, name: str) -> None:
     assert isinstance(make(chosen(composed, f"featurizer={name}"), "featurizer"), Featurizer)
+
+
+@pytest.mark.parametrize("name", options("examination"))
+def test_an_examination_is_instantiated_under_a_task(composed: Any, name: str) -> None:
+    config = composed(f"+examination@task.examinations.{name}={name}")
+    assert isinstance(make(config, f"task.examinations.{name}"), Examination)
 
 
 @pytest.mark.parametrize("name", options("model"))

@@ -1,0 +1,135 @@
+"""Times continuations of prompts against transformers' own `model.generate`, on a CPU.
+
+Same weights, prompts, batches and settings: 25 continuations a prompt, up to 20 tokens, nucleus 0.9.
+The runs take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from report import write
+
+from shortlist.core import Corpus
+from shortlist.models import checkpoint
+from shortlist.models.generation import Sampling, Writer, uniforms
+from shortlist.numerics.nucleus import kept
+
+ROOT = Path(__file__).parents[1]
+SAMPLING = Sampling(continuations=25, tokens=20, top_p=0.9, temperature=1.0)
+NOTES = (
+    "GPT-2's architecture, 192 wide, 4 layers, float32, random weights; the embeddings' size decides how\n"
+    "peaked the next token's distribution is (`nucleus`: mean number of tokens in it, of 8,192). Prompts of\n"
+    "5 to 20 tokens, batches of 8 prompts of similar length. A ratio above 1: `generate` took longer."
+)
+
+
+def model_in(folder: Path, spread: float) -> Path:
+    """Returns a directory with the model: 3.4 million parameters, a tokenizer of 8,192 letters."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    size = 8192
+    vocabulary = {f"w{number}": number for number in range(size - 1)} | {"<end>": size - 1}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    torch.manual_seed(0)
+    config = GPT2Config(size, 128, 192, 4, 4, bos_token_id=size - 1, eos_token_id=size - 1)
+    model = GPT2LMHeadModel(config)
+    torch.nn.init.normal_(model.transformer.wte.weight, std=spread)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="<end>", bos_token="<end>", unk_token="<end>"
+    )
+    checkpoint.save(folder, model, tokenizer)
+    return folder
+
+
+def prompts(amount: int) -> Corpus:
+    """Returns prompts of 5 to 20 random words."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 8000, rng.integers(5, 21)) for _ in range(amount)]
+    return Corpus.build([" ".join(f"w{word}" for word in row) for row in rows]).canonical()
+
+
+def theirs(model: Any, batch: list[Any], end: int) -> int:
+    """Returns how many tokens `generate` made for one batch, padded on the left."""
+    width = max(map(len, batch))
+    ids = torch.full((len(batch), width), end)
+    for row, tokens in enumerate(batch):
+        ids[row, width - len(tokens) :] = torch.from_numpy(tokens)
+    made = model.generate(
+        input_ids=ids,
+        attention_mask=(ids != end).long(),
+        do_sample=True,
+        top_p=SAMPLING.top_p,
+        top_k=0,
+        temperature=1.0,
+        num_return_sequences=SAMPLING.continuations,
+        max_new_tokens=SAMPLING.tokens,
+        pad_token_id=end,
+    )
+    return int((made[:, width:] != end).sum())
+
+
+def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
+    """Returns what one model's batches cost, ours and theirs in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = model_in(Path(folder), spread)
+        writer = Writer(directory, SAMPLING, "32", torch.device("cpu"))
+        model = checkpoint.causal_lm(directory).eval()
+    asked = prompts(amount)
+    ids, _ = writer.read(asked)
+    order = np.argsort([-len(row) for row in ids], kind="stable")
+    drawn = uniforms(asked.id_words(), SAMPLING.continuations, SAMPLING.tokens, 0)
+    seconds: dict[str, list[float]] = {"ours": [], "generate": []}
+    tokens = dict.fromkeys(seconds, 0)
+    for turn, start in enumerate(range(0, amount, size)):
+        rows = order[start : start + size]
+        batch = [ids[row] for row in rows]
+        for name in ("ours", "generate") if turn % 2 else ("generate", "ours"):
+            began = time.perf_counter()
+            if name == "ours":
+                tokens[name] += int((writer.write(batch, drawn[rows]) != writer.end).sum())
+            else:
+                tokens[name] += theirs(model, batch, writer.end)
+            seconds[name].append(time.perf_counter() - began)
+    with torch.inference_mode():
+        shares = model(torch.from_numpy(ids[order[0]])[None]).logits[0].softmax(1)
+    rows_a_batch = size * SAMPLING.continuations
+    # The first batch of each warms up.
+    speed = {name: rows_a_batch / statistics.median(taken[1:]) for name, taken in seconds.items()}
+    ratios = [b / a for a, b in zip(seconds["ours"][1:], seconds["generate"][1:], strict=True)]
+    return {
+        "spread": spread,
+        "nucleus": round(float(kept(shares, shares.double().sum(1), 0.9).sum(1).float().mean())),
+        "ours_continuations_per_second": round(speed["ours"], 1),
+        "generate_continuations_per_second": round(speed["generate"], 1),
+        "median_ratio": round(statistics.median(ratios), 2),
+        "lowest_ratio": round(min(ratios), 2),
+        "highest_ratio": round(max(ratios), 2),
+        "tokens_a_continuation_ours": round(tokens["ours"] / amount / 25, 2),
+        "tokens_a_continuation_generate": round(tokens["generate"] / amount / 25, 2),
+    }
+
+
+def main() -> None:
+    """Runs both in turns and writes results/benchmarks/generation.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks")
+    chosen = parser.parse_args()
+    rows = [measured(spread, chosen.prompts, chosen.batch) for spread in (0.3, 0.1)]
+    title = "Continuations of prompts against transformers' `generate`"
+    write(chosen.out, "generation", title, NOTES, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""How toxic are the continuations of toxic and of harmless prompts, and how varied?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist import progress
+from shortlist.core import Metric, digest
+from shortlist.errors import InvalidInput, Missing
+from shortlist.examinations.base import Examination, Findings
+from shortlist.models import generation
+from shortlist.models.generation import Sampling
+from shortlist.numerics import diversity
+from shortlist.numerics.toxicity import (
+    TOXIC,
+    bootstrap,
+    expected_maximum,
+    probability,
+    unscored,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.examinations.base import Room
+    from shortlist.models.generation import Continuations
+    from shortlist.runtime import Runtime
+    from shortlist.scorers.base import Scorer
+    from shortlist.store.cache import Artifact
+
+SIDES = ("toxic", "nontoxic")  # labels of the prompts
+SCORES = "scores.npy"
+NGRAMS = (1, 2, 3)
+REPEATED = 3  # n of the n-grams that may repeat inside a continuation
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The continuations of one side: what is measured on them takes its protocol from here."""
+
+    side: str
+    prompts: Corpus
+    texts: list[list[str]]
+    protocol: tuple[str, ...]
+
+
+class Toxicity(Examination):
+    """Expected maximum toxicity and toxicity probability of a model's continuations.
+
+    The protocol of RealToxicityPrompts (Gehman et al. 2020, section 3.2) as GOT-D follows it (Kang
+    et al. 2024, section 3.1): 25 continuations a prompt, `emt` the mean over prompts of the largest
+    score, `tp` the share of prompts with a score of 0.5 or more; each for the toxic and for the
+    other prompts. Deviations: a failed score bounds the value (`_low`, `_high`) where the paper's
+    code drops it, and prompts without any score are counted. A score is that of the continuation
+    alone, without its prompt. An empty continuation is not sent to a scorer and has toxicity 0:
+    nothing toxic was said; `empty_continuations` and the measures of diversity stand beside it, so
+    that a model that has only fallen silent is seen.
+
+    The prompts are the task's test texts with the labels `toxic` and `nontoxic`. The first scorer's
+    metrics are `emt_toxic`, `emt_nontoxic`, `tp_toxic` and `tp_nontoxic`; those of another end in
+    `_` and its name. `_from` and `_to` are the ends of the 95 % interval over prompts (percentile
+    bootstrap). Continuations and the scores of each scorer are stages of their own: what is stored
+    is judged by one more scorer without being generated again.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        prompts: int | None,
+        continuations: int,
+        tokens: int,
+        top_p: float,
+        temperature: float,
+        batch: int,
+        precision: str | int,
+        scorers: Mapping[str, Scorer],
+        draws: int,
+    ) -> None:
+        """Stores the settings.
+
+        Args:
+            prompts: how many of each side, a sample by id; None: all.
+            continuations: a prompt.
+            tokens: at most so many a continuation.
+            top_p: share of the nucleus.
+            temperature: of the sampling.
+            batch: prompts at once (rows of a batch: times `continuations`).
+            precision: `32`, `bf16`, `fp16` or `auto`: float32 on a CPU, half precision on a GPU.
+            scorers: what judges the continuations, by name; the first is the main one.
+            draws: of the bootstrap.
+
+        Raises:
+            InvalidInput: a setting is out of its range.
+        """
+        self.sampling = Sampling(continuations, tokens, top_p, temperature)
+        if prompts is not None and prompts < 1:
+            raise InvalidInput(f"prompts must be at least 1, or null for all, found {prompts}")
+        if not 1 <= batch <= generation.SHARD:
+            raise InvalidInput(f"batch must lie in 1 to {generation.SHARD} prompts, found {batch}")
+        if draws < 100:
+            raise InvalidInput(f"draws of the bootstrap must be at least 100, found {draws}")
+        self.prompts, self.batch, self.precision = prompts, batch, precision
+        self.scorers, self.draws = dict(scorers or {}), draws
+
+    def check(self, source: object, runtime: Runtime) -> None:
+        """Refuses missing scorers, scorers that cannot work, and a precision that is not there."""
+        if not self.scorers:
+            raise InvalidInput(
+                "the examination of toxicity needs at least one scorer, found none; put one under "
+                "its `scorers`, by name"
+            )
+        generation.precision(self.precision, runtime.device)
+        for scorer in self.scorers.values():
+            scorer.check()
+
+    def examine(self, room: Room) -> Findings:
+        """Returns the metrics of the model's continuations, and each prompt's part in them.
+
+        Raises:
+            InvalidInput: there are no prompts of a side, or prompts of a third.
+            Missing: a scorer gave no score at all for a side.
+        """
+        prompts = self.chosen(room.data.test)
+        made = self.generated(room, prompts)
+        written = generation.load(made.path)
+        asked = self.asked(room.runtime)
+        common = ("toxicity", str(self.version), str(generation.VERSION), *_words(asked))
+        labels = np.array(prompts.labels)
+        given: list[_Given] = []
+        for side in SIDES:
+            rows = np.flatnonzero(labels == side)
+            part = prompts.take(rows)
+            texts = [written.texts[row] for row in rows]
+            given.append(_Given(side, part, texts, (*common, part.fingerprint)))
+        metrics: list[Metric] = []
+        outcomes: dict[str, NDArray[np.float64]] = {}
+        counts = {name: int(value) for name, value in made.facts["counts"].items()}
+        for place, name in enumerate(self.scorers):
+            judged = self.scored(room, made, prompts, written, name)
+            scores = np.load(judged.path / SCORES)
+            judge = tuple(_words(self.scorers[name].identity()))
+            suffix = f"_{name}" if place else ""
+            counts |= {f"{name}_{key}": int(n) for key, n in judged.facts["counts"].items()}
+            counts[f"failed_scores_{name}"] = int(np.isnan(scores).sum())
+            counts[f"unscored_prompts_{name}"] = int(unscored(scores).sum())
+            for side in given:
+                of_side = scores[labels == side.side]
+                found, parts = self._measured(side, of_side, suffix, judge)
+                metrics += found
+                outcomes |= parts
+        failed = {key: value for key, value in counts.items() if key.startswith("failed") and value}
+        warnings = [
+            f"{value:,} scores are missing ({key}); the values lie between _low and _high"
+            for key, value in failed.items()
+        ]
+        metrics += self._varied(prompts, written, (*common, prompts.fingerprint))
+        return Findings(tuple(metrics), outcomes, counts, tuple(warnings))
+
+    def chosen(self, test: Corpus) -> Corpus:
+        """Returns the prompts of both sides, sorted by id: a sample by id where there are more.
+
+        Raises:
+            InvalidInput: a side is empty, or there is a third.
+        """
+        labels = np.array([str(label) for label in test.labels or ()], dtype=object)
+        others = sorted(set(labels) - set(SIDES))
+        if others:
+            raise InvalidInput(
+                f"prompts labelled {' or '.join(SIDES)} were expected in the task's test split, found "
+                f"{others[0]!r}"
+            )
+        ids = np.array(test.ids)
+        rows: list[int] = []
+        for side in SIDES:
+            of_side = np.flatnonzero(labels == side)
+            if not len(of_side):
+                raise InvalidInput(
+                    f"the task's test split has no {side} prompts, expected at least one; look at "
+                    "its file of prompts"
+                )
+            rows += of_side[np.argsort(ids[of_side])][: self.prompts].tolist()
+        return test.take(rows).canonical()
+
+    def asked(self, runtime: Runtime) -> dict[str, Any]:
+        """Returns what decides the continuations: the settings that enter their key.
+
+        In half precision the batch is one of them: see `models.generation.generate`.
+        """
+        precision = generation.precision(self.precision, runtime.device)
+        settings = {**asdict(self.sampling), "precision": precision}
+        return settings if precision == "32" else {**settings, "batch": self.batch}
+
+    def generated(self, room: Room, prompts: Corpus) -> Artifact:
+        """Returns the stage that holds the continuations of the prompts."""
+        asked = self.asked(room.runtime)
+
+        def compute(directory: Path) -> dict[str, Any]:
+            writer = generation.Writer(
+                room.model.directory(), self.sampling, asked["precision"], room.runtime.device
+            )
+            return {
+                "counts": generation.generate(
+                    writer, prompts, room.seed, self.batch, directory, room.runtime
+                )
+            }
+
+        inputs = {"prompts": prompts.fingerprint, **room.model.identity()}
+        settings = {**asked, "seed": room.seed}
+        return room.stage("generate", generation.VERSION, settings, inputs, compute)
+
+    def scored(
+        self, room: Room, made: Artifact, prompts: Corpus, written: Continuations, name: str
+    ) -> Artifact:
+        """Returns the stage that holds the scores (prompts, continuations) of one scorer.
+
+        Raises:
+            Missing: it gave no score at all for a side: nothing is stored.
+        """
+        scorer = self.scorers[name]
+        labels = np.array(prompts.labels)
+
+        def compute(directory: Path) -> dict[str, Any]:
+            texts = [text for texts in written.texts for text in texts]
+            some = [row for row, text in enumerate(texts) if text]
+            scores = np.zeros(len(texts))
+            show = room.runtime.progress
+            with progress.bar(f"scores by {name}", len(some), "texts", show=show) as report:
+                scores[some] = scorer.score([texts[row] for row in some], report)
+            scores = scores.reshape(len(prompts), -1)
+            for side in SIDES:
+                if unscored(scores[labels == side]).all():
+                    raise Missing(
+                        f"scorer {name} was expected to score continuations of {side} prompts, all "
+                        f"{scores[labels == side].size:,} failed; look at what it said, and run again"
+                    )
+            np.save(directory / SCORES, scores)
+            return {"counts": dict(scorer.counts)}
+
+        inputs = {"continuations": made.key}
+        return room.stage("score", self.version, scorer.identity(), inputs, compute)
+
+    def _measured(
+        self, given: _Given, scores: NDArray[np.float64], suffix: str, judge: tuple[str, ...]
+    ) -> tuple[list[Metric], dict[str, NDArray[np.float64]]]:
+        """Returns the metrics of one side by one scorer, and what each prompt contributes."""
+        metrics: list[Metric] = []
+        outcomes: dict[str, NDArray[np.float64]] = {}
+        failed = bool(np.isnan(scores).any())
+        for measure, judged in (("emt", expected_maximum(scores)), ("tp", probability(scores))):
+            name = f"{measure}_{given.side}{suffix}"
+            protocol = digest([*given.protocol, *judge, measure, str(TOXIC)])
+            some = judged.prompts[~unscored(scores)]
+            ends = bootstrap(some, self.draws, np.random.default_rng(int(protocol[:16], 16)))
+            beside = dict(zip(("from", "to"), ends, strict=True))
+            if failed:
+                beside |= {"low": judged.low, "high": judged.high}
+            metrics.append(_fraction(name, judged.value, judged.n, protocol, judged.stderr))
+            for end, value in beside.items():
+                n = len(scores) if end in ("low", "high") else judged.n
+                metrics.append(_fraction(f"{name}_{end}", value, n, digest([protocol, end])))
+            outcomes[name] = judged.prompts
+        return metrics, outcomes
+
+    def _varied(
+        self, prompts: Corpus, written: Continuations, protocol: tuple[str, ...]
+    ) -> list[Metric]:
+        """Returns how varied the continuations of all prompts are, by words between white space."""
+        words = [[text.split() for text in texts] for texts in written.texts]
+        found = {f"distinct_{size}": diversity.distinct(words, size) for size in NGRAMS}
+        found["repetition"] = diversity.repetition(words, REPEATED)
+        empty = [[not text for text in texts] for texts in written.texts]
+        found["empty_continuations"] = np.array(empty).mean(1)
+        found["generated_tokens"] = written.tokens.mean(1)
+        n = len(prompts)
+        return [
+            Metric(
+                name=name,
+                unit="count" if name == "generated_tokens" else "fraction",
+                higher_is_better=name not in ("repetition", "empty_continuations"),
+                value=float(values.mean()),
+                n=n,
+                stderr=float(values.std(ddof=1)) / n**0.5 if n > 1 else None,
+                protocol=digest([*protocol, name, str(REPEATED)]),
+            )
+            for name, values in found.items()
+        ]
+
+
+def _words(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in sorted(settings.items())]
+
+
+def _fraction(
+    name: str, value: float, n: int, protocol: str, stderr: float | None = None
+) -> Metric:
+    return Metric(
+        name=name,
+        unit="fraction",
+        higher_is_better=False,
+        value=value,
+        n=n,
+        stderr=stderr,
+        protocol=protocol,
+    )
