@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from shortlist.assembly import cell_key, hashed, make
+from shortlist.examinations.base import Examination
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
 from shortlist.store.keys import canonical
@@ -30,7 +31,7 @@ def test_groups_are_flat() -> None:
 
 
 # Composing takes a quarter of a second, so these groups are composed where they are instantiated.
-MADE = {"trainer", "featurizer", "model", "task", "pool", "logger"}
+MADE = {"trainer", "featurizer", "model", "task", "pool", "logger", "examination"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
@@ -77,6 +78,12 @@ def test_a_task_is_instantiated_under_its_own_name_with_a_primary_metric(
     task = make(composed(f"task={name}"), "task")
     assert isinstance(task, Task) and task.name == name
     assert task.kind == "unlabelled" or task.primary in task.metrics
+
+
+@pytest.mark.parametrize("name", options("examination"))
+def test_an_examination_can_be_asked_of_any_task(composed: Any, name: str) -> None:
+    config = composed(f"+examination@task.examinations.{name}={name}", "task=own")
+    assert isinstance(make(config, f"task.examinations.{name}"), Examination)
 
 
 @pytest.mark.parametrize("name", options("pool"))
