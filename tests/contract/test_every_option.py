@@ -37,6 +37,7 @@ TYPED = {
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
     "featurizer=toxicity": ["featurizer.labelled=/nowhere.jsonl"],
 }
+ASKED = {"label_likelihood": ["prompt='{text} {label}'", "labels={a: good, b: bad}"]}
 
 
 def chosen(composed: Any, option: str) -> Any:
@@ -82,8 +83,10 @@ def test_a_task_is_instantiated_under_its_own_name_with_a_primary_metric(
 
 @pytest.mark.parametrize("name", options("examination"))
 def test_an_examination_can_be_asked_of_any_task(composed: Any, name: str) -> None:
-    config = composed(f"+examination@task.examinations.{name}={name}", "task=own")
-    assert isinstance(make(config, f"task.examinations.{name}"), Examination)
+    place = f"task.examinations.{name}"
+    typed = [f"{place}.{setting}" for setting in ASKED.get(name, [])]
+    config = composed(f"+examination@{place}={name}", "task=own", *typed)
+    assert isinstance(make(config, place), Examination)
 
 
 @pytest.mark.parametrize("name", options("pool"))
