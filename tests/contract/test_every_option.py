@@ -37,6 +37,7 @@ TYPED = {
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
     "featurizer=toxicity": ["featurizer.labelled=/nowhere.jsonl"],
 }
+ASKED = {"label_likelihood": ["prompt='{text} {label}'", "labels={a: good, b: bad}"]}
 
 
 def chosen(composed: Any, option: str) -> Any:
@@ -84,6 +85,14 @@ def test_a_task_is_instantiated_under_its_own_name_with_a_primary_metric(
     task = make(composed(f"task={name}"), "task")
     assert isinstance(task, Task) and task.name == name
     assert task.kind == "unlabelled" or task.primary in task.metrics
+
+
+@pytest.mark.parametrize("name", options("examination"))
+def test_an_examination_can_be_asked_of_any_task(composed: Any, name: str) -> None:
+    place = f"task.examinations.{name}"
+    typed = [f"{place}.{setting}" for setting in ASKED.get(name, [])]
+    config = composed(f"+examination@{place}={name}", "task=own", *typed)
+    assert isinstance(make(config, place), Examination)
 
 
 @pytest.mark.parametrize("name", options("pool"))

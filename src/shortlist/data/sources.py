@@ -45,6 +45,13 @@ class Source(Protocol):
         """Returns the files of one domain of the pool."""
         ...
 
+    def text_files(self, what: str, path: str | None, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns files of texts that are neither a task nor a pool; `what` names them in messages.
+
+        They are those at `path` (a folder), or those that `hub` describes (the hub).
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class LocalSource:
@@ -113,6 +120,22 @@ class LocalSource:
                 f"{near(domain, self.pool_names())}"
             )
         return TaskFiles({"pool": (path,)})
+
+    def text_files(
+        self, what: str, path: str | None, hub: Mapping[str, Any] | None = None
+    ) -> TaskFiles:
+        """Returns the file at `path`, which may be relative to the folder; `hub` is not looked at.
+
+        Raises:
+            Missing: no path is given, or there is no file.
+        """
+        if not path:
+            raise Missing(f"{what}: expected the path of a file of texts, found none; give it one")
+        absolute = Path(path).expanduser()
+        file = absolute if absolute.is_absolute() else self._root() / path
+        if not file.is_file():
+            raise Missing(f"{what}: expected the file {file}, found none; correct its path")
+        return TaskFiles({"texts": (file,)})
 
     def _root(self) -> Path:
         if not self.root:
@@ -244,6 +267,14 @@ class HubSource:
         if domain not in names:
             raise Missing(f"pool domain {domain!r} is not under pool.hub; {near(domain, names)}")
         return self._files(f"pool domain {domain!r}", (hub or {})[domain])
+
+    def text_files(self, what: str, path: str | None, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files that `hub` describes, and the commit; `path` is not looked at.
+
+        Raises:
+            Missing: `hub` describes none, or they cannot be had.
+        """
+        return self._files(what, hub)
 
     def _files(self, what: str, hub: Mapping[str, Any] | None) -> TaskFiles:
         spec = HubSpec.parse(what, hub)

@@ -134,15 +134,20 @@ def save(directory: Path, model: Any, words: Any) -> None:
         words.save_pretrained(str(directory))
 
 
+def positions_of(model: Any) -> int | None:
+    """Returns how many positions the model has, or None where it does not say."""
+    return getattr(model.config, "max_position_embeddings", None) or getattr(
+        model.config, "n_positions", None
+    )
+
+
 def fits(model: Any, max_length: int, setting: str) -> int:
     """Returns `max_length` if the model has that many positions.
 
     Raises:
         InvalidInput: it has fewer; the message names `setting`.
     """
-    positions = getattr(model.config, "max_position_embeddings", None) or getattr(
-        model.config, "n_positions", None
-    )
+    positions = positions_of(model)
     if positions is not None and max_length > positions:
         raise InvalidInput(
             f"{setting}={max_length} exceeds the model's {positions} positions; set {setting}={positions}"

@@ -11,6 +11,7 @@ import torch
 
 from shortlist import progress
 from shortlist.core import digest
+from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 from shortlist.numerics.sampling import uniform
@@ -220,9 +221,13 @@ def protocol(objective: str, max_length: int, words: Any) -> str:
 
     The vocabulary of the tokenizer `words` is part of it: a loss per token is a loss per *its* token.
     """
-    vocabulary = digest(sorted(words.get_vocab()))
     parts = ["held-out loss 2", objective, str(max_length), str(MASK_SHARE), str(MASK_KEY)]
-    return digest([*parts, vocabulary])
+    return digest([*parts, vocabulary(words)])
+
+
+def vocabulary(words: Any) -> str:
+    """Returns the hash of the tokens that the tokenizer `words` knows."""
+    return digest(sorted(words.get_vocab()))
 
 
 def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
@@ -233,6 +238,29 @@ def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Run
 def causal_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
     """Returns the next-token loss of the model in `directory` on each document of the corpus."""
     return Causal(directory, max_length, runtime.device).held_out(corpus, runtime)
+
+
+def causal_model(
+    directory: Path, context: int | None, setting: str, device: torch.device
+) -> Causal:
+    """Returns the causal model in `directory`, its `max_length` the context; None: all it has.
+
+    Raises:
+        InvalidInput: it is no causal model, its head is not in its weights, or it has fewer
+            positions; the message names `setting`, which chose the context.
+    """
+    if checkpoint.tokenizer(directory).mask_token_id is not None:
+        raise InvalidInput(
+            f"{setting}: a model that predicts the next token was expected, found a masked one; "
+            "choose model=gpt2, say"
+        )
+    checkpoint.check_head(directory, Causal.objective)
+    made = Causal(directory, context or 0, device)
+    there = checkpoint.positions_of(made.model)
+    if context is None and there is None:
+        raise InvalidInput(f"the model does not say how many positions it has; set {setting}")
+    made.max_length = checkpoint.fits(made.model, context or there or 0, setting)
+    return made
 
 
 def language_model(

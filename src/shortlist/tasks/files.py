@@ -25,12 +25,15 @@ class FromSource(Task):
         metrics: names of the metrics to report.
         primary: the one that ranks the task's table.
         pair: whether an example is a pair of texts (columns `text_a`, `text_b`).
-        kind: classes or numbers.
+        kind: classes or numbers; `unlabelled` trains on no label and keeps those of the test split
+            for its examinations.
         positive: the class whose F1 the metric `f1` is.
         max_train: at most so many training examples, a sample by id; None for all.
         validation_share: share of train that becomes validation where the source has none.
         seed: seed of the sample and of that split.
         hub: the data set on the hub, or None.
+        folder: its name in the folder, where that is another task's; None for its own.
+        examinations: by name, how a language model is questioned on it.
     """
 
     def __init__(
@@ -45,17 +48,20 @@ class FromSource(Task):
         validation_share: float = 0.1,
         seed: int = 0,
         hub: Mapping[str, Any] | None = None,
+        folder: str | None = None,
+        examinations: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name, metrics, primary, kind, positive)
+        super().__init__(name, metrics, primary, kind, positive, examinations)
         self.pair = pair
         self.max_train = max_train
         self.validation_share = validation_share
         self.seed = seed
         self.hub = hub
+        self.folder = folder or name
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per split: of the files' bytes, or the hub's commit."""
-        found = source.task_files(self.name, self.hub)
+        found = source.task_files(self.folder, self.hub)
         return {
             split: found.revision or digest(map(file_digest, paths))
             for split, paths in found.files.items()
@@ -68,7 +74,7 @@ class FromSource(Task):
             Missing: the source does not have the task.
             InvalidInput: a file cannot be read, or a split is empty.
         """
-        found = source.task_files(self.name, self.hub)
+        found = source.task_files(self.folder, self.hub)
         own = Columns(
             text="text_a" if self.pair else "text",
             text_b="text_b" if self.pair else None,
@@ -87,6 +93,8 @@ class FromSource(Task):
     def _assembled(self, splits: Splits, revision: str) -> TaskData:
         train, counts = splits.corpora["train"], Counter(splits.counts)
         validation = splits.corpora.get("validation")
+        if validation is None and self.kind == "unlabelled":
+            validation = train.take([])
         if validation is None:
             train, validation = cut(train, self.validation_share, self.seed)
             counts["validation_cut_from_train"] = len(validation)

@@ -22,8 +22,12 @@ from shortlist.tasks.own import Own
 
 Write = Callable[..., Path]
 CONF = Path(__file__).parents[3] / "conf" / "task"
+# Those that are questioned (`@package _global_`) choose a model and examinations as well: they are
+# composed, not loaded (tests/contract, tests/unit/examinations).
 FROM_SOURCE = sorted(
-    path.stem for path in CONF.glob("*.yaml") if path.stem not in ("own", "pydocs")
+    path.stem
+    for path in CONF.glob("*.yaml")
+    if path.stem not in ("own", "pydocs") and "@package" not in path.read_text(encoding="utf-8")
 )
 NOWHERE = LocalSource(None)
 HUB_ONLY = {"qnli", "rct"}  # not among the files of the benchmark
@@ -196,6 +200,21 @@ def test_an_own_task_without_a_train_file_says_what_to_set() -> None:
 def test_an_own_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="gone"):
         Own(train=str(tmp_path / "gone.jsonl")).identity(NOWHERE)
+
+
+def test_an_unlabelled_task_keeps_all_its_training_texts_and_the_labels_of_its_test_split(
+    write: Write, tmp_path: Path
+) -> None:
+    for split, n in (("train", 40), ("test", 9)):
+        write(f"tasks/toy/{split}.jsonl", rows(split, n))
+    task = FromSource("other", [], "accuracy", kind="unlabelled", max_train=30, folder="toy")
+    data = task.load(LocalSource(str(tmp_path)), silent)
+    assert [len(data.train), len(data.validation), len(data.test)] == [30, 0, 9]
+    assert len(data.target) == 30 and data.target.labels is None and data.labels is None
+    assert sorted(set(data.test.labels or ())) == ["a", "b"]
+    assert task.identity(LocalSource(str(tmp_path))) == FromSource(
+        "toy", ["accuracy"], "accuracy"
+    ).identity(LocalSource(str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", FROM_SOURCE)
