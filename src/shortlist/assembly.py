@@ -132,6 +132,7 @@ def prepare(config: DictConfig) -> Parts:
         made[name] = make(config, name)
     for name in list(config.logger or {}):
         made[f"logger.{name}"] = make(config, f"logger.{name}")
+    _check_unmade(made["model"], made["warmup"], config)
     runtime, paths = config.runtime, config.paths
     local = config.source.name == "local"
     advice: Any = None if config.advice is None else OmegaConf.to_object(config.advice)
@@ -157,8 +158,25 @@ def prepare(config: DictConfig) -> Parts:
         check=Check(
             config.check.assumption, absolute(config.check.reference), config.check.documents
         ),
-        check_vectors=_ready(config, "check.vectors"),
+        check_vectors=_check_vectors(config),
     )
+
+
+def _check_unmade(model: Pretrained, warmup: Any, config: DictConfig) -> None:
+    """Refuses what a model that is pre-trained first cannot be used for, minutes before it is."""
+    trainer = model.pretraining
+    if trainer is None:
+        return
+    if config.until.name != "select" and warmup.objective != trainer.objective:
+        raise InvalidInput(
+            f"a warm-up by {trainer.objective} was expected for a model that is pre-trained by it, "
+            f"found {warmup.objective}; set trainer@warmup={trainer.objective}"
+        )
+    if config.check.assumption:
+        raise InvalidInput(
+            "check.assumption asks whether the pool looks like what the model has read; this model "
+            "is pre-trained on the pool itself; set check.assumption=false"
+        )
 
 
 def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
@@ -198,6 +216,11 @@ def _prefilter(config: DictConfig) -> Prefilter | None:
     featurizer = _ready(config, "pool.prefilter.featurizer")
     settings = {name: value for name, value in node.items() if name != "featurizer"}
     return Prefilter(**settings, featurizer=featurizer)
+
+
+def _check_vectors(config: DictConfig) -> Featurizer:
+    # Who does not ask for the check need not choose vectors that it could use.
+    return (_ready if config.check.assumption else make)(config, "check.vectors")
 
 
 def _ready(config: DictConfig, name: str) -> Featurizer:

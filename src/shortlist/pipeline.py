@@ -29,7 +29,8 @@ from shortlist.stages.prefilter import prefilter
 from shortlist.stages.report import REPORT, report
 from shortlist.stages.scoring import methods, rate
 from shortlist.stages.selection import select
-from shortlist.stages.training import base_model, compare_losses, evaluate, fine_tune, warm_up
+from shortlist.stages.starting import base_model
+from shortlist.stages.training import compare_losses, evaluate, fine_tune, warm_up
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
 from shortlist.store.provenance import code

@@ -23,6 +23,7 @@ from shortlist.data.quarantine import BadRow, Loaded, Progress
 from shortlist.data.readers import Columns, file_digest, read_files, stem
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows
+from shortlist.data.taken import Taken
 from shortlist.errors import InvalidInput, Missing, near
 
 
@@ -128,7 +129,14 @@ class Domains(Pool):
         per_domain: at most so many documents of a domain, a sample by id; None for all.
         seed: seed of the sample.
         chunk: texts are joined and cut to passages of so many characters; None leaves them.
+        shortest: texts of fewer characters are left out; None takes every one.
+        longest: texts of more characters are cut there; None leaves them.
+        files: by domain, where it is not in `pools/`: `path` under the data folder, without suffix,
+            and `only`, the values by column of the rows that are meant.
         hub: specification by domain, where there is one.
+
+    Raises:
+        InvalidInput: a number of characters is not positive, or texts would be cut twice.
     """
 
     def __init__(
@@ -138,18 +146,31 @@ class Domains(Pool):
         seed: int,
         chunk: int | None = None,
         hub: Mapping[str, Any] | None = None,
+        shortest: int | None = None,
+        longest: int | None = None,
+        files: Mapping[str, Any] | None = None,
     ) -> None:
         self.domains = None if domains is None else tuple(domains)
         self.per_domain = per_domain
         self.seed = seed
         self.chunk = chunk
         self.hub = hub
-        if chunk is not None and chunk < 1:
-            raise InvalidInput(f"pool.chunk must be 1 character or more, or null, found {chunk}")
+        self.shortest, self.longest, self.files = shortest, longest, files
+        for setting, value in (("chunk", chunk), ("shortest", shortest), ("longest", longest)):
+            if value is not None and value < 1:
+                raise InvalidInput(
+                    f"pool.{setting} must be 1 character or more, or null, found {value}"
+                )
+        if chunk is not None and longest is not None:
+            raise InvalidInput(
+                f"pool.chunk={chunk} and pool.longest={longest} both cut texts; set one to null"
+            )
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per domain: of the file's bytes, or the hub's commit."""
-        found = {name: source.pool_files(name, self.hub) for name in self._names(source)}
+        found = {
+            name: source.pool_files(name, self.hub, self.files) for name in self._names(source)
+        }
         return {
             name: files.revision or digest(sorted(map(file_digest, files.files["pool"])))
             for name, files in found.items()
@@ -167,14 +188,15 @@ class Domains(Pool):
         names = self._names(source)
         for done, name in enumerate(names):
             progress(done, len(names), f"pool domain {name}")
-            files = source.pool_files(name, self.hub)
+            files = source.pool_files(name, self.hub, self.files)
             columns = files.columns or Columns()
             part = read_files(
-                files.files["pool"], replace(columns, label=None, domain=None), default_domain=name
+                files.files["pool"],
+                replace(columns, label=None, domain=None),
+                default_domain=name,
+                taken=Taken(files.only, self.shortest, self.longest),
             )
-            counts.update(
-                {key: part.counts[key] for key in ("rows_read", "quarantined", "exact_copies")}
-            )
+            counts.update({key: count for key, count in part.counts.items() if key != "kept"})
             if self.chunk is not None:
                 passages = list(dict.fromkeys(chunks(part.corpus.texts, self.chunk)))
                 part = replace(part, corpus=Corpus.build(passages, name))
@@ -185,7 +207,7 @@ class Domains(Pool):
         return merged(parts, counts)
 
     def _names(self, source: Source) -> tuple[str, ...]:
-        there = source.pool_names(self.hub)
+        there = source.pool_names(self.hub, self.files)
         if self.domains is None:
             return there
         if not self.domains:

@@ -12,6 +12,7 @@ from typing import Any
 from shortlist.core import Corpus, added_masses
 from shortlist.data.formats import raw_rows, readable_suffix
 from shortlist.data.quarantine import BadRow, Loaded
+from shortlist.data.taken import Sieve, Taken
 from shortlist.errors import InvalidInput
 
 
@@ -100,15 +101,20 @@ def read_files(
     *,
     default_domain: str = "",
     keep_copies: bool = False,
+    taken: Taken | None = None,
 ) -> Loaded:
-    """Returns the documents of several files as of one; see `read`.
+    """Returns the documents of several files as of one, `taken` of their rows; see `read`.
 
     The mass of a row that repeats an earlier one is added to that one's.
+
+    Raises:
+        InvalidInput: also where no row holds a value that `taken.only` asks for.
     """
     rows, bad, seen, copies = _Rows(), list[BadRow](), set[tuple[Any, ...]](), 0
+    sieve = Sieve(taken or Taken())
     every: list[tuple[tuple[Any, ...], float]] = []
     for path in paths:
-        for document in _documents(Path(path), columns, default_domain, bad):
+        for document in _documents(Path(path), columns, default_domain, bad, sieve):
             if columns.mass and not keep_copies:
                 every.append((document[:3], document[4]))
             if not keep_copies and document[:3] in seen:
@@ -135,17 +141,19 @@ def read_files(
         licences=rows.licences if columns.licence else None,
         toxicities=rows.toxicities if columns.toxicity else None,
     )
+    never = sieve.counts["filtered"] + sieve.counts["too_short"]
     counts = {
-        "rows_read": len(corpus) + len(bad) + copies,
+        "rows_read": len(corpus) + len(bad) + copies + never,
         "kept": len(corpus),
         "quarantined": len(bad),
         "exact_copies": copies,
+        **{fate: count for fate, count in sieve.counts.items() if count},
     }
     return Loaded(corpus, counts, tuple(bad))
 
 
 def _documents(
-    path: Path, columns: Columns, default_domain: str, bad: list[BadRow]
+    path: Path, columns: Columns, default_domain: str, bad: list[BadRow], sieve: Sieve
 ) -> Iterable[tuple[str, str | None, Any, str, float, str, float]]:
     if path.suffix == ".txt":
         columns = replace(columns, text="text")  # a text file has no columns to name
@@ -156,12 +164,17 @@ def _documents(
             if isinstance(row, str):
                 raise _Bad(row)
             found |= dict.fromkeys(map(str, row)) if row.keys() - found.keys() else {}
+            if not sieve.row(row):
+                continue
             document = _document(row, columns, default_domain)
         except _Bad as reason:
             bad.append(BadRow(str(path), line, str(reason)))
             continue
         good += 1
-        yield document
+        text = sieve.text(document[0])
+        if text is not None:
+            yield text, *document[1:]
+    sieve.check(path, found)
     wanted = {"text": columns.text, "text_b": columns.text_b, "label": columns.label}
     read_of_pools = {"mass": columns.mass, "licence": columns.licence, "toxicity": columns.toxicity}
     wanted |= read_of_pools

@@ -23,11 +23,13 @@ class TaskFiles:
         files: files by split (a pool: the one split `pool`).
         revision: the commit they come from; empty for a folder.
         columns: what the columns are called there; None where the task's own names hold.
+        only: values by column of the rows that are meant; see `Taken`.
     """
 
     files: Mapping[str, tuple[Path, ...]]
     revision: str = ""
     columns: Columns | None = None
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 class Source(Protocol):
@@ -37,11 +39,15 @@ class Source(Protocol):
         """Returns the files of a task by split; `validation` may be absent."""
         ...
 
-    def pool_names(self, hub: Mapping[str, Any] | None) -> tuple[str, ...]:
+    def pool_names(
+        self, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None
+    ) -> tuple[str, ...]:
         """Returns the names of the domains there are, sorted."""
         ...
 
-    def pool_files(self, domain: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+    def pool_files(
+        self, domain: str, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None
+    ) -> TaskFiles:
         """Returns the files of one domain of the pool."""
         ...
 
@@ -88,8 +94,11 @@ class LocalSource:
                 )
         return TaskFiles({split: (path,) for split, path in files.items() if path is not None})
 
-    def pool_names(self, hub: Mapping[str, Any] | None = None) -> tuple[str, ...]:
-        """Returns the names of the files in `<root>/pools`; `hub` is not looked at.
+    def pool_names(
+        self, hub: Mapping[str, Any] | None = None, files: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...]:
+        """Returns the names of the files in `<root>/pools`, and those of `files`; `hub` is not
+        looked at.
 
         Raises:
             Missing: there is no such folder, or nothing in it.
@@ -99,7 +108,7 @@ class LocalSource:
             path.name.removesuffix(suffix)
             for suffix in _SUFFIXES
             for path in folder.glob(f"*{suffix}")
-        }
+        } | set(map(str, files or {}))
         if not names:
             raise Missing(
                 f"pool: expected files {folder}/<domain>.jsonl[.gz|.zst], found none; set "
@@ -107,17 +116,27 @@ class LocalSource:
             )
         return tuple(sorted(names))
 
-    def pool_files(self, domain: str, hub: Mapping[str, Any] | None = None) -> TaskFiles:
-        """Returns the file of one domain; `hub` is not looked at.
+    def pool_files(
+        self,
+        domain: str,
+        hub: Mapping[str, Any] | None = None,
+        files: Mapping[str, Any] | None = None,
+    ) -> TaskFiles:
+        """Returns the file of one domain: in `<root>/pools`, or where `files` says; `hub` is not
+        looked at.
 
         Raises:
-            Missing: no such domain under the root.
+            Missing: no such domain or file under the root.
+            InvalidInput: `files` says something else of it than `path` and `only`.
         """
+        said = (files or {}).get(domain)
+        if said is not None:
+            return self._elsewhere(domain, said)
         path = _one(self._root() / "pools", domain)
         if path is None:
             raise Missing(
                 f"pool domain {domain!r}: no such file in {self._root() / 'pools'}; "
-                f"{near(domain, self.pool_names())}"
+                f"{near(domain, self.pool_names(hub, files))}"
             )
         return TaskFiles({"pool": (path,)})
 
@@ -136,6 +155,32 @@ class LocalSource:
         if not file.is_file():
             raise Missing(f"{what}: expected the file {file}, found none; correct its path")
         return TaskFiles({"texts": (file,)})
+
+    def _elsewhere(self, domain: str, said: Any) -> TaskFiles:
+        what = f"pool.files.{domain}"
+        if not isinstance(said, Mapping) or not isinstance(said.get("path"), str):
+            raise InvalidInput(
+                f"{what}: expected {{path: FILE under paths.data, only: {{COLUMN: [VALUE]}}}}, "
+                f"found {said!r}; complete the configuration"
+            )
+        for key in said:
+            if key not in ("path", "only"):
+                raise InvalidInput(
+                    f"{what}: unknown key {key!r}; {near(str(key), ('path', 'only'))}"
+                )
+        wanted = self._root() / said["path"]
+        path = _one(wanted.parent, wanted.name)
+        if path is None:
+            there = sorted(item.name for item in wanted.parent.glob("*.jsonl*"))
+            raise Missing(
+                f"{what}: expected {wanted}.jsonl[.gz|.zst], found none; there: "
+                f"{', '.join(there) or 'nothing'}; set {what}.path or another paths.data"
+            )
+        only = {
+            str(column): tuple(map(str, [values] if isinstance(values, str) else values))
+            for column, values in (said.get("only") or {}).items()
+        }
+        return TaskFiles({"pool": (path,)}, only=only)
 
     def _root(self) -> Path:
         if not self.root:
@@ -244,8 +289,10 @@ class HubSource:
         """
         return self._files(f"task {name!r}", hub)
 
-    def pool_names(self, hub: Mapping[str, Any] | None) -> tuple[str, ...]:
-        """Returns the domains that `hub` specifies, sorted.
+    def pool_names(
+        self, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...]:
+        """Returns the domains that `hub` specifies, sorted; `files` are not looked at.
 
         Raises:
             Missing: it specifies none.
@@ -257,8 +304,13 @@ class HubSource:
             )
         return tuple(sorted(map(str, hub)))
 
-    def pool_files(self, domain: str, hub: Mapping[str, Any] | None) -> TaskFiles:
-        """Returns the files of one domain and the commit they come from.
+    def pool_files(
+        self,
+        domain: str,
+        hub: Mapping[str, Any] | None,
+        files: Mapping[str, Any] | None = None,
+    ) -> TaskFiles:
+        """Returns the files of one domain and the commit they come from; `files` are not looked at.
 
         Raises:
             Missing: `hub` does not specify the domain, or its files cannot be had.

@@ -50,9 +50,14 @@ class Featurizer(ABC):
 
     @property
     def learns_first(self) -> bool:
-        """Whether its vectors need something learned: a head, labels, the pool, a whitening."""
+        """Whether its vectors need something learned: a model or its head, labels, the pool, a
+        whitening.
+        """
+        unmade = getattr(self.model, "pretraining", None) is not None
         headless = self.needs_head and getattr(self.model, "head", None) is not None
-        return headless or self.tuning is not None or self.learns or self.inner is not None
+        return (
+            unmade or headless or self.tuning is not None or self.learns or self.inner is not None
+        )
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns what decides the vectors beside the settings: weights, the precision `auto` came

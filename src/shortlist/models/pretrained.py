@@ -34,10 +34,17 @@ class HeadTraining:
 
 
 class Pretrained(ABC):
-    """A model before this project touches it."""
+    """A model before this project touches it.
+
+    Attributes:
+        version: raised when the same settings mean another model.
+        head: how the masked-LM head of an encoder without one is trained, or None.
+        pretraining: what trains a model that does not exist yet (`ScratchModel`), or None.
+    """
 
     version = 1
     head: HeadTraining | None = None
+    pretraining: Any = None  # a Pretraining, where there is one
 
     @abstractmethod
     def directory(self) -> Path:

@@ -14,7 +14,7 @@ from shortlist.errors import InvalidInput
 from shortlist.featurizers.whitened import Whitened
 from shortlist.models.pretrained import StageModel
 from shortlist.numerics.whitening import Whitening, blocks
-from shortlist.stages.training import with_head
+from shortlist.stages.starting import existing, with_head
 from shortlist.store import formats
 
 if TYPE_CHECKING:
@@ -38,9 +38,17 @@ def prepared(cell: Context, method: Method, task: Artifact, pool: Artifact) -> M
         return prepared(
             cell, replace(method, featurizer=featurizer.inner, features=inner), task, pool
         )
-    for step in (_headed, _tuned, _learned):
+    for step in (_existing, _headed, _tuned, _learned):
         method = step(cell, method, task, pool)
     return method
+
+
+def _existing(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
+    """With a model that is there, where the featurizer's is one to be pre-trained first."""
+    model = method.featurizer.model
+    if model is None:
+        return method
+    return _with(method, model=existing(cell, model, method.features["model"]))
 
 
 def _headed(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:

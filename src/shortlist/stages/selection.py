@@ -21,6 +21,7 @@ from shortlist.numerics.sampling import order
 from shortlist.selectors.base import Scored
 from shortlist.selectors.floors import Kept, select_with_floors
 from shortlist.stages.scoring import Scores, aims_of
+from shortlist.stages.starting import existing
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
 from shortlist.trainers.base import seeded
@@ -262,7 +263,7 @@ def _for_several(
 
 def count_tokens(cell: Context, pool: Artifact) -> Artifact:
     """Returns the number of tokens of each document, as the model to be trained counts them."""
-    model = cell.parts.model
+    model = existing(cell, cell.parts.model, cell.config["model"])
 
     def compute(directory: Path) -> None:
         texts = formats.load_corpus(pool.path / "corpus.arrow").texts

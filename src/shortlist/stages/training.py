@@ -1,8 +1,7 @@
-"""What becomes of the model: its head, the warm-up, what the warm-up changed, the fine-tuning."""
+"""What becomes of the model: the warm-up, what the warm-up changed, the fine-tuning."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,61 +13,17 @@ from shortlist.numerics.statistics import ratio_contributions, ratio_of_sums
 from shortlist.stages.context import Context, Start
 from shortlist.stages.inputs import task_data
 from shortlist.store import formats
-from shortlist.store.keys import key as make_key
 from shortlist.tasks.contributions import contributions
 from shortlist.trainers.classify import Validation
-from shortlist.trainers.head import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from shortlist.models.pretrained import Pretrained
     from shortlist.store.cache import Artifact
 
 HELD_OUT_DOCUMENTS = 300  # of the test texts, first by id
-
-
-def base_model(cell: Context, pool: Artifact, leaked: Artifact) -> Start:
-    """Returns the model before the warm-up."""
-    return with_head(cell, cell.parts.model, cell.config["model"].get("head"), pool, leaked)
-
-
-def with_head(
-    cell: Context,
-    model: Pretrained,
-    written: Mapping[str, Any] | None,
-    pool: Artifact,
-    leaked: Artifact,
-) -> Start:
-    """Returns the model with a head that predicts tokens; `written` are the head's settings.
-
-    An encoder without a masked-LM head gets one here, trained alone on a sample of the pool: before
-    that a loss says nothing. Every selector of a pool and a model shares it, and so do the tasks
-    none of whose evaluation texts are in the sample; such texts are left out of it.
-    """
-    settings, runtime = model.head, cell.parts.runtime
-    identity = model.identity()
-    if settings is None:
-        return Start(model.directory(), make_key("model", model.version, {}, identity))
-    head = Head(settings, cell.parts.warmup.wanted_precision)
-    # The pool is in the order of ids, which are hashes: its first rows are a uniform sample.
-    first = formats.load_corpus(pool.path / "corpus.arrow").take(
-        np.arange(min(settings.documents, pool.facts["documents"]))
-    )
-    excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
-    kept = [row for row, key in enumerate(first.ids) if key not in excluded]
-
-    def compute(directory: Path) -> dict[str, Any]:
-        return head.train_on(model.directory(), first.take(kept), directory, runtime)
-
-    inputs = {"pool": pool.facts["fingerprint"], **identity, **head.identity(runtime)}
-    if len(kept) < len(first):
-        inputs["left_out"] = digest(key for key in first.ids if key in excluded)
-    made = cell.stage("head", head.version, written or {}, inputs, compute)
-    return Start(made.path, made.key)
 
 
 def warm_up(cell: Context, base: Start, selection: Artifact, pool: Artifact) -> Start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +13,8 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch.utils.data import DataLoader
 
     from shortlist.runtime import Runtime
@@ -25,9 +27,11 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         version: bumped when the same settings begin to train another model.
+        done: steps that an earlier run has left behind it, of a trainer that goes on.
     """
 
     version = 1
+    done = 0
 
     def __init__(
         self,
@@ -39,6 +43,8 @@ class TrainingModule(pl.LightningModule):
         warmup_fraction: float,
         clip: float,
         precision: str,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
     ) -> None:
         """Stores the settings; the model comes later, by `open`.
 
@@ -52,6 +58,11 @@ class TrainingModule(pl.LightningModule):
                 linearly.
             clip: largest norm of the gradient.
             precision: `32`, `bf16` (mixed) or `auto`.
+            betas: how slowly AdamW's two moments forget; its own where nothing is said.
+            eps: what AdamW adds to the root of the second moment; likewise.
+
+        Raises:
+            InvalidInput: a setting is out of range.
         """
         super().__init__()
         for name, value, low in (
@@ -66,6 +77,11 @@ class TrainingModule(pl.LightningModule):
                 "a trainer needs learning_rate > 0, clip > 0 and 0 <= warmup_fraction < 1, found "
                 f"{learning_rate:g}, {clip:g}, {warmup_fraction:g}"
             )
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or eps <= 0:
+            raise InvalidInput(
+                "a trainer needs betas of two numbers from 0 to below 1 and eps > 0, found "
+                f"{list(betas)} and {eps:g}"
+            )
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
         self.max_length, self.weight_decay, self.warmup_fraction = (
             max_length,
@@ -73,6 +89,7 @@ class TrainingModule(pl.LightningModule):
             warmup_fraction,
         )
         self.clip, self.wanted_precision = clip, precision
+        self.betas, self.eps = cast("tuple[float, float]", tuple(betas)), eps
         self.model: Any = None
         self.losses: list[float] = []
 
@@ -90,20 +107,22 @@ class TrainingModule(pl.LightningModule):
                 {"params": plain, "weight_decay": 0.0},
             ],
             lr=self.learning_rate,
+            betas=self.betas,
+            eps=self.eps,
             fused=True,
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        rise = int(self.warmup_fraction * steps)
-
-        def rate(step: int) -> float:
-            return (
-                (step + 1) / (rise + 1)
-                if step < rise
-                else max(0.0, (steps - step) / max(1, steps - rise))
-            )
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        steps = self.done + int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.rate(self.done + step, steps)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the share of the peak rate at step `step` of `steps`, counted from 0."""
+        rise = int(self.warmup_fraction * steps)
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return max(0.0, (steps - step) / max(1, steps - rise))
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Clips the gradient. By hand, because Lightning refuses to clip for a fused optimizer,

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import causal_losses
+from shortlist.models.likelihood import IGNORED, causal_losses
 from shortlist.models.tokens import tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from shortlist.runtime import Runtime
 
 
-def pack(documents: list[NDArray[np.int64]], block: int, end: int) -> tuple[NDArray[np.int64], int]:
-    """Returns (blocks, tail): documents joined with an end token after each and cut into blocks of
-    equal length.
+def pack(documents: list[NDArray[np.int64]], block: int, end: int) -> NDArray[np.int64]:
+    """Returns the documents joined, an end token after each, and cut into blocks.
 
     Args:
         documents: token ids without special tokens.
@@ -35,21 +34,29 @@ def pack(documents: list[NDArray[np.int64]], block: int, end: int) -> tuple[NDAr
         end: id of the end token.
 
     Returns:
-        blocks (b, block), and how many tokens at the end did not fill a block. Fewer tokens than
-        one block make one block shorter than `block`: nothing is dropped where that would drop
-        everything.
+        (b, block) token ids; (1, n) of a stream of n tokens that is shorter than a block. What the
+        stream lacks to fill the last block is `IGNORED`: read row by row without it, the blocks are
+        the stream.
     """
     stream = np.concatenate([np.append(document, end) for document in documents])
-    full = len(stream) // block
-    if full == 0:
-        return stream[None, :], 0
-    return stream[: full * block].reshape(full, block), len(stream) - full * block
+    width = min(block, len(stream))
+    blocks = np.full((-(-len(stream) // width), width), IGNORED, dtype=np.int64)
+    blocks.ravel()[: len(stream)] = stream
+    return blocks
+
+
+def packed(words: Any, corpus: Corpus, block: int, seed: int) -> NDArray[np.int64]:
+    """Returns the blocks of a corpus whose documents are shuffled first; see `pack`."""
+    tokens = tokenize(words, corpus.texts, None, None)
+    order = torch.randperm(len(tokens), generator=seeded(seed, "packing")).tolist()
+    return pack([tokens.ids[row] for row in order], block, int(words.eos_token_id))
 
 
 class CausalLM(TrainingModule):
     """Next-token prediction on packed documents."""
 
     objective = "clm"
+    version = 2  # 1 dropped what did not fill the last block
 
     def __init__(self, block: int, **settings: Any) -> None:
         """Stores the settings; `block` tokens a training example, the rest as in `TrainingModule`."""
@@ -59,10 +66,14 @@ class CausalLM(TrainingModule):
         self.block = block
 
     def training_step(self, inputs: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        """Returns the mean cross-entropy of the next token."""
-        logits = self.model(input_ids=inputs).logits[:, :-1]
+        """Returns the mean cross-entropy of the next token, 0 where no token has one."""
+        # What is ignored stands at the end, where no token before it can see it.
+        logits = self.model(input_ids=inputs.clamp(min=0)).logits[:, :-1]
+        truth = inputs[:, 1:]
+        if not (truth != IGNORED).any():  # a block of one token: the mean of nothing is no number
+            return logits.sum() * 0.0
         return torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]).float(), inputs[:, 1:].reshape(-1)
+            logits.reshape(-1, logits.shape[-1]).float(), truth.reshape(-1), ignore_index=IGNORED
         )
 
     def train_on(
@@ -82,9 +93,7 @@ class CausalLM(TrainingModule):
         self.model = checkpoint.causal_lm(start)
         checkpoint.fits(self.model, self.block, "warmup.block")
         words = checkpoint.tokenizer(start)
-        tokens = tokenize(words, corpus.texts, None, None)
-        order = torch.randperm(len(tokens), generator=seeded(seed, "packing")).tolist()
-        blocks, tail = pack([tokens.ids[row] for row in order], self.block, int(words.eos_token_id))
+        blocks = packed(words, corpus, self.block, seed)
         examples: Any = torch.from_numpy(blocks)
         loader: DataLoader[Any] = DataLoader(
             examples,
@@ -96,9 +105,8 @@ class CausalLM(TrainingModule):
         checkpoint.save(directory, self.model, words)
         self.model = None
         return {
-            "documents": len(tokens),
-            "tokens": int(blocks.size),
-            "tail_tokens_dropped": tail,
+            "documents": len(corpus),
+            "tokens": int((blocks != IGNORED).sum()),
             "steps": len(self.losses),
             "first_loss": self.losses[0],
             "last_loss": self.losses[-1],

@@ -1,6 +1,7 @@
-"""Causal-LM training: packing keeps every token or counts it, and the loss falls."""
+"""Causal-LM training: packing keeps every token, and the loss falls."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from shortlist.core import Corpus
+from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import causal_losses
+from shortlist.models.likelihood import IGNORED, causal_losses
 from shortlist.runtime import Runtime
 from shortlist.trainers.causal_lm import CausalLM, pack
 
@@ -26,18 +28,19 @@ DOCUMENTS = st.lists(
 
 
 @given(DOCUMENTS, st.integers(1, 20))
-def test_packing_keeps_every_token_in_order_and_counts_the_tail(
-    documents: list[np.ndarray], block: int
-) -> None:
-    blocks, tail = pack(documents, block, END)
+def test_the_blocks_read_row_by_row_are_the_stream(documents: list[np.ndarray], block: int) -> None:
+    blocks = pack(documents, block, END)
     stream = [token for ids in documents for token in [*ids.tolist(), END]]
-    assert blocks.ravel().tolist() == stream[: len(stream) - tail]
-    assert tail < block
+    flat = blocks.ravel()
+    assert flat[flat != IGNORED].tolist() == stream
+    # Only the end of the last block is filled up, and less than a block of it.
+    assert (flat[: len(stream)] != IGNORED).all()
+    assert 0 <= flat.size - len(stream) < block
+    assert blocks.shape[1] == min(block, len(stream))
 
 
 def test_less_than_one_block_becomes_one_shorter_block() -> None:
-    blocks, tail = pack([np.array([1, 2])], 10, END)
-    assert (blocks.tolist(), tail) == ([[1, 2, END]], 0)
+    assert pack([np.array([1, 2])], 10, END).tolist() == [[1, 2, END]]
 
 
 CORPUS = Corpus.build(toy.sentences("sailing", 24))
@@ -81,13 +84,43 @@ def test_the_same_seed_trains_the_same_weights_bit_for_bit(
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_tokens_and_tail_add_up_to_the_corpus(
+def test_every_token_of_the_corpus_and_an_end_token_each_is_trained_on(
     tiny_gpt2: Path, tmp_path: Path, machine: Any
 ) -> None:
     facts = trainer(epochs=1).train_on(tiny_gpt2, CORPUS, tmp_path, 0, machine)
     size = sum(len(text.encode()) + 1 for text in CORPUS.texts)  # bytes, and an end token each
-    assert facts["tokens"] + facts["tail_tokens_dropped"] == size
-    assert facts["tokens"] % 32 == 0
+    assert size % 32  # or the last block would not be the case in question
+    assert facts["tokens"] == size
+    assert facts["steps"] == -(-size // (32 * 4))
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_what_is_there_to_predict(tiny_gpt2: Path) -> None:
+    module = trainer()
+    module.model = checkpoint.causal_lm(tiny_gpt2).eval()
+    ids = torch.arange(40, 56)[None]
+    whole = module.model(input_ids=ids).logits[0]
+    losses = torch.nn.functional.cross_entropy(whole[:-1], ids[0, 1:], reduction="none")
+    short = torch.cat([ids[:, :10], torch.full((1, 6), IGNORED)], dim=1)
+    found = module.training_step(torch.cat([ids, short]), 0)
+    # The short row's nine predictions are the first nine of the whole row's fifteen.
+    torch.testing.assert_close(found, torch.cat([losses, losses[:9]]).mean())
+    alone = torch.full((1, 16), IGNORED)
+    alone[0, 0] = 7
+    assert module.training_step(alone, 0).item() == 0.0
+
+
+def test_betas_and_eps_reach_the_optimizer(tiny_gpt2: Path) -> None:
+    module = trainer(betas=[0.7, 0.8], eps=1e-5)
+    module.model = checkpoint.causal_lm(tiny_gpt2)
+    module.trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
+    for group in module.configure_optimizers()["optimizer"].param_groups:
+        assert (group["betas"], group["eps"]) == ((0.7, 0.8), 1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"betas": [0.9]}, {"betas": [0.9, 1.0]}, {"eps": 0.0}])
+def test_impossible_moments_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="betas of two numbers"):
+        trainer(**wrong)
 
 
 def test_a_held_out_loss_is_the_cross_entropy_after_an_end_token(
