@@ -40,7 +40,7 @@ def commands(domain: str, labelled: str) -> dict[str, tuple[str, ...]]:
         "classifier": (),
         "bm25": (),
         "moore_lewis": (),
-        "least_toxic": (f"featurizer.labelled={labelled}",),
+        "least_toxic": (f"featurizer.scorer.labelled={labelled}",),
         "random_length": LIKE,
         "random_tokens": LIKE,
         "random_domain": LIKE,

@@ -13,6 +13,7 @@ from shortlist.assembly import cell_key, hashed, make
 from shortlist.examinations.base import Examination
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
+from shortlist.scorers.base import Scorer
 from shortlist.store.keys import canonical
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
@@ -31,11 +32,14 @@ def test_groups_are_flat() -> None:
 
 
 # Composing takes a quarter of a second, so these groups are composed where they are instantiated.
+<<<<<<< HEAD
 MADE = {"trainer", "featurizer", "model", "task", "pool", "logger", "examination"}
+=======
+MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger"}
+>>>>>>> w-scorers
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
-    "featurizer=toxicity": ["featurizer.labelled=/nowhere.jsonl"],
 }
 ASKED = {"label_likelihood": ["prompt='{text} {label}'", "labels={a: good, b: bad}"]}
 
@@ -67,10 +71,19 @@ def test_a_featurizer_is_instantiated(composed: Any, name: str) -> None:
     assert isinstance(make(chosen(composed, f"featurizer={name}"), "featurizer"), Featurizer)
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", options("examination"))
 def test_an_examination_is_instantiated_under_a_task(composed: Any, name: str) -> None:
     config = composed(f"+examination@task.examinations.{name}={name}")
     assert isinstance(make(config, f"task.examinations.{name}"), Examination)
+=======
+@pytest.mark.parametrize("name", options("scorer"))
+def test_a_scorer_is_instantiated_inside_the_featurizer_before_anything_is_looked_for(
+    composed: Any, name: str
+) -> None:
+    config = composed("featurizer=toxicity", f"scorer@featurizer.scorer={name}")
+    assert isinstance(make(config, "featurizer").scorer, Scorer)
+>>>>>>> w-scorers
 
 
 @pytest.mark.parametrize("name", options("model"))
@@ -152,6 +165,16 @@ def test_how_a_cell_is_run_does_not_enter_its_key(composed: Any, typed: str) -> 
 )
 def test_what_is_computed_enters_the_key_of_a_cell(composed: Any, typed: str) -> None:
     assert cell_key(composed(typed), {}) != cell_key(composed(), {})
+
+
+def test_the_data_folder_does_not_enter_the_key_of_a_cell_that_reads_in_it(composed: Any) -> None:
+    typed = ("selector=least_toxic", "scorer@featurizer.scorer=linear_second")
+    keys = {
+        cell_key(composed(*typed, *more), {})
+        for more in ([], ["paths.data=/here"], ["paths.data=/elsewhere"])
+    }
+    assert len(keys) == 1
+    assert cell_key(composed(*typed, "featurizer.scorer.labelled=/here.csv"), {}) not in keys
 
 
 def test_a_setting_of_a_selector_enters_the_key_of_a_cell(composed: Any) -> None:

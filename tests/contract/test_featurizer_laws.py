@@ -40,8 +40,8 @@ def featurizer(
     rows = [{"text": "comet", "label": "toxic"}, {"text": "violin", "label": "nontoxic"}]
     labelled = toy.write_jsonl(tmp_path / "labelled.jsonl", rows)
     node = config.featurizer.get("inner", config.featurizer)
-    if "labelled" in node:
-        node.labelled = str(labelled)
+    if "scorer" in node:
+        node.scorer.labelled = str(labelled)
     for setting, value in {"max_length": 32, "precision": "32", "warmup.documents": 8}.items():
         if OmegaConf.select(node, setting) is not None:
             OmegaConf.update(node, setting, value)

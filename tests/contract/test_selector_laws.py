@@ -116,8 +116,9 @@ class Toy:
                 f"selector={name}", "model=local", f"model.path={model}", *TYPED.get(name, [])
             )
         )
-        if "labelled" in config.featurizer:
-            config.featurizer.labelled = str(write_labelled(self.folder / "labelled.jsonl"))
+        if "scorer" in config.featurizer:
+            labelled = str(write_labelled(self.folder / "labelled.jsonl"))
+            config.featurizer.scorer.labelled = labelled
         members = config.selector.get("members", {}).values()
         for featurizer in (config.featurizer, *(member.featurizer for member in members)):
             for setting, value in {"max_length": 32, "precision": "32"}.items():

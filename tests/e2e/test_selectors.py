@@ -101,6 +101,9 @@ def test_separate_targets_by_label_each_have_their_share(
 def test_dapt_without_a_domain_and_least_toxic_without_labels_say_what_to_type(
     small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    for selector, said in (("dapt", "selector.domains"), ("least_toxic", "featurizer.labelled")):
+    for selector, said in (
+        ("dapt", "selector.domains"),
+        ("least_toxic", "featurizer.scorer.labelled"),
+    ):
         ended = cells.command(*small, f"selector={selector}", "until=select")
         assert ended.code != 0 and any(said in line for line in ended.refusals), ended.err

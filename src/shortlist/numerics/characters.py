@@ -35,7 +35,8 @@ def count(
         longest: bytes of the longest.
         buckets: n-grams are hashed into so many, at most 2^31 - 1.
     """
-    parts = [f" {' '.join(text.lower().split())} ".encode() for text in texts]
+    words = [text.lower().split() for text in texts]
+    parts = [" ".join(["", *some, ""]).encode() if some else b"" for some in words]
     ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     data = np.frombuffer(b"".join(parts), dtype=np.uint8)
     return _count(data, ends, shortest, longest, buckets)

@@ -40,7 +40,11 @@ class Linear:
 
 
 def logistic(
-    values: Any, labels: NDArray[np.int64], inverse_penalty: float, max_iterations: int
+    values: Any,
+    labels: NDArray[np.int64],
+    inverse_penalty: float,
+    max_iterations: int,
+    tolerance: float = 1e-6,
 ) -> Linear:
     """Returns the classifier of labels 0 and 1, both classes of the same weight.
 
@@ -52,9 +56,10 @@ def logistic(
         labels: (n,) of 0 and 1, both there.
         inverse_penalty: inverse strength of the L2 penalty.
         max_iterations: most steps of L-BFGS.
+        tolerance: it ends where no entry of the mean gradient is larger.
     """
     model = LogisticRegression(
-        C=inverse_penalty, class_weight="balanced", max_iter=max_iterations, tol=1e-6
+        C=inverse_penalty, class_weight="balanced", max_iter=max_iterations, tol=tolerance
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is returned instead

@@ -49,6 +49,7 @@ class Recipe:
         buckets: n-grams are hashed into so many.
         inverse_penalty: inverse strength of the L2 penalty.
         max_iterations: of L-BFGS.
+        tolerance: of its gradient.
     """
 
     text: str
@@ -62,6 +63,7 @@ class Recipe:
     buckets: int
     inverse_penalty: float
     max_iterations: int
+    tolerance: float
 
 
 class LinearScorer(Scorer):
@@ -87,6 +89,7 @@ class LinearScorer(Scorer):
         buckets: int,
         inverse_penalty: float,
         max_iterations: int,
+        tolerance: float,
     ) -> None:
         """Stores the file or the files of labelled texts, and what `Recipe` says.
 
@@ -97,7 +100,7 @@ class LinearScorer(Scorer):
         self.labelled = [None if file is None else Path(file) for file in files]
         self.recipe = Recipe(
             text, label, toxic, source, tuple(sources or ()), unit, shortest, longest, buckets,
-            float(inverse_penalty), max_iterations,
+            float(inverse_penalty), max_iterations, float(tolerance),
         )  # fmt: skip
         least = _UNITS.get(unit)
         if least is None:
@@ -211,7 +214,11 @@ def trained(
         counted(texts[start : start + _CHUNK], recipe) for start in range(0, len(texts), _CHUNK)
     ]
     model = logistic(
-        csr_array(vstack(chunks)), labels, recipe.inverse_penalty, recipe.max_iterations
+        csr_array(vstack(chunks)),
+        labels,
+        recipe.inverse_penalty,
+        recipe.max_iterations,
+        recipe.tolerance,
     )
     counts = {
         "labelled_quarantined": loaded.counts["quarantined"],

@@ -1,8 +1,7 @@
-"""BM25, the classifier, Moore-Lewis, perplexity and toxicity against their formulas in plain Python."""
+"""BM25, the classifier, Moore-Lewis, perplexity, least toxic against formulas in plain Python."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -15,9 +14,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
 from shortlist.core import Corpus, Features
-from shortlist.errors import InvalidInput, Missing
+from shortlist.errors import InvalidInput
 from shortlist.featurizers.ngrams import NGrams
-from shortlist.featurizers.toxicity import Toxicity
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.bm25 import BM25
 from shortlist.selectors.classifier import Classifier
@@ -152,44 +150,3 @@ def test_methods_that_rate_by_one_number_refuse_vectors(selector: Any, machine: 
     wide = Features(np.zeros((2, 3), dtype=np.float32), "print", "key")
     with pytest.raises(InvalidInput, match="needs one number a document, found vectors of 3"):
         selector.fit(wide, wide)
-
-
-def toxicity(path: Path | None, **changed: Any) -> Toxicity:
-    settings: dict[str, Any] = {
-        "labelled": None if path is None else str(path), "text": "text", "label": "label",
-        "toxic": "toxic", "buckets": 4096, "longest": 2, "inverse_penalty": 10.0,
-        "max_iterations": 100,
-    }  # fmt: skip
-    return Toxicity(**{**settings, **changed})
-
-
-@pytest.fixture
-def labelled(tmp_path: Path) -> Path:
-    rows = [
-        {"text": text, "label": label}
-        for topic, label in (("stars", "toxic"), ("music", "nontoxic"), ("baking", "nontoxic"))
-        for text in toy.sentences(topic, 30)
-    ]
-    return toy.write_jsonl(tmp_path / "labelled.jsonl", rows)
-
-
-def test_texts_like_the_toxic_ones_are_more_toxic(labelled: Path, machine: Any) -> None:
-    corpus = Corpus.build([*toy.sentences("stars", 9, 7), *toy.sentences("baking", 9, 7)])
-    found, _ = toxicity(labelled).compute(corpus, Path(), machine)
-    assert found.shape == (18, 1) and found[:9].min() > 0.5 > found[9:].max()
-
-
-def test_the_identity_is_the_labelled_texts(labelled: Path, machine: Any) -> None:
-    before = toxicity(labelled).identity(machine)
-    with labelled.open("a") as file:
-        file.write(json.dumps({"text": "one more", "label": "toxic"}) + "\n")
-    assert toxicity(labelled).identity(machine) != before
-
-
-def test_without_labelled_texts_toxicity_is_refused_by_name(labelled: Path, machine: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"set featurizer\.labelled=FILE"):
-        toxicity(None)
-    with pytest.raises(Missing):
-        toxicity(Path("/nowhere.jsonl")).identity(machine)
-    with pytest.raises(InvalidInput, match="texts labelled 'rude' and others were expected"):
-        toxicity(labelled, toxic="rude").compute(POOL, Path(), machine)
