@@ -32,11 +32,7 @@ def test_groups_are_flat() -> None:
 
 
 # Composing takes a quarter of a second, so these groups are composed where they are instantiated.
-<<<<<<< HEAD
-MADE = {"trainer", "featurizer", "model", "task", "pool", "logger", "examination"}
-=======
-MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger"}
->>>>>>> w-scorers
+MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "examination"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
@@ -71,19 +67,18 @@ def test_a_featurizer_is_instantiated(composed: Any, name: str) -> None:
     assert isinstance(make(chosen(composed, f"featurizer={name}"), "featurizer"), Featurizer)
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("name", options("examination"))
 def test_an_examination_is_instantiated_under_a_task(composed: Any, name: str) -> None:
     config = composed(f"+examination@task.examinations.{name}={name}")
     assert isinstance(make(config, f"task.examinations.{name}"), Examination)
-=======
+
+
 @pytest.mark.parametrize("name", options("scorer"))
 def test_a_scorer_is_instantiated_inside_the_featurizer_before_anything_is_looked_for(
     composed: Any, name: str
 ) -> None:
     config = composed("featurizer=toxicity", f"scorer@featurizer.scorer={name}")
     assert isinstance(make(config, "featurizer").scorer, Scorer)
->>>>>>> w-scorers
 
 
 @pytest.mark.parametrize("name", options("model"))
