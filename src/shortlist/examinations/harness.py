@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import io
 import json
@@ -163,24 +164,27 @@ def ask(
         Missing: the task's data cannot be had.
         InvalidInput: the task does not report the metric.
     """
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
     from shortlist.models.likelihood import causal_model
 
+    package, tasks_of, models = (
+        importlib.import_module(name)
+        for name in ("lm_eval", "lm_eval.tasks", "lm_eval.models.huggingface")
+    )
     with _quiet(show=runtime.progress):
-        index = manager() if asked.config is None else TaskManager(include_defaults=False)
+        own = asked.config is not None
+        index: Any = tasks_of.TaskManager(include_defaults=False) if own else manager()
         tasks = _loaded(index, asked, scratch)
         model = causal_model(directory, None, "utility", runtime.device)
         length = model.max_length
         rows = max(1, runtime.inference_tokens // length)
-        wrapped = HFLM(model.model, tokenizer=model.words, max_length=length, batch_size=rows)
+        wrapped = models.HFLM(
+            model.model, tokenizer=model.words, max_length=length, batch_size=rows
+        )
         docs = {name: list(task.eval_docs) for name, task in tasks.items()}
         if not all(docs.values()):
             raise InvalidInput(f"lm-eval's task {asked.name} has no items; check its data")
         samples = {name: _sample(found, items, seed) for name, found in docs.items()}
-        found = simple_evaluate(
+        found: Any = package.simple_evaluate(
             wrapped,
             tasks=list(tasks.values()),
             samples=samples,
