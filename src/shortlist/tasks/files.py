@@ -100,8 +100,12 @@ class FromSource(Task):
             counts["validation_cut_from_train"] = len(validation)
         rows = sample_rows(train.ids, self.max_train, self.seed)
         counts["train_not_sampled"] = len(train) - len(rows)
+        train = train.take(rows)
+        if self.kind == "unlabelled":
+            train, validation = train.unlabelled(), validation.unlabelled()
+            counts["train_copies"] = len(rows) - len(train)
         return self.assemble(
-            train.take(rows),
+            train,
             validation,
             splits.corpora["test"],
             counts,

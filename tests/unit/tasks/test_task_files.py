@@ -210,7 +210,7 @@ def test_an_unlabelled_task_keeps_all_its_training_texts_and_the_labels_of_its_t
     task = FromSource("other", [], "accuracy", kind="unlabelled", max_train=30, folder="toy")
     data = task.load(LocalSource(str(tmp_path)), silent)
     assert [len(data.train), len(data.validation), len(data.test)] == [30, 0, 9]
-    assert len(data.target) == 30 and data.target.labels is None and data.labels is None
+    assert len(data.target) == 30 and data.train.labels is None and data.labels is None
     assert sorted(set(data.test.labels or ())) == ["a", "b"]
     assert task.identity(LocalSource(str(tmp_path))) == FromSource(
         "toy", ["accuracy"], "accuracy"
