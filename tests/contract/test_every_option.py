@@ -67,12 +67,6 @@ def test_a_featurizer_is_instantiated(composed: Any, name: str) -> None:
     assert isinstance(make(chosen(composed, f"featurizer={name}"), "featurizer"), Featurizer)
 
 
-@pytest.mark.parametrize("name", options("examination"))
-def test_an_examination_is_instantiated_under_a_task(composed: Any, name: str) -> None:
-    config = composed(f"+examination@task.examinations.{name}={name}")
-    assert isinstance(make(config, f"task.examinations.{name}"), Examination)
-
-
 @pytest.mark.parametrize("name", options("scorer"))
 def test_a_scorer_is_instantiated_inside_the_featurizer_before_anything_is_looked_for(
     composed: Any, name: str
