@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
-    from shortlist.scorers.base import Scorer
 
 
 class Featurizer(ABC):
@@ -46,7 +45,7 @@ class Featurizer(ABC):
     learns_target = False
     learned: tuple[Path, str] | None = None
     inner: Any = None  # a Featurizer, where there is one
-    scorer: Scorer | None = None
+    scorer: Any = None  # a Scorer, where there is one
 
     @property
     def learns_first(self) -> bool:

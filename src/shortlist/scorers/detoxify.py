@@ -178,7 +178,7 @@ class DetoxifyScorer(Scorer):
                 f"{near(self.attribute, classes)}"
             )
         arguments = {**arguments, "model_type": str(self.model)}
-        made = object.__new__(detoxify.Detoxify)
+        made: Any = object.__new__(detoxify.Detoxify)
         with progress.quiet("transformers"):
             made.model, made.tokenizer = detoxify.get_model_and_tokenizer(
                 **arguments, state_dict=weights, huggingface_config_path=str(self.model)
@@ -220,7 +220,8 @@ def _parts(checkpoint: Any) -> tuple[dict[str, Any], list[str], Mapping[str, tor
         arguments = {
             name: settings[name] for name in ("model_name", "tokenizer_name", "num_classes")
         }
-        classes = [_NAMES.get(name, name) for name in found["config"]["dataset"]["args"]["classes"]]
+        listed = map(str, found["config"]["dataset"]["args"]["classes"])
+        classes = [_NAMES.get(name, name) for name in listed]
         weights = found["state_dict"]
     except (KeyError, TypeError) as error:
         raise BrokenArtifact(

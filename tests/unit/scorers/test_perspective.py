@@ -127,7 +127,7 @@ def test_a_throttled_text_is_asked_again_after_the_pause_that_the_server_names(
     server.behaviour = lambda text, nth: (
         (429, {"Retry-After": "1"}, b"") if (text, nth) == ("a", 0) else scored(0.25)
     )
-    asked = scorer(server.url, workers=1)
+    asked = scorer(server.url, workers=2, rate=4.0)  # `b` has its turn before the pause ends
     assert asked.score(["a", "b", "c"], silent).tolist() == [0.25] * 3
     times = [at for at, *_ in server.requests]
     assert asked.counts == {"retries": 1} and server.asked["a"] == 2
