@@ -41,7 +41,15 @@ def model_in(folder: Path, spread: float) -> Path:
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     torch.manual_seed(0)
-    config = GPT2Config(size, 128, 192, 4, 4, bos_token_id=size - 1, eos_token_id=size - 1)
+    config = GPT2Config(
+        vocab_size=size,
+        n_positions=128,
+        n_embd=192,
+        n_layer=4,
+        n_head=4,
+        bos_token_id=size - 1,
+        eos_token_id=size - 1,
+    )
     model = GPT2LMHeadModel(config)
     torch.nn.init.normal_(model.transformer.wte.weight, std=spread)
     tokenizer = PreTrainedTokenizerFast(

@@ -230,6 +230,26 @@ def test_a_model_that_ends_at_once_leaves_empty_texts(
     assert {text for texts in load(folder).texts for text in texts} == {""}
 
 
+def test_behind_an_end_token_there_are_only_end_tokens(
+    decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(decoder, SAMPLING, "32", CPU)
+    forward, calls = Writer._forward, iter(range(99))
+
+    def ending(self: Writer, *inputs: Any) -> Any:
+        logits, past = forward(self, *inputs)
+        at_third = next(calls) == 2
+        logits[::2, self.end] += 1000 if at_third else -1000
+        return logits, past
+
+    monkeypatch.setattr(Writer, "_forward", ending)
+    ids, _ = writer.read(PROMPTS.take(range(5)))
+    found = writer.write(ids, uniforms(np.arange(5, dtype=np.uint64), 4, 12, 0)).reshape(20, 12)
+    assert (found[::2, 2:] == writer.end).all()
+    assert (found[::2, :2] != writer.end).all()
+    assert (found[1::2, 2:] != writer.end).any(1).all()
+
+
 def test_a_gpt_neo_with_its_local_attention_is_batched_alike(tmp_path: Path) -> None:
     from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
