@@ -25,14 +25,14 @@ from shortlist.numerics.nucleus import kept
 ROOT = Path(__file__).parents[1]
 SAMPLING = Sampling(continuations=25, tokens=20, top_p=0.9, temperature=1.0)
 NOTES = (
-    "GPT-2's architecture, 192 wide, 4 layers, float32, random weights; the embeddings' size decides how\n"
+    "GPT-2's architecture, 192 wide, 4 layers, float32, random weights; the head's size decides how\n"
     "peaked the next token's distribution is (`nucleus`: mean number of tokens in it, of 8,192). Prompts of\n"
     "5 to 20 tokens, batches of 8 prompts of similar length. A ratio above 1: `generate` took longer."
 )
 
 
 def model_in(folder: Path, spread: float) -> Path:
-    """Returns a directory with the model: 3.4 million parameters, a tokenizer of 8,192 letters."""
+    """Returns a directory with a model of 5 million parameters, and a tokenizer of 8,192 words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -49,9 +49,10 @@ def model_in(folder: Path, spread: float) -> Path:
         n_head=4,
         bos_token_id=size - 1,
         eos_token_id=size - 1,
+        tie_word_embeddings=False,  # random and tied, a token would be followed by itself
     )
     model = GPT2LMHeadModel(config)
-    torch.nn.init.normal_(model.transformer.wte.weight, std=spread)
+    torch.nn.init.normal_(model.lm_head.weight, std=spread)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, eos_token="<end>", bos_token="<end>", unk_token="<end>"
     )
@@ -95,7 +96,7 @@ def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
     asked = prompts(amount)
     ids, _ = writer.read(asked)
     order = np.argsort([-len(row) for row in ids], kind="stable")
-    drawn = uniforms(asked.id_words(), SAMPLING.continuations, SAMPLING.tokens, 0)
+    drawn = uniforms(asked.id_words(), SAMPLING.continuations, SAMPLING.tokens, writer.levels, 0)
     seconds: dict[str, list[float]] = {"ours": [], "generate": []}
     tokens = dict.fromkeys(seconds, 0)
     for turn, start in enumerate(range(0, amount, size)):
