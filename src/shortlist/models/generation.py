@@ -275,8 +275,9 @@ def generate(
     A token depends on model, prompt and its own random numbers. Batch and order of the prompts enter
     through the rounding of float32 sums alone: a draw comes out otherwise about twice in 10^6, one
     continuation of 20 tokens in 25,000 (a GPT-2 of 4 layers; see `numerics.nucleus.pick`). bf16 and
-    fp16 round some 10^4 times more coarsely, so that there the batch belongs into the key. A run that goes on after a kill has the batches, and the bytes,
-    of an undisturbed one: shards are consecutive ids, and a shard is written as a whole.
+    fp16 round some 10^4 times more coarsely, so that there the batch belongs into the key. A run
+    that goes on after a kill has the batches, and the bytes, of an undisturbed one: shards are
+    consecutive ids, and a shard is written as a whole.
 
     Args:
         writer: the model.
@@ -325,7 +326,7 @@ class Continuations:
         prompts: m ids, sorted.
         texts: m lists of k texts.
         tokens: (m, k) number of tokens of each, the end token left out.
-        ended: how many the model ended before the last step.
+        ended: how many the model ended.
     """
 
     prompts: list[str]
