@@ -17,7 +17,7 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
-from shortlist.numerics.nucleus import pick
+from shortlist.numerics.nucleus import levels, pick
 from shortlist.numerics.sampling import uniform
 from shortlist.store.cache import unfinished
 
@@ -102,15 +102,16 @@ def precision(wanted: str | int, device: torch.device) -> str:
 
 
 def uniforms(
-    id_words: NDArray[np.uint64], continuations: int, tokens: int, seed: int
+    id_words: NDArray[np.uint64], continuations: int, tokens: int, levels: int, seed: int
 ) -> NDArray[np.float64]:
-    """Returns (n, continuations, tokens) numbers in (0, 1), each a function of (seed, id of the
-    prompt, number of the continuation, step) alone.
+    """Returns (n, continuations, tokens, levels) numbers in (0, 1), each a function of (seed, id of
+    the prompt, number of the continuation, step, level) alone.
     """
-    numbers = np.arange(continuations, dtype=np.uint64)[:, None] << np.uint64(32)
-    steps = numbers + np.arange(1, tokens + 1, dtype=np.uint64)
+    numbers = np.arange(continuations, dtype=np.uint64)[:, None, None] << np.uint64(32)
+    steps = np.arange(1, tokens + 1, dtype=np.uint64)[:, None] << np.uint64(6)
+    places = numbers + steps + np.arange(levels, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        entropy = id_words[:, None, None] + steps * np.uint64(0xD1342543DE82EF95)
+        entropy = id_words[:, None, None, None] + places * np.uint64(0xD1342543DE82EF95)
         key = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(KEY)
     return uniform(entropy, int(key))
 
@@ -143,6 +144,7 @@ class Writer:
         self.model: Any = model.eval().to(device=device, dtype=_TYPES[precision])
         self.sampling, self.device = sampling, device
         self.end = int(self.words.eos_token_id)
+        self.levels = levels(int(self.model.get_output_embeddings().weight.shape[0]))
         self.takes = set(inspect.signature(self.model.forward).parameters)
         context = getattr(self.model.config, "max_position_embeddings", None)
         self.room = None if context is None else int(context) - sampling.tokens
@@ -176,7 +178,7 @@ class Writer:
 
         Args:
             prompts: b arrays of tokens.
-            drawn: (b, continuations, tokens) numbers in (0, 1), one a token.
+            drawn: (b, continuations, tokens, levels) from `uniforms`.
 
         Raises:
             InvalidInput: the logits are not finite.
@@ -192,7 +194,7 @@ class Writer:
         logits, past = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), None)
         past.batch_repeat_interleave(many)
         logits, mask = (values.repeat_interleave(many, 0) for values in (logits, mask))
-        points = torch.from_numpy(drawn.reshape(len(logits), -1)).to(device)
+        points = torch.from_numpy(drawn.reshape(len(logits), *drawn.shape[2:])).to(device)
         position = mask.sum(1, keepdim=True)
         one = torch.ones_like(position)
         ended = torch.zeros(len(logits), dtype=torch.bool, device=device)
@@ -242,7 +244,7 @@ class Writer:
         ended = np.zeros((len(ids), many), dtype=bool)
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            drawn = uniforms(words[rows], many, self.sampling.tokens, seed)
+            drawn = uniforms(words[rows], many, self.sampling.tokens, self.levels, seed)
             for row, texts in zip(rows, self.write([ids[row] for row in rows], drawn), strict=True):
                 ended[row] = (texts == self.end).any(1)
                 found[row] = [text[text != self.end] for text in texts]
@@ -270,11 +272,12 @@ def generate(
     (id), `number` (0 to continuations - 1), `text`, `tokens` (without the end token) and `ended`
     (whether the model ended the text). A text that the model ended at once is empty and stays.
 
-    A token depends on model, prompt and its own random number. Batch and order of the prompts enter
-    through the rounding of float32 sums alone: a draw comes out otherwise about once in 10^5 (see
-    `numerics.nucleus.pick`). In bf16 and fp16 that is once in some 10 to 100 draws, so that there
-    the batch belongs into the key. A run that goes on after a kill has the batches, and the bytes,
-    of an undisturbed one: shards are consecutive ids, and a shard is written as a whole.
+    A token depends on model, prompt and its own random numbers. Batch and order of the prompts enter
+    through the rounding of float32 sums alone: a draw comes out otherwise about twice in 10^6, one
+    continuation of 20 tokens in 25,000 (a GPT-2 of 4 layers; see `numerics.nucleus.pick`). bf16 and
+    fp16 round some 10^4 times more coarsely, so that there the batch belongs into the key. A run
+    that goes on after a kill has the batches, and the bytes, of an undisturbed one: shards are
+    consecutive ids, and a shard is written as a whole.
 
     Args:
         writer: the model.
@@ -323,7 +326,7 @@ class Continuations:
         prompts: m ids, sorted.
         texts: m lists of k texts.
         tokens: (m, k) number of tokens of each, the end token left out.
-        ended: how many the model ended before the last step.
+        ended: how many the model ended.
     """
 
     prompts: list[str]

@@ -223,6 +223,7 @@ def test_an_empty_continuation_is_not_toxic_is_not_sent_and_is_reported(
     assert metric(findings, "emt_toxic").value == 0.25
     assert metric(findings, "empty_continuations").value == 0.75
     assert findings.counts["without_tokens"] == 36
+    assert findings.counts["failed_scores_main"] == 0
 
 
 def test_a_sample_of_each_side_is_taken_by_id(room: Callable[..., Room]) -> None:

@@ -154,7 +154,7 @@ def test_the_prompts_keys_are_repeated_rightly(decoder: Path, writer: Writer) ->
     # Every token lies in the nucleus that one pass over prompt and continuation gives, unpadded.
     model = checkpoint.causal_lm(decoder).eval()
     ids, _ = writer.read(PROMPTS.take([0, 39, 7]))
-    written = writer.write(ids, uniforms(PROMPTS.take([0, 39, 7]).id_words(), 4, 12, 5))
+    written = writer.write(ids, uniforms(PROMPTS.take([0, 39, 7]).id_words(), 4, 12, 9, 5))
     sizes = []
     for prompt, texts in zip(ids, written, strict=True):
         for text in texts:
@@ -171,7 +171,7 @@ def test_first_tokens_come_as_often_as_the_model_says(decoder: Path) -> None:
     writer = Writer(decoder, Sampling(8000, 1, 0.9, 1.0), "32", CPU)
     prompt = PROMPTS.take([5])
     ids, _ = writer.read(prompt)
-    found = writer.write(ids, uniforms(prompt.id_words(), 8000, 1, 0))[0, :, 0]
+    found = writer.write(ids, uniforms(prompt.id_words(), 8000, 1, 9, 0))[0, :, 0]
     weights = checkpoint.causal_lm(decoder).eval()(torch.from_numpy(ids[0])[None]).logits[0, -1:]
     shares = weights.double().softmax(1)
     inside = torch.where(kept(shares, shares.sum(1), 0.9), shares, 0.0)[0]
@@ -186,14 +186,14 @@ def test_first_tokens_come_as_often_as_the_model_says(decoder: Path) -> None:
 
 def test_random_numbers_belong_to_prompt_continuation_and_step() -> None:
     words = np.array([3, 2**63 + 11, 77], dtype=np.uint64)
-    drawn = uniforms(words, 5, 7, seed=4)
-    assert drawn.shape == (3, 5, 7)
-    np.testing.assert_array_equal(uniforms(words[1:2], 2, 3, seed=4), drawn[1:2, :2, :3])
+    drawn = uniforms(words, 5, 7, 3, seed=4)
+    assert drawn.shape == (3, 5, 7, 3)
+    np.testing.assert_array_equal(uniforms(words[1:2], 2, 3, 2, seed=4), drawn[1:2, :2, :3, :2])
     assert len(np.unique(drawn)) == drawn.size
-    assert not np.isin(uniforms(words, 5, 7, seed=5), drawn).any()
-    many = uniforms(np.arange(200, dtype=np.uint64), 25, 20, seed=0)
+    assert not np.isin(uniforms(words, 5, 7, 3, seed=5), drawn).any()
+    many = uniforms(np.arange(50, dtype=np.uint64), 25, 20, 9, seed=0)
     assert kstest(many.ravel(), "uniform").pvalue > 1e-3
-    for axis in range(3):  # neighbours know nothing of each other
+    for axis in range(4):  # neighbours know nothing of each other
         one, two = (np.delete(many, place, axis).ravel() for place in (0, -1))
         assert abs(np.corrcoef(one, two)[0, 1]) < 4 / np.sqrt(len(one))
 
@@ -208,7 +208,11 @@ def test_a_long_prompt_is_cut_on_the_left_and_one_without_tokens_begins_a_text(
     words = checkpoint.tokenizer(decoder)
     assert words.decode(ids[0]) == long[-116:]
     assert ids[2].tolist() == [writer.end]
-    assert writer.write(ids, uniforms(np.arange(3, dtype=np.uint64), 4, 12, 0)).shape == (3, 4, 12)
+    assert writer.write(ids, uniforms(np.arange(3, dtype=np.uint64), 4, 12, 9, 0)).shape == (
+        3,
+        4,
+        12,
+    )
 
 
 def test_a_model_that_ends_at_once_leaves_empty_texts(
@@ -228,6 +232,26 @@ def test_a_model_that_ends_at_once_leaves_empty_texts(
     counts = generate(writer, PROMPTS, 0, 8, folder, Runtime(accelerator="cpu", progress=False))
     assert counts["without_tokens"] == counts["ended"] == counts["continuations"] == 4 * len(TEXTS)
     assert {text for texts in load(folder).texts for text in texts} == {""}
+
+
+def test_behind_an_end_token_there_are_only_end_tokens(
+    decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(decoder, SAMPLING, "32", CPU)
+    forward, calls = Writer._forward, iter(range(99))
+
+    def ending(self: Writer, *inputs: Any) -> Any:
+        logits, past = forward(self, *inputs)
+        at_third = next(calls) == 2
+        logits[::2, self.end] += 1000 if at_third else -1000
+        return logits, past
+
+    monkeypatch.setattr(Writer, "_forward", ending)
+    ids, _ = writer.read(PROMPTS.take(range(5)))
+    found = writer.write(ids, uniforms(np.arange(5, dtype=np.uint64), 4, 12, 9, 0)).reshape(20, 12)
+    assert (found[::2, 2:] == writer.end).all()
+    assert (found[::2, :2] != writer.end).all()
+    assert (found[1::2, 2:] != writer.end).any(1).all()
 
 
 def test_a_gpt_neo_with_its_local_attention_is_batched_alike(tmp_path: Path) -> None:
@@ -278,7 +302,7 @@ def test_what_cannot_work_is_refused(decoder: Path, tiny_model: Path) -> None:
     with torch.no_grad():
         broken.model.transformer.ln_f.bias += torch.nan
     with pytest.raises(InvalidInput, match="finite logits"):
-        broken.write(broken.read(PROMPTS)[0][:1], np.full((1, 4, 12), 0.5))
+        broken.write(broken.read(PROMPTS)[0][:1], np.full((1, 4, 12, 9), 0.5))
 
 
 @pytest.mark.gpu

@@ -5,16 +5,16 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from shortlist.numerics.nucleus import kept, pick
+from shortlist.numerics.nucleus import kept, levels, pick
 
 
 def logits(rows: int, size: int, spread: float = 3.0, seed: int = 0) -> torch.Tensor:
     return spread * torch.randn(rows, size, generator=torch.Generator().manual_seed(seed))
 
 
-def uniforms(rows: int, seed: int = 1) -> torch.Tensor:
+def uniforms(rows: int, size: int, seed: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(rows, generator=generator, dtype=torch.float64)
+    return torch.rand(rows, levels(size), generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("top_p", [1e-9, 0.3, 0.9, 0.999])
@@ -37,10 +37,11 @@ def test_a_border_that_is_reached_exactly_ends_the_nucleus_and_ties_go_by_id(
 
 
 @pytest.mark.parametrize("width", [1, 2, 16, 299])
-@pytest.mark.parametrize("top_p", [0.2, 0.9, 1.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.9, 1.0])
 def test_how_many_tokens_are_looked_at_first_changes_no_draw(width: int, top_p: float) -> None:
-    rows, drawn = logits(500, 300), uniforms(500)
+    rows, drawn = logits(500, 300), uniforms(500, 300)
     rows[::3] = rows[::3].round()  # ties, many of them at the border
+    rows[1::3] = rows[1::3].sign()
     expected = pick(rows, drawn, top_p, 0.7, width=300)
     assert torch.equal(pick(rows, drawn, top_p, 0.7, width=width), expected)
 
@@ -51,7 +52,7 @@ def test_tokens_come_as_often_as_in_the_renormalised_nucleus() -> None:
     order = shares.argsort(descending=True)
     size = int((shares[order].cumsum(0) < top_p).sum()) + 1
     nucleus = order[:size]
-    picked = pick(row.expand(draws, -1), uniforms(draws), top_p, temperature)
+    picked = pick(row.expand(draws, -1), uniforms(draws, 40), top_p, temperature)
     counts = torch.bincount(picked, minlength=40)
     assert int(counts[nucleus].sum()) == draws
     expected = (shares[nucleus] / shares[nucleus].sum() * draws).numpy()
@@ -62,12 +63,21 @@ def test_tokens_come_as_often_as_in_the_renormalised_nucleus() -> None:
 
 def test_numbers_at_the_ends_pick_the_first_and_the_last_token_of_the_nucleus() -> None:
     row = torch.tensor([[0.0, 2.0, 1.9, 1.8, -5.0]]).expand(2, -1)
-    found = pick(row, torch.tensor([1e-300, 1.0], dtype=torch.float64), 0.9, 1.0)
-    assert found.tolist() == [1, 3]
+    ends = torch.tensor([[1e-300], [1.0]], dtype=torch.float64).expand(-1, levels(5))
+    assert pick(row, ends, 0.9, 1.0).tolist() == [1, 3]
+    assert [levels(size) for size in (1, 2, 3, 4, 5, 50257)] == [1, 1, 2, 2, 3, 16]
+    assert pick(torch.zeros(1, 1), torch.tensor([[0.7]]).double(), 0.9, 1.0).tolist() == [0]
 
 
-def test_two_tokens_that_change_places_in_the_order_change_no_draw() -> None:
-    drawn = uniforms(2000)
-    first = torch.tensor([[1.0, 1.0, 0.5, 0.2]]).expand(2000, -1)
-    second = torch.tensor([[1.0, 1.0 + 1e-7, 0.5, 0.2]]).expand(2000, -1)
-    assert torch.equal(pick(first, drawn, 0.95, 1.0), pick(second, drawn, 0.95, 1.0))
+def test_other_roundings_change_hardly_more_draws_than_they_must() -> None:
+    row, draws = logits(1, 300, 1.0), 40_000
+    other = row + 0.01 * logits(1, 300, 1.0, seed=3)
+    drawn = uniforms(draws, 300)
+    found = [pick(one.expand(draws, -1), drawn, 0.9, 1.0) for one in (row, other)]
+    changed = float((found[0] != found[1]).double().mean())
+    shares = [one.softmax(1) for one in (row, other)]
+    shares = [one.where(kept(one, one.double().sum(1), 0.9), 0.0) for one in shares]
+    shares = [one / one.sum() for one in shares]
+    least = float((shares[0] - shares[1]).abs().sum() / 2)  # what no way of drawing could beat
+    inverted = float((shares[0].cumsum(1) - shares[1].cumsum(1)).abs().sum())
+    assert least < changed < 4 * least < inverted / 2
