@@ -25,9 +25,11 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         version: bumped when the same settings begin to train another model.
+        objective: what it predicts of the texts themselves (`mlm`, `clm`); None: labels, or nothing.
     """
 
     version = 1
+    objective: str | None = None
 
     def __init__(
         self,
