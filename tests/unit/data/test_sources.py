@@ -147,5 +147,5 @@ def test_a_file_of_texts_is_found_under_the_folder_or_by_its_whole_path(
 
 
 def test_texts_without_hub_data_say_to_use_local() -> None:
-    with pytest.raises(Missing, match="what has no data set on the hub .*source=local"):
+    with pytest.raises(Missing, match=r"what has no data set on the hub .*source=local"):
         HubSource().text_files("what", "texts.jsonl", None)
