@@ -75,6 +75,15 @@ def test_a_scorer_is_instantiated_inside_the_featurizer_before_anything_is_looke
     assert isinstance(make(config, "featurizer").scorer, Scorer)
 
 
+@pytest.mark.parametrize("model", ["minilm", "gpt2"])
+@pytest.mark.parametrize("name", ["minilm", "distilbert"])
+def test_a_featurizer_with_a_model_of_its_own_keeps_nothing_of_the_trained_one(
+    composed: Any, name: str, model: str
+) -> None:
+    config = composed(f"featurizer={name}", f"model={model}")
+    assert config.featurizer.model == composed(f"model={name}").model
+
+
 @pytest.mark.parametrize("name", options("model"))
 def test_a_model_is_instantiated_without_being_looked_for(composed: Any, name: str) -> None:
     assert isinstance(make(chosen(composed, f"model={name}"), "model"), Pretrained)

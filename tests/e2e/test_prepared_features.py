@@ -100,6 +100,22 @@ def test_a_tuned_encoder_does_not_see_the_labels_of_the_test_split(
     assert keys[0] == keys[1]
 
 
+def test_an_adapted_encoder_reads_the_targets_texts_with_a_head_of_its_own(
+    run: Any, tmp_path: Path, data: Path
+) -> None:
+    text = next((data / "pools").iterdir())
+    task = ("task=own", f"task.train={text}", "task.label=null", "until=select")
+    adapted = (*KNN, *SHORT, *task, "featurizer=adapted", "featurizer.tuning.precision=32")
+    plain, _ = run(*KNN, *SHORT, *task)
+    count = len(executions(tmp_path / "cache"))
+    record, _ = run(*adapted, "featurizer.tuning.learning_rate=1e-2")
+    assert record.status == "done"
+    found = ran(tmp_path, count)
+    assert (found["head"], found["tuned"]) == (1, 1)
+    for own, other in zip(vectors(record, tmp_path), vectors(plain, tmp_path), strict=True):
+        assert np.abs(own - other).max() > 1e-3
+
+
 def test_tuning_needs_labels(run: Any, tmp_path: Path, data: Path) -> None:
     text = next((data / "pools").iterdir())
     record, _ = run(

@@ -62,12 +62,14 @@ class Answers:
         hash: of the items, prompts and targets, in order: equal ones are the same measurement.
         versions: the version of each task, by name.
         left_out: items that were not in the sample.
+        cut: items whose beginning did not fit into the model's positions.
     """
 
     items: list[dict[str, Any]]
     hash: str
     versions: Mapping[str, str]
     left_out: int
+    cut: int
 
 
 def check_installed(what: str) -> None:
@@ -201,7 +203,8 @@ def ask(
     versions = {name: str(found["versions"].get(name)) for name in tasks}
     left_out = sum(map(len, docs.values())) - len(answered)
     judged = [_item(name, sample, metric) for name, sample in answered]
-    return Answers(judged, digest(hashes), versions, left_out)
+    cut = sum(_longest(sample, model.words) > length + 1 for _, sample in answered)
+    return Answers(judged, digest(hashes), versions, left_out, cut)
 
 
 def _loaded(index: Any, asked: Question, scratch: Path) -> dict[str, Any]:
@@ -233,6 +236,14 @@ def _sample(docs: list[Any], items: int | None, seed: int) -> list[int]:
 def _once(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns one sample an item: a task with several filters logs each item under each."""
     return [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+
+
+def _longest(sample: Mapping[str, Any], words: Any) -> int:
+    """Returns the tokens of an item with its longest answer; the last one is never read."""
+    texts = [
+        "".join(part for part in asked if isinstance(part, str)) for asked in sample["arguments"]
+    ]
+    return max(map(len, words(texts)["input_ids"]))
 
 
 def _item(task: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:

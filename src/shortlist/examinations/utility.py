@@ -53,6 +53,8 @@ class Utility(Examination):
         InvalidInput: no task is named, or two alike, or `items` is no number of items.
     """
 
+    version = 2
+
     def __init__(self, tasks: Sequence[str], metric: str, items: int | None, seed: int) -> None:
         self.tasks = {harness.Question.called(spec): spec for spec in tasks}
         if not tasks or len(self.tasks) < len(tasks):
@@ -73,7 +75,8 @@ class Utility(Examination):
         """Returns the accuracy of each task with its standard error over items, and the flips.
 
         Outcomes are 1 or 0 by item, in the order of the data. Counts, by task: `items`,
-        `not_sampled`, `forgotten` (right before, wrong now), `learned` (the other way).
+        `not_sampled`, `cut` (too long for the model: its beginning is left out), `forgotten` (right
+        before, wrong now), `learned` (the other way).
         """
         metrics, counts, warnings = list[Metric](), dict[str, int](), list[str]()
         outcomes: dict[str, NDArray[np.float64]] = {}
@@ -100,6 +103,7 @@ class Utility(Examination):
                 counts |= {
                     f"items_{name}": len(right),
                     f"not_sampled_{name}": after.facts["left_out"],
+                    f"cut_{name}": after.facts["cut"],
                 }
                 counts |= {f"{change}_{name}": flips.facts[change] for change in CHANGES}
         if lost:
@@ -125,6 +129,7 @@ class Utility(Examination):
                 "hash": found.hash,
                 "versions": dict(found.versions),
                 "left_out": found.left_out,
+                "cut": found.cut,
                 "lm_eval": harness.version(),
             }
 

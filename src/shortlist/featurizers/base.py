@@ -29,7 +29,7 @@ class Featurizer(ABC):
         model: the model it reads with, or None.
         needs_head: whether that model must predict tokens; an encoder without a head then gets the
             one that its settings describe.
-        tuning: what trains the model on the target's labels first, or None.
+        tuning: what trains the model on the target first (its labels, or its texts), or None.
         learns: whether `learn` is to be called.
         learns_target: whether with the target's texts in place of the pool's.
         learned: where the stage that called it left what was learned, and its key.

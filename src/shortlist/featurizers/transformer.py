@@ -53,8 +53,9 @@ class Transformer(Sharded):
                 the final normalisation, where the model has one).
             normalise: scale vectors to length 1.
             precision: `32`, `bf16` (cosine to float32 above 0.999 on MiniLM) or `auto`.
-            tuning: what trains the model on the target's labels first (a trainer, settings as those
-                of `finetune`), or None; the stage `tuned` does it.
+            tuning: what trains the model on the target first, or None; the stage `tuned` does it. A
+                trainer of labels (settings as those of `finetune`), or one that predicts tokens, for
+                which an encoder without a head gets one.
 
         Raises:
             InvalidInput: there is no such pooling.
@@ -65,6 +66,7 @@ class Transformer(Sharded):
             )
         self.model, self.max_length, self.pooling, self.layer = model, max_length, pooling, layer
         self.normalise, self.precision, self.tuning = normalise, precision, tuning
+        self.needs_head = tuning is not None and tuning.objective is not None
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the identity of the model and the precision that `auto` comes to here."""

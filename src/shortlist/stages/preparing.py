@@ -62,35 +62,37 @@ def _headed(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Me
 
 
 def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
-    """With a model that has learned the target's labels, where the featurizer asks for it.
+    """With a model that has learned the target first, where the featurizer asks for it.
 
-    GOT-D's protocol (Kang et al. 2024, appendix C.3: distilBERT fine-tuned on the target, minutes);
-    only the training split is seen.
+    GOT-D's protocol (Kang et al. 2024, appendix C.3: distilBERT fine-tuned on the target, minutes).
+    A trainer of labels sees the training split, one that predicts tokens the target's texts.
 
     Raises:
-        InvalidInput: the target has no labels.
+        InvalidInput: the trainer learns labels and the target has none.
     """
     trainer, model = method.featurizer.tuning, method.featurizer.model
     if trainer is None or model is None:
         return method
-    train, labels = formats.load_corpus(task.path / "train.arrow"), task.facts["labels"]
-    if train.labels is None:
+    reads = trainer.objective is not None
+    train = formats.load_corpus(task.path / ("target.arrow" if reads else "train.arrow"))
+    labels = None if reads else task.facts["labels"]
+    if train.labels is None and not reads:
         raise InvalidInput(
             "featurizer.tuning needs a target with labels, this one has none; set "
-            "featurizer.tuning=null"
+            "featurizer.tuning=null, or take a trainer that reads texts (trainer@featurizer.tuning=mlm)"
         )
 
     def compute(directory: Path) -> dict[str, Any]:
-        home = model.directory()
-        return trainer.train_on(
-            home, train, None, labels, directory, TUNING_SEED, cell.parts.runtime
-        )
+        home, machine = model.directory(), cell.parts.runtime
+        if reads:
+            return trainer.train_on(home, train, directory, TUNING_SEED, machine, "tuning")
+        return trainer.train_on(home, train, None, labels, directory, TUNING_SEED, machine)
 
     settings = {**method.features["tuning"], "seed": TUNING_SEED, "labels": labels}
-    inputs = {"train": task.facts["train"], **model.identity()}
+    inputs = {"train": task.facts["target" if reads else "train"], **model.identity()}
     inputs |= trainer.identity(cell.parts.runtime)
     made = cell.stage("tuned", trainer.version, settings, inputs, compute)
-    if made.facts["truncated"]:
+    if made.facts.get("truncated"):
         cell.counts["tuned_truncated"] = made.facts["truncated"]
     return _with(method, model=StageModel(made.path, made.key))
 

@@ -28,10 +28,12 @@ class TrainingModule(pl.LightningModule):
     Attributes:
         version: bumped when the same settings begin to train another model.
         done: steps that an earlier run has left behind it, of a trainer that goes on.
+        objective: what it predicts of the texts themselves (`mlm`, `clm`); None: labels, or nothing.
     """
 
     version = 1
     done = 0
+    objective: str | None = None
 
     def __init__(
         self,

@@ -129,3 +129,23 @@ def test_pool_domains_are_the_names_of_the_files(write: Write, tmp_path: Path) -
     assert source.pool_names() == ("books", "news")
     with pytest.raises(Missing, match="did you mean `books`"):
         source.pool_files("book")
+
+
+def test_a_file_of_texts_is_found_under_the_folder_or_by_its_whole_path(
+    write: Write, tmp_path: Path
+) -> None:
+    file = write("lm_eval/texts.jsonl", [{"text": "a"}])
+    under = LocalSource(str(tmp_path)).text_files("what", "lm_eval/texts.jsonl")
+    assert under.files == {"texts": (tmp_path / "lm_eval/texts.jsonl",)}
+    assert LocalSource(None).text_files("what", str(file.absolute())).files == under.files
+    for path, says in (
+        (None, "what: expected the path"),
+        ("gone.jsonl", r"gone\.jsonl, found none"),
+    ):
+        with pytest.raises(Missing, match=says):
+            LocalSource(str(tmp_path)).text_files("what", path)
+
+
+def test_texts_without_hub_data_say_to_use_local() -> None:
+    with pytest.raises(Missing, match=r"what has no data set on the hub .*source=local"):
+        HubSource().text_files("what", "texts.jsonl", None)

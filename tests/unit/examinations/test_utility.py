@@ -127,6 +127,18 @@ def test_a_sample_is_by_content_and_another_protocol(
     assert part.metrics[1].protocol != whole.metrics[1].protocol
 
 
+def test_items_that_are_too_long_are_counted(
+    examination: Any, room: Any, topic: str, tmp_path: Path
+) -> None:
+    # 128 positions, a byte each: "\nSubject:" and " bread loaf" take 20, and the last is not read.
+    lengths = [108, 109, 110, 200]
+    rows = [{"text": "x" * n, "label": "music"} for n in lengths]
+    toy.write_jsonl(tmp_path / "topic.jsonl", rows)
+    found = examination("utility", tasks=[topic]).examine(room())
+    assert found.warnings == ()
+    assert found.counts["cut_topic"] == 2
+
+
 def test_without_one_task_there_is_no_mean(
     examination: Any, room: Any, topic: str, tmp_path: Path
 ) -> None:
