@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 import torch
+import toy
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file

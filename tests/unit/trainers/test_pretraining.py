@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy
 import torch
+import toy
 from safetensors.torch import load_file
 
 from shortlist.core import Corpus
