@@ -95,7 +95,9 @@ def test_evaluation_texts_in_the_sample_are_left_out_and_counted(cell: Any, tmp_
     [
         ("trainer@warmup=mlm", "set trainer@warmup=clm"),
         ("check.assumption=true", "set check.assumption=false"),
-        ("model.pretraining.block=64", "model.pretraining.block=64 exceeds the model's 32"),
+        ("model.pretraining.block=64", "model.pretraining.block=64 exceeds model.positions=32"),
+        ("warmup.block=64", "set warmup.block=32"),
+        ("warmup.max_length=64", "set warmup.max_length=32"),
     ],
 )
 def test_what_such_a_model_is_not_for_is_refused_by_name(
