@@ -162,7 +162,7 @@ def prepare(config: DictConfig) -> Parts:
     )
 
 
-def _check_unmade(model: Pretrained, warmup: Any, config: DictConfig) -> None:
+def _check_unmade(model: Any, warmup: Any, config: DictConfig) -> None:
     """Refuses what a model that is pre-trained first cannot be used for, minutes before it is."""
     trainer = model.pretraining
     if trainer is None:
@@ -172,6 +172,14 @@ def _check_unmade(model: Pretrained, warmup: Any, config: DictConfig) -> None:
             f"a warm-up by {trainer.objective} was expected for a model that is pre-trained by it, "
             f"found {warmup.objective}; set trainer@warmup={trainer.objective}"
         )
+    for owner, name in ((trainer, "model.pretraining"), (warmup, "warmup")):
+        for setting in ("block", "max_length"):
+            found = getattr(owner, setting, 0)
+            if found > model.positions:
+                raise InvalidInput(
+                    f"{name}.{setting}={found} exceeds model.positions={model.positions}; set "
+                    f"{name}.{setting}={model.positions}"
+                )
     if config.check.assumption:
         raise InvalidInput(
             "check.assumption asks whether the pool looks like what the model has read; this model "

@@ -34,8 +34,9 @@ class Loaded:
     Attributes:
         corpus: the documents that were kept.
         counts: rows by fate: `rows_read` = `kept` + `quarantined` + `exact_copies` + `filtered` +
-            `too_short` (see `Taken`) + `not_sampled` (where a sample is taken); how many of the kept
-            were `cut`; and, under other names, what fell out before there were rows.
+            `too_short` (see `Taken`) + `not_sampled` (where a sample is taken); how many
+            texts were `cut`, before a sample is taken; and, under other names, what fell out before
+            there were rows.
         quarantined: the rows that were set aside, in the order of the files.
         revision: the commit the files come from, where they come from a hub.
     """

@@ -49,14 +49,16 @@ class Sieve:
         return passes
 
     def text(self, text: str) -> str | None:
-        """Returns the text, cut where it is too long, or None where it is too short."""
+        """Returns the text, cut where it is too long (white space around it goes first), or None
+        where it is too short.
+        """
         shortest, longest = self.taken.shortest, self.taken.longest
         if shortest is not None and len(text) < shortest:
             self.counts["too_short"] += 1
             return None
         if longest is not None and len(text) > longest:
             self.counts["cut"] += 1
-            return text[:longest]
+            return text.strip()[:longest]
         return text
 
     def check(self, path: Path, columns: Iterable[str]) -> None:

@@ -236,8 +236,14 @@ def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Run
 
 
 def causal_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
-    """Returns the next-token loss of the model in `directory` on each document of the corpus."""
-    return Causal(directory, max_length, runtime.device).held_out(corpus, runtime)
+    """Returns the next-token loss of the model in `directory` on each document of the corpus.
+
+    Raises:
+        InvalidInput: the model has fewer than `max_length` positions.
+    """
+    model = Causal(directory, max_length, runtime.device)
+    checkpoint.fits(model.model, max_length, "warmup.max_length")
+    return model.held_out(corpus, runtime)
 
 
 def causal_model(

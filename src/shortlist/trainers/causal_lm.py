@@ -56,13 +56,14 @@ class CausalLM(TrainingModule):
     """Next-token prediction on packed documents."""
 
     objective = "clm"
+    place = "warmup"  # where its settings stand
     version = 2  # 1 dropped what did not fill the last block
 
     def __init__(self, block: int, **settings: Any) -> None:
         """Stores the settings; `block` tokens a training example, the rest as in `TrainingModule`."""
         super().__init__(**settings)
         if block < 2:
-            raise InvalidInput(f"warmup.block must be at least 2 tokens, found {block}")
+            raise InvalidInput(f"{self.place}.block must be at least 2 tokens, found {block}")
         self.block = block
 
     def training_step(self, inputs: torch.Tensor, batch_idx: int) -> torch.Tensor:
@@ -91,7 +92,7 @@ class CausalLM(TrainingModule):
         """
         pl.seed_everything(seed, verbose=False)
         self.model = checkpoint.causal_lm(start)
-        checkpoint.fits(self.model, self.block, "warmup.block")
+        checkpoint.fits(self.model, self.block, f"{self.place}.block")
         words = checkpoint.tokenizer(start)
         blocks = packed(words, corpus, self.block, seed)
         examples: Any = torch.from_numpy(blocks)

@@ -34,6 +34,7 @@ class Pretraining(CausalLM):
     a seed of its own: what was stopped and went on ends with the same weights as what was not.
     """
 
+    place = "model.pretraining"
     version = 1
 
     def __init__(self, block: int, **settings: Any) -> None:

@@ -179,7 +179,10 @@ def test_every_domain_of_the_benchmark_loads() -> None:
     assert len(source.pool_names()) == 13
 
 
-@pytest.mark.parametrize(("name", "kind"), [("domains", Domains), ("files", Files)])
+NAMED = [("domains", Domains), ("web", Domains), ("openwebtext", Domains), ("files", Files)]
+
+
+@pytest.mark.parametrize(("name", "kind"), NAMED)
 def test_a_configured_pool_says_what_it_is_and_touches_no_file(name: str, kind: type) -> None:
     assert (CONF / f"{name}.yaml").read_text().startswith("# ")
     assert isinstance(instantiate(OmegaConf.load(CONF / f"{name}.yaml"), _convert_="all"), kind)
@@ -199,3 +202,95 @@ def test_chunks_are_passages_of_one_domain_counted_like_any_document(source: Loc
 def test_a_chunk_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"pool\.chunk must be 1"):
         Domains(None, None, 0, chunk=0)
+
+
+@pytest.fixture
+def labelled(write: Write, source: LocalSource) -> LocalSource:
+    """The local source with a file outside `pools`: 12 rows of three kinds, one kind of them long."""
+    rows = [
+        {"text": f"Post {n} " + "very " * n + "rude.", "kind": "abc"[n % 3], "label": "toxic"}
+        for n in range(12)
+    ]
+    write("toxicity/labelled/train.jsonl.gz", rows)
+    return source
+
+
+def posts(**said: object) -> dict[str, object]:
+    return {"posts": {"path": "toxicity/labelled/train", **said}}
+
+
+def test_a_domain_may_be_some_rows_of_a_file_elsewhere(labelled: LocalSource) -> None:
+    pool = Domains(["news", "posts"], None, 0, files=posts(only={"kind": ["a", "c"]}))
+    loaded = pool.load(labelled, silent)
+    texts = dict(zip(loaded.corpus.texts, loaded.corpus.domains, strict=True))
+    found = {int(text.split()[1]) for text, domain in texts.items() if domain == "posts"}
+    assert found == {n for n in range(12) if n % 3 != 1}
+    assert loaded.corpus.labels is None
+    fates = ("kept", "quarantined", "exact_copies", "not_sampled", "filtered")
+    assert loaded.counts["rows_read"] == 52 == sum(loaded.counts[fate] for fate in fates)
+    assert loaded.counts["filtered"] == 4
+    assert sorted(pool.identity(labelled)) == ["news", "posts"]
+
+
+def test_the_domains_of_files_are_known_by_name(labelled: LocalSource) -> None:
+    everything = Domains(None, None, 0, files=posts())
+    assert set(everything.load(labelled, silent).corpus.domains) == {"books", "news", "posts"}
+    with pytest.raises(Missing, match="did you mean `posts`"):
+        Domains(["post"], None, 0, files=posts()).load(labelled, silent)
+
+
+def test_short_texts_are_left_out_and_long_ones_cut_and_both_are_counted(
+    labelled: LocalSource,
+) -> None:
+    whole = Domains(["posts"], None, 0, files=posts()).load(labelled, silent).corpus.texts
+    loaded = Domains(["posts"], None, 0, shortest=20, longest=40, files=posts()).load(
+        labelled, silent
+    )
+    expected = {text[:40] for text in whole if len(text) >= 20}
+    assert set(loaded.corpus.texts) == expected
+    assert loaded.counts["too_short"] == sum(len(text) < 20 for text in whole) > 0
+    assert loaded.counts["cut"] == sum(len(text) > 40 for text in whole) > 0
+    fates = ("kept", "quarantined", "exact_copies", "not_sampled", "too_short")
+    assert loaded.counts["rows_read"] == 12 == sum(loaded.counts[fate] for fate in fates)
+
+
+def test_texts_that_the_cut_makes_equal_are_copies(write: Write, tmp_path: Path) -> None:
+    write("pools/one.jsonl", [{"text": "the same beginning, " + end} for end in ("a", "b")])
+    loaded = Domains(["one"], None, 0, longest=19).load(LocalSource(str(tmp_path)), silent)
+    assert loaded.corpus.texts == ["the same beginning,"]
+    assert (loaded.counts["exact_copies"], loaded.counts["cut"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        (
+            posts(only={"kind": ["a", "d"]}),
+            InvalidInput,
+            r"whose 'kind' is 'd', found none; .*a, b",
+        ),
+        (posts(only={"sort": ["a"]}), InvalidInput, r"the column 'sort' .*kind, label, text"),
+        (posts(path="toxicity/labelled/trial"), Missing, r"found none; there: train\.jsonl\.gz"),
+        (posts(path=None), InvalidInput, r"pool\.files\.posts: expected \{path: FILE"),
+        (posts(but={}), InvalidInput, r"unknown key 'but'"),
+    ],
+)
+def test_a_file_elsewhere_is_refused_by_what_is_wrong_with_it(
+    labelled: LocalSource, files: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as refused:
+        Domains(["posts"], None, 0, files=files).load(labelled, silent)
+    assert "\n" not in str(refused.value)
+
+
+def test_two_ways_to_cut_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"pool\.chunk=10 and pool\.longest=20 both cut"):
+        Domains(None, None, 0, chunk=10, longest=20)
+    with pytest.raises(InvalidInput, match=r"pool\.shortest must be 1"):
+        Domains(None, None, 0, shortest=0)
+
+
+def test_the_pool_of_the_small_language_models_leaves_sources_to_the_scorers() -> None:
+    web = OmegaConf.to_container(OmegaConf.load(CONF / "web.yaml"))
+    assert isinstance(web, dict)
+    assert not {"jigsaw", "olid", "toxigen_seed"} & set(web["files"]["forums"]["only"]["source"])

@@ -144,3 +144,10 @@ def test_another_batch_size_and_order_give_the_same_loss_of_every_document(
     found = causal_losses(tiny_gpt2, CORPUS.take(range(23, -1, -1)), 64, other)
     np.testing.assert_array_equal(found.counts[::-1], expected.counts)
     np.testing.assert_allclose(found.sums[::-1], expected.sums, rtol=1e-5)  # as above
+
+
+def test_texts_longer_than_the_model_has_positions_are_refused_before_they_are_read(
+    tiny_gpt2: Path, machine: Any
+) -> None:
+    with pytest.raises(InvalidInput, match=r"warmup\.max_length=129 exceeds the model's 128"):
+        causal_losses(tiny_gpt2, CORPUS, 129, machine)

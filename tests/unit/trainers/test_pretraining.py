@@ -1,0 +1,109 @@
+"""Pre-training learns more than word frequencies, and a kill changes nothing of what it ends with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file
+
+from shortlist.core import Corpus
+from shortlist.models import checkpoint
+from shortlist.models.likelihood import causal_losses
+from shortlist.models.scratch import ScratchModel
+from shortlist.models.tokens import tokenize
+from shortlist.store.cache import unfinished
+from shortlist.trainers import pretraining
+from shortlist.trainers.causal_lm import CausalLM
+from shortlist.trainers.pretraining import Pretraining
+
+CORPUS = Corpus.build(toy.sentences("sailing", 100))
+
+
+def trainer(**changed: Any) -> Pretraining:
+    settings: dict[str, Any] = {
+        "block": 32,
+        "epochs": 4,
+        "learning_rate": 1e-2,
+        "batch_size": 4,
+        "max_length": 32,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "clip": 1.0,
+        "precision": "32",
+        "betas": [0.9, 0.95],
+    }
+    return Pretraining(**{**settings, **changed})
+
+
+def begun(directory: Path, dropout: float = 0.0) -> Path:
+    ScratchModel(290, 1, 2, 32, 64, dropout, None, 0, None).begin(CORPUS.texts, directory)
+    return directory
+
+
+def test_a_toy_corpus_is_learnt_beyond_the_frequencies_of_its_tokens(
+    tmp_path: Path, machine: Any
+) -> None:
+    start = begun(tmp_path / "start")
+    facts = trainer(epochs=10).train_on(start, CORPUS, tmp_path / "made", 0, machine)
+    held_out = Corpus.build(toy.sentences("sailing", 40, seed=9))
+    found = causal_losses(tmp_path / "made", held_out, 64, machine)
+    ids = np.concatenate(tokenize(checkpoint.tokenizer(start), held_out.texts, None, None).ids)
+    shares = np.unique(ids, return_counts=True)[1] / len(ids)
+    unigrams = -(shares * np.log(shares)).sum()  # no model of single tokens does better on them
+    assert found.sums.sum() / found.counts.sum() < unigrams - 0.3
+    assert facts["documents"] == 100 and facts["last_loss"] < facts["first_loss"]
+
+
+class Killed(Exception):
+    """What stands for a kill."""
+
+
+def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
+    tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = begun(tmp_path / "start", dropout=0.1)
+    whole = trainer(epochs=2).train_on(start, CORPUS, tmp_path / ".whole.1", 0, machine)
+    monkeypatch.setattr(pretraining, "SECONDS_BETWEEN", 0.0)
+    steps = [0]
+    step = CausalLM.training_step
+
+    def counted(self: Any, inputs: Any, batch_idx: int) -> Any:
+        steps[0] += 1
+        if steps[0] in (5, whole["steps"] // 2 + 5):  # in the first epoch, and in the second
+            raise Killed
+        return step(self, inputs, batch_idx)
+
+    monkeypatch.setattr(CausalLM, "training_step", counted)
+    for run in (1, 2):
+        with pytest.raises(Killed):
+            trainer(epochs=2).train_on(start, CORPUS, tmp_path / f".killed.{run}", 0, machine)
+    last = tmp_path / ".killed.3"
+    assert unfinished(last).is_dir()
+    found = trainer(epochs=2).train_on(start, CORPUS, last, 0, machine)
+    assert steps[0] == whole["steps"] + 2  # a killed step each, and nothing was done twice
+    assert found == whole
+    ours, theirs = (load_file(path / "model.safetensors") for path in (last, tmp_path / ".whole.1"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not unfinished(last).exists()
+
+
+def test_a_state_kept_after_the_last_step_is_the_model(
+    tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = begun(tmp_path / "start")
+    monkeypatch.setattr(pretraining, "SECONDS_BETWEEN", 0.0)
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        trainer(epochs=1).train_on(start, CORPUS, tmp_path / ".a.1", 0, machine)
+    monkeypatch.setattr(checkpoint, "save", save)
+    made = trainer(epochs=1).train_on(start, CORPUS, tmp_path / ".a.2", 0, machine)
+    assert made["last_loss"] < made["first_loss"]
+    kept = load_file(tmp_path / ".a.2" / "model.safetensors")
+    first = load_file(start / "model.safetensors")
+    assert not torch.equal(kept["transformer.wte.weight"], first["transformer.wte.weight"])
