@@ -100,10 +100,19 @@ class TrainingModule(pl.LightningModule):
         return {"precision": checkpoint.precision(self.wanted_precision, runtime.device)}
 
     def configure_optimizers(self) -> Any:
-        """Returns AdamW and its schedule, stepped once a batch."""
+        """Returns the optimiser and its schedule, stepped once a batch."""
+        optimizer = self.optimiser()
+        steps = self.done + int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.rate(self.done + step, steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Returns AdamW over the weights that are trained."""
         decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
         plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
-        optimizer = torch.optim.AdamW(
+        return torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": self.weight_decay},
                 {"params": plain, "weight_decay": 0.0},
@@ -113,11 +122,6 @@ class TrainingModule(pl.LightningModule):
             eps=self.eps,
             fused=True,
         )
-        steps = self.done + int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.rate(self.done + step, steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate(self, step: int, steps: int) -> float:
         """Returns the share of the peak rate at step `step` of `steps`, counted from 0."""

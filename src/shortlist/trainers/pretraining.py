@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
+from shortlist.errors import InvalidInput
 from shortlist.store.cache import unfinished
 from shortlist.trainers.causal_lm import CausalLM
+from shortlist.trainers.muon import MuonAndAdam
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +39,24 @@ class Pretraining(CausalLM):
     place = "model.pretraining"
     version = 1
 
-    def __init__(self, block: int, **settings: Any) -> None:
-        """Stores the settings, those of `CausalLM`."""
+    def __init__(self, block: int, matrix_rate: float | None, **settings: Any) -> None:
+        """Stores the settings.
+
+        Args:
+            block: tokens a training example.
+            matrix_rate: peak rate of Muon, which then trains the matrices of the layers; None
+                leaves all to AdamW.
+            settings: those of `TrainingModule`.
+
+        Raises:
+            InvalidInput: a setting is out of range.
+        """
         super().__init__(block, **settings)
+        if matrix_rate is not None and matrix_rate <= 0:
+            raise InvalidInput(
+                f"{self.place}.matrix_rate must be above 0, or null, found {matrix_rate:g}"
+            )
+        self.matrix_rate = matrix_rate
         self.passes, self.epochs = self.epochs, 1  # Lightning sees one list of all batches
         self.home: Path | None = None
         self.kept: dict[str, torch.Tensor] = {}
@@ -86,9 +103,9 @@ class Pretraining(CausalLM):
         """Seeds the step's dropout."""
         torch.manual_seed(self.seed * 1_000_003 + self.done + batch_idx)
 
-    def configure_optimizers(self) -> Any:
-        """Returns AdamW and its schedule, with the moments of the run that was stopped."""
-        found = super().configure_optimizers()
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Returns the optimiser with the moments of the run that was stopped."""
+        made = super().optimiser() if self.matrix_rate is None else self._with_muon()
         for name, weight in self.model.named_parameters():
             state = {
                 key.split(" ")[0]: value.to(weight.device)
@@ -96,8 +113,24 @@ class Pretraining(CausalLM):
                 if key.endswith(f" {name}") and not key.startswith("weight ")
             }
             if state:
-                found["optimizer"].state[weight] = state
-        return found
+                made.state[weight] = state
+        return made
+
+    def _with_muon(self) -> torch.optim.Optimizer:
+        tables = (part for part in self.model.modules() if isinstance(part, torch.nn.Embedding))
+        embeddings = {id(table.weight) for table in tables}
+        weights = list(self.model.parameters())
+        layers = [p for p in weights if p.ndim == 2 and id(p) not in embeddings]
+        chosen = {id(p) for p in layers}
+        return MuonAndAdam(
+            layers,
+            [p for p in weights if id(p) not in chosen],
+            matrix_rate=self.matrix_rate or 0.0,
+            weight_decay=self.weight_decay,
+            lr=self.learning_rate,
+            betas=self.betas,
+            eps=self.eps,
+        )
 
 
 class _Keep(pl.Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import toy
 from safetensors.torch import load_file
 
 from shortlist.core import Corpus
+from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.likelihood import causal_losses
 from shortlist.models.scratch import ScratchModel
@@ -19,6 +21,7 @@ from shortlist.models.tokens import tokenize
 from shortlist.store.cache import unfinished
 from shortlist.trainers import pretraining
 from shortlist.trainers.causal_lm import CausalLM
+from shortlist.trainers.muon import MuonAndAdam
 from shortlist.trainers.pretraining import Pretraining
 
 CORPUS = Corpus.build(toy.sentences("sailing", 100))
@@ -27,6 +30,7 @@ CORPUS = Corpus.build(toy.sentences("sailing", 100))
 def trainer(**changed: Any) -> Pretraining:
     settings: dict[str, Any] = {
         "block": 32,
+        "matrix_rate": 0.02,
         "epochs": 4,
         "learning_rate": 1e-2,
         "batch_size": 4,
@@ -63,11 +67,15 @@ class Killed(Exception):
     """What stands for a kill."""
 
 
+@pytest.mark.parametrize("matrix_rate", [0.02, None])
 def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
-    tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch, matrix_rate: float | None
 ) -> None:
+    def fresh() -> Pretraining:
+        return trainer(epochs=2, matrix_rate=matrix_rate)
+
     start = begun(tmp_path / "start", dropout=0.1)
-    whole = trainer(epochs=2).train_on(start, CORPUS, tmp_path / ".whole.1", 0, machine)
+    whole = fresh().train_on(start, CORPUS, tmp_path / ".whole.1", 0, machine)
     monkeypatch.setattr(pretraining, "SECONDS_BETWEEN", 0.0)
     steps = [0]
     step = CausalLM.training_step
@@ -81,10 +89,10 @@ def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
     monkeypatch.setattr(CausalLM, "training_step", counted)
     for run in (1, 2):
         with pytest.raises(Killed):
-            trainer(epochs=2).train_on(start, CORPUS, tmp_path / f".killed.{run}", 0, machine)
+            fresh().train_on(start, CORPUS, tmp_path / f".killed.{run}", 0, machine)
     last = tmp_path / ".killed.3"
     assert unfinished(last).is_dir()
-    found = trainer(epochs=2).train_on(start, CORPUS, last, 0, machine)
+    found = fresh().train_on(start, CORPUS, last, 0, machine)
     assert steps[0] == whole["steps"] + 2  # a killed step each, and nothing was done twice
     assert found == whole
     ours, theirs = (load_file(path / "model.safetensors") for path in (last, tmp_path / ".whole.1"))
@@ -107,3 +115,51 @@ def test_a_state_kept_after_the_last_step_is_the_model(
     kept = load_file(tmp_path / ".a.2" / "model.safetensors")
     first = load_file(start / "model.safetensors")
     assert not torch.equal(kept["transformer.wte.weight"], first["transformer.wte.weight"])
+
+
+def test_muon_steps_the_matrices_of_the_layers_and_adamw_all_else(tmp_path: Path) -> None:
+    module = trainer(learning_rate=1e-3, eps=1e-6)
+    module.model = checkpoint.causal_lm(begun(tmp_path / "start"))
+    module.trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
+    found = module.configure_optimizers()
+    muon, adam = found["optimizer"].param_groups
+    names = {id(weight): name for name, weight in module.model.named_parameters()}
+    assert {names[id(weight)].split(".")[-2] for weight in muon["params"]} == {
+        "c_attn",
+        "c_proj",
+        "c_fc",
+    }
+    assert all(weight.ndim == 2 for weight in muon["params"])
+    assert len(muon["params"]) + len(adam["params"]) == len(names)
+    assert (adam["betas"], adam["eps"], adam["weight_decay"]) == ((0.9, 0.95), 1e-6, 0.0)
+    # One schedule for both: the first of ten steps rises to half of the peak, the second is it.
+    assert (muon["lr"], adam["lr"]) == (0.01, 0.0005)
+    module.training_step(torch.arange(32)[None], 0).backward()
+    found["optimizer"].step()
+    found["lr_scheduler"]["scheduler"].step()
+    assert (muon["lr"], adam["lr"]) == (0.02, 0.001)
+
+
+def test_both_halves_step_as_each_would_alone() -> None:
+    torch.manual_seed(0)
+    shapes = ((6, 4), (5,))
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in "ab")
+    both = MuonAndAdam(ours[:1], ours[1:], matrix_rate=0.1, weight_decay=0.1, lr=0.01)
+    alone = [
+        torch.optim.Muon(theirs[:1], lr=0.1, weight_decay=0.1),
+        torch.optim.AdamW(theirs[1:], lr=0.01, weight_decay=0.0),
+    ]
+    for _ in range(3):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+        both.step()
+        for one in alone:
+            one.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"model\.pretraining\.matrix_rate must be above 0"):
+        trainer(matrix_rate=0.0)
