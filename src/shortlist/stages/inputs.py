@@ -126,7 +126,9 @@ def _load_splits(cell: Context, part: Any, name: str, settings: Mapping[str, Any
             facts[split] = corpus.fingerprint
         return facts
 
-    return _note(cell, "task", part, compute, name, settings)
+    # How a model is questioned decides nothing about the data.
+    data = {key: value for key, value in settings.items() if key != "examinations"}
+    return _note(cell, "task", part, compute, name, data)
 
 
 def task_data(task: Artifact) -> TaskData:
