@@ -122,6 +122,14 @@ class Toxicity(Examination):
         for scorer in self.scorers.values():
             scorer.check()
 
+    def identity(self, source: object) -> dict[str, str]:
+        """Returns what decides the scores, by scorer."""
+        return {
+            f"{name}.{part}": value
+            for name, scorer in self.scorers.items()
+            for part, value in scorer.identity().items()
+        }
+
     def examine(self, room: Room) -> Findings:
         """Returns the metrics of the model's continuations, and each prompt's part in them.
 
