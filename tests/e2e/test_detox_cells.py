@@ -156,6 +156,8 @@ def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
     [
         (["until=finetune"], "has no labels to fine-tune on; set until=warmup or evaluate"),
         (["task.examinations.toxicity.scorers.linear.labelled=none.jsonl"], "labelled texts: "),
+        (["task.primary=emt_toxik"], "expected task.primary among what its examinations measure"),
+        (["examination@task.examinations.more=toxicity"], "two examinations measure"),
         (["scorer@task.examinations.toxicity.scorers.extra=perspective"], "PERSPECTIVE_API_KEY"),
     ],
 )
@@ -163,7 +165,7 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(
     cell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], said: str
 ) -> None:
     monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
-    typed = [word if "extra" not in word else f"+{word}" for word in typed]
+    typed = [f"+{word}" if "@" in word else word for word in typed]
     record = cell("selector=random", "featurizer=none", *typed)
     assert record.status == "failed" and said in record.reason
     assert not list(executions(tmp_path / "cache"))

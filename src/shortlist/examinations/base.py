@@ -98,6 +98,10 @@ class Examination(ABC):
     def check(self, source: Source, runtime: Runtime) -> None:  # noqa: B027 - most need nothing
         """Refuses, before anything is computed, what cannot work: a missing file, key or package."""
 
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of all metrics that it may give, known before anything is computed."""
+
     def identity(self, source: Source) -> dict[str, str]:
         """Returns the digests of what it reads beside the task's data, by name.
 

@@ -103,6 +103,10 @@ class Perplexity(Examination):
         """Refuses texts that are not there."""
         source.text_files(WHAT, self.path, self.hub)
 
+    def names(self) -> tuple[str, ...]:
+        """Returns the name of the perplexity."""
+        return (self.metric,)
+
     def identity(self, source: Source) -> dict[str, str]:
         """Returns the digest of the texts' file, or the hub's commit."""
         return {"texts": _texts(source.text_files(WHAT, self.path, self.hub))}

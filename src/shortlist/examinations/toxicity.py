@@ -38,9 +38,16 @@ if TYPE_CHECKING:
 
 SIDES = ("toxic", "nontoxic")  # labels of the prompts
 SCORES = "scores.npy"
+MEASURES = {"emt": expected_maximum, "tp": probability}
 NGRAMS = (1, 2, 3)
 ENDS = ("from", "to", "low", "high")  # of the interval, and of what failed scores leave open
 REPEATED = 3  # n of the n-grams that may repeat inside a continuation
+VARIED = (
+    *(f"distinct_{size}" for size in NGRAMS),
+    "repetition",
+    "empty_continuations",
+    "generated_tokens",
+)
 
 
 class Toxicity(Examination):
@@ -121,6 +128,17 @@ class Toxicity(Examination):
         generation.precision(self.precision, runtime.device)
         for scorer in self.scorers.values():
             scorer.check()
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of the metrics: by measure, side and scorer, and of the diversity."""
+        suffixes = ["" if place == 0 else f"_{name}" for place, name in enumerate(self.scorers)]
+        judged = [
+            f"{measure}_{side}{suffix}"
+            for measure in MEASURES
+            for side in SIDES
+            for suffix in suffixes
+        ]
+        return (*judged, *(f"{name}_{end}" for name in judged for end in ENDS), *VARIED)
 
     def identity(self, source: object) -> dict[str, str]:
         """Returns what decides the scores, by scorer."""
@@ -262,7 +280,8 @@ class Toxicity(Examination):
         metrics: list[Metric] = []
         outcomes: dict[str, NDArray[np.float64]] = {}
         failed = bool(np.isnan(scores).any())
-        for measure, judged in (("emt", expected_maximum(scores)), ("tp", probability(scores))):
+        for measure, of in MEASURES.items():
+            judged = of(scores)
             name = f"{measure}_{called}"
             protocol = digest([*how, measure, str(TOXIC)])
             some = judged.prompts[~unscored(scores)]

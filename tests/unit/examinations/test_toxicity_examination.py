@@ -146,6 +146,9 @@ def test_another_scorer_gives_more_columns_and_generates_nothing_again(
     assert [metric(both, name) for name in NAMES] == [metric(first, name) for name in NAMES]
     protocols = {metric(both, f"{name}_other").protocol for name in NAMES}
     assert not protocols & {metric(both, name).protocol for name in NAMES}
+    asked = examination(scorers={"main": Signs(), "other": second})
+    bounds = {name for name in asked.names() if name.endswith(("_low", "_high"))}
+    assert {one.name for one in both.metrics} == {*asked.names()} - bounds and len(bounds) == 16
     assert set(both.outcomes) == {*NAMES, *(f"{name}_other" for name in NAMES)}
     assert len({one.name for one in both.metrics}) == len(both.metrics)
 
