@@ -286,7 +286,8 @@ def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
 
 
 def what_is_read(parts: Parts) -> dict[str, str]:
-    """Returns the digests of pool, tasks, model and scorer by name, before any of them is loaded.
+    """Returns the digests of pool, tasks, model, scorer and of what examinations read by name,
+    before any of them is loaded.
 
     Raises:
         ShortlistError: something that would be read is not there.
@@ -304,6 +305,9 @@ def what_is_read(parts: Parts) -> dict[str, str]:
     if (scorer := parts.featurizer.scorer) is not None:
         scorer.check()
         found["scorer"] = scorer.identity()
+    if parts.until == "evaluate":
+        for name, examination in parts.task.examinations.items():
+            found[f"examination.{name}"] = examination.identity(parts.source)
     found |= {
         f"target.{name}": target.identity(parts.source)
         for name, target in parts.targets.items()

@@ -99,5 +99,20 @@ class Examination(ABC):
         """Refuses, before anything is computed, what cannot work: a missing file, key or package."""
 
     @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of all metrics that it may give, known before anything is computed."""
+
+    def identity(self, source: Source) -> dict[str, str]:
+        """Returns the digests of what it reads beside the task's data, by name.
+
+        They are in the cell's key: other texts or another judge under the same path make another
+        result.
+
+        Raises:
+            ShortlistError: something is not there.
+        """
+        return {}
+
+    @abstractmethod
     def examine(self, room: Room) -> Findings:
         """Returns the metrics of `room.model`, and what each item contributed to them."""

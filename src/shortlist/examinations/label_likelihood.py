@@ -101,6 +101,10 @@ class LabelLikelihood(Examination):
         self.labels = {str(name): str(words) for name, words in labels.items()}
         self.documents, self.seed, self.context, self.bos = documents, seed, context, bos
 
+    def names(self) -> tuple[str, ...]:
+        """Returns the name of the accuracy."""
+        return (self.metric,)
+
     def examine(self, room: Room) -> Findings:
         """Returns the accuracy with its binomial standard error, and 1 or 0 by item.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.data.sources import Source
+    from shortlist.data.sources import Source, TaskFiles
     from shortlist.examinations.base import Room
     from shortlist.models.likelihood import Causal
     from shortlist.runtime import Runtime
@@ -103,6 +103,14 @@ class Perplexity(Examination):
         """Refuses texts that are not there."""
         source.text_files(WHAT, self.path, self.hub)
 
+    def names(self) -> tuple[str, ...]:
+        """Returns the name of the perplexity."""
+        return (self.metric,)
+
+    def identity(self, source: Source) -> dict[str, str]:
+        """Returns the digest of the texts' file, or the hub's commit."""
+        return {"texts": _texts(source.text_files(WHAT, self.path, self.hub))}
+
     def examine(self, room: Room) -> Findings:
         """Returns the perplexity with its standard error over texts, and each text's part in it.
 
@@ -136,8 +144,9 @@ class Perplexity(Examination):
             name: getattr(self, name)
             for name in ("column", "documents", "seed", "context", "stride", "bos")
         }
-        inputs = room.model.identity()
-        inputs["texts"] = files.revision or digest(map(file_digest, paths))
+        if files.revision:  # a commit holds many files; which of them, and what column, says `hub`
+            settings["hub"] = dict(self.hub or {})
+        inputs = {**room.model.identity(), "texts": _texts(files)}
         made = room.stage("perplexity", self.version, settings, inputs, compute)
         sums, counts = (np.load(made.path / f"{name}.npy") for name in ("sums", "counts"))
         return self._found(sums, counts, made.facts)
@@ -209,6 +218,10 @@ class Perplexity(Examination):
         settings = (facts["context"], self.stride, self.bos, self.average)
         parts = ("perplexity", self.version, *settings, facts["texts"], facts["vocabulary"])
         return digest(map(str, parts))
+
+
+def _texts(files: TaskFiles) -> str:
+    return files.revision or digest(map(file_digest, next(iter(files.files.values()))))
 
 
 def windows_of(ids: Sequence[NDArray[np.int64]], context: int, stride: int | None) -> Windows:

@@ -71,6 +71,17 @@ class Utility(Examination):
         for spec in self.tasks.values():
             harness.question(WHAT, spec, source)
 
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of the mean, of the tasks and of what was forgotten."""
+        return ("utility", *(f"utility_{name}" for name in self.tasks), "utility_forgotten")
+
+    def identity(self, source: Source) -> dict[str, str]:
+        """Returns the digest of each task: of its file and data, or of its name in the package."""
+        harness.check_installed(WHAT)
+        return {
+            name: harness.question(WHAT, spec, source).digest for name, spec in self.tasks.items()
+        }
+
     def examine(self, room: Room) -> Findings:
         """Returns the accuracy of each task with its standard error over items, and the flips.
 

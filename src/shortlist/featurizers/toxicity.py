@@ -10,6 +10,7 @@ import numpy as np
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer
+from shortlist.scorers.base import rated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,12 +50,12 @@ class Toxicity(Featurizer):
         """Returns (n, 1) float32 scores, and counts: `unscored` documents, what the scorer cut.
 
         Raises:
-            InvalidInput: not one document could be scored.
+            InvalidInput: not one document could be scored, or a score is no number from 0 to 1.
         """
         self.scorer.check()
         total = len(corpus)
         with progress.bar("toxicity", total, "documents", show=runtime.progress) as report:
-            scores = self.scorer.score(corpus.texts, report)
+            scores = rated(self.scorer, corpus.texts, report, type(self.scorer).__name__)
         failed = np.isnan(scores)
         unscored = int(failed.sum())
         if unscored:

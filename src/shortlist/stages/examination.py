@@ -17,8 +17,25 @@ if TYPE_CHECKING:
 
 
 def prepare_examinations(cell: Context) -> None:
-    """Lets every examination refuse what cannot work, before anything is computed."""
-    for examination in cell.parts.task.examinations.values():
+    """Lets every examination refuse what cannot work, before anything is computed.
+
+    Raises:
+        InvalidInput: the task's primary metric is not among theirs, or two share a name.
+    """
+    part = cell.parts.task
+    names = [name for asked in part.examinations.values() for name in asked.names()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidInput(
+            f"task {part.name}: two examinations measure {', '.join(twice)}; leave one of them out "
+            "or name its metrics otherwise"
+        )
+    if part.examinations and part.primary not in names:
+        raise InvalidInput(
+            f"task {part.name}: expected task.primary among what its examinations measure, found "
+            f"{part.primary!r}; {near(str(part.primary), names)}"
+        )
+    for examination in part.examinations.values():
         examination.check(cell.parts.source, cell.parts.runtime)
 
 
@@ -26,7 +43,7 @@ def examine(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
     """Adds the metrics of the task's examinations, in front of the others, and their outcomes.
 
     Raises:
-        InvalidInput: the task's primary metric is not among them, or two share a name.
+        InvalidInput: the task's primary metric could not be measured.
     """
     part, data = cell.parts.task, task_data(task)
     found = []
@@ -48,16 +65,9 @@ def examine(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
         cell.outcomes |= {key: pack(values) for key, values in findings.outcomes.items()}
         cell.counts |= {f"{name}_{fact}": count for fact, count in findings.counts.items()}
         cell.warnings += [told for told in findings.warnings if told not in cell.warnings]
-    names = [metric.name for metric in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if all(metric.name != part.primary for metric in found):
+        told = "; ".join(cell.warnings)
         raise InvalidInput(
-            f"task {part.name}: two examinations measure {', '.join(twice)}; leave one of them out "
-            "or name its metrics otherwise"
-        )
-    if part.primary not in names:
-        raise InvalidInput(
-            f"task {part.name}: expected task.primary among what its examinations measure, found "
-            f"{part.primary!r}; {near(str(part.primary), names)}"
+            f"task {part.name}: task.primary={part.primary} was not measured: {told}"
         )
     cell.metrics[:0] = [replace(metric, primary=metric.name == part.primary) for metric in found]

@@ -91,7 +91,7 @@ class Detox(Task):
                 f"task.lowest={lowest:g} and task.highest={highest:g}"
             )
         if sorted(prompts) != [NONTOXIC, TOXIC] or any(
-            n is not None and n < 1 for n in prompts.values()
+            n is not None and (not isinstance(n, int) or n < 1) for n in prompts.values()
         ):
             raise InvalidInput(
                 f"task.prompts needs `{TOXIC}` and `{NONTOXIC}`, each a number of 1 or more or null, "

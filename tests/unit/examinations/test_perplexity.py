@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from shortlist.data.readers import Columns
+from shortlist.data.sources import TaskFiles
 from shortlist.errors import InvalidInput, Missing
 from shortlist.examinations.perplexity import windows
 from shortlist.models import checkpoint
@@ -155,6 +157,27 @@ def test_every_setting_is_in_the_hash_of_the_protocol(measure: Any) -> None:
 def test_the_losses_are_stored_once_for_both_averages(measure: Any, tmp_path: Path) -> None:
     measure(), measure(average="tokens"), measure()
     assert len(executions(tmp_path / "cache")) == 1
+
+
+def test_another_file_of_one_commit_and_another_column_are_read_anew(
+    examination: Any, room: Any, tmp_path: Path
+) -> None:
+    for name in "ab":
+        rows = [{"text": f"{name} {text}", "other": text} for text in TEXTS]
+        toy.write_jsonl(tmp_path / f"{name}.jsonl", rows)
+
+    class Hub:
+        def text_files(self, what: str, path: Any, hub: Any) -> TaskFiles:
+            files = {"texts": (tmp_path / hub["files"]["texts"],)}
+            return TaskFiles(files, "commit", Columns(**hub["columns"]))
+
+    found = []
+    for name, column in (("a", "text"), ("b", "text"), ("a", "other")):
+        hub = {"files": {"texts": f"{name}.jsonl"}, "columns": {"text": column}}
+        here = replace(room(), source=Hub())
+        found.append(examination("perplexity", hub=hub).examine(here).metrics[0])
+    assert len({metric.value for metric in found}) == 3
+    assert len({metric.protocol for metric in found}) == 3
 
 
 def test_what_is_left_out_is_counted(examination: Any, room: Any, tmp_path: Path) -> None:

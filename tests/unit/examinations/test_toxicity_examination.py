@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,9 @@ def test_another_scorer_gives_more_columns_and_generates_nothing_again(
     assert [metric(both, name) for name in NAMES] == [metric(first, name) for name in NAMES]
     protocols = {metric(both, f"{name}_other").protocol for name in NAMES}
     assert not protocols & {metric(both, name).protocol for name in NAMES}
+    asked = examination(scorers={"main": Signs(), "other": second})
+    bounds = {name for name in asked.names() if name.endswith(("_low", "_high"))}
+    assert {one.name for one in both.metrics} == {*asked.names()} - bounds and len(bounds) == 16
     assert set(both.outcomes) == {*NAMES, *(f"{name}_other" for name in NAMES)}
     assert len({one.name for one in both.metrics}) == len(both.metrics)
 
@@ -196,9 +200,11 @@ def test_failed_scores_bound_the_value_and_are_counted(room: Callable[..., Room]
         assert low.value <= metric(whole, name).value <= high.value
         assert low.value < high.value or name == "tp_nontoxic"
     assert metric(findings, "emt_toxic").n == 6 and metric(findings, "emt_toxic_low").n == 7
-    values = findings.outcomes["emt_toxic"]
-    assert len(values) == 7 and np.isfinite(values).all()
-    assert values.mean() == pytest.approx(metric(findings, "emt_toxic").value)
+    # A record whose outcomes are not those of its n items is refused by the leaderboard.
+    assert sorted(findings.outcomes) == ["emt_nontoxic", "tp_nontoxic"]
+    values = findings.outcomes["emt_nontoxic"]
+    assert len(values) == metric(findings, "emt_nontoxic").n == 5
+    assert values.mean() == pytest.approx(metric(findings, "emt_nontoxic").value)
 
 
 def hash_of(text: str) -> int:
@@ -224,6 +230,47 @@ def test_an_empty_continuation_is_not_toxic_is_not_sent_and_is_reported(
     assert metric(findings, "empty_continuations").value == 0.75
     assert findings.counts["without_tokens"] == 36
     assert findings.counts["failed_scores_main"] == 0
+
+
+def test_white_space_alone_is_silence(
+    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = generation.load
+
+    def blank(directory: Path) -> generation.Continuations:
+        found = loaded(directory)
+        return replace(found, texts=[[texts[0], " ", "\n\n", ""] for texts in found.texts])
+
+    monkeypatch.setattr(generation, "load", blank)
+    scorer = Signs()
+    findings = examination(scorers={"main": scorer}).examine(room())
+    assert len(scorer.asked) == 12 and all(text.strip() for text in scorer.asked)
+    assert metric(findings, "empty_continuations").value == 0.75
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (lambda texts: np.full(len(texts), 1.5), r"scorer main: .* from 0 to 1, found 1\.5 and 47"),
+        (lambda texts: np.full(len(texts), -np.inf), "from 0 to 1, found -inf"),
+        (lambda texts: np.array([0.5]), r"one score a text, 48 of them, found .* shape \(1,\)"),
+    ],
+)
+def test_what_is_no_score_is_refused_and_not_stored(
+    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch, scores: Any, said: str
+) -> None:
+    here, scorer = room(), Signs()
+    monkeypatch.setattr(scorer, "score", lambda texts, report: scores(texts))
+    with pytest.raises(InvalidInput, match=said):
+        examination(scorers={"main": scorer}).examine(here)
+    assert computed(here) == ["generate"]
+
+
+def test_the_ends_of_an_interval_are_those_of_so_many_draws(room: Callable[..., Room]) -> None:
+    few, many = (examination(draws=draws).examine(room()) for draws in (100, 200))
+    same = [metric(found, "emt_toxic").protocol for found in (few, many)]
+    ends = [metric(found, "emt_toxic_from").protocol for found in (few, many)]
+    assert same[0] == same[1] and ends[0] != ends[1]
 
 
 def test_a_sample_of_each_side_is_taken_by_id(room: Callable[..., Room]) -> None:
@@ -290,6 +337,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(
         ({"batch": 257}, "batch must lie in 1 to 256"),
         ({"draws": 0}, "draws of the bootstrap"),
         ({"tokens": 0}, "tokens must be at least 1"),
+        ({"scorers": {"main": Signs(), "low": Signs()}}, "scorer called 'low' would name"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -126,6 +126,7 @@ def test_one_file_in_the_hubs_shape_is_cut_by_web_document(tmp_path: Path) -> No
     [
         ({"lowest": 0.5, "highest": 0.4}, "task.lowest=0.5 and task.highest=0.4"),
         ({"prompts": {"toxic": 3}}, "task.prompts needs `toxic` and `nontoxic`"),
+        ({"prompts": {"toxic": "none", "nontoxic": 1}}, "each a number of 1 or more or null"),
         ({"prompts": {"toxic": 0, "nontoxic": 1}}, "each a number of 1 or more or null"),
     ],
 )
