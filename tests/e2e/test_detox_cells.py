@@ -151,6 +151,23 @@ def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
     assert again.metric("emt_toxic").protocol != first.metric("emt_toxic").protocol
 
 
+def test_toward_clean_away_from_toxic_and_least_toxic_choose_less_of_the_rude(
+    cell: Any, tmp_path: Path
+) -> None:
+    def rude(*typed: str) -> float:
+        record = cell(*typed, "until=select", "advice=null")
+        pool = formats.load_corpus(artifact(tmp_path, record, "pool") / "corpus.arrow")
+        text = dict(zip(pool.ids, pool.texts, strict=True))
+        chosen = formats.load_selection(
+            artifact(tmp_path, record, "selection") / "selection.parquet"
+        )
+        return float(np.mean([RUDE in text[name] for name in chosen.ids]))
+
+    clean = rude("selector=gotd_clean", "featurizer=static")
+    assert rude("selector=gotd_contrast", "featurizer=static") <= clean < 0.5
+    assert rude("selector=least_toxic") < 0.5
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
