@@ -102,6 +102,17 @@ class Examination(ABC):
     def names(self) -> tuple[str, ...]:
         """Returns the names of all metrics that it may give, known before anything is computed."""
 
+    def texts(self, source: Source, stage: Stage) -> Artifact | None:
+        """Returns the stage whose `texts.arrow` holds what the model is measured on beside the task's
+        data, `texts` among its facts being the fingerprint; None where there is no such thing.
+
+        Such texts are kept out of what may be chosen and of what a model is pre-trained on.
+
+        Raises:
+            ShortlistError: they are not there.
+        """
+        return None
+
     def identity(self, source: Source) -> dict[str, str]:
         """Returns the digests of what it reads beside the task's data, by name.
 
