@@ -167,6 +167,8 @@ def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
     ):
         record = cell(*typed)
         assert (record.status, record.reason) == ("done", "")
+        told = any("chosen by the scorer that judges" in warning for warning in record.warnings)
+        assert told == (typed == ("selector=least_toxic",))
         same = [record.metric(name).protocol for name in ("emt_toxic", "perplexity")]
         assert same == [first.metric(name).protocol for name in ("emt_toxic", "perplexity")]
     assert count("pretrained") == 1
