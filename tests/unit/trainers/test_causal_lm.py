@@ -18,7 +18,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.likelihood import IGNORED, causal_losses, causal_model
 from shortlist.runtime import Runtime
-from shortlist.trainers.causal_lm import CausalLM, pack
+from shortlist.trainers.causal_lm import CausalLM, pack, packed
 
 END = 99
 DOCUMENTS = st.lists(
@@ -70,6 +70,14 @@ def test_the_loss_falls_on_the_corpus_it_is_trained_on(
     after = trainer().losses_on(tmp_path, CORPUS, machine)
     # From log 257 = 5.5 nats to the frequencies of letters in about 35 steps.
     assert after.sums.sum() / after.counts.sum() < before.sums.sum() / before.counts.sum() - 1
+
+
+def test_documents_are_packed_in_an_order_that_the_seed_decides(tiny_gpt2: Path) -> None:
+    words = checkpoint.tokenizer(tiny_gpt2)
+    one, again, other = (packed(words, 7, CORPUS, 10_000, seed)[0].tolist() for seed in (0, 0, 1))
+    given = pack([np.array(words(text)["input_ids"]) for text in CORPUS.texts], 10_000, 7)[0]
+    assert one == again != other and given.tolist() not in (one, other)
+    assert sorted(one) == sorted(other) == sorted(given.tolist())
 
 
 def test_a_tokenizer_without_an_end_token_is_refused_by_name(
