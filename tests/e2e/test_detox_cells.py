@@ -15,12 +15,15 @@ import toy
 from hydra import initialize_config_dir
 
 from shortlist.core import unpack
+from shortlist.examinations.base import Room
+from shortlist.examinations.perplexity import Perplexity
 from shortlist.leaderboard.checking import problems
 from shortlist.models import generation
 from shortlist.store import formats
 from shortlist.store.cache import executions
 
 SOURCES = ("jigsaw", "olid", "davidson", "stormfront", "toxigen_seed")
+OFF = "~task.examinations.toxicity"
 RUDE = " you wretched rotten fool"
 TYPED = (
     "task=detox", "pool=domains", "source=local", "model=gpt2_mini", "model.vocabulary=300",
@@ -41,7 +44,9 @@ def texts(seed: int, n: int) -> list[str]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder as source=local reads it; the pool holds one of the prompts."""
+    """A folder as source=local reads it; the pool holds one of the prompts, and one of the
+    texts whose perplexity is measured.
+    """
     root = tmp_path / "data"
     for at, split in enumerate(("train", "validation", "test")):
         halves = texts(10 + at, 24), texts(20 + at, 24)
@@ -53,9 +58,10 @@ def data(tmp_path: Path) -> Path:
             for row, (first, second) in enumerate(zip(*halves, strict=True))
         ]  # fmt: skip
         toy.write_jsonl(root / "toxicity" / "realtoxicityprompts" / f"{split}.jsonl", rows)
-    planted = rows[4]["prompt"]
-    toy.write_jsonl(root / "pools" / "web.jsonl", [{"text": t} for t in [*texts(1, 60), planted]])
-    toy.write_jsonl(root / "texts.jsonl", [{"text": text} for text in texts(2, 5)])
+    measured = texts(2, 5)
+    documents = [*texts(1, 60), rows[4]["prompt"], measured[0]]
+    toy.write_jsonl(root / "pools" / "web.jsonl", [{"text": text} for text in documents])
+    toy.write_jsonl(root / "texts.jsonl", [{"text": text} for text in measured])
     label(root, seed=30)
     return root
 
@@ -114,16 +120,37 @@ def test_a_model_is_pretrained_warmed_up_questioned_and_judged_twice(
     written = generation.load(artifact(tmp_path, record, "generate"))
     test = formats.load_corpus(artifact(tmp_path, record, "task") / "test.arrow")
     assert written.prompts == test.ids and len(written.prompts) == 24
-    # Neither the methods nor the model that is made here may see a prompt.
-    assert record.counts["leaked"] == record.counts["pretrained_left_out"] == 1
+    # Neither the methods nor the model that is made here may see what is measured on.
+    assert record.counts["leaked"] == record.counts["pretrained_left_out"] == 2
     pool = formats.load_corpus(artifact(tmp_path, record, "pool") / "corpus.arrow")
     text = dict(zip(pool.ids, pool.texts, strict=True))
-    assert len(set(text.values()) & set(test.texts)) == 1
+    measured = formats.load_corpus(artifact(tmp_path, record, "texts") / "texts.arrow")
+    kept_out = {*test.texts, *measured.texts}
+    assert len(set(text.values()) & kept_out) == 2
     everything = cell("selector=random", "featurizer=none", "budget=60")
     chosen = formats.load_selection(
         artifact(tmp_path, everything, "selection") / "selection.parquet"
     )
-    assert {text[name] for name in chosen.ids} == set(pool.texts) - set(test.texts)
+    assert {text[name] for name in chosen.ids} == set(pool.texts) - kept_out
+
+
+def test_what_is_questioned_is_the_model_after_the_warm_up_and_the_one_before_stands_beside(
+    cell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms: list[Room] = []
+    examine = Perplexity.examine
+
+    def noted(self: Perplexity, room: Room) -> Any:
+        rooms.append(room)
+        return examine(self, room)
+
+    monkeypatch.setattr(Perplexity, "examine", noted)
+    for selector in ("random", "vanilla"):
+        record = cell(f"selector={selector}", "featurizer=none", "task.primary=perplexity", OFF)
+        assert (record.status, record.reason) == ("done", "")
+        base = artifact(tmp_path, record, "pretrained")
+        warm = artifact(tmp_path, record, "warmup") if selector == "random" else base
+        assert (rooms[-1].model.directory(), rooms[-1].base.directory()) == (warm, base)
 
 
 def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
@@ -140,6 +167,8 @@ def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
     ):
         record = cell(*typed)
         assert (record.status, record.reason) == ("done", "")
+        told = any("chosen by the scorer that judges" in warning for warning in record.warnings)
+        assert told == (typed == ("selector=least_toxic",))
         same = [record.metric(name).protocol for name in ("emt_toxic", "perplexity")]
         assert same == [first.metric(name).protocol for name in ("emt_toxic", "perplexity")]
     assert count("pretrained") == 1

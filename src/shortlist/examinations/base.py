@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from shortlist.data.sources import Source
     from shortlist.models.pretrained import StageModel
     from shortlist.runtime import Runtime
+    from shortlist.scorers.base import Scorer
     from shortlist.store.cache import Artifact, Facts
     from shortlist.tasks.base import TaskData
 
@@ -91,9 +93,11 @@ class Examination(ABC):
 
     Attributes:
         version: raised when the same settings and inputs would give other numbers.
+        scorers: who judges the model's texts, by name.
     """
 
     version: ClassVar[int] = 1
+    scorers: Mapping[str, Scorer] = MappingProxyType({})
 
     def check(self, source: Source, runtime: Runtime) -> None:  # noqa: B027 - most need nothing
         """Refuses, before anything is computed, what cannot work: a missing file, key or package."""
@@ -101,6 +105,17 @@ class Examination(ABC):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Returns the names of all metrics that it may give, known before anything is computed."""
+
+    def texts(self, source: Source, stage: Stage) -> Artifact | None:
+        """Returns the stage whose `texts.arrow` holds what the model is measured on beside the task's
+        data, `texts` among its facts being the fingerprint; None where there is no such thing.
+
+        Such texts are kept out of what may be chosen and of what a model is pre-trained on.
+
+        Raises:
+            ShortlistError: they are not there.
+        """
+        return None
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns the digests of what it reads beside the task's data, by name.

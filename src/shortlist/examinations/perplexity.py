@@ -17,6 +17,7 @@ from shortlist.examinations.base import Examination, Findings
 from shortlist.models.likelihood import Asked, causal_model, vocabulary
 from shortlist.models.tokens import Tokens, tokenize
 from shortlist.numerics.statistics import ratio_contributions, ratio_of_sums
+from shortlist.store.formats import load_corpus, save_corpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.data.sources import Source, TaskFiles
-    from shortlist.examinations.base import Room
+    from shortlist.examinations.base import Room, Stage
     from shortlist.models.likelihood import Causal
     from shortlist.runtime import Runtime
+    from shortlist.store.cache import Artifact
 
 WHAT = "examination perplexity"
+TEXTS = "texts.arrow"
 AVERAGES = ("texts", "tokens")
 
 
@@ -109,7 +112,7 @@ class Perplexity(Examination):
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns the digest of the texts' file, or the hub's commit."""
-        return {"texts": _texts(source.text_files(WHAT, self.path, self.hub))}
+        return {"texts": _digest(source.text_files(WHAT, self.path, self.hub))}
 
     def examine(self, room: Room) -> Findings:
         """Returns the perplexity with its standard error over texts, and each text's part in it.
@@ -120,36 +123,49 @@ class Perplexity(Examination):
         Raises:
             InvalidInput: the model predicts no next token, or no text has one to predict.
         """
-        files = room.source.text_files(WHAT, self.path, self.hub)
-        paths = next(iter(files.files.values()))
+        read = self.texts(room.source, room.stage)
 
         def compute(directory: Path) -> dict[str, Any]:
-            column = files.columns.text if files.columns else self.column
-            loaded = read_files(paths, Columns(text=column))
-            whole = loaded.corpus.canonical()
-            texts = whole.take(sample_rows(whole.ids, self.documents, self.seed))
+            texts = load_corpus(read.path / TEXTS)
             sums, counts, facts = self.losses(room.model.directory(), texts, room.runtime)
             np.save(directory / "sums.npy", sums)
             np.save(directory / "counts.npy", counts)
             counted = {
-                "not_sampled": len(whole) - len(texts),
-                "quarantined": loaded.counts["quarantined"],
-                "copies": loaded.counts["rows_read"] - len(whole) - loaded.counts["quarantined"],
                 "texts_cut": facts.pop("cut"),
                 "texts_without_a_prediction": int((counts == 0).sum()),
             }
-            return {"counts": counted, "texts": texts.fingerprint, **facts}
+            return {"counts": counted, **facts}
 
-        settings = {
-            name: getattr(self, name)
-            for name in ("column", "documents", "seed", "context", "stride", "bos")
-        }
-        if files.revision:  # a commit holds many files; which of them, and what column, says `hub`
-            settings["hub"] = dict(self.hub or {})
-        inputs = {**room.model.identity(), "texts": _texts(files)}
+        settings = {name: getattr(self, name) for name in ("context", "stride", "bos")}
+        inputs = {**room.model.identity(), "texts": read.facts["texts"]}
         made = room.stage("perplexity", self.version, settings, inputs, compute)
         sums, counts = (np.load(made.path / f"{name}.npy") for name in ("sums", "counts"))
-        return self._found(sums, counts, made.facts)
+        facts = {**made.facts, "texts": read.facts["texts"]}
+        facts["counts"] = read.facts["counts"] | facts["counts"]
+        return self._found(sums, counts, facts)
+
+    def texts(self, source: Source, stage: Stage) -> Artifact:
+        """Returns the stage that holds the sample of the texts."""
+        files = source.text_files(WHAT, self.path, self.hub)
+
+        def compute(directory: Path) -> dict[str, Any]:
+            column = files.columns.text if files.columns else self.column
+            loaded = read_files(next(iter(files.files.values())), Columns(text=column))
+            whole = loaded.corpus.canonical()
+            texts = whole.take(sample_rows(whole.ids, self.documents, self.seed))
+            save_corpus(directory / TEXTS, texts)
+            quarantined = loaded.counts["quarantined"]
+            counted = {
+                "not_sampled": len(whole) - len(texts),
+                "quarantined": quarantined,
+                "copies": loaded.counts["rows_read"] - len(whole) - quarantined,
+            }
+            return {"counts": counted, "texts": texts.fingerprint}
+
+        settings = {name: getattr(self, name) for name in ("column", "documents", "seed")}
+        if files.revision:  # a commit holds many files; which of them, and what column, says `hub`
+            settings["hub"] = dict(self.hub or {})
+        return stage("texts", self.version, settings, {"texts": _digest(files)}, compute)
 
     def losses(
         self, directory: Path, texts: Corpus, runtime: Runtime
@@ -220,7 +236,7 @@ class Perplexity(Examination):
         return digest(map(str, parts))
 
 
-def _texts(files: TaskFiles) -> str:
+def _digest(files: TaskFiles) -> str:
     return files.revision or digest(map(file_digest, next(iter(files.files.values()))))
 
 

@@ -56,6 +56,20 @@ def tokenizer(directory: Path) -> Any:
     return loaded
 
 
+def end_of(words: Any, directory: Path) -> int:
+    """Returns the id of the token that ends a text.
+
+    Raises:
+        InvalidInput: the tokenizer, that of `directory`, has none.
+    """
+    if words.eos_token_id is None:
+        raise InvalidInput(
+            f"a tokenizer with an end token was expected of a causal language model, {directory} has "
+            "none; set eos_token in its tokenizer_config.json"
+        )
+    return int(words.eos_token_id)
+
+
 def encoder(directory: Path) -> Any:
     """Returns the model without any head, in evaluation mode, float32."""
     from transformers import AutoModel

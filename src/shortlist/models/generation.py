@@ -19,6 +19,7 @@ from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.numerics.nucleus import levels, pick
 from shortlist.numerics.sampling import uniform
+from shortlist.store.atomic import fsync
 from shortlist.store.cache import unfinished
 
 if TYPE_CHECKING:
@@ -304,6 +305,7 @@ def generate(
             part = writer.table(prompts.take(rows), chosen, seed, batch, report)
             temporary = paths[number].with_suffix(".partial")
             pq.write_table(part, temporary)
+            fsync(temporary)  # or a power cut could leave the name without the bytes
             temporary.replace(paths[number])
     with pq.ParquetWriter(directory / FILE, _SCHEMA) as file:
         for path in paths:

@@ -252,14 +252,16 @@ def causal_model(
     """Returns the causal model in `directory`, its `max_length` the context; None: all it has.
 
     Raises:
-        InvalidInput: it is no causal model, its head is not in its weights, or it has fewer
-            positions; the message names `setting`, which chose the context.
+        InvalidInput: it is no causal model, has no end token or no head in its weights, or it has
+            fewer positions; the message names `setting`, which chose the context.
     """
-    if checkpoint.tokenizer(directory).mask_token_id is not None:
+    words = checkpoint.tokenizer(directory)
+    if words.mask_token_id is not None:
         raise InvalidInput(
             f"{setting}: a model that predicts the next token was expected, found a masked one; "
             "choose model=gpt2, say"
         )
+    checkpoint.end_of(words, directory)
     checkpoint.check_head(directory, Causal.objective)
     made = Causal(directory, context or 0, device)
     there = checkpoint.positions_of(made.model)

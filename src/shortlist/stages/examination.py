@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from shortlist.stages.context import Context, Start
     from shortlist.store.cache import Artifact
 
+log = logging.getLogger(__name__)
+
 
 def prepare_examinations(cell: Context) -> None:
-    """Lets every examination refuse what cannot work, before anything is computed.
+    """Lets every examination refuse what cannot work, before anything is computed, and warns of a
+    judge that has also chosen.
 
     Raises:
         InvalidInput: the task's primary metric is not among theirs, or two share a name.
@@ -37,6 +41,19 @@ def prepare_examinations(cell: Context) -> None:
         )
     for examination in part.examinations.values():
         examination.check(cell.parts.source, cell.parts.runtime)
+    picks = cell.parts.featurizer.scorer
+    for judge in [
+        name
+        for examination in part.examinations.values()
+        for name, scorer in examination.scorers.items()
+        if picks is not None and scorer.identity() == picks.identity()
+    ]:
+        told = (
+            f"the documents were chosen by the scorer that judges what came of them ({judge}): its "
+            "numbers flatter this method; look at another judge's"
+        )
+        cell.warnings.append(told)
+        log.warning("%s", told)
 
 
 def examine(cell: Context, base: Start, warm: Start, task: Artifact) -> None:

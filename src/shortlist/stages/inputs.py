@@ -145,8 +145,9 @@ def check_leaks(
 ) -> Artifact:
     """Returns the pool documents that repeat a validation or test text, and which are excluded.
 
-    The texts are the task's, and those of every other target that documents are chosen toward:
-    whoever is served by the selection may be measured after it. `of` is what `pool` is called.
+    The texts are the task's, those that its examinations measure on beside them, and those of every
+    other target that documents are chosen toward: whoever is served by the selection may be measured
+    after it. `of` is what `pool` is called.
 
     `leaks.json` in it holds what is never selected: under `leaks.action=report` nothing. The list
     of all, with the texts side by side, is `leaks.jsonl`, here and in the run's directory.
@@ -164,6 +165,10 @@ def check_leaks(
         for split in PROTECTED
         if other.facts[split] != nothing
     ]
+    for name, examination in cell.parts.task.examinations.items():
+        measured = examination.texts(cell.parts.source, cell.stage)
+        if measured is not None:
+            texts_of.append((f"{name}.", measured, "texts"))
 
     def compute(directory: Path) -> dict[str, Any]:
         documents = formats.load_corpus(pool.path / "corpus.arrow")

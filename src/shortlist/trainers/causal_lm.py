@@ -45,11 +45,11 @@ def pack(documents: list[NDArray[np.int64]], block: int, end: int) -> NDArray[np
     return blocks
 
 
-def packed(words: Any, corpus: Corpus, block: int, seed: int) -> NDArray[np.int64]:
+def packed(words: Any, end: int, corpus: Corpus, block: int, seed: int) -> NDArray[np.int64]:
     """Returns the blocks of a corpus whose documents are shuffled first; see `pack`."""
     tokens = tokenize(words, corpus.texts, None, None)
     order = torch.randperm(len(tokens), generator=seeded(seed, "packing")).tolist()
-    return pack([tokens.ids[row] for row in order], block, int(words.eos_token_id))
+    return pack([tokens.ids[row] for row in order], block, end)
 
 
 class CausalLM(TrainingModule):
@@ -94,7 +94,8 @@ class CausalLM(TrainingModule):
         self.model = checkpoint.causal_lm(start)
         checkpoint.fits(self.model, self.block, f"{self.place}.block")
         words = checkpoint.tokenizer(start)
-        blocks = packed(words, corpus, self.block, seed)
+        end = checkpoint.end_of(words, start)
+        blocks = packed(words, end, corpus, self.block, seed)
         examples: Any = torch.from_numpy(blocks)
         loader: DataLoader[Any] = DataLoader(
             examples,

@@ -77,6 +77,14 @@ def test_the_choice_is_that_of_a_forward_pass_over_each_prompt(
     assert [found.counts[f"chosen_{name}"] for name in LABELS] == chosen.tolist()
 
 
+def test_the_order_of_the_labels_changes_no_choice(ask: Any) -> None:
+    backward = dict(reversed(LABELS.items()))
+    one, two = ask(), ask(labels=backward)
+    assert one.outcomes["accuracy"].tolist() == two.outcomes["accuracy"].tolist()
+    names = [f"chosen_{name}" for name in LABELS]
+    assert [one.counts[name] for name in names] == [two.counts[name] for name in names]
+
+
 def test_the_ways_to_normalise_are_three_different_questions(ask: Any, tmp_path: Path) -> None:
     for normalise in ("sentence", "token", "sum"):
         ask(normalise=normalise)

@@ -154,9 +154,17 @@ def test_every_setting_is_in_the_hash_of_the_protocol(measure: Any) -> None:
     assert measure(metric="other").metrics[0].protocol == plain
 
 
+def test_another_vocabulary_is_another_protocol(examination: Any) -> None:
+    facts = {"context": 9, "texts": "t", "vocabulary": "v"}
+    asked = examination("perplexity", path="x.jsonl")
+    others = [asked.protocol({**facts, name: "other"}) for name in facts]
+    assert len({asked.protocol(facts), *others}) == 4
+
+
 def test_the_losses_are_stored_once_for_both_averages(measure: Any, tmp_path: Path) -> None:
     measure(), measure(average="tokens"), measure()
-    assert len(executions(tmp_path / "cache")) == 1
+    stages = [stage for stage, _ in executions(tmp_path / "cache")]
+    assert sorted(stages) == ["perplexity", "texts"]
 
 
 def test_another_file_of_one_commit_and_another_column_are_read_anew(

@@ -266,6 +266,23 @@ def test_what_is_no_score_is_refused_and_not_stored(
     assert computed(here) == ["generate"]
 
 
+def test_in_half_precision_the_batch_decides_too() -> None:
+    asked = [
+        examination(precision=precision, batch=batch).asked(Runtime(accelerator="cpu"))
+        for precision in ("32", "bf16")
+        for batch in (2, 3)
+    ]
+    assert asked[0] == asked[1] and asked[2] != asked[3]
+
+
+def test_the_interval_is_drawn_from_the_prompts_that_have_a_score() -> None:
+    scores = np.array([[0.1], [0.9], [np.nan], [np.nan], [np.nan], [np.nan]])
+    metrics, outcomes = examination()._measured("toxic", scores, ("how",))
+    ends = [one.value for one in metrics if one.name in ("emt_toxic_from", "emt_toxic_to")]
+    # Of two prompts both are the same in a quarter of the draws each, of six hardly ever.
+    assert ends == pytest.approx([0.1, 0.9]) and outcomes == {}
+
+
 def test_the_ends_of_an_interval_are_those_of_so_many_draws(room: Callable[..., Room]) -> None:
     few, many = (examination(draws=draws).examine(room()) for draws in (100, 200))
     same = [metric(found, "emt_toxic").protocol for found in (few, many)]

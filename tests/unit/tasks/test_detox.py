@@ -86,11 +86,14 @@ def test_a_sample_of_prompts_is_drawn_by_content_and_what_is_missing_is_counted(
 
 
 def test_a_half_without_a_score_or_a_text_is_set_aside_by_line(tmp_path: Path) -> None:
-    bad = [{**rows("train")[0], "toxicity": None}, {**rows("train")[1], "continuation": " "}]
-    data = loaded(folder(tmp_path, train=bad + rows("train")[2:]))
+    first = rows("train")
+    bad = [{**first[0], "toxicity": None}, {**first[1], "continuation": " "}]
+    bad += [{**first[2], "toxicity": 1.5}]
+    data = loaded(folder(tmp_path, train=bad + first[3:]))
     assert [(row.line, row.reason) for row in data.quarantined] == [
         (1, "the prompt has no toxicity from 0 to 1, found 'None'"),
         (2, "the continuation has no text"),
+        (3, "the prompt has no toxicity from 0 to 1, found '1.5'"),
     ]
 
 

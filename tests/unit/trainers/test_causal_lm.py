@@ -1,5 +1,6 @@
 """Causal-LM training: packing keeps every token, and the loss falls."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,9 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import IGNORED, causal_losses
+from shortlist.models.likelihood import IGNORED, causal_losses, causal_model
 from shortlist.runtime import Runtime
-from shortlist.trainers.causal_lm import CausalLM, pack
+from shortlist.trainers.causal_lm import CausalLM, pack, packed
 
 END = 99
 DOCUMENTS = st.lists(
@@ -69,6 +70,28 @@ def test_the_loss_falls_on_the_corpus_it_is_trained_on(
     after = trainer().losses_on(tmp_path, CORPUS, machine)
     # From log 257 = 5.5 nats to the frequencies of letters in about 35 steps.
     assert after.sums.sum() / after.counts.sum() < before.sums.sum() / before.counts.sum() - 1
+
+
+def test_documents_are_packed_in_an_order_that_the_seed_decides(tiny_gpt2: Path) -> None:
+    words = checkpoint.tokenizer(tiny_gpt2)
+    one, again, other = (packed(words, 7, CORPUS, 10_000, seed)[0].tolist() for seed in (0, 0, 1))
+    given = pack([np.array(words(text)["input_ids"]) for text in CORPUS.texts], 10_000, 7)[0]
+    assert one == again != other and given.tolist() not in (one, other)
+    assert sorted(one) == sorted(other) == sorted(given.tolist())
+
+
+def test_a_tokenizer_without_an_end_token_is_refused_by_name(
+    tiny_gpt2: Path, tmp_path: Path, machine: Any
+) -> None:
+    endless = tmp_path / "endless"
+    shutil.copytree(tiny_gpt2, endless)
+    words = checkpoint.tokenizer(tiny_gpt2)
+    words.eos_token = None
+    words.save_pretrained(endless)
+    with pytest.raises(InvalidInput, match=r"with an end token was expected .*endless has none"):
+        trainer().train_on(endless, CORPUS, tmp_path, 0, machine)
+    with pytest.raises(InvalidInput, match="with an end token was expected"):
+        causal_model(endless, None, "context", machine.device)
 
 
 def test_the_same_seed_trains_the_same_weights_bit_for_bit(
