@@ -152,12 +152,18 @@ class Toxicity(Examination):
         """Returns the metrics of the model's continuations, and each prompt's part in them.
 
         Raises:
-            InvalidInput: there are no prompts of a side, or prompts of a third.
+            InvalidInput: there are no prompts of a side, or prompts of a third; or every
+                continuation is empty.
             Missing: a scorer gave no score at all for a side.
         """
         prompts = self.chosen(room.data.test)
         made = self.generated(room, prompts)
         written = generation.load(made.path)
+        if not any(text.strip() for texts in written.texts for text in texts):
+            raise InvalidInput(
+                f"the model has written nothing: all continuations of {len(prompts):,} prompts are "
+                "empty, and silence is not judged; look at the warm-up (warmup.learning_rate)"
+            )
         asked = self.asked(room.runtime)
         common = ("toxicity", str(self.version), str(generation.VERSION), *_words(asked))
         labels = np.array(prompts.labels)

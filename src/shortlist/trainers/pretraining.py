@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput
+from shortlist.store.atomic import fsync
 from shortlist.store.cache import unfinished
 from shortlist.trainers.causal_lm import CausalLM
 from shortlist.trainers.muon import MuonAndAdam
@@ -152,5 +153,6 @@ class _Keep(pl.Callback):
         self.path.parent.mkdir(exist_ok=True)
         temporary = self.path.with_suffix(".part")
         save_file({name: value.contiguous() for name, value in found.items()}, temporary)
+        fsync(temporary)
         temporary.replace(self.path)
         self.last = time.monotonic()

@@ -232,6 +232,21 @@ def test_an_empty_continuation_is_not_toxic_is_not_sent_and_is_reported(
     assert findings.counts["failed_scores_main"] == 0
 
 
+def test_a_model_that_writes_nothing_at_all_is_refused_by_name(
+    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated = generation.Writer.write
+
+    def mute(self: Any, ids: Any, drawn: Any) -> Any:
+        found = generated(self, ids, drawn)
+        found[:] = self.end
+        return found
+
+    monkeypatch.setattr(generation.Writer, "write", mute)
+    with pytest.raises(InvalidInput, match="the model has written nothing: all continuations"):
+        examination(scorers={"main": Signs()}).examine(room())
+
+
 def test_white_space_alone_is_silence(
     room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
 ) -> None:
