@@ -35,6 +35,11 @@ def test_a_good_record_has_no_problem(good: Record) -> None:
     assert list(problems(good)) == []
 
 
+def test_a_method_that_reads_nothing_has_no_problem_with_its_budget(good: Record) -> None:
+    nothing = replace(good, selection={"size": 0, "unique": 0, "domains": {}})
+    assert list(problems(nothing)) == []
+
+
 def altered(good: Record, **changes: Any) -> Record:
     return replace(good, **changes)
 
