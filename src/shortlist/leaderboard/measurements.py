@@ -10,6 +10,7 @@ from shortlist.core import Metric, Record
 from shortlist.leaderboard.table import Column, Kind
 
 SELECTION_ENDS = "selection"  # every stage up to this one is what choosing the documents took
+ENDS = ("_from", "_to")  # of a metric's interval
 TRAINING = frozenset({"warmup", "finetune"})
 
 
@@ -42,10 +43,16 @@ def measurements(record: Record) -> dict[Measurement, float]:
     """Returns every number of a cell that is done; nothing of one that is not."""
     if record.status != "done":
         return {}
-    numbers = {measurement(metric): metric.value for metric in record.metrics}
+    names = {metric.name for metric in record.metrics}
+    numbers = {
+        measurement(metric): metric.value
+        for metric in record.metrics
+        # The ends of an interval are a cell's own: their mean over seeds is nobody's interval.
+        if not (metric.name.endswith(ENDS) and metric.name.rpartition("_")[0] in names)
+    }
     if record.stages:
-        names = [stage.stage for stage in record.stages]
-        end = names.index(SELECTION_ENDS) + 1 if SELECTION_ENDS in names else 0
+        stages = [stage.stage for stage in record.stages]
+        end = stages.index(SELECTION_ENDS) + 1 if SELECTION_ENDS in stages else 0
         numbers[SELECTION_SECONDS] = math.fsum(stage.seconds for stage in record.stages[:end])
         numbers[TRAINING_SECONDS] = math.fsum(
             stage.seconds for stage in record.stages if stage.stage in TRAINING
@@ -53,9 +60,13 @@ def measurements(record: Record) -> dict[Measurement, float]:
         numbers[PEAK_MEMORY] = max(stage.peak_mib for stage in record.stages)
     if "unique" in record.selection:
         numbers[DOCUMENTS] = float(record.selection["unique"])
-    fit = certificate(record)
-    if "marginal_error" in fit:
-        numbers[MARGINAL_ERROR] = float(fit["marginal_error"])
+    errors = [  # one for each target and member that was solved for: the worst stands for all
+        float(found)
+        for fact, found in certificate(record).items()
+        if fact.rpartition(".")[2] == MARGINAL_ERROR.name
+    ]
+    if errors:
+        numbers[MARGINAL_ERROR] = max(errors)
     return numbers
 
 

@@ -217,6 +217,23 @@ def test_the_certificate_of_a_solve_is_a_column_and_others_say_that_there_is_non
     assert table.gaps() == ()  # nothing went wrong
 
 
+def test_of_several_solves_the_worst_stands_for_all(record: Maker) -> None:
+    fit = {"clean.marginal_error": 3e-3, "toxic.marginal_error": 5e-3, "toxic.converged": True}
+    (table,) = build([record(selection={"size": 100, "unique": 90, "fit": fit})])
+    assert table.rows[0].cells[column(table, "marginal_error")].mean == 5e-3
+
+
+def test_the_ends_of_a_cells_interval_are_not_averaged_over_seeds(record: Maker) -> None:
+    made = record()
+    ends = [
+        replace(made.metrics[0], name=f"accuracy_{end}", primary=False) for end in ("from", "to")
+    ]
+    lone = replace(made.metrics[0], name="went_to", primary=False)
+    (table,) = build([replace(made, metrics=(*made.metrics, *ends, lone))])
+    names = [found.name for found in table.columns]
+    assert "went_to" in names and not {"accuracy_from", "accuracy_to"} & set(names)
+
+
 def test_seconds_of_several_devices_name_them(record: Maker) -> None:
     other = record(seed=1)
     other = replace(other, stages=tuple(replace(s, device="cuda") for s in other.stages))
