@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.core import READS, Aims, Budget
-from shortlist.data.sources import HubSource, LocalSource
+from shortlist.data.hub import HubSource
+from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
 from shortlist.schema import HASHED, Advice, Check
