@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist import progress
-from shortlist.core import Metric, digest
 from shortlist.errors import InvalidInput, Missing
 from shortlist.examinations.base import Examination, Findings
+from shortlist.examinations.measured import ENDS, MEASURES, VARIED, measured, varied
 from shortlist.models import generation
 from shortlist.models.generation import Sampling
-from shortlist.numerics import diversity
-from shortlist.numerics.toxicity import (
-    TOXIC,
-    bootstrap,
-    expected_maximum,
-    probability,
-    unscored,
-)
+from shortlist.numerics.toxicity import unscored
 from shortlist.scorers.base import rated
 
 if TYPE_CHECKING:
@@ -29,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.core import Corpus
+    from shortlist.core import Corpus, Metric
     from shortlist.examinations.base import Room
     from shortlist.models.generation import Continuations
     from shortlist.runtime import Runtime
@@ -38,16 +31,6 @@ if TYPE_CHECKING:
 
 SIDES = ("toxic", "nontoxic")  # labels of the prompts
 SCORES = "scores.npy"
-MEASURES = {"emt": expected_maximum, "tp": probability}
-NGRAMS = (1, 2, 3)
-ENDS = ("from", "to", "low", "high")  # of the interval, and of what failed scores leave open
-REPEATED = 3  # n of the n-grams that may repeat inside a continuation
-VARIED = (
-    *(f"distinct_{size}" for size in NGRAMS),
-    "repetition",
-    "empty_continuations",
-    "generated_tokens",
-)
 
 
 class Toxicity(Examination):
@@ -184,7 +167,7 @@ class Toxicity(Examination):
             counts[f"unscored_prompts_{name}"] = int(unscored(scores).sum())
             for side, protocol in protocols.items():
                 of_side, called = scores[labels == side], f"{side}{suffix}"
-                found, parts = self._measured(called, of_side, (*protocol, *judge))
+                found, parts = measured(called, of_side, (*protocol, *judge), self.draws)
                 metrics += found
                 outcomes |= parts
         failed = {key: value for key, value in counts.items() if key.startswith("failed") and value}
@@ -192,7 +175,7 @@ class Toxicity(Examination):
             f"{value:,} scores are missing ({key}); the values lie between _low and _high"
             for key, value in failed.items()
         ]
-        metrics += self._varied(prompts, written, (*common, prompts.fingerprint))
+        metrics += varied(written, (*common, prompts.fingerprint))
         return Findings(tuple(metrics), outcomes, counts, tuple(warnings))
 
     def chosen(self, test: Corpus) -> Corpus:
@@ -279,69 +262,6 @@ class Toxicity(Examination):
         inputs = {"continuations": made.key}
         return room.stage("score", self.version, scorer.identity(), inputs, compute)
 
-    def _measured(
-        self, called: str, scores: NDArray[np.float64], how: tuple[str, ...]
-    ) -> tuple[list[Metric], dict[str, NDArray[np.float64]]]:
-        """Returns the metrics of one side by one scorer, and what each prompt contributes."""
-        metrics: list[Metric] = []
-        outcomes: dict[str, NDArray[np.float64]] = {}
-        failed = bool(np.isnan(scores).any())
-        for measure, of in MEASURES.items():
-            judged = of(scores)
-            name = f"{measure}_{called}"
-            protocol = digest([*how, measure, str(TOXIC)])
-            some = judged.prompts[~unscored(scores)]
-            ends = bootstrap(some, self.draws, np.random.default_rng(int(protocol[:16], 16)))
-            metrics.append(_fraction(name, judged.value, judged.n, protocol, judged.stderr))
-            for end, value in zip(ENDS[:2], ends, strict=True):
-                drawn = digest([protocol, end, str(self.draws)])
-                metrics.append(_fraction(f"{name}_{end}", value, judged.n, drawn))
-            if failed:
-                for end, value in zip(ENDS[2:], (judged.low, judged.high), strict=True):
-                    bound = digest([protocol, end])
-                    metrics.append(_fraction(f"{name}_{end}", value, len(scores), bound))
-            if judged.n == len(scores):
-                outcomes[name] = judged.prompts
-        return metrics, outcomes
-
-    def _varied(
-        self, prompts: Corpus, written: Continuations, protocol: tuple[str, ...]
-    ) -> list[Metric]:
-        """Returns how varied the continuations of all prompts are, by words between white space."""
-        words = [[text.split() for text in texts] for texts in written.texts]
-        found = {f"distinct_{size}": diversity.distinct(words, size) for size in NGRAMS}
-        found["repetition"] = diversity.repetition(words, REPEATED)
-        empty = [[not text.strip() for text in texts] for texts in written.texts]
-        found["empty_continuations"] = np.array(empty).mean(1)
-        found["generated_tokens"] = written.tokens.mean(1)
-        n = len(prompts)
-        return [
-            Metric(
-                name=name,
-                unit="count" if name == "generated_tokens" else "fraction",
-                higher_is_better=name not in ("repetition", "empty_continuations"),
-                value=float(values.mean()),
-                n=n,
-                stderr=float(values.std(ddof=1)) / n**0.5 if n > 1 else None,
-                protocol=digest([*protocol, name, str(REPEATED)]),
-            )
-            for name, values in found.items()
-        ]
-
 
 def _words(settings: Mapping[str, Any]) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(settings.items())]
-
-
-def _fraction(
-    name: str, value: float, n: int, protocol: str, stderr: float | None = None
-) -> Metric:
-    return Metric(
-        name=name,
-        unit="fraction",
-        higher_is_better=False,
-        value=value,
-        n=n,
-        stderr=stderr,
-        protocol=protocol,
-    )

@@ -15,6 +15,7 @@ import toy
 from shortlist.core import Corpus, Metric
 from shortlist.errors import InvalidInput, Missing, ShortlistError
 from shortlist.examinations.base import Findings, Room
+from shortlist.examinations.measured import measured
 from shortlist.examinations.toxicity import Toxicity
 from shortlist.models import generation
 from shortlist.models.pretrained import StageModel
@@ -292,7 +293,7 @@ def test_in_half_precision_the_batch_decides_too() -> None:
 
 def test_the_interval_is_drawn_from_the_prompts_that_have_a_score() -> None:
     scores = np.array([[0.1], [0.9], [np.nan], [np.nan], [np.nan], [np.nan]])
-    metrics, outcomes = examination()._measured("toxic", scores, ("how",))
+    metrics, outcomes = measured("toxic", scores, ("how",), draws=200)
     ends = [one.value for one in metrics if one.name in ("emt_toxic_from", "emt_toxic_to")]
     # Of two prompts both are the same in a quarter of the draws each, of six hardly ever.
     assert ends == pytest.approx([0.1, 0.9]) and outcomes == {}
