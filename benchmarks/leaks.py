@@ -351,7 +351,7 @@ def main() -> None:
                         home / part,
                     )  # fmt: skip
             report[part] = found
-            kept.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+            kept.write_text(json.dumps(report, indent=1) + "\n")
             (given.out / "leaks.md").write_text(page(report))
 
 
