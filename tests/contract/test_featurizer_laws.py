@@ -16,10 +16,11 @@ from shortlist.core import Corpus
 from shortlist.runtime import Runtime
 from shortlist.store.formats import load_features, save_features
 
-# `minilm` is `transformer` with a real model; `precomputed` reads a person's own file.
+# `minilm` and `distilbert` are `transformer` and `adapted` with real models; `precomputed` reads a
+# person's own file.
 NAMES = sorted(
     {path.stem for path in (Path(__file__).parents[2] / "conf/featurizer").glob("*.yaml")}
-    - {"minilm", "precomputed"}
+    - {"minilm", "distilbert", "precomputed"}
 )
 # float32 sums in another order, through two layers; see tests/unit/featurizers.
 ROUNDING = 1e-5

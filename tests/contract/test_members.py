@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 
 SELECTORS = Path(__file__).parents[2] / "conf/selector"
 SETTINGS = {
-    path.stem: OmegaConf.to_container(OmegaConf.load(path).selector, resolve=False)
+    path.stem: OmegaConf.to_container(written.selector, resolve=False)
     for path in sorted(SELECTORS.glob("*.yaml"))
+    if "selector" in (written := OmegaConf.load(path))  # another one's under a second name has none
 }
 MEMBERS = [
     (name, member, part["selector"])

@@ -128,7 +128,7 @@ class Toy:
             config.featurizer.warmup.documents = 8
         if "reading" in config.featurizer:  # random weights learn twelve texts by heart, or nothing
             config.featurizer.reading = {
-                **config.featurizer.reading, "block": 64, "batch_size": 2, "epochs": 40,
+                **config.featurizer.reading, "block": 64, "batch_size": 2, "epochs": 60,
                 "learning_rate": 1e-2, "precision": "32",
             }  # fmt: skip
         return make(config, "selector"), make(config, "featurizer")

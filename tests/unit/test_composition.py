@@ -76,10 +76,11 @@ def test_the_settings_of_targets_enter_the_key_and_their_absence_does_not(comple
 def test_vectors_that_must_learn_first_are_refused_where_nothing_would_teach_them(
     composed: Any, place: str, option: str
 ) -> None:
-    typed = ("task=citation_intent", "pool.prefilter.keep=2", f"featurizer@{place}={option}")
+    shared = ("task=citation_intent", "pool.prefilter.keep=2", "check.assumption=true")
+    typed = (*shared, f"featurizer@{place}={option}")
     with pytest.raises(InvalidInput, match=f"{place} takes vectors as they are, found"):
         prepare(composed(*typed))
-    prepare(composed(*typed[:2], f"featurizer@{place}=transformer"))
+    prepare(composed(*shared, f"featurizer@{place}=transformer"))
 
 
 def test_a_prefilter_brings_its_own_vectors_and_is_absent_unless_it_keeps_something(

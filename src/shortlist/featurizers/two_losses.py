@@ -33,6 +33,8 @@ class TwoLosses(ModelLoss):
     learns = True
     learns_target = True
 
+    version = 2  # 1 read the target without the last tokens that fill no block
+
     def __init__(self, model: Pretrained, max_length: int, reading: Any, seed: int) -> None:
         """Stores the settings.
 
