@@ -25,10 +25,11 @@ from shortlist.selectors.whole_pool import WholePool
 from shortlist.store.formats import load_features, save_features
 from shortlist.trainers.base import seeded
 
-# `vanilla` chooses nothing: the laws of a choice are not its.
+# `vanilla` chooses nothing: the laws of a choice are not its. `gotd_clean` and `gotd_contrast` are
+# `gotd` under other names, for other targets.
 NAMES = sorted(
     {path.stem for path in (Path(__file__).parents[2] / "conf/selector").glob("*.yaml")}
-    - {"vanilla"}
+    - {"vanilla", "gotd_clean", "gotd_contrast"}
 )
 MACHINE = Runtime(accelerator="cpu", progress=False)
 # What a person must type beside the selector.

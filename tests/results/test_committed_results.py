@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -32,9 +33,14 @@ def path(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
+@functools.cache
+def read(path: Path) -> Record:
+    return Record.from_json(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 def record(path: Path) -> Record:
-    return Record.from_json(path.read_text(encoding="utf-8"))
+    return read(path)
 
 
 def test_a_record_stands_where_its_contents_say(path: Path) -> None:
