@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from shortlist.data.readers import Columns
+from shortlist.core import digest
+from shortlist.data.readers import Columns, file_digest
 from shortlist.errors import InvalidInput, Missing, near
 
 SPLITS = ("train", "validation", "test")
@@ -29,6 +30,17 @@ class TaskFiles:
     revision: str = ""
     columns: Columns | None = None
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def digests(self) -> dict[str, str]:
+        """Returns what stands for each split: a digest of its files' bytes, or the hub's commit.
+
+        Raises:
+            Missing: a file is not there.
+        """
+        return {
+            split: self.revision or digest(map(file_digest, paths))
+            for split, paths in self.files.items()
+        }
 
 
 class Source(Protocol):

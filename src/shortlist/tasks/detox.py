@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shortlist.core import Corpus, digest, document_id
+from shortlist.core import Corpus, document_id
 from shortlist.data.formats import raw_rows
 from shortlist.data.quarantine import BadRow, Progress
-from shortlist.data.readers import file_digest
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows, split_of
 from shortlist.errors import InvalidInput
@@ -103,11 +102,7 @@ class Detox(Task):
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per file, or the hub's commit."""
-        found = source.task_files(self.folder, self.hub)
-        return {
-            split: found.revision or digest(map(file_digest, paths))
-            for split, paths in found.files.items()
-        }
+        return source.task_files(self.folder, self.hub).digests()
 
     def load(self, source: Source, progress: Progress) -> TaskData:
         """Returns target texts, held-out texts of the same kind, and prompts.

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shortlist.core import Corpus, digest
+from shortlist.core import Corpus
 from shortlist.data.quarantine import BadRow, Progress
-from shortlist.data.readers import Columns, file_digest, read_files
+from shortlist.data.readers import Columns, read_files
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows, split_of
 from shortlist.errors import InvalidInput
@@ -61,11 +61,7 @@ class FromSource(Task):
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per split: of the files' bytes, or the hub's commit."""
-        found = source.task_files(self.folder, self.hub)
-        return {
-            split: found.revision or digest(map(file_digest, paths))
-            for split, paths in found.files.items()
-        }
+        return source.task_files(self.folder, self.hub).digests()
 
     def load(self, source: Source, progress: Progress) -> TaskData:
         """Returns the splits as they are published: rows that repeat stay.
