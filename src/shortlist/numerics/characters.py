@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.numerics.ngrams import bucket, compiled, merged_by_sorting, mixed
+from shortlist.numerics.ngrams import bucket, merged_by_sorting
+from shortlist.numerics.words import compiled, mixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

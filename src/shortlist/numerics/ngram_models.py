@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.numerics import ngrams
-from shortlist.numerics.ngrams import bucket, compiled, joined, longest_text, mixed, words_of
+from shortlist.numerics.ngrams import bucket, joined
+from shortlist.numerics.words import (
+    compiled,
+    kinds_of_characters,
+    longest_text,
+    mixed,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from shortlist.numerics.ngrams import Texts
+    from shortlist.numerics.words import Texts
 
 _START, _END = np.uint64(0x5EED5EED5EED5EED), np.uint64(0xE0DE0DE0DE0DE0DE)
 
@@ -48,13 +54,13 @@ class NGramModel:
 
     def read(self, texts: Texts) -> None:
         """Counts the documents; block after block gives what all at once would."""
-        kinds = ngrams.kinds_of_characters()
+        kinds = kinds_of_characters()
         tables = (self.grams, self.histories, self.kinds)
         _read(texts.data, texts.offsets, texts.cut, kinds, *tables)
 
     def loss(self, texts: Texts) -> NDArray[np.float64]:
         """Returns the (n,) cross-entropies in nats per word, the end mark counted as one."""
-        kinds = ngrams.kinds_of_characters()
+        kinds = kinds_of_characters()
         tables = (self.grams, self.histories, self.kinds)
         return _loss(texts.data, texts.offsets, texts.cut, kinds, *tables)
 

@@ -18,6 +18,7 @@ from shortlist.data.readers import Columns, file_digest, read_files
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.numerics import characters, ngrams
 from shortlist.numerics.linear import Linear, logistic
+from shortlist.numerics.words import readable
 from shortlist.scorers.base import Scorer
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class LinearScorer(Scorer):
     files. It knows words and pieces of words; what is rude without a rude word escapes it. A text
     without a single n-gram gets the probability that the bias alone gives.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -236,5 +239,5 @@ def counted(texts: Sequence[str], recipe: Recipe) -> csr_array:
         parts = [text.encode() for text in texts]
         ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         data = np.frombuffer(b"".join(parts), dtype=np.uint8)
-        values = ngrams.count(ngrams.readable(data, ends), recipe.longest, recipe.buckets)
+        values = ngrams.count(readable(data, ends), recipe.longest, recipe.buckets)
     return csr_array(values, shape=(len(texts), recipe.buckets))

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.ngrams import column_sums, lengths, readable
+from shortlist.numerics.ngrams import column_sums
+from shortlist.numerics.words import lengths, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus, Features
-    from shortlist.numerics.ngrams import Texts
+    from shortlist.numerics.words import Texts
 
 _CHUNK = 8192
 

@@ -29,10 +29,10 @@ class DSIR(Selector):
     A bag-of-n-grams model is estimated from the target (p) and from the pool (q); a document with
     counts phi(x) has the log-weight phi(x) . (log p - log q); the budget is sampled without
     replacement in proportion to the weights (Gumbel top-k). The authors' package is reproduced to
-    1e-6 by `featurizer.hash=sha256 selector.smoothing=0 selector.floor=1e-8
-    selector.minimum_length=100`. Deviations of the defaults: both models are smoothed by counts in
-    place of that constant, which makes a bucket the target never saw a veto; short documents are
-    not dropped. The draw is always seeded and belongs to the document, not to its row.
+    1e-6 by `selector.smoothing=0 selector.floor=1e-8 selector.minimum_length=100`. Deviations of
+    the defaults: both models are smoothed by counts in place of that constant, which makes a bucket
+    the target never saw a veto; short documents are not dropped. The draw is always seeded and
+    belongs to the document, not to its row.
 
     With `separate`, each domain of the target is a target of its own: p is estimated for each, and
     the budget is drawn in turn so that at every length of the list each target has its share.

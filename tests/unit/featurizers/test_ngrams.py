@@ -16,13 +16,10 @@ from shortlist.featurizers import ngrams
 from shortlist.featurizers.ngrams import NGrams
 
 TEXTS = [*toy.sentences("music", 4), "A b, c... a B!", "don't 12", "", "Ein Ärgernis"]
-HASHES = ("fast", "sha256")
 
 
-def counts(
-    texts: list[str], machine: Any, buckets: int = 500, longest: int = 2, hash: str = "fast"
-) -> np.ndarray:
-    found, _ = NGrams(buckets, longest, hash).compute(Corpus.build(texts), Path(), machine)
+def counts(texts: list[str], machine: Any, buckets: int = 500, longest: int = 2) -> np.ndarray:
+    found, _ = NGrams(buckets, longest).compute(Corpus.build(texts), Path(), machine)
     return found.toarray()
 
 
@@ -40,56 +37,39 @@ def naive(text: str, buckets: int, longest: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("longest", [1, 2, 3])
-def test_under_sha256_a_gram_is_in_the_bucket_that_the_whole_digest_names(
-    machine: Any, longest: int
-) -> None:
+def test_a_gram_is_in_the_bucket_that_the_whole_digest_names(machine: Any, longest: int) -> None:
     expected = np.stack([naive(text, 500, longest) for text in TEXTS])
-    found = counts(TEXTS, machine, longest=longest, hash="sha256")
+    found = counts(TEXTS, machine, longest=longest)
     np.testing.assert_array_equal(found, expected)
 
 
-def test_both_hashes_count_the_same_grams(machine: Any) -> None:
-    # Two of some hundred grams share one of 2^24 buckets with a chance of 10^-3.
-    fast, exact = (
-        NGrams(2**24, 2, hash).compute(Corpus.build(TEXTS), Path(), machine)[0] for hash in HASHES
-    )
-    for row in range(len(TEXTS)):
-        assert sorted(fast[[row]].data) == sorted(exact[[row]].data)
+def test_a_text_of_n_words_has_n_unigrams_and_one_bigram_less(machine: Any) -> None:
+    assert counts(["a b, c"], machine).sum() == 4 + 3
 
 
-@pytest.mark.parametrize("hash", HASHES)
-def test_a_text_of_n_words_has_n_unigrams_and_one_bigram_less(machine: Any, hash: str) -> None:
-    assert counts(["a b, c"], machine, hash=hash).sum() == 4 + 3
+def test_no_gram_is_lost_when_all_share_one_bucket(machine: Any) -> None:
+    assert counts(["a b c"], machine, buckets=1).tolist() == [[5.0]]
 
 
-@pytest.mark.parametrize("hash", HASHES)
-def test_no_gram_is_lost_when_all_share_one_bucket(machine: Any, hash: str) -> None:
-    assert counts(["a b c"], machine, buckets=1, hash=hash).tolist() == [[5.0]]
-
-
-@pytest.mark.parametrize("hash", HASHES)
 def test_a_documents_counts_are_the_same_whatever_corpus_and_chunk_it_is_in(
-    machine: Any, monkeypatch: pytest.MonkeyPatch, hash: str
+    machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = counts(TEXTS, machine, hash=hash)
+    whole = counts(TEXTS, machine)
     monkeypatch.setattr(ngrams, "_CHUNK", 3)
-    np.testing.assert_array_equal(counts(TEXTS[::-1], machine, hash=hash), whole[::-1])
+    np.testing.assert_array_equal(counts(TEXTS[::-1], machine), whole[::-1])
 
 
 def test_documents_without_a_word_are_counted(machine: Any) -> None:
-    _, facts = NGrams(9, 1, "fast").compute(Corpus.build(["a", "", " "]), Path(), machine)
+    _, facts = NGrams(9, 1).compute(Corpus.build(["a", "", " "]), Path(), machine)
     assert facts == {"without_words": 2}
 
 
-@pytest.mark.parametrize(
-    "settings", [(0, 2, "fast"), (2**31, 2, "fast"), (9, 0, "fast"), (9, 2, "md5")]
-)
-def test_settings_out_of_range_are_refused_by_name(settings: tuple[int, int, str]) -> None:
-    with pytest.raises(InvalidInput, match=r"featurizer\.(buckets|hash)"):
+@pytest.mark.parametrize("settings", [(0, 2), (2**29 + 1, 2), (9, 0)])
+def test_settings_out_of_range_are_refused_by_name(settings: tuple[int, int]) -> None:
+    with pytest.raises(InvalidInput, match=r"featurizer\.buckets"):
         NGrams(*settings)
 
 
-@pytest.mark.parametrize("hash", HASHES)
-def test_columns_are_kept_in_32_bits(machine: Any, hash: str) -> None:
-    found, _ = NGrams(500, 2, hash).compute(Corpus.build(TEXTS), Path(), machine)
+def test_columns_are_kept_in_32_bits(machine: Any) -> None:
+    found, _ = NGrams(500, 2).compute(Corpus.build(TEXTS), Path(), machine)
     assert (found.data.dtype, found.indices.dtype) == (np.float32, np.int32)

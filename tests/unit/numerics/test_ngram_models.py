@@ -11,7 +11,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.numerics.ngram_models import NGramModel
-from shortlist.numerics.ngrams import Texts, readable
+from shortlist.numerics.words import Texts, readable
 
 # Two of some hundred n-grams share one of 2^22 buckets with a chance of 10^-3.
 BUCKETS = 2**22

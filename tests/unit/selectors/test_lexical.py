@@ -28,7 +28,7 @@ POOL = Corpus.build([*toy.sentences("sailing", 9, 5), *toy.sentences("baking", 9
 
 
 def features(corpus: Corpus, machine: Any, buckets: int = 2**20, longest: int = 1) -> Features:
-    values, _ = NGrams(buckets, longest, "fast").compute(corpus, Path(), machine)
+    values, _ = NGrams(buckets, longest).compute(corpus, Path(), machine)
     return Features(values, corpus.fingerprint, "key", corpus)
 
 
