@@ -297,6 +297,7 @@ def what_is_read(parts: Parts) -> dict[str, str]:
         "pool": parts.pool.identity(parts.source),
         "task": parts.task.identity(parts.source),
         "model": parts.model.identity(),
+        "lesson": {} if parts.model.lesson is None else parts.model.lesson.identity(parts.source),
         "selector": parts.selector.identity(),
         **{
             f"selector.{name}": member.selector.identity()

@@ -202,14 +202,18 @@ class Corpus:
         """
         return self.take(np.argsort(np.array(self.ids, dtype=f"U{ID_CHARACTERS}"), kind="stable"))
 
+    def joined(self) -> list[str]:
+        """Returns the texts; those of a pair as one, with a line break between them."""
+        if self.texts_b is None:
+            return self.texts
+        return [f"{a}\n{b}" for a, b in zip(self.texts, self.texts_b, strict=True)]
+
     def unlabelled(self) -> Corpus:
         """Returns one document per distinct text, without labels; a pair is joined by a line break.
 
         Masses of equal texts are added.
         """
-        texts = self.texts
-        if self.texts_b is not None:
-            texts = [f"{a}\n{b}" for a, b in zip(texts, self.texts_b, strict=True)]
+        texts = self.joined()
         domain = dict(zip(reversed(texts), reversed(self.domains), strict=True))
         unique = list(dict.fromkeys(texts))
         masses = None if self.masses is None else added_masses(texts, self.masses.tolist(), unique)

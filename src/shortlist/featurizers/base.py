@@ -52,7 +52,7 @@ class Featurizer(ABC):
         """Whether its vectors need something learned: a model or its head, labels, the pool, a
         whitening.
         """
-        unmade = getattr(self.model, "pretraining", None) is not None
+        unmade = getattr(self.model, "unmade", False)
         headless = self.needs_head and getattr(self.model, "head", None) is not None
         return (
             unmade or headless or self.tuning is not None or self.learns or self.inner is not None

@@ -80,46 +80,45 @@ def encoder(directory: Path) -> Any:
         ).eval()
 
 
-def masked_lm(directory: Path) -> Any:
-    """Returns the model with its masked-LM head, decoder tied to the word embeddings, float32."""
-    from transformers import AutoModelForMaskedLM
+def masked_lm(directory: Path, *, bare: bool = False) -> Any:
+    """Returns the model with its masked-LM head, decoder tied to the word embeddings, float32.
 
-    with _quiet():
-        return AutoModelForMaskedLM.from_pretrained(
-            str(directory), local_files_only=True, dtype=torch.float32
-        )
+    Args:
+        directory: where it is.
+        bare: whether the weights may lack the head, which is then drawn at random to be trained.
+
+    Raises:
+        InvalidInput: they lack it all the same.
+    """
+    return _headed(directory, "AutoModelForMaskedLM", "masked-LM", bare)
 
 
 def causal_lm(directory: Path) -> Any:
-    """Returns the model with its causal-LM head, float32."""
-    from transformers import AutoModelForCausalLM
-
-    with _quiet():
-        return AutoModelForCausalLM.from_pretrained(
-            str(directory), local_files_only=True, dtype=torch.float32
-        )
-
-
-def check_head(directory: Path, objective: str) -> None:
-    """Refuses a model whose weights lack (part of) the head that predicts tokens.
+    """Returns the model with its causal-LM head, float32.
 
     Raises:
-        InvalidInput: transformers would fill the head with random numbers, whose losses and
-            gradients mean nothing.
+        InvalidInput: the weights lack it.
+    """
+    return _headed(directory, "AutoModelForCausalLM", "causal-LM", bare=False)
+
+
+def _headed(directory: Path, kind: str, head: str, bare: bool) -> Any:
+    """Returns a model with the head that predicts tokens; transformers would fill one that is not
+    there with random numbers, whose losses and gradients mean nothing.
     """
     import transformers
 
-    kind = {"mlm": "AutoModelForMaskedLM", "clm": "AutoModelForCausalLM"}[objective]
     with _quiet():
-        _, info = getattr(transformers, kind).from_pretrained(
-            str(directory), local_files_only=True, output_loading_info=True
+        model, info = getattr(transformers, kind).from_pretrained(
+            str(directory), local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
-    if info["missing_keys"]:
+    if info["missing_keys"] and not bare:
         raise InvalidInput(
-            f"a model with a trained {objective} head was expected, {directory} lacks "
+            f"a model with a trained {head} head was expected, {directory} lacks "
             f"{min(info['missing_keys'])} and {len(info['missing_keys']) - 1} more weights; choose "
-            "another featurizer.model, or one whose `head` is trained first (model=minilm)"
+            "another model, or have a head trained first (model.head, as model=minilm has it)"
         )
+    return model
 
 
 def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Any:

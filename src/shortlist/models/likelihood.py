@@ -262,7 +262,6 @@ def causal_model(
             "choose model=gpt2, say"
         )
     checkpoint.end_of(words, directory)
-    checkpoint.check_head(directory, Causal.objective)
     made = Causal(directory, context or 0, device)
     there = checkpoint.positions_of(made.model)
     if context is None and there is None:
@@ -281,7 +280,6 @@ def language_model(
             message names `setting`, which chose that.
     """
     kind = Causal if checkpoint.tokenizer(directory).mask_token_id is None else Masked
-    checkpoint.check_head(directory, kind.objective)
     made = kind(directory, max_length, device)
     checkpoint.fits(made.model, max_length, setting)
     return made

@@ -40,11 +40,15 @@ class Pretrained(ABC):
         version: raised when the same settings mean another model.
         head: how the masked-LM head of an encoder without one is trained, or None.
         pretraining: what trains a model that does not exist yet (`ScratchModel`), or None.
+        lesson: the task that a model is fine-tuned on first (`TaughtModel`), or None.
+        unmade: whether the pipeline makes it first.
     """
 
     version = 1
     head: HeadTraining | None = None
     pretraining: Any = None  # a Pretraining, where there is one
+    lesson: Any = None  # a Task, where there is one
+    unmade = False
 
     @abstractmethod
     def directory(self) -> Path:
@@ -145,9 +149,11 @@ class LocalModel(Pretrained):
 class StageModel(Pretrained):
     """A model that an earlier stage of the cell has made."""
 
-    def __init__(self, path: Path, key: str) -> None:
-        """Stores its directory and the stage's key, which is its identity."""
-        self.path, self.key = path, key
+    def __init__(self, path: Path, key: str, head: HeadTraining | None = None) -> None:
+        """Stores its directory and the stage's key, which is its identity; `head` where it has lost
+        the one that predicts tokens.
+        """
+        self.path, self.key, self.head = path, key, head
 
     def directory(self) -> Path:
         """Returns the directory."""
@@ -161,9 +167,10 @@ class StageModel(Pretrained):
 class HubModel(Pretrained):
     """A model of the Hugging Face hub at a revision; the commit it resolves to is its identity."""
 
-    def __init__(self, name: str, revision: str) -> None:
-        """Stores the address. HF_HUB_OFFLINE=1 keeps it from the network."""
+    def __init__(self, name: str, revision: str, head: dict[str, Any] | None = None) -> None:
+        """Stores the address; `head` as in `PackagedModel`. HF_HUB_OFFLINE=1 keeps it from the network."""
         self.name, self.revision = name, revision
+        self.head = HeadTraining(**head) if head else None
 
     def directory(self) -> Path:
         """Returns the local snapshot, fetched if it is not there and the machine is online.

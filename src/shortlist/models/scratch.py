@@ -24,6 +24,8 @@ class ScratchModel(Pretrained):
     The pool stands for the pre-training distribution, as GOT-D assumes; here it is that.
     """
 
+    unmade = True
+
     def __init__(
         self,
         vocabulary: int,

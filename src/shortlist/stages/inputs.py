@@ -82,6 +82,11 @@ def load_task(cell: Context) -> Artifact:
     return made
 
 
+def load_lesson(cell: Context, part: Any, settings: Mapping[str, Any]) -> Artifact:
+    """Returns the splits of the task that the model is taught before anything else."""
+    return _load_splits(cell, part, "lesson", settings)
+
+
 def load_targets(cell: Context, task: Artifact) -> dict[str, Artifact]:
     """Returns the tasks that documents are chosen for, by name: `task` alone where none are named.
 
@@ -157,7 +162,9 @@ def check_leaks(
     """
     action, nothing = cell.parts.leaks, Corpus.build([]).fingerprint
     toward = [name for name, weight in cell.parts.aims.weights.items() if weight >= 0]
-    others = {name: targets[name] for name in toward if targets[name] is not task}
+    others = {
+        name: made for name, made in targets.items() if name in toward and made is not task
+    }
     texts_of = [("", task, split) for split in PROTECTED]
     texts_of += [
         (f"{name}.", other, split)
@@ -242,22 +249,25 @@ def candidates(
     """
     if not cell.parts.selector.chooses_target:
         return pool, leaked
+    made = task_texts(cell, task)
+    return made, check_leaks(cell, made, task, targets, "target")
+
+
+def task_texts(cell: Context, task: Artifact) -> Artifact:
+    """Returns the task's training texts as a pool: `corpus.arrow`."""
 
     def compute(directory: Path) -> dict[str, Any]:
         texts = formats.load_corpus(task.path / "target.arrow")
         formats.save_corpus(directory / "corpus.arrow", texts)
         return {"documents": len(texts), "fingerprint": texts.fingerprint}
 
-    made = cell.stage("candidates", 1, {}, {"target": task.facts["target"]}, compute)
-    return made, check_leaks(cell, made, task, targets, "target")
+    return cell.stage("candidates", 1, {}, {"target": task.facts["target"]}, compute)
 
 
 def _texts_of(corpus: Corpus, ids: set[str]) -> dict[str, str]:
     """Returns the texts of these documents by id; those of a pair are joined by a line break."""
-    texts = corpus.texts
-    if corpus.texts_b is not None:
-        texts = [f"{a}\n{b}" for a, b in zip(texts, corpus.texts_b, strict=True)]
-    return {key: text for key, text in zip(corpus.ids, texts, strict=True) if key in ids}
+    named = zip(corpus.ids, corpus.joined(), strict=True)
+    return {key: text for key, text in named if key in ids}
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

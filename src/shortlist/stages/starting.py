@@ -1,4 +1,4 @@
-"""The model that a cell starts from: as it is, with a head of its own, or pre-trained here."""
+"""The model that a cell starts from: as it is, with a head of its own, or made here first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from shortlist.core import digest
 from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import StageModel
 from shortlist.models.scratch import ScratchModel
+from shortlist.models.taught import TaughtModel
 from shortlist.stages.context import Context, Start
+from shortlist.stages.teaching import taught
 from shortlist.store import formats
 from shortlist.store.cache import unfinished
 from shortlist.store.keys import key as make_key
@@ -36,16 +38,23 @@ def base_model(cell: Context, pool: Artifact, leaked: Artifact) -> Start:
 
 
 def existing(cell: Context, model: Pretrained, written: Mapping[str, Any]) -> Pretrained:
-    """Returns the model, or, where there is none yet, the one that is pre-trained here.
+    """Returns the model, or, where there is none yet, the one that is made here: pre-trained on the
+    pool, or taught another task. `written` are the model's settings.
+    """
+    if isinstance(model, ScratchModel):
+        return pretrained(cell, model, written)
+    return taught(cell, model, written) if isinstance(model, TaughtModel) else model
 
-    Every cell over a pool shares it, but for those of tasks whose evaluation texts are in the sample
-    of the pool that it reads: such texts are left out of it. `written` are the model's settings.
+
+def pretrained(cell: Context, model: ScratchModel, written: Mapping[str, Any]) -> StageModel:
+    """Returns the model after it has read a sample of the pool; `written` are its settings.
+
+    Every cell over a pool shares it, but for those of tasks whose evaluation texts are in the
+    sample: such texts are left out of it.
 
     Raises:
         InvalidInput: there is nothing to read.
     """
-    if not isinstance(model, ScratchModel):
-        return model
     trainer, runtime = model.pretraining, cell.parts.runtime
     pool, leaked = cell.made("pool"), cell.made("leaks")
     kept, left_out = _sample(pool, leaked, model.documents)

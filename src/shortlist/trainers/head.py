@@ -71,7 +71,7 @@ class Head(TrainingModule):
             InvalidInput: the model's head is not a module of its own.
         """
         pl.seed_everything(0, verbose=False)
-        whole: Any = checkpoint.masked_lm(start)
+        whole: Any = checkpoint.masked_lm(start, bare=True)
         head = head_of(whole)
         if head is None:
             raise InvalidInput(

@@ -78,7 +78,7 @@ def test_an_encoder_without_a_trained_head_is_refused_by_name(tmp_path: Path, ma
     whole = toy.write_bert(tmp_path / "whole")
     for part in (checkpoint.encoder(whole), checkpoint.tokenizer(whole)):
         part.save_pretrained(tmp_path / "bare")
-    with pytest.raises(InvalidInput, match=r"trained mlm head was expected, .*lacks cls\."):
+    with pytest.raises(InvalidInput, match=r"trained masked-LM head was expected, .*lacks cls\."):
         ModelLoss(LocalModel(str(tmp_path / "bare")), 16).reader(machine)
 
 
