@@ -29,9 +29,7 @@ def cell(tmp_path: Path, composed: Any) -> Callable[..., Any]:
     for split in ("train", "validation", "test"):
         toy.write_jsonl(data / "tasks" / "mnli" / f"{split}.jsonl", rows)
     small = [
-        typed
-        for typed in cells.settings(tmp_path, data, tmp_path)
-        if not typed.startswith("model")
+        typed for typed in cells.settings(tmp_path, data, tmp_path) if not typed.startswith("model")
     ]
     lesson = (
         "model=minilm_mnli",
@@ -59,7 +57,11 @@ def test_methods_and_seeds_share_one_model_which_is_not_the_base(cell: Any, tmp_
     assert (first.status, first.reason) == ("done", "")
     assert (first.counts["lesson_examples"], first.counts["lesson_left_out"]) == (12, 0)
     vectors = ("featurizer.max_length=32", "featurizer.precision=32", "until=warmup")
-    for typed in (("selector=random", "seed=1"), ("selector=vanilla",), ("selector=gotd", *vectors)):
+    for typed in (
+        ("selector=random", "seed=1"),
+        ("selector=vanilla",),
+        ("selector=gotd", *vectors),
+    ):
         record = cell(*typed)
         assert (record.status, record.reason) == ("done", "")
     (key,) = made(tmp_path)

@@ -50,46 +50,45 @@ def remainders(letters: Any, firsts: Any, lasts: Any, modulus: Any, out: Any) ->
         modulus: 1 to `LARGEST`.
         out: n integers or more.
     """
-    state = np.empty(8 * _LANES, dtype=np.uint32)
-    block = np.zeros(64 * _LANES, dtype=np.uint32)
     size = np.uint64(modulus)
     powers = np.empty(8, dtype=np.uint64)  # 2^(32 k) modulo `modulus`, largest first
     power = np.uint64(1) % size
     for place in range(7, -1, -1):
         powers[place] = power
         power = (power << _WORD) % size
+    state, alone = np.empty(8 * _LANES, np.uint32), np.empty(8 * _LANES, np.uint32)
+    block, blocks = np.zeros(64 * _LANES, np.uint32), np.zeros(64 * _LANES, np.uint32)
     waiting = np.empty(_LANES, dtype=np.int64)
-    lanes, long = 0, 0
+    lanes = 0
     for message in range(len(firsts)):
-        if lasts[message] - firsts[message] > _ONE_BLOCK:
-            long += 1
+        first, last = firsts[message], lasts[message]
+        if last - first > _ONE_BLOCK:
+            _through(letters, first, last, alone, blocks)
+            out[message] = _remainder(alone, 0, powers, size)
             continue
-        length = lasts[message] - firsts[message]
-        _fill(letters, firsts[message], lasts[message], True, length, block, lanes)
+        _fill(letters, first, last, True, last - first, block, lanes)
         waiting[lanes] = message
         lanes += 1
         if lanes == _LANES:
-            _begin(state)
-            _compress(state, block)
-            for lane in range(lanes):
-                out[waiting[lane]] = _remainder(state, lane, powers, size)
+            _together(state, block, waiting[:lanes], powers, size, out)
             lanes = 0
-    if lanes:
+    _together(state, block, waiting[:lanes], powers, size, out)
+
+
+@compiled
+def _together(state: Any, block: Any, waiting: Any, powers: Any, modulus: Any, out: Any) -> None:
+    """Takes the messages of one block that wait in the lanes, and writes their remainders."""
+    if len(waiting):
         _begin(state)
         _compress(state, block)
-        for lane in range(lanes):
-            out[waiting[lane]] = _remainder(state, lane, powers, size)
-    if long:
-        for message in range(len(firsts)):
-            if lasts[message] - firsts[message] > _ONE_BLOCK:
-                _begin(state)
-                _through(letters, firsts[message], lasts[message], state, block)
-                out[message] = _remainder(state, 0, powers, size)
+        for lane in range(len(waiting)):
+            out[waiting[lane]] = _remainder(state, lane, powers, modulus)
 
 
 @compiled
 def _through(letters: Any, first: Any, last: Any, state: Any, block: Any) -> None:
     """Puts a message of any length through lane 0, block after block."""
+    _begin(state)
     length = last - first
     at = first
     while at + 64 <= last:

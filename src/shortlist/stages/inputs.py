@@ -162,9 +162,7 @@ def check_leaks(
     """
     action, nothing = cell.parts.leaks, Corpus.build([]).fingerprint
     toward = [name for name, weight in cell.parts.aims.weights.items() if weight >= 0]
-    others = {
-        name: made for name, made in targets.items() if name in toward and made is not task
-    }
+    others = {name: made for name, made in targets.items() if name in toward and made is not task}
     texts_of = [("", task, split) for split in PROTECTED]
     texts_of += [
         (f"{name}.", other, split)
