@@ -74,8 +74,9 @@ class WandbLogger:
     def log_table(self, tables: Sequence[Table], group: str, directory: Path) -> None:
         """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, with its plots.
 
-        All of it is the first step of one run, whose id follows from the group: what is sent again
-        replaces what was there and adds no row.
+        All of it is the summary of one run, whose id follows from the group: what is sent again
+        replaces what was there. The run has no history: wandb appends to the rows that the server
+        has, even a row of the same step, so that a run sent twice would have each row twice.
 
         Raises:
             Missing: wandb is not installed.
@@ -91,7 +92,7 @@ class WandbLogger:
                 for plot in plots(table):
                     name = f"plot/{table.name}/{plot.title.lower().replace(' ', '_')}"
                     logged[name] = wandb.Html(standalone(plot), inject=False)
-            run.log(logged, step=0)
+            run.summary.update(logged)
 
     @contextmanager
     def _run(
@@ -114,13 +115,13 @@ class WandbLogger:
             entity=self.entity,
             group=group,
             name=name,
+            # Not resumed but replaced: `resume="allow"` keeps metrics that the cell has no more.
             id=run_id(group, key),
             job_type=job_type,
             tags=list(self.tags or ()),
             config=dict(config),
             dir=make_directory(directory, "paths.runs"),
             mode=mode,
-            resume="allow" if mode == "online" else None,
             reinit="create_new",  # leaves a run of the caller's alone
             save_code=False,
             settings=wandb.Settings(

@@ -1,11 +1,15 @@
-"""The W&B logger, offline: what it wrote is read back from disk and compared.
+"""The W&B logger: what it wrote offline is read back from disk, and sent to a server on this machine.
 
 wandb talks to its own local service through a Unix socket; these tests let Unix sockets through and
-nothing else, so a connection to any host would fail.
+nothing else, so a connection to any host would fail. Those that need a server run wandb in another
+process, which is told of that server alone.
 """
 
 import json
 import logging
+import multiprocessing
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb_server import Server, serving
 
 from shortlist.core import Axes, Metric, Record, StageCost
 from shortlist.errors import InvalidInput, Missing
@@ -64,25 +69,25 @@ def offline() -> WandbLogger:
     return WandbLogger(project="shortlist", entity=None, mode="auto", tags=None)
 
 
-def read_log(directory: Path) -> list[Any]:
+def read_log(directory: Path, run: str = "*") -> list[Any]:
     """Returns the messages of an offline run once its end is on disk.
 
     wandb's service writes the file after `finish` has returned, a tenth of a second later.
     """
     deadline = time.monotonic() + 20
-    messages = parse_log(directory)
+    messages = parse_log(directory, run)
     while not any(message.HasField("exit") for message in messages):
         assert time.monotonic() < deadline, messages
         time.sleep(0.02)
-        messages = parse_log(directory)
+        messages = parse_log(directory, run)
     return messages
 
 
-def parse_log(directory: Path) -> list[Any]:
+def parse_log(directory: Path, run: str) -> list[Any]:
     """Returns the messages so far: 32 KiB blocks of framed protobuf after a header."""
     from wandb.proto.wandb_internal_pb2 import Record as Message  # pyright: ignore[reportAttributeAccessIssue]
 
-    (path,) = directory.glob("wandb/offline-run-*/run-*.wandb")
+    (path,) = directory.glob(f"wandb/offline-run-*/run-{run}.wandb")
     raw = path.read_bytes()
     assert raw[:4] in (b":W&B", b"")
     messages, parts, place = [], b"", 7
@@ -106,6 +111,14 @@ def items(message: Any) -> dict[str, Any]:
     return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in message}
 
 
+def summarized(messages: list[Any]) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    for message in messages:
+        if message.HasField("summary"):
+            summary |= items(message.summary.update)
+    return summary
+
+
 def test_a_cell_is_a_run_whose_config_and_summary_are_the_record(tmp_path: Path) -> None:
     offline().log_cell(record("gotd", 1), "sweep", tmp_path)
     messages = read_log(tmp_path)
@@ -114,10 +127,7 @@ def test_a_cell_is_a_run_whose_config_and_summary_are_the_record(tmp_path: Path)
     config = items(run.config.update)
     assert config["axes"]["seed"] == 1
     assert config["selector"] == {"epsilon": 0.1}
-    summary: dict[str, Any] = {}
-    for message in messages:
-        if message.HasField("summary"):
-            summary |= items(message.summary.update)
+    summary = summarized(messages)
     assert summary["accuracy"] == 0.5 + 1 / 8 + 4 / 64
     assert summary["mlm_loss_after"] == 2.5
     assert summary["status"] == "done"
@@ -137,17 +147,13 @@ def test_the_table_in_the_table_run_is_the_comparison_table(tmp_path: Path) -> N
     messages = read_log(tmp_path)
     (run,) = [m.run for m in messages if m.HasField("run")][:1]
     assert (run.job_type, run.run_group) == ("table", "sweep")
-    history = [items(m.history.item) for m in messages if m.HasField("history")]
-    (logged,) = [line for line in history if any("table/toy-files" in key for key in line)]
-    nested = logged.get("table/toy-files") or {
-        key.rsplit("/", 1)[1]: value for key, value in logged.items() if key.startswith("table/")
-    }
-    assert nested["nrows"] == len(rows)
-    assert file.name in nested["path"]
-    assert {m.history.step.num for m in messages if m.HasField("history")} == {0}
+    logged = summarized(messages)["table/toy-files"]
+    assert logged["nrows"] == len(rows)
+    assert file.name in logged["path"]
+    assert not any(m.HasField("history") for m in messages)  # a second sync would repeat its rows
 
 
-def test_a_sweep_logged_twice_is_the_same_runs_with_the_same_rows(tmp_path: Path) -> None:
+def test_a_table_logged_twice_is_the_same_run_with_the_same_file(tmp_path: Path) -> None:
     records = [record(selector, seed) for selector in ("gotd", "dsir", "random") for seed in (0, 1)]
     tables = build(records)
     found = []
@@ -157,7 +163,7 @@ def test_a_sweep_logged_twice_is_the_same_runs_with_the_same_rows(tmp_path: Path
         runs = {m.run.run_id for m in messages if m.HasField("run")}
         (file,) = (tmp_path / place).glob("wandb/offline-run-*/files/media/table/**/*.table.json")
         found.append((runs, json.loads(file.read_text()), file.name))
-    assert found[0] == found[1]  # run, step, key and content are equal: a second sync adds nothing
+    assert found[0] == found[1]
     assert found[0][0] == {run_id("sweep", "table")}
 
 
@@ -208,3 +214,105 @@ def test_without_the_package_the_error_names_the_command(
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(Missing, match=r"pip install 'shortlist\[wandb\]'"):
         offline().log_cell(record("gotd", 0), "sweep", tmp_path)
+
+
+@pytest.fixture
+def server(alone: None, socket_enabled: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A W&B server that other processes find, by no proxy, and have a key for."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with serving() as server:
+        yield server
+
+
+def told(server: Server) -> dict[str, str]:
+    return {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40}
+
+
+def sync(server: Server, *arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, arguments)]
+    done = subprocess.run(
+        command, env=os.environ | told(server), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert not server.unknown, done.stderr  # what fails after the run is set up leaves the code 0
+
+
+def log_sweep(place: Path, records: list[Record]) -> Path:
+    for each in records:
+        offline().log_cell(each, "sweep", place)
+    offline().log_table(build(records), "sweep", place)
+    for key in [*(each.key for each in records), "table"]:
+        read_log(place, run_id("sweep", key))
+    return place / "wandb"
+
+
+@pytest.mark.slow
+def test_a_sweep_synced_again_adds_nothing(server: Server, tmp_path: Path) -> None:
+    records = [record(selector, 0) for selector in ("gotd", "dsir", "random")]
+    (table,) = build(records)
+    headings, rows = wide(table)
+    first = log_sweep(tmp_path / "first", records)
+    sync(server, first)
+    facts = server.facts()
+
+    cells = {run_id("sweep", each.key): each for each in records}
+    assert facts.keys() == {*cells, run_id("sweep", "table")}
+    assert {run["group"] for run in facts.values()} == {"sweep"}
+    assert {run["exit_code"] for run in facts.values()} == {0}
+    for run, each in cells.items():
+        assert facts[run]["job_type"] == "cell"
+        assert facts[run]["config"]["key"] == each.key
+        assert facts[run]["config"]["axes"]["selector"] == each.axes.selector
+        assert facts[run]["config"]["selector"] == {"epsilon": 0.1}
+        (summary,) = facts[run]["summary"]
+        assert summary["status"] == "done"
+        assert summary["accuracy"] == each.metrics[0].value
+    run = facts[run_id("sweep", "table")]
+    assert run["job_type"] == "table"
+    (summary,) = run["summary"]
+    stored = json.loads(run["media"][summary["table/toy-files"]["path"]])
+    assert (stored["columns"], stored["data"]) == (headings, rows)
+    (plot,) = [entry for key, entry in summary.items() if key.startswith("plot/toy-files/")]
+    assert b"<svg" in run["media"][plot["path"]]
+    assert len(run["media"]) == 2
+    (versions,) = server.artifacts.values()
+
+    sync(server, "--include-synced", first, log_sweep(tmp_path / "second", records))
+    assert server.facts() == facts
+    (version,) = versions.values()
+    assert version.committed
+    assert not any(run["history"] for run in facts.values())
+
+
+def report(reports: list[list[Record]], place: Path) -> None:
+    logger = WandbLogger(project="shortlist", entity=None, mode="online", tags=None)
+    for records in reports:
+        logger.log_cell(records[0], "sweep", place)
+        logger.log_table(build(records), "sweep", place)
+
+
+@pytest.mark.slow
+def test_online_a_second_report_replaces_the_first(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in told(server).items():
+        monkeypatch.setenv(name, value)
+    failed = record("gotd", 0, status="failed", reason="no memory", metrics=(), stages=())
+    reports = [[record("gotd", 0)], [failed, record("random", 0)]]
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=report, args=(reports, tmp_path))
+    process.start()
+    process.join(60)
+    assert (process.exitcode, server.unknown) == (0, [])
+    facts = server.facts()
+    assert facts.keys() == {run_id("sweep", "gotd0"), run_id("sweep", "table")}
+    (summary,) = facts[run_id("sweep", "gotd0")]["summary"]
+    assert summary["reason"] == "no memory"
+    assert "accuracy" not in summary
+    run = facts[run_id("sweep", "table")]
+    (summary,) = run["summary"]
+    (table,) = build(reports[-1])
+    assert json.loads(run["media"][summary["table/toy-files"]["path"]])["data"] == wide(table)[1]
+    assert not run["history"]
