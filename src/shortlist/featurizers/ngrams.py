@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
-_CHUNK = 8192
+_CHUNK = 2048  # documents a task: small enough that the last ones keep all cores busy
 
 Part: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]"
 
