@@ -17,7 +17,7 @@ KNN = ("selector=soft_knn", "until=select")
 SHORT = ("featurizer.max_length=32", "featurizer.precision=32")
 INNER = ("featurizer.inner.max_length=32", "featurizer.inner.precision=32")
 GRADIENTS = (
-    "selector=soft_knn",
+    "selector=less",
     "until=select",
     "featurizer=gradients_adam",
     "featurizer.max_length=32",
@@ -144,9 +144,16 @@ def test_gradients_are_taken_at_the_checkpoints_of_one_warm_up_on_the_pool(
     assert (record.status, record.reason) == ("done", "")
     assert ran(tmp_path)["learned"] == 1
     assert record.counts["learned_warmup_documents"] == 20
-    for rows in vectors(record, tmp_path):
-        assert rows.shape[1] == 2 * 32
-        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    found = vectors(record, tmp_path)
+    for rows in found:
+        assert rows.shape[1] == 2 * 2 * 32  # steps and gradients, at two checkpoints
+        for half in np.hsplit(rows, 2):
+            np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, atol=1e-5)
+    # LESS: the steps of the pool against the gradients of the target, whose one domain is its mean.
+    pool, target = (np.hsplit(rows.astype(float), 2)[side] for side, rows in enumerate(found))
+    key = next(stage.key for stage in record.stages if stage.stage == "scores")
+    scores = np.load(tmp_path / "cache" / "scores" / key / "scores.npy")
+    np.testing.assert_allclose(scores, pool @ target.mean(0), atol=1e-5)
 
 
 def test_the_warm_up_of_gradients_does_not_read_texts_that_are_measured_on(

@@ -39,18 +39,20 @@ class Gradients(Sharded):
     sqrt(rate_c / sum of rates). The inner product of a row of the pool and one of the target is then
     LESS's sum_c rate_c cos(g_c(z), g_c(z')), with weights that sum to one.
 
+    With `adam` a row has two halves: in the first, the step that AdamW would take on the document
+    alone stands in place of its gradient (Gamma), in the second there is the gradient. LESS's score
+    is the product of the pool's first half and the target's second (`selector=less` takes these).
+
     Deviations: the last layers' own weights in place of LoRA factors in all layers; a TensorSketch in
     place of a dense projection; the loss is the language model's for pool and target alike, so that
-    unlabelled targets will do. `adam` scales gradients on both sides by (sqrt(v) + eps)^(-1/2), v
-    being the second moments that AdamW had at the checkpoint, so that their inner product is
-    <g, g' / (sqrt(v) + eps)>: one function of a document, where LESS treats pool and target apart,
-    adds the first moment to the pool's and divides by other lengths.
+    unlabelled targets will do.
 
     Cost of 1,000 documents of about 100 tokens, MiniLM, last two layers, one core: 37 seconds a
     checkpoint, twice those of a float32 vector; 47 with `adam`, and 47 an epoch of the warm-up for
     1,000 documents of its own. Meant for a part of a large pool.
     """
 
+    version = 2
     needs_head = True
     doing = "gradients"
 
@@ -72,7 +74,7 @@ class Gradients(Sharded):
             layers: how many of the last layers.
             columns: numbers a checkpoint.
             seed: draws the sketch.
-            adam: whether to scale by AdamW's second moments; needs `warmup`.
+            adam: whether AdamW's steps stand before the gradients; needs `warmup`.
             warmup: settings of `Warming`: the pool's documents on which those layers are trained
                 first, a checkpoint after each epoch; or None: the model as it is.
 
@@ -86,7 +88,7 @@ class Gradients(Sharded):
         self.learns = self.warmup is not None
         if adam and self.warmup is None:
             raise InvalidInput(
-                "featurizer.adam=true needs the second moments of a warm-up, found "
+                "featurizer.adam=true needs the moments that AdamW has after a warm-up, found "
                 "featurizer.warmup=null; set featurizer.adam=false or describe the warm-up"
             )
         if columns < 2:
@@ -113,7 +115,7 @@ class Gradients(Sharded):
         model = self._opened(runtime)
         modules = last_matrices(model.model, self.layers, "featurizer.layers")
         if self.warmup is None:
-            found = [Checkpoint({}, {}, 1.0)]
+            found = [Checkpoint({}, {}, {}, 0, 1.0)]
         elif self.learned is None:
             raise InvalidInput(
                 "gradients at the checkpoints of a warm-up were asked for before the warm-up; let "
@@ -141,8 +143,8 @@ class Influence:
         model: the language model.
         modules: the matrices' modules by name.
         sketches: how each matrix's gradient is sketched, by the same name.
-        checkpoints: weights, second moments and learning rate of each.
-        adam: whether the second moments are used.
+        checkpoints: weights, moments and learning rate of each.
+        adam: whether AdamW's steps stand before the gradients.
         runtime: the machine.
     """
 
@@ -155,25 +157,27 @@ class Influence:
 
     @property
     def columns(self) -> int:
-        """Numbers a row: checkpoints times numbers a checkpoint."""
-        return len(self.checkpoints) * next(iter(self.sketches.values())).d
+        """Numbers a row: checkpoints times numbers a checkpoint, twice with AdamW's steps."""
+        return (1 + self.adam) * len(self.checkpoints) * next(iter(self.sketches.values())).d
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
         """Returns (n, columns); the zero row for a document without a token to predict, counted."""
         asked = self.model.ask(documents)
         found = np.zeros((len(documents), self.columns), dtype=np.float32)
-        width = self.columns // len(self.checkpoints)
+        half = self.columns // (1 + self.adam)
+        width = half // len(self.checkpoints)
         rates = np.array([each.rate for each in self.checkpoints])
         done = 0  # of a shard's work; documents are reported when their last checkpoint is
         for number, (each, share) in enumerate(
             zip(self.checkpoints, rates / rates.sum(), strict=True)
         ):
             each.load_into(self.modules)
-            block = slice(number * width, (number + 1) * width)
-            scales = each.scales() if self.adam else {}
+            block = np.arange(number * width, (number + 1) * width)
+            stepped = each if self.adam else None
             for rows in self.model.batches(asked, min(self.runtime.inference_tokens, _TOKENS)):
-                sketch = torch.nn.functional.normalize(self.gradients(asked, rows, scales), dim=1)
-                found[rows, block] = (sketch * share**0.5).cpu().numpy()
+                for side, sketch in enumerate(reversed(self.gradients(asked, rows, stepped))):
+                    unit = torch.nn.functional.normalize(sketch, dim=1) * share**0.5
+                    found[np.ix_(rows, side * half + block)] = unit.cpu().numpy()
                 done += len(rows)
                 report(done // len(self.checkpoints))
                 done %= len(self.checkpoints)
@@ -183,10 +187,10 @@ class Influence:
         return found, counts
 
     def gradients(
-        self, asked: Asked, rows: NDArray[np.int64], scales: Mapping[str, torch.Tensor]
-    ) -> torch.Tensor:
-        """Returns (b, d): the sketches, summed over the matrices, of the gradients of each
-        document's mean loss, multiplied number by number by `scales` where there are any.
+        self, asked: Asked, rows: NDArray[np.int64], at: Checkpoint | None
+    ) -> list[torch.Tensor]:
+        """Returns [(b, d)]: the sketches, summed over the matrices, of the gradients of each
+        document's mean loss; behind them, those of the steps that AdamW would take `at` a checkpoint.
 
         The gradient in the weights of y = W x is sum_t dy_t (x) x_t, of both of which one pass over a
         batch gives every document's: its outputs depend on no other document.
@@ -202,13 +206,13 @@ class Influence:
             total = (losses / counts[line]).sum()
             names = list(passed)
             pushes = torch.autograd.grad(total, [passed[name][1] for name in names])
-        found = torch.zeros(len(rows), next(iter(self.sketches.values())).d, device=line.device)
+        width = next(iter(self.sketches.values())).d
+        found = [torch.zeros(len(rows), width, device=line.device) for _ in range(1 + self.adam)]
         with torch.no_grad():
             for name, push in zip(names, pushes, strict=True):
                 pull, sketch = passed[name][0], self.sketches[name]
-                if name in scales:
+                found[0] += sketch.of_products(push, pull)
+                if at is not None:
                     whole = torch.einsum("bto,bti->boi", push, pull)
-                    found += sketch.of_matrices(whole * scales[name].to(whole))
-                else:
-                    found += sketch.of_products(push, pull)
+                    found[1] += sketch.of_matrices(at.step(name, whole))
         return found

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shortlist.models.likelihood import LanguageModel
     from shortlist.runtime import Runtime
 
-EPSILON = 1e-8  # AdamW's own
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's own
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,16 @@ class Checkpoint:
 
     Attributes:
         weights: the trained matrices by module name; none of a model as it is.
-        moments: AdamW's bias-corrected second moments, (out, in) each.
+        first: AdamW's running means of the gradient, (out, in) each, not corrected for their start.
+        second: those of its square.
+        steps: how many steps AdamW had taken.
         rate: mean learning rate of the epoch.
     """
 
     weights: dict[str, torch.Tensor]
-    moments: dict[str, torch.Tensor]
+    first: dict[str, torch.Tensor]
+    second: dict[str, torch.Tensor]
+    steps: int
     rate: float
 
     def load_into(self, modules: dict[str, Any]) -> None:
@@ -71,11 +75,21 @@ class Checkpoint:
             for name, weight in self.weights.items():
                 modules[name].weight.copy_(weight)
 
-    def scales(self) -> dict[str, torch.Tensor]:
-        """Returns (sqrt(v) + eps)^(-1/2) by module name: half of AdamW's division for either side
-        of an inner product.
+    def step(self, name: str, gradients: torch.Tensor) -> torch.Tensor:
+        """Returns the step, over minus the rate, that AdamW would take next on each gradient alone.
+
+        m / (sqrt(v) + eps), m and v the running means after it, corrected for their start (LESS,
+        section 3.2: Gamma).
+
+        Args:
+            name: of the module.
+            gradients: (b, out, in) in its weights.
         """
-        return {name: (v.sqrt() + EPSILON).rsqrt() for name, v in self.moments.items()}
+        mean, square = self.first[name].to(gradients), self.second[name].to(gradients)
+        (one, two), steps = BETAS, self.steps + 1
+        m = torch.lerp(gradients, mean, one) / (1 - one**steps)
+        v = torch.lerp(gradients.square(), square, two) / (1 - two**steps)
+        return m / (v.sqrt() + EPSILON)
 
 
 def warm(
@@ -106,7 +120,10 @@ def warm(
     order = Buckets(asked.tokens.lengths[some], settings.batch_size, generator)
     steps, rates, lost = settings.epochs * len(order), [], []
     names = {name: module.weight for name, module in modules.items()}
-    optimiser = torch.optim.AdamW(names.values(), lr=settings.learning_rate, weight_decay=0.0)
+    rate = settings.learning_rate
+    optimiser = torch.optim.AdamW(
+        names.values(), lr=rate, betas=BETAS, eps=EPSILON, weight_decay=0.0
+    )
     with (
         only(model.model, modules),
         progress.bar("warm-up for gradients", steps, "steps", show=runtime.progress) as report,
@@ -136,14 +153,16 @@ def _save(
     directory: Path, epoch: int, modules: dict[str, Any], optimiser: torch.optim.AdamW, rate: float
 ) -> None:
     found: dict[str, torch.Tensor] = {}
+    steps = 0
     for name, module in modules.items():
         state = optimiser.state[module.weight]
-        second = state["exp_avg_sq"] / (1 - optimiser.defaults["betas"][1] ** float(state["step"]))
+        steps = int(state["step"])
         found[f"weight {name}"] = module.weight.detach().clone().contiguous()
-        found[f"moment {name}"] = (second.T if transposed(module) else second).contiguous()
+        for kind, moment in (("first", state["exp_avg"]), ("second", state["exp_avg_sq"])):
+            found[f"{kind} {name}"] = (moment.T if transposed(module) else moment).contiguous()
     save_file(found, directory / f"epoch-{epoch:03d}.safetensors")
-    rate_file = directory / f"epoch-{epoch:03d}.json"
-    rate_file.write_text(json.dumps({"rate": rate}) + "\n", encoding="utf-8")
+    facts = json.dumps({"rate": rate, "steps": steps})
+    (directory / f"epoch-{epoch:03d}.json").write_text(facts + "\n", encoding="utf-8")
 
 
 def checkpoints(directory: Path) -> list[Checkpoint]:
@@ -151,10 +170,14 @@ def checkpoints(directory: Path) -> list[Checkpoint]:
     made = []
     for path in sorted(directory.glob("epoch-*.safetensors")):
         tensors = load_file(path)
-        parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "moment": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "first": {}, "second": {}}
         for key, value in tensors.items():
             kind, name = key.split(" ", 1)
             parts[kind][name] = value
-        rate = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["rate"]
-        made.append(Checkpoint(parts["weight"], parts["moment"], rate))
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        made.append(
+            Checkpoint(
+                parts["weight"], parts["first"], parts["second"], facts["steps"], facts["rate"]
+            )
+        )
     return made

@@ -23,19 +23,19 @@ class LESS(Selector):
     """Documents whose training step would lower the target's loss the most, to first order.
 
     score(z) = max over sub-tasks of the mean over its texts z' of sum_t eta_t cos(G_t(z), g_t(z')):
-    G the candidate's (Adam-aware) and g the target's gradient at warm-up checkpoint t, both
-    projected; eta_t the learning rate around t (section 4, equations 5 and 6; the released code
-    likewise scales every gradient to length one, so that short texts do not win by large ones). The
-    gradients are the featurizer's, and so are its deviations (`featurizer=gradients`). A gradient
-    costs a forward and a backward pass a document and checkpoint, so it is meant for a sub-pool:
-    documents whose vector is zero in every column were not looked at, are counted in the record,
-    and are never chosen.
+    G the step that AdamW would take on the candidate and g the target's gradient at warm-up
+    checkpoint t, both projected; eta_t the learning rate around t (section 4, equations 5 and 6; the
+    released code likewise scales every gradient to length one, so that short texts do not win by
+    large ones). The gradients are the featurizer's, and so are its deviations
+    (`featurizer=gradients`). A gradient costs a forward and a backward pass a document and
+    checkpoint, so it is meant for a sub-pool: documents whose vector is zero in every column were
+    not looked at, are counted in the record, and are never chosen.
     """
 
-    version = 2
+    version = 3
     anchors: torch.Tensor
 
-    def __init__(self, weights: Sequence[float] | None, by: By) -> None:
+    def __init__(self, weights: Sequence[float] | None, by: By, halves: bool) -> None:
         """Stores the settings.
 
         Args:
@@ -43,6 +43,8 @@ class LESS(Selector):
                 groups of equal width. None: the vectors carry the rates (each group has the length
                 sqrt(eta_t), so that the plain inner product is the sum above).
             by: what a sub-task is: the target texts of one `domain`, or each `document` by itself.
+            halves: whether a vector holds G in its first half and g in its second
+                (`featurizer=gradients_adam`); else one stands for both.
         """
         super().__init__()
         if by not in get_args(By):
@@ -52,7 +54,7 @@ class LESS(Selector):
                 "selector.weights must hold a learning rate a checkpoint, not all zero, or be null, "
                 f"found {list(weights)}"
             )
-        self.by = by
+        self.by, self.halves = by, halves
         self.weights = None if weights is None else [each / sum(weights) for each in weights]
 
     def fit(self, target: Features, pool: Features) -> None:
@@ -61,12 +63,15 @@ class LESS(Selector):
         Raises:
             InvalidInput: the columns cannot be cut into as many groups.
         """
-        if self.weights is not None and target.dimension % len(self.weights):
+        parts = (1 + self.halves) * len(self.weights or [1])
+        if target.dimension % parts:
             raise InvalidInput(
-                f"selector.weights: {len(self.weights)} rates must divide the {target.dimension} "
-                "columns of the vectors; give one a checkpoint of the featurizer"
+                f"selector.halves={self.halves} and {parts // (1 + self.halves)} checkpoints "
+                f"(selector.weights) must divide the {target.dimension} columns of the vectors; give "
+                "one rate a checkpoint of the featurizer"
             )
-        vectors = self._weighted(torch.from_numpy(np.array(target.values, dtype=np.float64)))
+        whole = torch.from_numpy(np.array(target.values, dtype=np.float64))
+        vectors = self._weighted(self._half(whole, 1))
         if self.by == "domain":
             assert target.documents is not None
             domains = np.array(target.documents.domains)
@@ -84,6 +89,9 @@ class LESS(Selector):
             "documents_without_gradient": len(pool) - looked_at,
         }
 
+    def _half(self, rows: torch.Tensor, which: int) -> torch.Tensor:
+        return rows.chunk(2, dim=1)[which] if self.halves else rows
+
     def _weighted(self, rows: torch.Tensor) -> torch.Tensor:
         """Returns the rows with each group at the length of the square root of its rate."""
         if self.weights is None:
@@ -96,5 +104,6 @@ class LESS(Selector):
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the influence of each document on its best sub-task."""
-        found = (self._weighted(batch.double()) @ self.anchors.T).amax(1)
+        steps = self._weighted(self._half(batch.double(), 0))
+        found = (steps @ self.anchors.T).amax(1)
         return found.masked_fill((batch == 0).all(1), -torch.inf)

@@ -42,8 +42,10 @@ def warmed(model: Path, at: Path, machine: Any, **settings: Any) -> Gradients:
     return made
 
 
-def one_by_one(made: Gradients, corpus: Corpus, machine: Any, scaled: bool = False) -> list[Any]:
-    """Per checkpoint and document, the matrices' gradients by `backward` on one unpadded document each."""
+def one_by_one(made: Gradients, corpus: Corpus, machine: Any, step: bool = False) -> list[Any]:
+    """Per checkpoint and document, the matrices' gradients by `backward` on one unpadded document
+    each, or the steps that torch's AdamW takes on them.
+    """
     reader = made.reader(machine)
     model, words = reader.model.model, reader.model.words
     blocks = []
@@ -66,11 +68,24 @@ def one_by_one(made: Gradients, corpus: Corpus, machine: Any, scaled: bool = Fal
             for name, module in reader.modules.items():
                 grad = module.weight.grad
                 grad = grad if isinstance(module, torch.nn.Linear) else grad.T
-                scale = each.moments[name] if scaled else torch.ones(())
-                parts.append((grad / (scale.sqrt() + 1e-8).sqrt() if scaled else grad).numpy())
+                parts.append((adamw(each, name, grad) if step else grad).numpy())
             found.append(parts)
         blocks.append(found)
     return blocks
+
+
+def adamw(each: warming.Checkpoint, name: str, gradient: torch.Tensor) -> torch.Tensor:
+    """What torch's own optimiser takes off the weights at a rate of 1, from the checkpoint's state."""
+    weight = torch.nn.Parameter(torch.zeros_like(gradient))
+    optimiser = torch.optim.AdamW([weight], lr=1.0, weight_decay=0.0)
+    weight.grad = gradient.clone()
+    optimiser.state[weight] = {
+        "step": torch.tensor(float(each.steps)),
+        "exp_avg": each.first[name].clone(),
+        "exp_avg_sq": each.second[name].clone(),
+    }
+    optimiser.step()
+    return -weight.detach()
 
 
 def by_hand(made: Gradients, gradients: list[Any], machine: Any) -> np.ndarray:
@@ -117,39 +132,38 @@ def test_inner_products_of_rows_are_cosines_of_whole_gradients(
     assert np.corrcoef((found @ found.T).ravel(), (whole @ whole.T).ravel())[0, 1] > 0.99
 
 
-def test_checkpoints_are_blocks_weighted_by_rate_and_scaled_by_adams_moments(
-    tiny_model: Path, tmp_path: Path, machine: Any
+@pytest.mark.parametrize("name", ["tiny_model", "tiny_gpt2"])
+def test_with_adam_a_row_is_the_optimisers_own_steps_and_then_the_gradients(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, machine: Any
 ) -> None:
-    made = warmed(tiny_model, tmp_path / "warm", machine, adam=True, columns=64)
+    model = request.getfixturevalue(name)
+    made = warmed(model, tmp_path / "warm", machine, adam=True, columns=64)
     few = CORPUS.take([0, 7])
     found = rows(made, few, tmp_path / "a")
-    assert found.shape == (2, 3 * 64)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=ROUNDING)
-    expected = by_hand(made, one_by_one(made, few, machine, True), machine)
-    np.testing.assert_allclose(found, expected, atol=10 * ROUNDING)  # small v: larger numbers
+    assert found.shape == (2, 2 * 3 * 64)
+    steps, plain = np.hsplit(found, 2)
+    for half in (steps, plain):
+        np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, atol=ROUNDING)
+    expected = by_hand(made, one_by_one(made, few, machine), machine)
+    np.testing.assert_allclose(plain, expected, atol=ROUNDING)
+    expected = by_hand(made, one_by_one(made, few, machine, step=True), machine)
+    np.testing.assert_allclose(steps, expected, atol=10 * ROUNDING)  # small v: larger numbers
+    assert np.abs(steps - plain).max() > 0.01
 
 
-def test_adam_changes_the_rows_and_equal_moments_do_not(
-    tiny_model: Path, tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
+def test_without_adam_the_rows_are_the_gradients_of_the_same_checkpoints(
+    tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     plain, adam = (
-        warmed(tiny_model, tmp_path / name, machine, adam=name == "adam")
-        for name in ("plain", "adam")
+        rows(
+            warmed(tiny_model, tmp_path / name, machine, adam=name == "adam"), CORPUS, tmp_path / at
+        )
+        for name, at in (("plain", "a"), ("adam", "b"))
     )
-    first = rows(plain, CORPUS, tmp_path / "a")
-    assert np.abs(first - rows(adam, CORPUS, tmp_path / "b")).max() > 0.01
-    same = {
-        name: torch.full_like(v, 0.25)
-        for name, v in warming.checkpoints(tmp_path / "adam")[0].moments.items()
-    }
-    monkeypatch.setattr(
-        "shortlist.featurizers.gradients.checkpoints",
-        lambda at: [warming.Checkpoint(c.weights, same, c.rate) for c in warming.checkpoints(at)],
-    )
-    np.testing.assert_allclose(rows(adam, CORPUS, tmp_path / "c"), first, atol=ROUNDING)
+    np.testing.assert_allclose(np.hsplit(adam, 2)[1], plain, atol=ROUNDING)
 
 
-def test_after_one_step_the_corrected_second_moment_is_the_squared_gradient(
+def test_after_one_step_the_moments_are_the_gradient_and_its_square(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     made = featurizer(tiny_model, warmup={**WARMUP, "documents": 3, "epochs": 1})
@@ -160,10 +174,10 @@ def test_after_one_step_the_corrected_second_moment_is_the_squared_gradient(
     reader.model.losses(asked, np.arange(3))[0].mean().backward()
     (found,) = warming.checkpoints(tmp_path)
     for name, module in reader.modules.items():
-        # relative: AdamW divides (1 - b) g^2 by (1 - b) in float32
-        torch.testing.assert_close(
-            found.moments[name], module.weight.grad**2, rtol=1e-3, atol=1e-12
-        )
+        gradient = module.weight.grad
+        for moment, expected in ((found.first, 0.1 * gradient), (found.second, 1e-3 * gradient**2)):
+            torch.testing.assert_close(moment[name], expected, rtol=1e-3, atol=1e-12)
+    assert found.steps == 1
 
 
 def test_the_warmup_lowers_the_loss_at_falling_rates(

@@ -16,9 +16,9 @@ WEB = SimpleNamespace(name="web", kind="unlabelled")
 
 def test_a_base_that_is_not_there_and_a_lesson_without_labels_are_refused() -> None:
     taught = TaughtModel(LocalModel("a"), MNLI, None, 0, {})
-    with pytest.raises(InvalidInput, match="model.base must be a model that is there"):
+    with pytest.raises(InvalidInput, match=r"model\.base must be a model that is there"):
         TaughtModel(taught, MNLI, None, 0, {})
-    with pytest.raises(InvalidInput, match="model.lesson must be a task with labels, found web"):
+    with pytest.raises(InvalidInput, match=r"model\.lesson must be a task with labels, found web"):
         TaughtModel(LocalModel("a"), WEB, None, 0, {})
 
 

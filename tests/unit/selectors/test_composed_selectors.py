@@ -196,26 +196,35 @@ def test_less_is_the_sum_of_cosines_by_checkpoint_and_the_best_sub_task(machine:
             values=np.hstack([share**0.5 * unit(rows[:, part]) for share, part in groups]),
         )
 
+    def half(rows: Features, which: int) -> Features:
+        """These vectors in one half; the other is noise, but zero where nothing was looked at."""
+        values = np.asarray(rows.values)
+        noise = np.random.default_rng(1).normal(size=values.shape)
+        halves = [noise * (values != 0).any(axis=1)[:, None]] * 2
+        halves[which] = values
+        return replace(rows, values=np.hstack(halves))
+
     for by, expected in (("domain", by_task), ("document", influence.max(1))):
         for weights, one, other in (
             ([3.0, 1.0], target, pool),
             (None, carried(np.asarray(target.values)), carried(values)),
         ):
-            selector = LESS(weights, by)  # type: ignore[arg-type]
-            selector.fit(one, other)
-            found = selector.score_all(other, machine)
-            np.testing.assert_allclose(found[looked_at], expected[looked_at], atol=1e-6)
-            assert found[5] == -np.inf  # outside the sub-pool
-            assert selector.report["documents_without_gradient"] == 1
-            assert selector.report["sub_tasks"] == (2 if by == "domain" else 7)
+            for halves in (False, True):
+                selector = LESS(weights, by, halves)  # type: ignore[arg-type]
+                selector.fit(half(one, 1) if halves else one, other)
+                found = selector.score_all(half(other, 0) if halves else other, machine)
+                np.testing.assert_allclose(found[looked_at], expected[looked_at], atol=1e-6)
+                assert found[5] == -np.inf  # outside the sub-pool
+                assert selector.report["documents_without_gradient"] == 1
+                assert selector.report["sub_tasks"] == (2 if by == "domain" else 7)
 
 
 def test_less_refuses_columns_that_are_no_equal_groups() -> None:
-    selector = LESS([1.0] * 4, "domain")
-    with pytest.raises(InvalidInput, match=r"4 rates must divide the 6 columns"):
+    selector = LESS([1.0] * 4, "domain", False)
+    with pytest.raises(InvalidInput, match=r"4 checkpoints .* must divide the 6 columns"):
         selector.fit(features(RNG.normal(size=(3, 6))), features(RNG.normal(size=(3, 6))))
     with pytest.raises(InvalidInput, match=r"selector\.weights must hold a learning rate"):
-        LESS([], "domain")
+        LESS([], "domain", False)
 
 
 def tarot(**changed: Any) -> TAROT:
