@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer
-from shortlist.numerics.ngrams import count
+from shortlist.numerics.ngrams import count, memory
 from shortlist.numerics.sha256 import LARGEST
 from shortlist.numerics.words import readable
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
-_CHUNK = 2048  # documents a task: small enough that the last ones keep all cores busy
+_CHUNK = 512  # documents a task: what it allocates stays in the heap, and the last ones keep all cores busy
 
 Part: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]"
 
@@ -56,6 +56,7 @@ class NGrams(Featurizer):
                 f"found {buckets} and {longest}"
             )
         self.buckets, self.longest = buckets, longest
+        self.known = memory()  # pool and target share most of their n-grams
 
     def compute(
         self, corpus: Corpus, directory: Path, runtime: Runtime
@@ -63,19 +64,21 @@ class NGrams(Featurizer):
         """Returns (n, buckets) counts in CSR form, and in how many documents there was no word."""
         starts = range(0, len(corpus), _CHUNK)
         parts: list[Part] = []
+        known = self.known
+
+        def counted(start: int) -> Part:
+            texts = readable(*corpus.utf8(start, min(start + _CHUNK, len(corpus))))
+            return count(texts, self.longest, self.buckets, known)
+
         with (
             progress.bar("n-grams", len(corpus), "documents", show=runtime.progress) as report,
             ThreadPoolExecutor(torch.get_num_threads()) as pool,
         ):
-            for part in pool.map(lambda start: self._counted(corpus, start), starts):
+            for part in pool.map(counted, starts):
                 parts.append(part)
                 report(len(part[2]) - 1)
         values = _stacked(parts, (len(corpus), self.buckets))
         return values, {"without_words": int((np.diff(values.indptr) == 0).sum())}
-
-    def _counted(self, corpus: Corpus, start: int) -> Part:
-        stop = min(start + _CHUNK, len(corpus))
-        return count(readable(*corpus.utf8(start, stop)), self.longest, self.buckets)
 
 
 def _stacked(parts: list[Part], shape: tuple[int, int]) -> csr_array:

@@ -9,12 +9,13 @@ of the DSIR authors' package. No function here holds the interpreter's lock whil
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist.numerics.sha256 import remainders
-from shortlist.numerics.words import compiled, kinds_of_characters, longest_text, mixed, spelled
+from shortlist.numerics.words import compiled, kinds_of_characters, mixed, spelled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from shortlist.numerics.words import Texts
 
 _GOLDEN, _S32 = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+_REMEMBERED = 1 << 20
+_TOGETHER = 32  # documents whose new n-grams are hashed at once
 _MARKED = 1 << 18  # at most so many buckets are told apart by one bit each
 _DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # its upper six bits, shifted by k, differ for every k
 _PLACES = np.zeros(64, dtype=np.int64)
@@ -29,8 +32,19 @@ for _place in range(64):
     _PLACES[((0x03F79D71B4CB0A89 << _place) & (2**64 - 1)) >> 58] = _place
 
 
+def memory() -> NDArray[np.uint64]:
+    """Returns an empty memory of n-grams' buckets, so that those met before are not hashed again.
+
+    An n-gram is known by 64 bits of another hash: the lower ones say where it stands, the upper ones
+    stand there above the bucket, and a later one takes the place of an earlier. Up to 2^20 buckets
+    all 64 count: among ten million n-grams two are taken for one with a chance of 10^-6. An entry is
+    one word, so that threads may share it; it serves one number of buckets.
+    """
+    return np.zeros(_REMEMBERED, dtype=np.uint64)
+
+
 def count(
-    texts: Texts, longest: int, buckets: int
+    texts: Texts, longest: int, buckets: int, known: NDArray[np.uint64] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """Returns (data, indices, indptr) of the (n, buckets) counts in CSR form, columns sorted.
 
@@ -38,8 +52,11 @@ def count(
         texts: n documents.
         longest: n-grams of 1 to `longest` words are counted.
         buckets: they are hashed into so many, at most 2^29.
+        known: a `memory` of as many buckets, which learns; None: one for this call.
     """
-    return _count(texts.data, texts.offsets, texts.cut, kinds_of_characters(), longest, buckets)
+    known = memory() if known is None else known
+    kinds = kinds_of_characters()
+    return _count(texts.data, texts.offsets, texts.cut, kinds, longest, buckets, known)
 
 
 def column_sums(
@@ -54,46 +71,107 @@ def dots(
     indices: NDArray[np.int32],
     indptr: NDArray[np.integer[Any]],
     weights: NDArray[np.float64],
+    threads: int = 1,
 ) -> NDArray[np.float64]:
     """Returns the (n, t) products of the rows of a CSR matrix with (d, t) weights, in float64."""
-    return _dots(values, indices, indptr, weights)
+    cuts = np.linspace(0, len(indptr) - 1, threads + 1).astype(np.int64)
+
+    def of_rows(part: int) -> NDArray[np.float64]:
+        return _dots(values, indices, indptr[cuts[part] : cuts[part + 1] + 1], weights)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(of_rows, range(threads))))
 
 
 @compiled
-def _count(data: Any, offsets: Any, cut: Any, kinds: Any, longest: Any, buckets: Any) -> Any:
+def _count(
+    data: Any, offsets: Any, cut: Any, kinds: Any, longest: Any, buckets: Any, known: Any
+) -> Any:
     n = len(offsets) - 1
-    most = longest_text(offsets)
-    letters, ends = np.empty(2 * most, dtype=np.uint8), np.empty(most, dtype=np.int64)
-    firsts, lasts = np.empty(most * longest, np.int64), np.empty(most * longest, np.int64)
-    grams = np.empty(len(firsts), dtype=np.int32)
+    most = 0
+    for row in range(0, n, _TOGETHER):
+        most = max(most, offsets[min(row + _TOGETHER, n)] - offsets[row])
+    grams = np.empty(most * longest, dtype=np.int32)
+    grams_end = np.empty(_TOGETHER, dtype=np.int64)
+    scratch = _scratch(most, longest)
     marked = buckets <= _MARKED
     tally = np.zeros(buckets if marked else 0, dtype=np.int32)
     marks = np.zeros((len(tally) + 63) // 64, dtype=np.uint64)
     indptr = np.zeros(n + 1, dtype=np.int64)
-    room = max(1024, len(data) // 4)
+    room = max(1024, len(data) // 3)  # English has a different n-gram for every three or four bytes
     indices, values = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
     filled = 0
-    for row in range(n):
-        start, stop = offsets[row], offsets[row + 1]
-        size = spelled(data, start, stop, cut[row], kinds, letters, ends)
-        found = 0
-        for last in range(size):
-            for first in range(last, max(last - longest, -1), -1):
-                firsts[found] = ends[first - 1] + 1 if first else 0
-                lasts[found] = ends[last]
-                found += 1
-        remainders(letters, firsts[:found], lasts[:found], buckets, grams)
+    for row in range(0, n, _TOGETHER):
+        stop = min(row + _TOGETHER, n)
+        texts = (data, offsets[row : stop + 1], cut[row:stop], kinds)
+        found = _hashed(texts, longest, buckets, known, scratch, grams, grams_end)
         if filled + found > room:
             room = 2 * (filled + found)
             wider, more = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
             wider[:filled], more[:filled] = indices[:filled], values[:filled]
             indices, values = wider, more
-        if marked:
-            filled = _merged_by_marks(grams[:found], tally, marks, indices, values, filled)
-        else:
-            filled = merged_by_sorting(grams[:found], indices, values, filled)
-        indptr[row + 1] = filled
-    return values[:filled].copy(), indices[:filled].copy(), indptr
+        begin = 0
+        for place in range(stop - row):
+            of_row = grams[begin : grams_end[place]]
+            begin = grams_end[place]
+            if marked:
+                filled = _merged_by_marks(of_row, tally, marks, indices, values, filled)
+            else:
+                filled = merged_by_sorting(of_row, indices, values, filled)
+            indptr[row + place + 1] = filled
+    return values[:filled], indices[:filled], indptr
+
+
+@compiled
+def _scratch(most: Any, longest: Any) -> Any:
+    """Returns room for documents of `most` bytes: letters, ends and hashes of words; of the n-grams
+    to hash: where they begin and end in the letters, where they stand among all, keys, buckets.
+    """
+    grams = most * longest
+    return (
+        np.empty(2 * most, np.uint8), np.empty(most, np.int64), np.empty(most, np.uint64),
+        np.empty(grams, np.int64), np.empty(grams, np.int64), np.empty(grams, np.int64),
+        np.empty(grams, np.uint64), np.empty(grams, np.int32),
+    )  # fmt: skip
+
+
+@compiled
+def _hashed(
+    texts: Any, longest: Any, buckets: Any, known: Any, scratch: Any, grams: Any, grams_end: Any
+) -> Any:
+    """Writes the bucket of each n-gram of some documents into `grams`, and where each document's end
+    into `grams_end`; returns their number. What is not `known` is hashed, all at once.
+    """
+    data, offsets, cut, kinds = texts
+    letters, ends, words, firsts, lasts, places, keys, fresh = scratch
+    slots, bits = np.uint64(len(known) - 1), np.uint64(1)
+    while np.int64(1) << bits < buckets:
+        bits += np.uint64(1)
+    below = (np.uint64(1) << bits) - np.uint64(1)
+    base, found, new = 0, 0, 0
+    for row in range(len(cut)):
+        start, stop = offsets[row], offsets[row + 1]
+        size = spelled(data, start, stop, cut[row], kinds, letters[base:], ends, words)
+        for last in range(size):
+            key = words[last]
+            for first in range(last, max(last - longest, -1), -1):
+                if first < last:
+                    key = joined(words[first], key)
+                entry = known[key & slots]
+                if (entry ^ key) <= below:
+                    grams[found] = np.int32(entry & below)
+                else:
+                    firsts[new] = base + (ends[first - 1] + 1 if first else 0)
+                    lasts[new], places[new], keys[new] = base + ends[last], found, key
+                    new += 1
+                found += 1
+        grams_end[row] = found
+        base += ends[size - 1] if size else 0
+    remainders(letters, firsts[:new], lasts[:new], buckets, fresh)
+    for gram in range(new):
+        known[keys[gram] & slots] = (keys[gram] & ~below) | np.uint64(fresh[gram])
+        grams[places[gram]] = fresh[gram]
+    return found
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""SHA-256 (FIPS 180-4) of many short messages, sixteen side by side in a compiled loop.
+"""SHA-256 (FIPS 180-4) of many short messages, thirty-two side by side in a compiled loop.
 
 `hashlib` does one message a call, of which a call is the most: some 300,000 a second. The rounds here
 stand in loops over lanes, which the compiler turns into vector instructions; a message longer than
@@ -17,7 +17,7 @@ import numpy as np
 from shortlist.numerics.words import compiled
 
 LARGEST = 1 << 29  # modulus: eight words of 32 bits times a remainder each stay below 2^64
-_LANES = 16
+_LANES = 32
 _ONE_BLOCK = 55  # bytes that fit a block of 64 beside the closing bit and the length
 _WORD = np.uint64(32)
 
@@ -58,6 +58,7 @@ def remainders(letters: Any, firsts: Any, lasts: Any, modulus: Any, out: Any) ->
         power = (power << _WORD) % size
     state, alone = np.empty(8 * _LANES, np.uint32), np.empty(8 * _LANES, np.uint32)
     block, blocks = np.zeros(64 * _LANES, np.uint32), np.zeros(64 * _LANES, np.uint32)
+    filled = np.full(_LANES, 14)  # words of a lane that may not be zero
     waiting = np.empty(_LANES, dtype=np.int64)
     lanes = 0
     for message in range(len(firsts)):
@@ -66,7 +67,8 @@ def remainders(letters: Any, firsts: Any, lasts: Any, modulus: Any, out: Any) ->
             _through(letters, first, last, alone, blocks)
             out[message] = _remainder(alone, 0, powers, size)
             continue
-        _fill(letters, first, last, True, last - first, block, lanes)
+        filled[lanes] = _close(letters, first, last, block, lanes, filled[lanes])
+        _measure(block, lanes, last - first)
         waiting[lanes] = message
         lanes += 1
         if lanes == _LANES:
@@ -89,47 +91,50 @@ def _together(state: Any, block: Any, waiting: Any, powers: Any, modulus: Any, o
 def _through(letters: Any, first: Any, last: Any, state: Any, block: Any) -> None:
     """Puts a message of any length through lane 0, block after block."""
     _begin(state)
-    length = last - first
     at = first
     while at + 64 <= last:
-        _fill(letters, at, at + 64, False, length, block, 0)
+        _copy(letters, at, 16, block, 0)
         _compress(state, block)
         at += 64
+    _close(letters, at, last, block, 0, 16)
     if last - at > _ONE_BLOCK:  # the closing bit fits, the length does not
-        _fill(letters, at, last, False, length, block, 0)
         _compress(state, block)
         for word in range(14):
             block[word * _LANES] = 0
-        _measure(block, length, 0)
-    else:
-        _fill(letters, at, last, True, length, block, 0)
+    _measure(block, 0, last - first)
     _compress(state, block)
 
 
 @compiled
-def _fill(
-    letters: Any, first: Any, last: Any, closed: Any, length: Any, block: Any, lane: Any
-) -> None:
-    """Writes a block of a lane: the bytes, the closing bit where it fits, the length if `closed`."""
-    at = first
-    for word in range(16):
-        value = np.uint32(0)
-        if at <= last:
-            for place in range(at, at + 4):
-                byte = np.uint32(0)
-                if place < last:
-                    byte = np.uint32(letters[place])
-                elif place == last:
-                    byte = np.uint32(0x80)
-                value = np.uint32((value << np.uint32(8)) | byte)
-            at += 4
-        block[word * _LANES + lane] = value
-    if closed:
-        _measure(block, length, lane)
+def _close(letters: Any, at: Any, last: Any, block: Any, lane: Any, filled: Any) -> Any:
+    """Writes the rest of a message, of fewer than 64 bytes, the closing bit and zeros as far as
+    `filled` words; returns how many words are not zero.
+    """
+    whole = (last - at) >> 2
+    _copy(letters, at, whole, block, lane)
+    value = np.uint32(0)
+    for place in range(at + 4 * whole, last):
+        value = np.uint32(value << np.uint32(8)) | np.uint32(letters[place])
+    value = np.uint32(value << np.uint32(8)) | np.uint32(0x80)
+    behind = 3 - (last - at - 4 * whole)
+    block[whole * _LANES + lane] = np.uint32(value << np.uint32(8 * behind))
+    for word in range(whole + 1, filled):
+        block[word * _LANES + lane] = 0
+    return whole + 1
 
 
 @compiled
-def _measure(block: Any, length: Any, lane: Any) -> None:
+def _copy(letters: Any, at: Any, words: Any, block: Any, lane: Any) -> None:
+    """Writes bytes as words of four, the first byte highest."""
+    for word in range(words):
+        byte = at + 4 * word
+        high = (np.uint32(letters[byte]) << np.uint32(8)) | np.uint32(letters[byte + 1])
+        low = (np.uint32(letters[byte + 2]) << np.uint32(8)) | np.uint32(letters[byte + 3])
+        block[word * _LANES + lane] = np.uint32((high << np.uint32(16)) | low)
+
+
+@compiled
+def _measure(block: Any, lane: Any, length: Any) -> None:
     """Writes the message's length in bits into the last two words of a block."""
     block[14 * _LANES + lane] = np.uint32((length * 8) >> 32)
     block[15 * _LANES + lane] = np.uint32((length * 8) & 0xFFFFFFFF)

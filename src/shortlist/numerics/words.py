@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,12 +69,15 @@ def readable(data: NDArray[np.uint8], offsets: NDArray[np.integer[Any]]) -> Text
     cut = _beyond(data, begins, kinds_of_characters())
     if not cut.any():
         return Texts(data, begins, cut)
-    raw = data.tobytes()
-    parts = [raw[start:stop] for start, stop in pairwise(begins)]
+    sizes, parts, last = np.diff(begins), list[bytes](), 0
     for row in np.flatnonzero(cut):
-        parts[row] = " ".join(WORDS.findall(parts[row].decode().lower())).encode()
-    begins = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-    return Texts(np.frombuffer(b"".join(parts), dtype=np.uint8), begins, cut)
+        text = data[begins[row] : begins[row + 1]].tobytes().decode()
+        words = " ".join(WORDS.findall(text.lower())).encode()
+        parts += [data[last : begins[row]].tobytes(), words]
+        sizes[row], last = len(words), begins[row + 1]
+    parts.append(data[last : begins[-1]].tobytes())
+    ends = np.concatenate([begins[:1], begins[0] + np.cumsum(sizes)])
+    return Texts(np.frombuffer(b"".join(parts), dtype=np.uint8), ends, cut)
 
 
 def lengths(texts: Texts) -> NDArray[np.int64]:
@@ -128,11 +130,14 @@ def _character(data: Any, at: Any) -> Any:
 
 
 @compiled
-def spelled(data: Any, start: Any, stop: Any, cut: Any, kinds: Any, letters: Any, ends: Any) -> Any:
-    """Writes the words of one document into `letters`, lowered, a space after each, and where each
-    ends into `ends`; returns their number. Twice the document's bytes are room enough.
+def spelled(
+    data: Any, start: Any, stop: Any, cut: Any, kinds: Any, letters: Any, ends: Any, words: Any
+) -> Any:
+    """Writes the words of one document into `letters`, lowered, a space after each, where each ends
+    into `ends` and its 64-bit hash into `words`; returns their number. Twice the document's bytes
+    are room enough for the letters.
     """
-    found, filled, kind, at = 0, 0, _SPACE, start
+    found, filled, kind, value, at = 0, 0, _SPACE, _BASIS, start
     while at < stop:
         byte, size = data[at], 1
         if cut:
@@ -144,19 +149,23 @@ def spelled(data: Any, start: Any, stop: Any, cut: Any, kinds: Any, letters: Any
             here = kinds[code]
         if here != kind:
             if kind != _SPACE:
-                ends[found] = filled
+                ends[found], words[found] = filled, mixed(value)
                 found += 1
                 letters[filled] = 32
                 filled += 1
-            kind = here
+            value, kind = _BASIS, here
         if here != _SPACE:
-            for place in range(at, at + size):
-                letter = data[place]
-                letters[filled] = letter + 32 if 65 <= letter <= 90 else letter
-                filled += 1
+            if 65 <= byte <= 90:
+                byte += 32
+            letters[filled] = byte
+            value = (value ^ np.uint64(byte)) * _PRIME
+            for more in range(1, size):
+                letters[filled + more] = data[at + more]
+                value = (value ^ np.uint64(data[at + more])) * _PRIME
+            filled += size
         at += size
     if kind != _SPACE:
-        ends[found] = filled
+        ends[found], words[found] = filled, mixed(value)
         found += 1
     return found
 
@@ -166,15 +175,7 @@ def words_of(data: Any, start: Any, stop: Any, cut: Any, kinds: Any, out: Any) -
     """Writes the 64-bit hash of each word of one document into `out` and returns their number."""
     letters = np.empty(2 * (stop - start), dtype=np.uint8)
     ends = np.empty(stop - start, dtype=np.int64)
-    found = spelled(data, start, stop, cut, kinds, letters, ends)
-    first = 0
-    for word in range(found):
-        value = _BASIS
-        for place in range(first, ends[word]):
-            value = (value ^ np.uint64(letters[place])) * _PRIME
-        out[word] = mixed(value)
-        first = ends[word] + 1
-    return found
+    return spelled(data, start, stop, cut, kinds, letters, ends, out)
 
 
 @compiled
@@ -197,9 +198,7 @@ def longest_text(offsets: Any) -> Any:
 @compiled
 def _lengths(data: Any, offsets: Any, cut: Any, kinds: Any) -> Any:
     found = np.empty(len(offsets) - 1, dtype=np.int64)
-    room = longest_text(offsets)
-    letters, ends = np.empty(2 * room, dtype=np.uint8), np.empty(room, dtype=np.int64)
+    words = np.empty(longest_text(offsets), dtype=np.uint64)
     for row in range(len(found)):
-        start, stop = offsets[row], offsets[row + 1]
-        found[row] = spelled(data, start, stop, cut[row], kinds, letters, ends)
+        found[row] = words_of(data, offsets[row], offsets[row + 1], cut[row], kinds, words)
     return found

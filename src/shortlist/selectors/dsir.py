@@ -142,7 +142,8 @@ class DSIR(Selector):
         if isinstance(values, np.ndarray):
             return super().score_all(pool, runtime)
         ratio = self.log_ratio.double().cpu().numpy()
-        found = dots(values.data, values.indices, values.indptr, ratio.reshape(len(ratio), -1))
+        weights, threads = ratio.reshape(len(ratio), -1), torch.get_num_threads()
+        found = dots(values.data, values.indices, values.indptr, weights, threads)
         return found if ratio.ndim == 2 else found[:, 0]
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:

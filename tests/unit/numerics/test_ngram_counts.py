@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import CountVectorizer
 
 from shortlist.core import Corpus
-from shortlist.numerics.ngrams import column_sums, count, dots
+from shortlist.numerics.ngrams import column_sums, count, dots, memory
 from shortlist.numerics.words import lengths, readable
 
 # So many that two of some hundred n-grams share one with a chance of 10^-4.
@@ -127,3 +127,33 @@ def test_buckets_are_filled_evenly() -> None:
 def test_column_sums_are_exact_where_float32_would_stop_counting() -> None:
     indices, values = np.zeros(3, np.int32), np.array([2**24, 1, 1], np.float32)
     assert column_sums(indices, values, 2).tolist() == [2**24 + 2, 0]
+
+
+@pytest.mark.parametrize("buckets", [1, 2, 1000, 1024, 1025, MANY])
+def test_what_a_memory_has_met_changes_nothing(buckets: int) -> None:
+    known = memory()
+    texts = [*TEXTS, *(f"w{k} w{k % 7} w{k // 3}" for k in range(3000))]
+    documents = readable(*Corpus.build(texts).utf8(0, len(texts)))
+    first, again = (count(documents, 2, buckets, known) for _ in range(2))
+    for one, two, new in zip(first, again, count(documents, 2, buckets), strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, new)
+    assert np.count_nonzero(known) > 3000
+
+
+def test_a_memory_that_is_full_of_others_forgets_and_counts_on() -> None:
+    # Every slot holds another n-gram's entry: none may be taken for one of these.
+    full = np.random.default_rng(0).integers(1, 2**64, len(memory()), dtype=np.uint64)
+    documents = readable(*Corpus.build(TEXTS).utf8(0, len(TEXTS)))
+    for found, expected in zip(
+        count(documents, 2, 999, full), count(documents, 2, 999), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_products_are_the_same_in_any_number_of_threads() -> None:
+    found, weights = matrix(TEXTS, 2, 500), np.random.default_rng(0).normal(size=(500, 2))
+    one, three = (
+        dots(found.data, found.indices, found.indptr, weights, threads) for threads in (1, 3)
+    )
+    np.testing.assert_array_equal(one, three)
