@@ -5,8 +5,8 @@
 For the first records of each task the fine-tuned model is evaluated again from the store: in small
 and in large batches (which also changes which texts share one, and so their order), in float32 and in
 bfloat16, one of which is what `precision=auto` was. Models that this store does not hold are left out.
-The largest difference from the recorded value, over records and variants, is the floor. It writes
-`noise_floor.csv` beside the records.
+The largest difference from the recorded value, over records and variants, is the floor. It goes
+into `noise_floor.csv` beside the records, where an earlier, larger one stays.
 """
 
 from __future__ import annotations
@@ -86,16 +86,22 @@ def main() -> None:
             for variant, size in variants.items():
                 print(f"{task} {record.key} {metric} {variant}: {size:.6f}", flush=True)
                 floors[task, metric] = max(floors[task, metric], size)
-    lines = [
-        {"task": task, "metric": metric, "value": repr(value),
-         "how": f"{', '.join(VARIANTS)}; {seen[task]} models"}
-        for (task, metric), value in sorted(floors.items())
-    ]  # fmt: skip
     path = options.results / FILE
+    lines = {
+        key: {"task": key[0], "metric": key[1], "value": repr(value),
+              "how": f"{', '.join(VARIANTS)}; {seen[key[0]]} models"}
+        for key, value in floors.items()
+    }  # fmt: skip
+    # What was once seen to move can move: an earlier, larger floor stays.
+    with path.open(encoding="utf-8", newline="") if path.is_file() else io.StringIO() as file:
+        for line in csv.DictReader(file):
+            key = (line["task"], line["metric"])
+            if float(line["value"]) >= floors.get(key, 0.0):
+                lines[key] = line
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(line for _, line in sorted(lines.items()))
     print(write_text(path, text.getvalue()))
 
 
