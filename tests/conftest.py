@@ -18,6 +18,9 @@ import shortlist  # noqa: F401  (settings of the environment that must stand bef
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# No test cuts the power: what a killed process wrote is whole without waiting for the disk.
+os.fsync = lambda descriptor: None
+
 # A loaded machine is slow, not wrong.
 hypothesis.settings.register_profile("shortlist", deadline=None)
 hypothesis.settings.load_profile("shortlist")
@@ -77,7 +80,7 @@ def _compose(overrides: tuple[str, ...]) -> Any:
         return compose("config", overrides=list(overrides), return_hydra_config=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def composed() -> Callable[..., Any]:
     """A function from overrides to the configuration that `python run.py` would see.
 
