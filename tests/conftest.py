@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,35 @@ def machine() -> Any:
     return Runtime(accelerator="cpu", progress=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def configurations() -> Generator[None]:
+    """Hydra knows the schema and reads each YAML once: anew, that is a third of every composition."""
+    from hydra._internal.config_repository import ConfigRepository
+
+    from shortlist import commandline, schema  # noqa: F401  (its resolver)
+
+    schema.register()
+    read, known = ConfigRepository.load_config, {}
+
+    def load(self: ConfigRepository, config_path: str) -> Any:
+        place = (*(source.path for source in self.sources), config_path)
+        if place not in known:
+            found = read(self, config_path)
+            if found is None:
+                return None
+            known[place] = pickle.dumps(found)
+        return pickle.loads(known[place])  # a composition changes what it reads
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", load)
+        yield
+
+
 @functools.cache
 def _compose(overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from shortlist import commandline, schema  # noqa: F401  (its resolver)
-
-    schema.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
