@@ -5,17 +5,20 @@ A new selector is under these laws as soon as its YAML is there.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import toy as toy_words
+from omegaconf import OmegaConf
 
 from shortlist.assembly import make
 from shortlist.core import Budget, Corpus, Features
@@ -83,34 +86,60 @@ class Fitted:
         return self.selector.select(scored, budget, seeded(seed, "selection"))
 
 
+@dataclass(frozen=True)
 class Toy:
-    """Fits a selector of some name, composed from its YAML, to toy corpora."""
+    """Fits selectors, composed from their YAML, to toy corpora.
 
-    def __init__(
-        self, composed: Any, model: Path, decoder: Path, target: Corpus, folder: Path
-    ) -> None:
-        self.composed, self.target, self.folder = composed, target, folder
-        # A decoder is asked for every token; an encoder for one or two of a toy text, by chance.
-        self.models = {"moore_lewis_models": decoder, "": model}
+    Selectors that see through the same featurizer share its vectors; the laws of a featurizer are in
+    `test_featurizer_laws.py`.
+    """
 
-    def fit(self, name: str, pool: Corpus) -> Fitted:
-        selector, featurizer = self.make(name)
+    composed: Any
+    models: dict[str, Path]
+    target: Corpus
+    folder: Path
+    known: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def once(self, key: tuple[Any, ...], made: Callable[[], Any]) -> Any:
+        """What was made under this key before, or is now."""
+        if key not in self.known:
+            self.known[key] = made()
+        return self.known[key]
+
+    def fit(
+        self, name: str, pool: Corpus, target: Corpus | None = None, again: bool = False
+    ) -> Fitted:
+        """Fitted to vectors that are computed `again`, or that others may have computed."""
+        config, selector = self.config(name), self.selector(name)
         reason = selector.applicable("classification")
         if reason is not None:
             pytest.skip(reason)
+        corpora = (target or self.target, pool)
         if not selector.members:
-            scores, vectors = self.score(f"{name}-", selector, featurizer, pool)
+            scores, vectors = self.score(
+                selector, make(config, "featurizer"), config.featurizer, corpora, again
+            )
             return Fitted(selector, pool, scores, {"": vectors}, {"": scores})
         found = {
-            member: self.score(f"{name}-{member}-", part.selector, part.featurizer, pool)
+            member: self.score(
+                part.selector, part.featurizer, config.selector.members[member].featurizer,
+                corpora, again,
+            )
             for member, part in selector.members.items()
-        }
+        }  # fmt: skip
         columns = {member: scores for member, (scores, _) in found.items()}
         vectors = {member: made for member, (_, made) in found.items()}
         return Fitted(selector, pool, selector.combine(columns), vectors, columns)
 
-    def make(self, name: str) -> tuple[Selector, Any]:
-        """The selector and its featurizer, small and in float32."""
+    def selector(self, name: str) -> Selector:
+        """The selector, not fitted."""
+        return make(self.config(name), "selector")
+
+    def config(self, name: str) -> Any:
+        """The configuration with a featurizer that is small and in float32."""
+        return self.once((name,), lambda: self.small(name))
+
+    def small(self, name: str) -> Any:
         model = self.models.get(name, self.models[""])
         config = deepcopy(
             self.composed(
@@ -132,54 +161,68 @@ class Toy:
                 **config.featurizer.reading, "block": 64, "batch_size": 2, "epochs": 60,
                 "learning_rate": 1e-2, "precision": "32",
             }  # fmt: skip
-        return make(config, "selector"), make(config, "featurizer")
+        return config
 
     def score(
-        self, prefix: str, selector: Selector, featurizer: Any, pool: Corpus
+        self,
+        selector: Selector,
+        featurizer: Any,
+        settings: Any,
+        corpora: Sequence[Corpus],
+        again: bool,
     ) -> tuple[np.ndarray, Features]:
         """The scores of a selector that stands alone, and the pool's vectors."""
-        features = []
-        if (
-            featurizer.learns
-        ):  # once, from a pool in the order of its ids, as the stage before it does
-            at = Path(tempfile.mkdtemp(prefix=f"{prefix}learned-", dir=self.folder))
-            corpus = self.target if featurizer.learns_target else pool.canonical()
-            featurizer.learn(corpus, at, MACHINE)
-            featurizer.learned = (at, "learned")
-        for corpus in (self.target, pool):
-            at = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
-            save_features(at, corpus.fingerprint, featurizer.compute(corpus, at, MACHINE)[0])
-            features.append(load_features(at).of(corpus))
+        target, pool = corpora
+        key: tuple[Any, ...] = (OmegaConf.to_yaml(settings, resolve=True), again)
+        if featurizer.learns:  # from a pool in the order of its ids, as the stage before it does
+            corpus = target if featurizer.learns_target else pool.canonical()
+            key = (*key, corpus.fingerprint)
+            featurizer.learned = self.once(key, lambda: self.learned(featurizer, corpus))
+        features = [
+            self.once((*key, "of", at.fingerprint), functools.partial(self.compute, featurizer, at))
+            for at in corpora
+        ]
         selector.fit(*features)
         return selector.score_all(features[1], MACHINE), features[1]
 
+    def learned(self, featurizer: Any, corpus: Corpus) -> tuple[Path, str]:
+        at = Path(tempfile.mkdtemp(prefix="learned-", dir=self.folder))
+        featurizer.learn(corpus, at, MACHINE)
+        return at, "learned"
+
+    def compute(self, featurizer: Any, corpus: Corpus) -> Features:
+        at = Path(tempfile.mkdtemp(prefix="vectors-", dir=self.folder))
+        save_features(at, corpus.fingerprint, featurizer.compute(corpus, at, MACHINE)[0])
+        return load_features(at).of(corpus)
+
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("vectors")
+def toy(
+    composed: Any,
+    tiny_model: Path,
+    tiny_gpt2: Path,
+    target: Corpus,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Toy:
+    # A decoder is asked for every token; an encoder for one or two of a toy text, by chance.
+    models = {"moore_lewis_models": tiny_gpt2, "": tiny_model}
+    return Toy(composed, models, target, tmp_path_factory.mktemp("vectors"))
 
 
-@pytest.fixture(scope="module")
-def known() -> dict[str, Fitted]:
-    """What was fitted on the toy pool already: twenty laws ask for the same."""
-    return {}
-
-
-@pytest.fixture
-def toy(composed: Any, tiny_model: Path, tiny_gpt2: Path, target: Corpus, folder: Path) -> Toy:
-    return Toy(composed, tiny_model, tiny_gpt2, target, folder)
-
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=NAMES, scope="module")
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def once(toy: Toy, name: str, pool: Corpus) -> Fitted:
+    """Fitted on the toy pool: twenty laws ask for the same."""
+    return toy.fit(name, pool)
+
+
 @pytest.fixture
-def fitted(toy: Toy, name: str, pool: Corpus, known: dict[str, Fitted]) -> Fitted:
-    if name not in known:
-        known[name] = toy.fit(name, pool)
-    return replace(known[name], selector=deepcopy(known[name].selector))  # a law may fit it again
+def fitted(once: Fitted) -> Fitted:
+    return replace(once, selector=deepcopy(once.selector))  # a law may fit it again
 
 
 def test_every_document_gets_one_number(fitted: Fitted) -> None:
@@ -207,7 +250,8 @@ def test_permuting_the_pool_chooses_the_same_ids_in_the_same_order(fitted: Fitte
 
 
 def test_the_same_seed_chooses_the_same_ids(toy: Toy, fitted: Fitted, name: str) -> None:
-    assert toy.fit(name, fitted.pool).choose(20, seed=3) == fitted.choose(20, seed=3)
+    other = toy.fit(name, fitted.pool, again=True)
+    assert other.choose(20, seed=3) == fitted.choose(20, seed=3)
 
 
 def test_another_seed_chooses_others_exactly_if_the_selector_says_that_it_draws(
@@ -295,14 +339,14 @@ def test_a_selector_that_looks_at_no_target_scores_alike_whatever_it_is(
 ) -> None:
     if fitted.selector.target_aware:
         pytest.skip("looks at the target")
-    toy.target = fitted.pool.take(range(5))
-    np.testing.assert_array_equal(toy.fit(name, fitted.pool).scores, fitted.scores)
+    other = toy.fit(name, fitted.pool, target=fitted.pool.take(range(5)))
+    np.testing.assert_array_equal(other.scores, fitted.scores)
 
 
 def test_what_fit_learned_scores_alike_after_it_is_stored_and_restored(
     toy: Toy, fitted: Fitted, name: str
 ) -> None:
-    other, _ = toy.make(name)
+    other = toy.selector(name)
     pairs = (
         [(fitted.selector, other, "")]
         if not other.members

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import cells
+import pandas  # noqa: F401  (pyarrow would import it in every child)
+import pyarrow.dataset  # noqa: F401
 import torch
 import transformers.models.bert.modeling_bert  # noqa: F401
 from hydra import compose, initialize_config_dir
@@ -82,6 +84,7 @@ def digests(cache: Path) -> dict[str, str]:
 def main(home: Path, overrides: list[str]) -> None:
     """Prints what became of the cell."""
     torch.set_num_threads(1)
+    os.fsync = lambda descriptor: None  # what is killed are processes, not the power
     schema.register()
     with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
         config, fresh = (

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import cells
+import pytest
 
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
@@ -49,15 +50,15 @@ def test_a_sweep_over_methods_reads_pool_and_task_once(
 
 
 def test_three_failing_cells_of_eight_leave_five_results_and_are_all_that_runs_again(
-    small: tuple[str, ...], tmp_path: Path
+    small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing, plan = {6, 9, 12}, tmp_path / "failing.json"
     plan.write_text(json.dumps(sorted(failing)))
     typed = ("-m", *small, "selector=random", "selector._target_=planted.Planted", "until=select")
     typed = (*typed, "budget=" + ",".join(map(str, range(5, 13))))
-    environment = {"PLANTED": str(plan), "PYTHONPATH": cells.search_path()}
+    monkeypatch.setenv("PLANTED", str(plan))
 
-    first = cells.process(*typed, at=tmp_path, **environment)
+    first = cells.process(*typed, at=tmp_path, PYTHONPATH=cells.search_path())
     records = read_records(tmp_path / "results")
     assert first.code == 1, first.err
     assert {r.axes.budget for r in records if r.status == "done"} == set(range(5, 13)) - failing
@@ -71,7 +72,7 @@ def test_three_failing_cells_of_eight_leave_five_results_and_are_all_that_runs_a
 
     before = len(executions(tmp_path / "cache"))
     plan.write_text("[]")
-    second = cells.process(*typed, at=tmp_path, **environment)
+    second = cells.command(*typed)
     assert (second.code, second.refusals) == (0, []), second.err
     assert ran(tmp_path, before) == {"selection": 3}
     assert {r.status for r in read_records(tmp_path / "results")} == {"done"}

@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,70 +25,88 @@ RESULTS = Path(__file__).parents[2] / "results"
 PATHS = sorted(RESULTS.glob("records/**/*.json"))
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(RESULTS / "records"))
-
-
-@pytest.fixture(params=PATHS, ids=name)
-def path(request: pytest.FixtureRequest) -> Path:
-    return request.param
-
-
 @functools.cache
 def read(path: Path) -> Record:
     return Record.from_json(path.read_text(encoding="utf-8"))
 
 
-@pytest.fixture
-def record(path: Path) -> Record:
-    return read(path)
+def of_every_record(law: Callable[[Path], None]) -> Callable[[], None]:
+    """A test that holds all records against a law, and fails with each that breaks it."""
+
+    def test() -> None:
+        broken = []
+        for path in PATHS:
+            try:
+                law(path)
+            except Exception as error:
+                broken.append(f"{path.relative_to(RESULTS)}: {type(error).__name__}: {error}")
+        assert not broken, "\n".join([f"{len(broken)} of {len(PATHS)} records", *broken])
+
+    return test
 
 
+@of_every_record
 def test_a_record_stands_where_its_contents_say(path: Path) -> None:
     assert record_path(RESULTS, read_record(RESULTS, path)) == path
 
 
-def test_a_record_is_written_as_the_program_writes_it(path: Path, record: Record) -> None:
+@of_every_record
+def test_a_record_is_written_as_the_program_writes_it(path: Path) -> None:
+    record = read(path)
     assert record.to_json() == path.read_text(encoding="utf-8")
 
 
-def test_the_key_of_a_record_is_that_of_its_configuration(record: Record) -> None:
+@of_every_record
+def test_the_key_of_a_record_is_that_of_its_configuration(path: Path) -> None:
+    record = read(path)
     assert key("cell", 2, record.config, record.reads) == record.key
 
 
-def test_a_record_holds_the_hashed_groups_and_no_others(record: Record) -> None:
+@of_every_record
+def test_a_record_holds_the_hashed_groups_and_no_others(path: Path) -> None:
+    record = read(path)
     # A group that came later is absent from earlier records; one that left is not hashed any more.
     assert set(record.config) <= set(HASHED)
     assert {"task", "pool", "selector", "model", "budget", "seed"} <= set(record.config)
 
 
-def test_the_axes_of_a_record_agree_with_its_configuration(record: Record) -> None:
+@of_every_record
+def test_the_axes_of_a_record_agree_with_its_configuration(path: Path) -> None:
+    record = read(path)
     axes, config = record.axes, record.config
     assert (axes.budget, axes.budget_unit, axes.seed, record.until) == (
         config["budget"], config["budget_unit"], config["seed"], config["until"],
     )  # fmt: skip
 
 
-def test_a_done_record_has_one_primary_metric_and_another_says_why_not(record: Record) -> None:
+@of_every_record
+def test_a_done_record_has_one_primary_metric_and_another_says_why_not(path: Path) -> None:
+    record = read(path)
     if record.status == "done" and record.until == "evaluate":
         assert len([metric for metric in record.metrics if metric.primary]) == 1
     elif record.status != "done":
         assert record.reason
 
 
-def test_every_number_is_in_the_range_of_its_unit(record: Record) -> None:
+@of_every_record
+def test_every_number_is_in_the_range_of_its_unit(path: Path) -> None:
+    record = read(path)
     for metric in record.metrics:
         low, high = UNITS[metric.unit]
         assert low <= metric.value <= high, metric
         assert metric.n > 0 and metric.protocol, metric
 
 
-def test_no_metric_of_a_record_stands_there_twice(record: Record) -> None:
+@of_every_record
+def test_no_metric_of_a_record_stands_there_twice(path: Path) -> None:
+    record = read(path)
     names = [(metric.name, metric.split) for metric in record.metrics]
     assert len(names) == len(set(names))
 
 
-def test_a_selection_has_the_size_of_its_budget_and_domains_that_add_up(record: Record) -> None:
+@of_every_record
+def test_a_selection_has_the_size_of_its_budget_and_domains_that_add_up(path: Path) -> None:
+    record = read(path)
     if record.status == "done":
         selection = record.selection
         assert sum(selection["domains"].values()) == selection["size"]
@@ -97,6 +116,7 @@ def test_a_selection_has_the_size_of_its_budget_and_domains_that_add_up(record: 
             assert selection["size"] == (0 if nothing else record.axes.budget)
 
 
+@of_every_record
 def test_no_record_tells_where_on_its_machine_it_was_made(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "/home/" not in text and "/root/" not in text and "/tmp/" not in text
@@ -107,7 +127,9 @@ def test_every_file_among_the_records_is_a_record() -> None:
     assert files == set(RESULTS.glob("records/*/*/*.json"))
 
 
-def test_a_record_keeps_every_rule_that_a_submission_is_held_to(record: Record) -> None:
+@of_every_record
+def test_a_record_keeps_every_rule_that_a_submission_is_held_to(path: Path) -> None:
+    record = read(path)
     assert list(problems(record)) == []
 
 
