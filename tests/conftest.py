@@ -110,6 +110,6 @@ def _compose(overrides: tuple[str, ...]) -> Any:
 def composed() -> Callable[..., Any]:
     """A function from overrides to the configuration that `python run.py` would see.
 
-    Composing takes a quarter of a second, so equal overrides share one configuration: not to be changed.
+    Composing takes time, so equal overrides share one configuration: not to be changed.
     """
     return lambda *overrides: _compose(overrides)

@@ -31,7 +31,7 @@ def test_groups_are_flat() -> None:
     assert [path for path in CONF.rglob("*.yaml") if len(path.relative_to(CONF).parts) > 2] == []
 
 
-# Composing takes a quarter of a second, so these groups are composed where they are instantiated.
+# Composing takes time, so these groups are composed where they are instantiated.
 MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "examination"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],

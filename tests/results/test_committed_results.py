@@ -40,7 +40,9 @@ def of_every_record(law: Callable[[Path], None]) -> Callable[[], None]:
                 law(path)
             except Exception as error:
                 broken.append(f"{path.relative_to(RESULTS)}: {type(error).__name__}: {error}")
-        assert not broken, "\n".join([f"{len(broken)} of {len(PATHS)} records", *broken])
+        if broken:
+            told = [f"{len(broken)} of {len(PATHS)} records break this law:", *broken]
+            pytest.fail("\n".join(told), pytrace=False)
 
     return test
 
