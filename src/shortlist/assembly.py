@@ -297,7 +297,8 @@ def what_is_read(parts: Parts) -> dict[str, str]:
         "pool": parts.pool.identity(parts.source),
         "task": parts.task.identity(parts.source),
         "model": parts.model.identity(),
-        "lesson": {} if parts.model.lesson is None else parts.model.lesson.identity(parts.source),
+        "featurizer.lesson": _lesson(parts.featurizer.model, parts.source),
+        "lesson": _lesson(parts.model, parts.source),
         "selector": parts.selector.identity(),
         **{
             f"selector.{name}": member.selector.identity()
@@ -320,6 +321,12 @@ def what_is_read(parts: Parts) -> dict[str, str]:
         for part, names in found.items()
         for name, value in names.items()
     }
+
+
+def _lesson(model: Pretrained | None, source: Source) -> dict[str, str]:
+    """Returns the digests of what a model is taught first."""
+    lesson = None if model is None else model.lesson
+    return {} if lesson is None else lesson.identity(source)
 
 
 def make(config: DictConfig, name: str) -> Any:

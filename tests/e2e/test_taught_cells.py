@@ -35,7 +35,7 @@ def cell(tmp_path: Path, composed: Any) -> Callable[..., Any]:
         "model=minilm_mnli",
         "model@model.base=local",
         f"model.base.path={toy.write_bert(tmp_path / 'bert')}",
-        f"model.base.head={cells.HEAD}",
+        f"model.head={cells.HEAD}",
         "model.teaching.max_length=32",
         "model.teaching.epochs=1",
         "model.teaching.precision=32",

@@ -38,7 +38,15 @@ class Whitened(Featurizer):
             kind: `zca` or `pca`.
             shrinkage: weight of the mean variance, 0 to 1; see `numerics.whitening.learn`.
             normalise: scale whitened vectors to length 1 (TAROT does).
+
+        Raises:
+            InvalidInput: the vectors are of two kinds, AdamW's steps and gradients.
         """
+        if getattr(inner, "adam", False):
+            raise InvalidInput(
+                "featurizer.inner gives AdamW's steps and gradients side by side, which one whitening "
+                "would mix; set featurizer.inner.adam=false"
+            )
         self.inner = inner
         self.kind: whitening.Kind = kind
         self.shrinkage, self.normalise = shrinkage, normalise

@@ -116,7 +116,7 @@ def _headed(directory: Path, kind: str, head: str, bare: bool) -> Any:
         raise InvalidInput(
             f"a model with a trained {head} head was expected, {directory} lacks "
             f"{min(info['missing_keys'])} and {len(info['missing_keys']) - 1} more weights; choose "
-            "another model, or have a head trained first (model.head, as model=minilm has it)"
+            "another model; an encoder's head can be trained first (model.head, as model=minilm has it)"
         )
     return model
 

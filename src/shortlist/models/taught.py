@@ -27,7 +27,7 @@ class TaughtModel(Pretrained):
         """Stores the settings.
 
         Args:
-            base: the model that is taught.
+            base: the model that is taught, an encoder.
             lesson: a task with labels.
             teaching: the trainer of labels; the last epoch is kept, no validation is looked at.
             seed: decides the first weights of the lesson's head and the order; one for all cells,
@@ -35,7 +35,8 @@ class TaughtModel(Pretrained):
             head: settings of `HeadTraining`: a masked-LM head does not outlive the lesson.
 
         Raises:
-            InvalidInput: the base is itself made by the pipeline, or the lesson has no labels.
+            InvalidInput: the base is itself made by the pipeline, the lesson has no labels, or `head`
+                is empty.
         """
         if base.unmade:
             raise InvalidInput(
@@ -45,6 +46,11 @@ class TaughtModel(Pretrained):
         if lesson.kind == "unlabelled":
             raise InvalidInput(
                 f"model.lesson must be a task with labels, found {lesson.name} without any"
+            )
+        if not head:
+            raise InvalidInput(
+                "model.head must say how a masked-LM head is trained after the lesson, found none; see "
+                "conf/model/minilm_mnli.yaml"
             )
         self.base, self.lesson, self.teaching, self.seed = base, lesson, teaching, seed
         self.head = HeadTraining(**head)

@@ -13,13 +13,16 @@ the interpreter's lock while it counts.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import regex
 from numba import njit
+from numba.core import config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +36,23 @@ _SPACE, _WORD, _SIGN, _PYTHON = 0, 1, 2, 3
 _BASIS, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
+
+
+def _keep_apart() -> None:
+    """Gives each state of these files a folder of compiled code of its own.
+
+    numba takes what it kept for fresh as long as the function's own file is as it was, whatever has
+    become of the functions that it calls in others.
+    """
+    state, here = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(here.glob("*.py")):
+        state.update(path.read_bytes())
+    settings: Any = config
+    if not settings.CACHE_DIR:
+        settings.CACHE_DIR = str(here / "__pycache__" / f"numba-{state.hexdigest()[:16]}")
+
+
+_keep_apart()
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -33,6 +33,7 @@ class Context:
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
         vectors: the pool's vectors by member of the selector, or under `""`.
+        targets: the tasks that documents are chosen for, by name.
         selected: size, distinct documents, digest and domains of the selection, and what the
             selector reports of its fit; what later stages have found out about it.
         judges: the methods that have scored the pool, by target, then by name (`""` for one that
@@ -52,6 +53,7 @@ class Context:
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     vectors: dict[str, Artifact] = field(default_factory=dict)
+    targets: dict[str, Artifact] = field(default_factory=dict)
     selected: dict[str, Any] = field(default_factory=dict)
     judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
     axes: Axes | None = None

@@ -98,6 +98,7 @@ def load_targets(cell: Context, task: Artifact) -> dict[str, Artifact]:
         name: task if part is cell.parts.task else _load_splits(cell, part, name, named[name])
         for name, part in cell.parts.targets.items()
     }
+    cell.targets = targets
     if task not in targets.values():
         told = (
             f"documents were chosen for {', '.join(targets)}; the task that is trained and measured "
@@ -230,7 +231,7 @@ def check_leaks(
             f"{made.facts['first']}; listed in {shown}; remove them or set leaks.action=drop"
         )
     if action == "report":
-        cell.warnings.append(f"{what} and could be chosen (leaks.action=report)")
+        cell.warnings.append(f"{what} and stay (leaks.action=report)")
     log.warning("leaks: %s; %s; listed in %s", what, _FATE[action], shown)
     return made
 

@@ -30,7 +30,7 @@ def taught(cell: Context, model: TaughtModel, written: Mapping[str, Any]) -> Sta
     """
     lesson = load_lesson(cell, model.lesson, written["lesson"])
     texts = task_texts(cell, lesson)
-    leaked = check_leaks(cell, texts, cell.made("task"), {}, "lesson")
+    leaked = check_leaks(cell, texts, cell.made("task"), cell.targets, "lesson")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
     train = formats.load_corpus(lesson.path / "train.arrow")
     found = formats.load_corpus(texts.path / "corpus.arrow")
@@ -53,6 +53,8 @@ def taught(cell: Context, model: TaughtModel, written: Mapping[str, Any]) -> Sta
     if len(kept) < len(train):
         inputs["left_out"] = digest(sorted(excluded))
     settings = {"teaching": written["teaching"], "seed": model.seed, "labels": labels}
-    made = cell.stage("taught", trainer.version, settings, inputs, compute)
+    settings["trainer"] = trainer.version
+    made = cell.stage("taught", model.version, settings, inputs, compute)
     cell.counts |= {"lesson_examples": len(kept), "lesson_left_out": len(train) - len(kept)}
+    cell.counts["lesson_truncated"] = made.facts["truncated"]
     return StageModel(made.path, made.key, model.head)

@@ -12,6 +12,7 @@ from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers import warming
 from shortlist.featurizers.gradients import Gradients
+from shortlist.featurizers.whitened import Whitened
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import LocalModel, StageModel
 from shortlist.runtime import Runtime
@@ -226,6 +227,12 @@ def test_adam_without_a_warmup_and_a_warmup_that_was_not_run_are_refused(
         featurizer(tiny_model, adam=True)
     with pytest.raises(InvalidInput, match="before the warm-up"):
         featurizer(tiny_model, warmup=WARMUP).reader(machine)
+
+
+def test_one_whitening_for_steps_and_gradients_is_refused(tiny_model: Path) -> None:
+    both = featurizer(tiny_model, warmup=WARMUP, adam=True)
+    with pytest.raises(InvalidInput, match=r"set featurizer\.inner\.adam=false"):
+        Whitened(both, "zca", 0.01, True)
 
 
 def test_the_warmup_is_part_of_the_identity(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
