@@ -119,6 +119,7 @@ def test_the_precision_that_auto_came_to_is_part_of_the_identity(
 ) -> None:
     identities = []
     for can in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda can=can: can)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda can=can: can)
         made = featurizer(tiny_model, precision="auto")
         identities.append(made.identity(machine)["precision"])

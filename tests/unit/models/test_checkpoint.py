@@ -21,16 +21,28 @@ def test_a_precision_typed_as_a_number_is_understood() -> None:
     assert checkpoint.precision(32, CPU) == "32"  # what Hydra makes of warmup.precision=32
 
 
-@pytest.mark.parametrize(("can", "expected"), [(True, "bf16"), (False, "32")])
-def test_auto_is_bfloat16_where_the_cpu_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, can: bool, expected: str
+@pytest.mark.parametrize(
+    ("maker", "vectors", "matrices", "expected"),
+    [
+        ("AuthenticAMD", True, False, "bf16"),
+        ("AuthenticAMD", False, False, "32"),
+        ("GenuineIntel", True, True, "bf16"),
+        ("GenuineIntel", True, False, "32"),  # twice as slow as float32 there
+        ("GenuineIntel", False, False, "32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_cpu_is_quicker_with_it(
+    monkeypatch: pytest.MonkeyPatch, maker: str, vectors: bool, matrices: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: can, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrices, raising=False)
+    monkeypatch.setattr(checkpoint, "_maker", lambda: f"vendor_id : {maker}")
     assert checkpoint.precision("auto", CPU) == expected
 
 
 def test_auto_is_float32_where_torch_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
     assert checkpoint.precision("auto", CPU) == "32"
 
 
