@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.numerics.sha256 import remainders
+from shortlist.numerics.sha256 import BEHIND, remainders
 from shortlist.numerics.words import compiled, kinds_of_characters, mixed, spelled
 
 if TYPE_CHECKING:
@@ -124,14 +124,14 @@ def _count(
 
 @compiled
 def _scratch(most: Any, longest: Any) -> Any:
-    """Returns room for documents of `most` bytes: letters, ends and hashes of words; of the n-grams
-    to hash: where they begin and end in the letters, where they stand among all, keys, buckets.
+    """Returns room for documents of `most` bytes: letters, the spaces around words, words' hashes;
+    of n-grams: hashes, where they begin and end in the letters, which are new.
     """
     grams = most * longest
     return (
-        np.empty(2 * most, np.uint8), np.empty(most, np.int64), np.empty(most, np.uint64),
-        np.empty(grams, np.int64), np.empty(grams, np.int64), np.empty(grams, np.int64),
-        np.empty(grams, np.uint64), np.empty(grams, np.int32),
+        np.empty(2 * most + BEHIND, np.uint8), np.empty(most + 1, np.int64), np.empty(most, np.uint64),
+        np.empty(grams, np.uint64), np.empty(grams, np.int32), np.empty(grams, np.int32),
+        np.empty(grams, np.int32),
     )  # fmt: skip
 
 
@@ -141,36 +141,38 @@ def _hashed(
 ) -> Any:
     """Writes the bucket of each n-gram of some documents into `grams`, and where each document's end
     into `grams_end`; returns their number. What is not `known` is hashed, all at once.
+
+    One loop for each thing: looked up by themselves, n-grams do not wait for each other's entry.
     """
     data, offsets, cut, kinds = texts
-    letters, ends, words, firsts, lasts, places, keys, fresh = scratch
-    slots, bits = np.uint64(len(known) - 1), np.uint64(1)
-    while np.int64(1) << bits < buckets:
-        bits += np.uint64(1)
-    below = (np.uint64(1) << bits) - np.uint64(1)
-    base, found, new = 0, 0, 0
+    letters, spaces, words, keys, firsts, lasts, new = scratch
+    found, size = 0, 0
+    spaces[0] = -1  # a word stands between two spaces
     for row in range(len(cut)):
-        start, stop = offsets[row], offsets[row + 1]
-        size = spelled(data, start, stop, cut[row], kinds, letters[base:], ends, words)
+        start, stop, filled = offsets[row], offsets[row + 1], spaces[size] + 1
+        spaces[0] = filled - 1
+        size = spelled(data, start, stop, cut[row], kinds, letters, filled, spaces[1:], words)
         for last in range(size):
             key = words[last]
             for first in range(last, max(last - longest, -1), -1):
                 if first < last:
                     key = joined(words[first], key)
-                entry = known[key & slots]
-                if (entry ^ key) <= below:
-                    grams[found] = np.int32(entry & below)
-                else:
-                    firsts[new] = base + (ends[first - 1] + 1 if first else 0)
-                    lasts[new], places[new], keys[new] = base + ends[last], found, key
-                    new += 1
+                keys[found] = key
+                firsts[found], lasts[found] = spaces[first] + 1, spaces[last + 1]
                 found += 1
         grams_end[row] = found
-        base += ends[size - 1] if size else 0
-    remainders(letters, firsts[:new], lasts[:new], buckets, fresh)
-    for gram in range(new):
-        known[keys[gram] & slots] = (keys[gram] & ~below) | np.uint64(fresh[gram])
-        grams[places[gram]] = fresh[gram]
+    slots, bits = np.uint64(len(known) - 1), np.uint64(1)
+    while np.int64(1) << bits < buckets:
+        bits += np.uint64(1)
+    below = (np.uint64(1) << bits) - np.uint64(1)
+    missing = 0
+    for gram in range(found):
+        entry = known[keys[gram] & slots]
+        grams[gram], new[missing] = np.int32(entry & below), gram
+        missing += np.int64((entry ^ keys[gram]) > below)
+    remainders(letters, firsts, lasts, new[:missing], buckets, grams)
+    for gram in new[:missing]:
+        known[keys[gram] & slots] = (keys[gram] & ~below) | np.uint64(grams[gram])
     return found
 
 

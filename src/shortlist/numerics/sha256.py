@@ -19,7 +19,9 @@ from shortlist.numerics.words import compiled
 LARGEST = 1 << 29  # modulus: eight words of 32 bits times a remainder each stay below 2^64
 _LANES = 32
 _ONE_BLOCK = 55  # bytes that fit a block of 64 beside the closing bit and the length
+BEHIND = 4  # bytes that may be read behind the last message
 _WORD = np.uint64(32)
+_1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def _roots(degree: int, numbers: int) -> list[int]:
@@ -40,13 +42,15 @@ _INITIAL = np.array(_roots(2, 8), dtype=np.uint32)
 
 
 @compiled
-def remainders(letters: Any, firsts: Any, lasts: Any, modulus: Any, out: Any) -> None:
-    """Writes SHA-256 of each message, as one number of 256 bits, modulo `modulus`, into `out`.
+def remainders(letters: Any, firsts: Any, lasts: Any, wanted: Any, modulus: Any, out: Any) -> None:
+    """Writes SHA-256 of messages, each as one number of 256 bits, modulo `modulus`, into `out`.
 
     Args:
-        letters: bytes, in which the messages lie.
+        letters: bytes, in which the messages lie; behind the last of them there are `BEHIND` more,
+            which are read and mean nothing.
         firsts: (n,) where each begins.
         lasts: (n,) where each ends.
+        wanted: the messages to hash, by number; in `out` the others' places stay as they are.
         modulus: 1 to `LARGEST`.
         out: n integers or more.
     """
@@ -58,16 +62,17 @@ def remainders(letters: Any, firsts: Any, lasts: Any, modulus: Any, out: Any) ->
         power = (power << _WORD) % size
     state, alone = np.empty(8 * _LANES, np.uint32), np.empty(8 * _LANES, np.uint32)
     block, blocks = np.zeros(64 * _LANES, np.uint32), np.zeros(64 * _LANES, np.uint32)
-    filled = np.full(_LANES, 14)  # words of a lane that may not be zero
     waiting = np.empty(_LANES, dtype=np.int64)
     lanes = 0
-    for message in range(len(firsts)):
+    for message in wanted:
         first, last = firsts[message], lasts[message]
         if last - first > _ONE_BLOCK:
             _through(letters, first, last, alone, blocks)
             out[message] = _remainder(alone, 0, powers, size)
             continue
-        filled[lanes] = _close(letters, first, last, block, lanes, filled[lanes])
+        if lanes == 0:
+            block[: 16 * _LANES] = 0
+        _close(letters, first, last, block, lanes)
         _measure(block, lanes, last - first)
         waiting[lanes] = message
         lanes += 1
@@ -93,44 +98,46 @@ def _through(letters: Any, first: Any, last: Any, state: Any, block: Any) -> Non
     _begin(state)
     at = first
     while at + 64 <= last:
-        _copy(letters, at, 16, block, 0)
+        for word in range(16):
+            block[word * _LANES] = _read(letters, at + 4 * word)
         _compress(state, block)
         at += 64
-    _close(letters, at, last, block, 0, 16)
+    block[: 16 * _LANES] = 0
+    _close(letters, at, last, block, 0)
     if last - at > _ONE_BLOCK:  # the closing bit fits, the length does not
         _compress(state, block)
-        for word in range(14):
-            block[word * _LANES] = 0
+        block[: 16 * _LANES] = 0
     _measure(block, 0, last - first)
     _compress(state, block)
 
 
 @compiled
-def _close(letters: Any, at: Any, last: Any, block: Any, lane: Any, filled: Any) -> Any:
-    """Writes the rest of a message, of fewer than 64 bytes, the closing bit and zeros as far as
-    `filled` words; returns how many words are not zero.
+def _close(letters: Any, at: Any, last: Any, block: Any, lane: Any) -> None:
+    """Writes the rest of a message, of fewer than 64 bytes, and the closing bit into a lane of
+    zeros.
     """
     whole = (last - at) >> 2
-    _copy(letters, at, whole, block, lane)
-    value = np.uint32(0)
-    for place in range(at + 4 * whole, last):
-        value = np.uint32(value << np.uint32(8)) | np.uint32(letters[place])
-    value = np.uint32(value << np.uint32(8)) | np.uint32(0x80)
-    behind = 3 - (last - at - 4 * whole)
-    block[whole * _LANES + lane] = np.uint32(value << np.uint32(8 * behind))
-    for word in range(whole + 1, filled):
-        block[word * _LANES + lane] = 0
-    return whole + 1
+    for word in range(whole):
+        block[np.uint64(word * _LANES + lane)] = _read(letters, at + 4 * word)
+    bits = np.uint64(8 * (last - at - 4 * whole))  # of the last word that are the message's
+    others = np.uint32(np.uint64(0xFFFFFFFF) >> bits)
+    closing = np.uint32(np.uint64(0x80000000) >> bits)
+    value = (_read(letters, at + 4 * whole) & ~others) | closing
+    block[np.uint64(whole * _LANES + lane)] = value
 
 
 @compiled
-def _copy(letters: Any, at: Any, words: Any, block: Any, lane: Any) -> None:
-    """Writes bytes as words of four, the first byte highest."""
-    for word in range(words):
-        byte = at + 4 * word
-        high = (np.uint32(letters[byte]) << np.uint32(8)) | np.uint32(letters[byte + 1])
-        low = (np.uint32(letters[byte + 2]) << np.uint32(8)) | np.uint32(letters[byte + 3])
-        block[word * _LANES + lane] = np.uint32((high << np.uint32(16)) | low)
+def _read(letters: Any, at: Any) -> Any:
+    """Returns four bytes as a word, the first byte highest."""
+    at = np.uint64(at)  # a signed index might count from the end: that test parts the four loads
+    first, second = np.uint32(letters[at]), np.uint32(letters[at + _1])
+    third, fourth = np.uint32(letters[at + _2]), np.uint32(letters[at + _3])
+    return np.uint32(
+        np.uint32(first << np.uint32(24))
+        | np.uint32(second << np.uint32(16))
+        | np.uint32(third << np.uint32(8))
+        | fourth
+    )
 
 
 @compiled
@@ -149,43 +156,75 @@ def _begin(state: Any) -> None:
 
 @compiled
 def _compress(state: Any, block: Any) -> None:
-    """Takes one block of every lane into its state (section 6.2.2).
-
-    Sums are cut to 32 bits when they are stored: numba adds in 64, the compiler narrows them.
-    """
+    """Takes one block of every lane into its state (section 6.2.2)."""
     for step in range(16, 64):
         for lane in range(_LANES):
-            x = block[(step - 15) * _LANES + lane]
-            y = block[(step - 2) * _LANES + lane]
-            low = _turn(x, 7) ^ _turn(x, 18) ^ (x >> np.uint32(3))
-            high = _turn(y, 17) ^ _turn(y, 19) ^ (y >> np.uint32(10))
-            before = block[(step - 16) * _LANES + lane] + block[(step - 7) * _LANES + lane]
-            block[step * _LANES + lane] = np.uint32(before + low + high)
+            block[step * _LANES + lane] = _scheduled(
+                block[(step - 16) * _LANES + lane],
+                block[(step - 15) * _LANES + lane],
+                block[(step - 7) * _LANES + lane],
+                block[(step - 2) * _LANES + lane],
+            )
     then = state.copy()
-    for step in range(64):
-        constant = _CONSTANTS[step]
-        for lane in range(_LANES):
-            a, b = state[lane], state[_LANES + lane]
-            c, d = state[2 * _LANES + lane], state[3 * _LANES + lane]
-            e, f = state[4 * _LANES + lane], state[5 * _LANES + lane]
-            g, h = state[6 * _LANES + lane], state[7 * _LANES + lane]
-            chosen = (e & f) ^ (~e & g)
-            major = (a & b) ^ (a & c) ^ (b & c)
-            first = h + (_turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)) + chosen + constant
-            first = np.uint32(first + block[step * _LANES + lane])
-            second = np.uint32((_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22)) + major)
-            state[7 * _LANES + lane], state[6 * _LANES + lane] = g, f
-            state[5 * _LANES + lane], state[4 * _LANES + lane] = e, np.uint32(d + first)
-            state[3 * _LANES + lane], state[2 * _LANES + lane] = c, b
-            state[_LANES + lane], state[lane] = a, np.uint32(first + second)
+    for step in range(0, 64, 8):
+        _eight_rounds(state, block[step * _LANES :], _CONSTANTS[step : step + 8])
     for place in range(len(state)):
-        state[place] = np.uint32(state[place] + then[place])
+        state[place] = _sum(state[place], then[place])
+
+
+@compiled
+def _eight_rounds(state: Any, words: Any, constants: Any) -> None:
+    """Takes eight rounds in every lane. A round moves each variable on by one name, so that after
+    eight all are where they were: none is stored in between.
+    """
+    k0, k1, k2, k3 = constants[0], constants[1], constants[2], constants[3]
+    k4, k5, k6, k7 = constants[4], constants[5], constants[6], constants[7]
+    for lane in range(_LANES):
+        a, b = state[lane], state[_LANES + lane]
+        c, d = state[2 * _LANES + lane], state[3 * _LANES + lane]
+        e, f = state[4 * _LANES + lane], state[5 * _LANES + lane]
+        g, h = state[6 * _LANES + lane], state[7 * _LANES + lane]
+        d, h = _round(a, b, c, d, e, f, g, h, _sum(k0, words[lane]))
+        c, g = _round(h, a, b, c, d, e, f, g, _sum(k1, words[_LANES + lane]))
+        b, f = _round(g, h, a, b, c, d, e, f, _sum(k2, words[2 * _LANES + lane]))
+        a, e = _round(f, g, h, a, b, c, d, e, _sum(k3, words[3 * _LANES + lane]))
+        h, d = _round(e, f, g, h, a, b, c, d, _sum(k4, words[4 * _LANES + lane]))
+        g, c = _round(d, e, f, g, h, a, b, c, _sum(k5, words[5 * _LANES + lane]))
+        f, b = _round(c, d, e, f, g, h, a, b, _sum(k6, words[6 * _LANES + lane]))
+        e, a = _round(b, c, d, e, f, g, h, a, _sum(k7, words[7 * _LANES + lane]))
+        state[lane], state[_LANES + lane] = a, b
+        state[2 * _LANES + lane], state[3 * _LANES + lane] = c, d
+        state[4 * _LANES + lane], state[5 * _LANES + lane] = e, f
+        state[6 * _LANES + lane], state[7 * _LANES + lane] = g, h
+
+
+@compiled
+def _round(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, added: Any) -> Any:
+    """Returns what becomes of d and of h."""
+    turned = _turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)
+    first = _sum(_sum(h, turned), _sum((e & f) ^ (~e & g), added))
+    second = _sum(_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22), (a & b) ^ (a & c) ^ (b & c))
+    return _sum(d, first), _sum(first, second)
+
+
+@compiled
+def _scheduled(sixteenth: Any, fifteenth: Any, seventh: Any, second: Any) -> Any:
+    """Returns a word of the schedule from those so many steps before it."""
+    low = _turn(fifteenth, 7) ^ _turn(fifteenth, 18) ^ np.uint32(fifteenth >> np.uint32(3))
+    high = _turn(second, 17) ^ _turn(second, 19) ^ np.uint32(second >> np.uint32(10))
+    return _sum(_sum(sixteenth, low), _sum(seventh, high))
+
+
+@compiled
+def _sum(one: Any, other: Any) -> Any:
+    """Returns the sum modulo 2^32: numba adds in 64 bits, which would halve the lanes of a vector."""
+    return np.uint32(one + other)
 
 
 @compiled
 def _turn(word: Any, bits: Any) -> Any:
-    """Returns a word of 32 bits turned to the right; of more bits the upper ones mean nothing."""
-    return (word >> np.uint32(bits)) | (word << np.uint32(32 - bits))
+    """Returns a word turned to the right."""
+    return np.uint32(np.uint32(word >> np.uint32(bits)) | np.uint32(word << np.uint32(32 - bits)))
 
 
 @compiled

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 WORDS = regex.compile(r"\w+|[^\w\s]+")
 _SPACE, _WORD, _SIGN, _PYTHON = 0, 1, 2, 3
+_NONE, _ONE = np.uint64(0), np.uint64(1)
+_LOWERED = np.arange(256, dtype=np.uint8)
+_LOWERED[65:91] += 32
 
 # Fowler-Noll-Vo 1a, 64 bits, and the finaliser of SplitMix64.
 _BASIS, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
@@ -123,6 +126,11 @@ def _beyond(data: Any, offsets: Any, kinds: Any) -> Any:
     found = np.zeros(len(offsets) - 1, dtype=np.bool_)
     for row in range(len(found)):
         at, stop = offsets[row], offsets[row + 1]
+        bits = np.uint8(0)
+        for byte in data[at:stop]:
+            bits |= byte
+        if bits < 0x80:
+            continue
         while at < stop:
             if data[at] < 0x80:
                 at += 1
@@ -151,51 +159,64 @@ def _character(data: Any, at: Any) -> Any:
 
 @compiled
 def spelled(
-    data: Any, start: Any, stop: Any, cut: Any, kinds: Any, letters: Any, ends: Any, words: Any
-) -> Any:
-    """Writes the words of one document into `letters`, lowered, a space after each, where each ends
-    into `ends` and its 64-bit hash into `words`; returns their number. Twice the document's bytes
-    are room enough for the letters.
+    data: Any, start: Any, stop: Any, cut: Any, kinds: Any,
+    letters: Any, filled: Any, ends: Any, words: Any,
+) -> Any:  # fmt: skip
+    """Writes the words of one document into `letters` from the place `filled` on, lowered, a space
+    after each, where each ends into `ends` and its 64-bit hash into `words`; returns their number.
+    One byte more than twice the document's is room enough for the letters.
+
+    Where words end no processor foresees, so nothing in the loop branches on it: what would follow
+    a word is written at every byte, and written over unless the word has ended. Places are
+    unsigned: a signed index might count from the end, for which numba looks every time.
     """
-    found, filled, kind, value, at = 0, 0, _SPACE, _BASIS, start
-    while at < stop:
-        byte, size = data[at], 1
+    at, end, place = np.uint64(start), np.uint64(stop), np.uint64(filled)
+    found, kind, value = _NONE, _NONE, _BASIS
+    while at < end:
+        byte, size = data[at], _ONE
         if cut:
-            here = _SPACE if byte == 32 else _WORD
+            here = np.uint64(byte != 32)
         elif byte < 0x80:
-            here = kinds[byte]
+            here = np.uint64(kinds[byte])
         else:
-            code, size = _character(data, at)
-            here = kinds[code]
-        if here != kind:
-            if kind != _SPACE:
-                ends[found], words[found] = filled, mixed(value)
-                found += 1
-                letters[filled] = 32
-                filled += 1
-            value, kind = _BASIS, here
-        if here != _SPACE:
-            if 65 <= byte <= 90:
-                byte += 32
-            letters[filled] = byte
-            value = (value ^ np.uint64(byte)) * _PRIME
-            for more in range(1, size):
-                letters[filled + more] = data[at + more]
+            code, width = _character(data, np.int64(at))
+            here, size = np.uint64(kinds[code]), np.uint64(width)
+        differs = _any(here ^ kind)
+        ended = differs & _any(kind)
+        ends[found], words[found], letters[place] = place, value, 32
+        found, place, kind = found + ended, place + ended, here
+        same = differs - _ONE  # all bits, or none
+        value = (value & same) | (_BASIS & ~same)
+        byte = _LOWERED[byte]
+        letters[place] = byte
+        value = (value ^ np.uint64(byte)) * _PRIME
+        if size > _ONE:
+            for more in range(_ONE, size):
+                letters[place + more] = data[at + more]
                 value = (value ^ np.uint64(data[at + more])) * _PRIME
-            filled += size
+            place += (size - _ONE) * _any(here)
+        place += _any(here)
         at += size
-    if kind != _SPACE:
-        ends[found], words[found] = filled, mixed(value)
-        found += 1
-    return found
+    if kind != _NONE:
+        ends[found], words[found] = place, value
+        found += _ONE
+    for word in range(found):
+        words[word] = mixed(words[word])
+    return np.int64(found)
+
+
+@compiled
+def _any(bits: Any) -> Any:
+    """Returns 1 where one of the two lowest bits is set, else 0."""
+    return (bits | (bits >> _ONE)) & _ONE
 
 
 @compiled
 def words_of(data: Any, start: Any, stop: Any, cut: Any, kinds: Any, out: Any) -> Any:
     """Writes the 64-bit hash of each word of one document into `out` and returns their number."""
-    letters = np.empty(2 * (stop - start), dtype=np.uint8)
+    letters = np.empty(2 * (stop - start) + 1, dtype=np.uint8)
     ends = np.empty(stop - start, dtype=np.int64)
-    return spelled(data, start, stop, cut, kinds, letters, ends, out)
+    return spelled(data, start, stop, cut, kinds, letters, 0, ends, out)
 
 
 @compiled

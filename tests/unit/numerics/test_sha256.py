@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.numerics.sha256 import LARGEST, remainders
+from shortlist.numerics.sha256 import BEHIND, LARGEST, remainders
 
 
 def ours(messages: list[bytes], modulus: int) -> list[int]:
     # Noise before and behind every message: what lies beside it must not count.
-    letters = np.frombuffer(b"\xff" + b"\xfe".join([*messages, b""]), dtype=np.uint8)
+    noise = b"\xff" + b"\xfe".join([*messages, b"\xfd" * (BEHIND - 1)])
+    letters = np.frombuffer(noise, dtype=np.uint8)
     lasts = np.cumsum([0, *(len(message) + 1 for message in messages)])[1:]
     firsts = lasts - np.array([len(message) for message in messages], dtype=np.int64)
     out = np.full(len(messages), -1, dtype=np.int32)
-    remainders(letters, firsts.astype(np.int64), lasts.astype(np.int64), modulus, out)
+    wanted = np.arange(len(messages))
+    remainders(letters, firsts.astype(np.int64), lasts.astype(np.int64), wanted, modulus, out)
     return out.tolist()
 
 
@@ -39,6 +41,15 @@ def test_long_and_short_messages_in_any_order_are_hashlibs(
     messages: list[bytes], modulus: int
 ) -> None:
     assert ours(messages, modulus) == theirs(messages, modulus)
+
+
+def test_messages_that_are_not_wanted_keep_their_places() -> None:
+    letters = np.frombuffer(b"one" * 100 + bytes(BEHIND), dtype=np.uint8)
+    lasts, out = np.arange(3, 303, 3), np.full(100, -1, dtype=np.int32)
+    wanted = np.arange(1, 100, 2)
+    remainders(letters, lasts - 3, lasts, wanted, 10_000, out)
+    assert (out[::2] == -1).all()
+    assert out[wanted].tolist() == theirs([b"one"] * 50, 10_000)
 
 
 def test_the_digest_of_nothing_and_a_million_letters_are_those_of_the_standard() -> None:
