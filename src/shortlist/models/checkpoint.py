@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import platform
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from shortlist.errors import InvalidInput
+from shortlist.numerics.processor import bfloat16_is_quick
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -173,8 +172,8 @@ def fits(model: Any, max_length: int, setting: str) -> int:
 def precision(wanted: str | int, device: torch.device) -> str:
     """Returns `32` or `bf16`: what `auto` means on this device, or what was asked for.
 
-    bfloat16 is taken where the hardware multiplies it faster than float32: `bfloat16_is_quick`. The
-    answer, not the word `auto`, goes into the keys.
+    bfloat16 is taken where the hardware multiplies it faster than float32. The answer, not the
+    word `auto`, goes into the keys.
 
     Raises:
         InvalidInput: `wanted` is none of auto, 32, bf16.
@@ -187,26 +186,6 @@ def precision(wanted: str | int, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "32"
     return "bf16" if bfloat16_is_quick() else "32"
-
-
-def bfloat16_is_quick() -> bool:
-    """Returns whether this CPU multiplies bfloat16 faster than float32: with matrix units (AMX), or
-    by AVX-512 BF16 on an AMD chip. Intel's AVX-512 BF16 alone does half as much as its float32 (a
-    Xeon of 2023: 84 against 155 GFLOP/s a core), and where there is neither it is emulated.
-    """
-
-    def has(probe: str) -> bool:
-        return bool(getattr(torch.cpu, probe, bool)())  # private, so its absence means no
-
-    amd = "AuthenticAMD" in _maker()
-    return has("_is_amx_tile_supported") or (amd and has("_is_avx512_bf16_supported"))
-
-
-@cache
-def _maker() -> str:
-    """Returns a text that has the maker of this CPU in it."""
-    facts = Path("/proc/cpuinfo")
-    return facts.read_text(encoding="utf-8") if facts.exists() else platform.processor()
 
 
 logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)

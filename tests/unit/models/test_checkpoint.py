@@ -8,6 +8,7 @@ import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.numerics import processor
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ def test_auto_is_bfloat16_where_the_cpu_is_quicker_with_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrices, raising=False)
-    monkeypatch.setattr(checkpoint, "_maker", lambda: f"vendor_id : {maker}")
+    monkeypatch.setattr(processor, "_maker", lambda: f"vendor_id : {maker}")
     assert checkpoint.precision("auto", CPU) == expected
 
 
