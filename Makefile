@@ -47,6 +47,9 @@ bench: install $(if $(PEERS),,.cache/peers/installed) bench-text ## time everyth
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/training.py --data "$(BENCH_DATA)")
 
+bench-minis: install ## run the mini of every experiment: some hours on two cores
+	$(RUN)python benchmarks/minis.py --data "$(BENCH_DATA)"
+
 bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and a million documents
 	$(RUN)python benchmarks/dsir.py --peer $(or $(DSIR_PEER),.cache/dsir/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
@@ -66,4 +69,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test format lint check leaderboard bench bench-text clean
+.PHONY: help install demo test format lint check leaderboard bench bench-minis bench-text clean

@@ -1,11 +1,11 @@
 """Runs the `_mini` of every experiment and says what it took, stage by stage.
 
-    python benchmarks/minis.py --data DIR [--work .cache/minis] [--only gotd_table3_mini ...]
+    python benchmarks/minis.py --data DIR [--work .cache/minis] [--only gotd_table3 ...]
 
 One after the other over one cache, two cells at a time. `minutes` is the wall clock of the command; what
-it found in the cache had been computed by an earlier one, and took `found_minutes` then. `at_most` is the
-sum: from an empty cache it would not take longer. What was measured already is not run again unless named
-by --only.
+it found in the cache had been computed before, and took `found_minutes` then. `at_most` is the sum, about
+what it would take at most from an empty cache. What was measured already is not run again unless named by
+--only; a run that fails gives no row.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from real_text import ROOT
 from report import write
+from transport import processor
 
 from shortlist.core import Record
 from shortlist.store.cache import LEDGER
@@ -28,40 +29,42 @@ from shortlist.store.cache import LEDGER
 TITLE = "The experiments in small, on two cores"
 NOTES = (
     "`python run.py experiment=NAME paths.data=DIR launcher=joblib`, one after the other over one cache. "
-    "`minutes`: wall clock; `found_minutes`: what the stages that it found in the cache had taken when an "
-    "earlier experiment computed them; `at_most`: the sum, a bound of the wall clock from an empty cache. "
-    "`computed` and `found` count stages."
+    "`minutes`: wall clock; `found_minutes`: what the stages that it found in the cache had taken when they "
+    "were computed, with those of all earlier reports, which no record names; `at_most`: the sum, about the "
+    "most that the command takes from an empty cache. `computed` and `found` count stages."
 )
 # Those whose stages others share stand before these.
 MINIS = (
     "gotd_controls_epsilon", "gotd_controls_tokens", "gotd_controls_rate", "gotd_controls_mnli",
-    "gotd_table12", "gotd_table4", "gotd_table3", "gotd_table2", "gotd_table1", "gotd_table6", "gotd_table7",
-    "gotd_table16", "gotd_table16_controls", "gotd_table17", "gotd_table18", "gotd_table18_controls",
-    "gotd_controls",
+    "gotd_table12", "gotd_table4", "gotd_table3", "gotd_table2", "detox", "gotd_table1", "gotd_table6",
+    "gotd_table7", "gotd_table16", "gotd_table16_controls", "gotd_table17", "gotd_table18",
+    "gotd_table18_controls", "gotd_controls",
 )  # fmt: skip
+REPORTED = {"clusters", "reasons", "map"}  # stages of a report, which stand in no record
 
 
-def ledger(cache: Path) -> dict[str, tuple[str, float]]:
-    """Returns stage and seconds of every computation under a cache, by key; the last one counts."""
+def ledger(cache: Path) -> list[dict[str, Any]]:
+    """Returns stage, key and seconds of every computation that ever ran under a cache, in order."""
     path = cache / LEDGER
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    entries = map(json.loads, lines)
-    return {entry["key"]: (entry["stage"], entry["seconds"]) for entry in entries}
+    return [json.loads(line) for line in lines]
 
 
-def counted(stages: list[str]) -> str:
-    """Returns how often each name stands there, most frequent first."""
-    return ", ".join(f"{name} {times}" for name, times in Counter(stages).most_common())
+def counted(entries: list[dict[str, Any]]) -> str:
+    """Returns how often each stage stands there, most frequent first."""
+    names = Counter(entry["stage"] for entry in entries)
+    return ", ".join(f"{name} {times}" for name, times in names.most_common())
 
 
 def measured(name: str, data: Path, work: Path) -> dict[str, Any]:
     """Runs one experiment and returns its row.
 
     Raises:
-        SystemExit: it left no record.
+        SystemExit: it failed, or left no record.
     """
     cache, runs = work / "cache", work / "runs" / name
-    before = ledger(cache)
+    runs.mkdir(parents=True, exist_ok=True)
+    before, earlier = ledger(cache), set(runs.iterdir())
     begin = time.perf_counter()
     settings = [
         f"experiment={name}_mini", "launcher=joblib", "runtime.progress=false", f"paths.data={data}",
@@ -69,28 +72,34 @@ def measured(name: str, data: Path, work: Path) -> dict[str, Any]:
     ]  # fmt: skip
     code = subprocess.run([sys.executable, "run.py", *settings], cwd=ROOT).returncode
     seconds = time.perf_counter() - begin
-    newest = max(runs.iterdir(), key=lambda path: path.stat().st_mtime, default=None)
-    paths = sorted(newest.glob("*/record.json")) if newest else []
-    if not paths:
-        raise SystemExit(f"{name}_mini left no record under {runs} (exit code {code})")
+    paths = [path for run in set(runs.iterdir()) - earlier for path in run.glob("*/record.json")]
+    if code or not paths:
+        raise SystemExit(
+            f"{name}_mini: exit code 0 and records under {runs} were expected, found exit code {code} "
+            f"and {len(paths)} records; what was computed is kept, the same command goes on"
+        )
     records = [Record.from_json(path.read_text(encoding="utf-8")) for path in paths]
-    after = ledger(cache)
-    keys = {stage.key for record in records for stage in record.stages}
-    new = [key for key in after if key not in before]
-    old = [key for key in keys if key in before]
-    spent = sum(before[key][1] for key in old)
+    computed = ledger(cache)[len(before) :]
+    new = {entry["key"] for entry in computed}
+    named = {stage.key for record in records for stage in record.stages} - new
+    found = {
+        entry["key"]: entry
+        for entry in before
+        if entry["key"] in named or (entry["stage"] in REPORTED and entry["key"] not in new)
+    }
+    spent = sum(entry["seconds"] for entry in found.values())
     status = Counter(record.status for record in records)
     return {
         "experiment": f"{name}_mini",
         "cells": len(records),
         "done": status["done"],
         "skipped": status["skipped"],
-        "failed": status["failed"],
-        "minutes": seconds / 60,
-        "found_minutes": spent / 60,
-        "at_most": (seconds + spent) / 60,
-        "computed": counted([after[key][0] for key in new]),
-        "found": counted([before[key][0] for key in old]),
+        "minutes": round(seconds / 60, 1),
+        "found_minutes": round(spent / 60, 1),
+        "at_most": round((seconds + spent) / 60, 1),
+        "computed": counted(computed),
+        "found": counted(list(found.values())),
+        "processor": processor(),
     }
 
 

@@ -15,6 +15,6 @@ def write(out: Path, name: str, title: str, notes: str, rows: list[dict[str, Any
     report = {"machine": machine(False), "rows": rows}
     (out / f"{name}.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
     taken = json.dumps(report["machine"], sort_keys=True)
-    parts = [f"# {title}", "Written by `make bench`; do not edit.", table(rows), notes]
+    parts = [f"# {title}", f"Written by `benchmarks/{name}.py`; do not edit.", table(rows), notes]
     (out / f"{name}.md").write_text("\n\n".join([*parts, f"Machine: {taken}"]) + "\n")
     print(table(rows))

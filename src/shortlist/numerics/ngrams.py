@@ -130,8 +130,8 @@ def _scratch(most: Any, longest: Any) -> Any:
     grams = most * longest
     return (
         np.empty(2 * most + BEHIND, np.uint8), np.empty(most + 1, np.int64), np.empty(most, np.uint64),
-        np.empty(grams, np.uint64), np.empty(grams, np.int32), np.empty(grams, np.int32),
-        np.empty(grams, np.int32),
+        np.empty(grams, np.uint64), np.empty(grams, np.int64), np.empty(grams, np.int64),
+        np.empty(grams, np.int64),
     )  # fmt: skip
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORDS = regex.compile(r"\w+|[^\w\s]+")
-_SPACE, _WORD, _SIGN, _PYTHON = 0, 1, 2, 3
-_NONE, _ONE = np.uint64(0), np.uint64(1)
+_SPACE, _WORD, _SIGN, _PYTHON = 0, 1, 2, 3  # `spelled` counts on the first two
+_NONE, _ONE = np.uint64(_SPACE), np.uint64(_WORD)
 _LOWERED = np.arange(256, dtype=np.uint8)
 _LOWERED[65:91] += 32
 
@@ -163,8 +163,8 @@ def spelled(
     letters: Any, filled: Any, ends: Any, words: Any,
 ) -> Any:  # fmt: skip
     """Writes the words of one document into `letters` from the place `filled` on, lowered, a space
-    after each, where each ends into `ends` and its 64-bit hash into `words`; returns their number.
-    One byte more than twice the document's is room enough for the letters.
+    between two, where each ends into `ends` and its 64-bit hash into `words`; returns their number.
+    Twice the document's bytes are room enough for the letters.
 
     Where words end no processor foresees, so nothing in the loop branches on it: what would follow
     a word is written at every byte, and written over unless the word has ended. Places are
@@ -214,7 +214,7 @@ def _any(bits: Any) -> Any:
 @compiled
 def words_of(data: Any, start: Any, stop: Any, cut: Any, kinds: Any, out: Any) -> Any:
     """Writes the 64-bit hash of each word of one document into `out` and returns their number."""
-    letters = np.empty(2 * (stop - start) + 1, dtype=np.uint8)
+    letters = np.empty(2 * (stop - start), dtype=np.uint8)
     ends = np.empty(stop - start, dtype=np.int64)
     return spelled(data, start, stop, cut, kinds, letters, 0, ends, out)
 

@@ -9,6 +9,7 @@ import torch
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.numerics import processor
+from shortlist.numerics.transport.precision import quick_products_exist
 
 CPU = torch.device("cpu")
 
@@ -39,11 +40,15 @@ def test_auto_is_bfloat16_where_the_cpu_is_quicker_with_it(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrices, raising=False)
     monkeypatch.setattr(processor, "_maker", lambda: f"vendor_id : {maker}")
     assert checkpoint.precision("auto", CPU) == expected
+    # Where bfloat16 gains nothing, nor does the permission to use it for float32.
+    assert quick_products_exist(CPU, torch.float32) is (expected == "bf16")
+    assert not quick_products_exist(CPU, torch.float64)
 
 
 def test_auto_is_float32_where_torch_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    monkeypatch.setattr(processor, "_maker", lambda: "AuthenticAMD")
     assert checkpoint.precision("auto", CPU) == "32"
 
 

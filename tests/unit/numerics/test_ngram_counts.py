@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -73,6 +74,29 @@ def test_any_texts_are_cut_as_the_expression_cuts_them(texts: list[str]) -> None
     assert lengths(readable(*Corpus.build(texts).utf8(0, len(texts)))).tolist() == [
         len(words(text)) for text in texts
     ]
+
+
+# Ends in a space of three bytes, signs alone, a capital that Python must lower, more than one block.
+ATOMS = ["a", "B", ".", " ", "é", "—", "\u2003", "Ä", "x" * 70, "y" * 55]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.lists(st.sampled_from(ATOMS), max_size=9).map("".join), max_size=70, unique=True),
+    st.integers(1, 4),
+    st.sampled_from([1, 97, 10_000]),
+)
+def test_every_n_gram_of_many_documents_is_where_hashlib_puts_it(
+    texts: list[str], longest: int, buckets: int
+) -> None:
+    expected = np.zeros((len(texts), buckets))
+    for row, text in enumerate(texts):
+        cut = words(text)
+        for last in range(1, len(cut) + 1):
+            for first in range(max(0, last - longest), last):
+                gram = " ".join(cut[first:last]).encode()
+                expected[row, int(hashlib.sha256(gram).hexdigest(), 16) % buckets] += 1
+    np.testing.assert_array_equal(matrix(texts, longest, buckets).toarray(), expected)
 
 
 def test_a_row_of_any_slice_is_the_row_of_the_whole() -> None:
