@@ -40,6 +40,10 @@ MINIS = (
     "gotd_table7", "gotd_table16", "gotd_table16_controls", "gotd_table17", "gotd_table18",
     "gotd_table18_controls", "gotd_controls",
 )  # fmt: skip
+FIELDS = (
+    "experiment", "cells", "done", "skipped", "minutes", "found_minutes", "at_most", "computed", "found",
+    "processor",
+)  # fmt: skip
 REPORTED = {"clusters", "reasons", "map"}  # stages of a report, which stand in no record
 
 
@@ -118,7 +122,8 @@ def main() -> None:
         row = measured(name, given.data.resolve(), given.work.resolve())
         rows[row["experiment"]] = row
         kept = [rows[f"{one}_mini"] for one in MINIS if f"{one}_mini" in rows]
-        write(given.out, "minis", TITLE, NOTES, kept)
+        ordered = [{field: one[field] for field in FIELDS} for one in kept]
+        write(given.out, "minis", TITLE, NOTES, ordered)
 
 
 if __name__ == "__main__":
