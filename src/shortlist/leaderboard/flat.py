@@ -11,8 +11,16 @@ def _gain(gain: Gain | None) -> dict[str, Value]:
     """Returns the comparison with a random selection as columns; empty ones where there is none."""
     if gain is None:
         return dict.fromkeys(GAIN)
-    values = (gain.value, gain.low, gain.high, gain.p, gain.over, gain.verdict, gain.needed)
+    low, high, p = (_eight_digits(number) for number in (gain.low, gain.high, gain.p))
+    values = (gain.value, low, high, p, gain.over, gain.verdict, gain.needed)
     return dict(zip(GAIN, values, strict=True))
+
+
+def _eight_digits(number: float | None) -> float | None:
+    """Returns a number that hangs on quantiles of Student's t as every processor finds it: scipy's
+    last digits differ between AMD's and Intel's, and the files must regenerate byte for byte.
+    """
+    return None if number is None else float(f"{number:.8g}")
 
 
 def tidy(table: Table) -> list[dict[str, Value]]:

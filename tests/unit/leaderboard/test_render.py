@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from shortlist.leaderboard.flat import wide
 from shortlist.leaderboard.latex import latex
 from shortlist.leaderboard.page import page
 from shortlist.leaderboard.render import markdown, number, tidy_csv
+from shortlist.leaderboard.table import Gain, Table
 
 Maker = Callable[..., Record]
 NASTY = "<script>alert('x')</script> | `a` & \"b\" </script> \u2028 {{ 1 + 1 }}"
@@ -51,6 +53,40 @@ def test_all_renderings_regenerate_byte_for_byte(record: Maker) -> None:
     assert markdown(build(records)) == markdown(build(backwards))
     assert tidy_csv(build(records)) == tidy_csv(build(backwards))
     assert page(build(records), records) == page(build(backwards), backwards)
+
+
+def test_what_a_processor_does_to_the_last_digit_of_a_quantile_does_not_reach_the_csv(
+    record: Maker,
+) -> None:
+    records = [
+        record(0.5 + seed / 50 + better * (1 + seed) / 90, selector=selector, seed=seed)
+        for selector, better in (("gotd", 3), ("dsir", 1), ("random", 0))
+        for seed in (0, 1, 2)
+    ]
+
+    def after(gain: Gain, end: float) -> Gain:
+        if gain.low is None or gain.high is None or gain.p is None:
+            return gain
+        low, high, p = (math.nextafter(x, end) for x in (gain.low, gain.high, gain.p))
+        return replace(gain, low=low, high=high, p=p)
+
+    def nudged(end: float) -> list[Table]:
+        return [
+            replace(
+                table,
+                rows=tuple(
+                    replace(row, cells=tuple(
+                        replace(cell, gain=cell.gain and after(cell.gain, end)) for cell in row.cells
+                    ))
+                    for row in table.rows
+                ),
+            )
+            for table in build(records)
+        ]  # fmt: skip
+
+    down, up = nudged(-math.inf), nudged(math.inf)
+    assert down != up
+    assert tidy_csv(down) == tidy_csv(up)
 
 
 def test_the_csv_holds_every_value_in_full_precision(record: Maker) -> None:
