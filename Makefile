@@ -23,7 +23,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 demo: install ## the comparison on the embedded default: some minutes on two cores
 	$(RUN)python run.py -m selector=gotd,dsir,random budget=200,500
 
-test: install ## the default test suite: no network, under two minutes
+test: install ## the default test suite: no network, two to three minutes
 	$(RUN)python -m pytest
 
 format: install ## rewrite the code in the project's style
