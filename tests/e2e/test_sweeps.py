@@ -58,7 +58,7 @@ def test_three_failing_cells_of_eight_leave_five_results_and_are_all_that_runs_a
     typed = (*typed, "budget=" + ",".join(map(str, range(5, 13))))
     monkeypatch.setenv("PLANTED", str(plan))
 
-    first = cells.process(*typed, at=tmp_path, PYTHONPATH=cells.search_path())
+    first = cells.command(*typed)
     records = read_records(tmp_path / "results")
     assert first.code == 1, first.err
     assert {r.axes.budget for r in records if r.status == "done"} == set(range(5, 13)) - failing

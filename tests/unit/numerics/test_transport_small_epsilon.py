@@ -49,7 +49,7 @@ def test_levels_are_put_between_where_one_does_not_come_within_reach(
 
 
 def test_a_sample_too_coarse_for_its_epsilon_is_made_larger() -> None:
-    pool, target = cloud(20000, 51, d=24, clusters=40), cloud(300, 52, d=24, clusters=12)
+    pool, target = cloud(10000, 51, d=24, clusters=40), cloud(300, 52, d=24, clusters=12)
     how = {"epsilon": 3e-4, "tolerance": 1e-2, "stored_bytes": 2**25, "regime": "streamed"}
     rows: list[int] = []
     sizes = Sample.__init__
