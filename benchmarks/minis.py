@@ -37,8 +37,8 @@ NOTES = (
 MINIS = (
     "gotd_controls_epsilon", "gotd_controls_tokens", "gotd_controls_rate", "gotd_controls_mnli",
     "gotd_table12", "gotd_table4", "gotd_table3", "gotd_table2", "detox", "gotd_table1", "gotd_table6",
-    "gotd_table7", "gotd_table16", "gotd_table16_controls", "gotd_table17", "gotd_table18",
-    "gotd_table18_controls", "gotd_controls",
+    "gotd_table7", "gotd_controls_detox", "gotd_table16", "gotd_table16_controls", "gotd_table17",
+    "gotd_table18", "gotd_table18_controls", "gotd_controls",
 )  # fmt: skip
 FIELDS = (
     "experiment", "cells", "done", "skipped", "minutes", "found_minutes", "at_most", "computed", "found",

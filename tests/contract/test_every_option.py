@@ -84,6 +84,28 @@ def test_a_featurizer_with_a_model_of_its_own_keeps_nothing_of_the_trained_one(
     assert config.featurizer.model == composed(f"model={name}").model
 
 
+@pytest.mark.parametrize("protocol", ["gotd_domain", "gotd_glue"])
+@pytest.mark.parametrize("selector", ["gotd", "gotd_paper", "soft_knn", "tapt_curated"])
+def test_a_protocol_looks_with_its_own_vectors_whatever_model_is_trained(
+    composed: Any, selector: str, protocol: str
+) -> None:
+    config = composed(f"protocol={protocol}", f"selector={selector}", "model=bert_mnli", "task=rct")
+    found, encoder = config.featurizer, composed("model=distilbert").model
+    assert found.model == config.pool.prefilter.featurizer.model == encoder
+    assert (found.max_length, found.tuning.keep) == (295, "last")
+    assert composed(f"selector={selector}").featurizer.tuning is None
+
+
+def test_vectors_that_are_typed_keep_nothing_of_a_protocols(composed: Any) -> None:
+    for name in ("minilm", "distilbert"):
+        typed = f"featurizer={name}"
+        alone, beside = (
+            composed(*how).featurizer for how in ([typed], [typed, "protocol=gotd_glue"])
+        )
+        assert beside.model == alone.model
+        assert name == "minilm" or beside.tuning == alone.tuning
+
+
 @pytest.mark.parametrize("name", options("model"))
 def test_a_model_is_instantiated_without_being_looked_for(composed: Any, name: str) -> None:
     assert isinstance(make(chosen(composed, f"model={name}"), "model"), Pretrained)
