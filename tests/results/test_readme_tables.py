@@ -1,0 +1,110 @@
+"""The tables of results/README.md say what the records say."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from shortlist.store.records import read_records
+
+RESULTS = Path(__file__).parents[2] / "results"
+TASKS = ("citation_intent", "sciie_relation", "csabstruct", "cola", "rte")
+TOXICITY = ("emt_toxic", "emt_toxic_second", "tp_toxic", "tp_toxic_second", "emt_nontoxic")
+
+
+def values() -> dict[tuple[str, str, int, str], list[float]]:
+    """Returns metrics over seeds by task, selector, budget and name."""
+    found: dict[tuple[str, str, int, str], list[float]] = defaultdict(list)
+    for record in read_records(RESULTS):
+        axes, metrics = record.axes, {metric.name: metric for metric in record.metrics}
+        place = (axes.task, axes.selector, axes.budget)
+        for name, metric in metrics.items():
+            found[(*place, name)].append(metric.value)
+            if metric.primary:
+                found[(*place, "primary")].append(metric.value)
+    return found
+
+
+def table(title: str) -> dict[str, list[str]]:
+    """Returns the cells of the first table under a title, by the first of each row."""
+    _, _, rest = (RESULTS / "README.md").read_text(encoding="utf-8").partition(f"### {title}\n")
+    lines = [line for line in rest.partition("\n### ")[0].splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+def plain(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
+
+
+def spread(seeds: list[float]) -> str:
+    return f"{plain(mean(seeds))} ± {plain(stdev(seeds))}"
+
+
+SELECTORS = (
+    "vanilla",
+    "random",
+    "random_domain",
+    "tapt",
+    "tapt_curated",
+    "dsir",
+    "soft_knn",
+    "gotd",
+)
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_the_controls(selector: str) -> None:
+    found = values()
+    of = {task: (task, selector, 300) for task in TASKS}
+    expected = [spread(found[(*of[task], "primary")]) for task in TASKS]
+    falls = [mean(found[(*of[task], "mlm_loss_drop")]) for task in TASKS]
+    nothing = selector == "vanilla"
+    expected.append("0" if nothing else " ".join(plain(fall, 2) for fall in falls))
+    assert table("The controls")[selector] == expected
+
+
+def test_two_domain_tasks() -> None:
+    # Two tasks in one table, the name of the second row's task is left out.
+    _, _, rest = (
+        (RESULTS / "README.md").read_text(encoding="utf-8").partition("### Two domain tasks\n")
+    )
+    lines = [line for line in rest.partition("\n### ")[0].splitlines() if line.startswith("|")]
+    told = [[cell.strip() for cell in line.strip("|").split("|")[1:5]] for line in lines[2:]]
+    found, expected = values(), []
+    for task in ("chemprot", "citation_intent"):
+        for selector in ("gotd", "dsir", "random"):
+            of = (task, selector, 1000)
+            before, after = (mean(found[(*of, f"mlm_loss_{when}")]) for when in ("before", "after"))
+            losses = [f"{before:.2f}", f"{after:.2f}"]
+            expected.append([selector, *losses, spread(found[(*of, "primary")])])
+    assert [[*row[:3], row[3].split("F1 ")[-1]] for row in told] == expected
+
+
+@pytest.mark.parametrize(
+    "selector", ["vanilla", "random", "dsir", "gotd_clean", "gotd_contrast", "least_toxic"]
+)
+def test_detoxification(selector: str) -> None:
+    found = values()
+    seeds = [found[("detox", selector, 2000, name)] for name in TOXICITY]
+    expected = [spread(one) for one in seeds[:2]] + [plain(mean(one)) for one in seeds[2:]]
+    expected.append(plain(mean(found[("detox", selector, 2000, "emt_nontoxic_second")])))
+    expected.append(f"{mean(found[('detox', selector, 2000, 'perplexity')]):.1f}")
+    with (RESULTS / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = [
+            row
+            for row in csv.DictReader(file)
+            if (row["task"], row["selector"], row["column"]) == ("detox", selector, "emt_toxic")
+        ]
+    if selector != "random":
+        low, high = (signed(float(row[end])) for end in ("gain_low", "gain_high"))
+        expected.append(f"{signed(float(row['gain']))} [{low}, {high}]")
+    assert table("Detoxification")[selector] == [*expected, *([""] * (selector == "random"))]
+
+
+def signed(value: float) -> str:
+    return ("+" if value >= 0 else "\N{MINUS SIGN}") + plain(abs(value))
