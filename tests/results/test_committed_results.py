@@ -16,7 +16,8 @@ from shortlist.leaderboard import publish
 from shortlist.leaderboard.checking import problems
 from shortlist.leaderboard.noise import FILE, read_floors
 from shortlist.leaderboard.published import read_published
-from shortlist.leaderboard.verdicts import verdicts, verdicts_markdown
+from shortlist.leaderboard.verdict_tables import verdicts_markdown
+from shortlist.leaderboard.verdicts import verdicts
 from shortlist.schema import HASHED
 from shortlist.store.keys import key
 from shortlist.store.records import read_record, read_records, record_path

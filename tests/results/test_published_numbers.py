@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from shortlist.leaderboard.published import Number, published_names, read_published
+from shortlist.core import Axes, Metric, Record
+from shortlist.leaderboard.published import (
+    AVERAGE,
+    Number,
+    PublishedTable,
+    published_names,
+    read_published,
+)
+from shortlist.leaderboard.verdicts import verdicts
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published"
 CONF = Path(__file__).parents[2] / "conf"
@@ -62,7 +72,7 @@ def test_printed_averages_are_those_of_their_rows_or_are_marked_as_slips(table: 
         if mean.is_target:
             assert found == pytest.approx(mean.value, abs=2e-4 + 1e-9), row
         elif "does not match" in mean.note:
-            assert abs(found - mean.value) > 2e-4 - ROUNDED, row
+            assert abs(found - mean.value) > 2e-4, row
 
 
 def test_what_the_notes_say_the_rows_give_is_what_they_give() -> None:
@@ -134,6 +144,39 @@ def test_the_vanilla_row_is_the_same_in_tables_4_and_12() -> None:
     row = "BERT vanilla, at most 5,000 labels"
     fourth, twelfth = rows(4)[row, 0], rows(12)[row, 0]
     assert {t: n.value for t, n in fourth.items()} == {t: n.value for t, n in twelfth.items()}
+    assert {t: n.is_target for t, n in fourth.items()} == {
+        t: n.is_target for t, n in twelfth.items()
+    }
+
+
+def test_what_starts_from_mnli_is_what_the_numbers_of_table_4_show() -> None:
+    halves = {labels: f"{{}}, {labels}" for labels in ("all labels", "at most 5,000 labels")}
+    selected = ("DSIR", "TAPT/c", "GOT-D")
+    expected = {
+        (half.format(row), task)
+        for half in halves.values()
+        for row in selected
+        for task in ("rte", "mrpc")
+    }
+    expected.add(("BERT vanilla, all labels", "rte"))
+    found = {(n.row, n.task) for n in numbers(4) if n.model == "bert_mnli"}
+    assert found == expected
+    assert {n.model for n in numbers(4)} == {"bert_base", "bert_mnli"}
+    assert {n.model for n in numbers(12)} == {"bert_base"}
+    # What the notes take it from.
+    all_labels, few = (value(4, half.format("BERT vanilla"), "rte") for half in halves.values())
+    assert all_labels - few == pytest.approx(0.166, abs=5e-4)
+    for half, least, most in zip(halves.values(), (0.039, 0.039), (0.051, 0.042), strict=True):
+        vanilla = value(4, half.format("BERT vanilla"), "mrpc")
+        gains = [value(4, half.format(row), "mrpc") - vanilla for row in selected]
+        assert (min(gains), max(gains)) == pytest.approx((least, most), abs=5e-4)
+    assert {n.value for n in numbers(12) if n.task == "rte"} == {0.5956, 0.6137, 0.5884, 0.6101}
+
+
+@pytest.mark.parametrize("table", [2, 3])
+def test_no_selection_does_as_well_as_none_on_hyperpartisan(table: int) -> None:
+    found = sorted((n for n in numbers(table) if n.task == "hyperpartisan"), key=lambda n: -n.value)
+    assert found[0].row == "BERT vanilla" and "above every row" in found[0].note
 
 
 def test_two_tasks_supply_most_of_the_gain_on_few_labels() -> None:
@@ -153,18 +196,109 @@ def test_the_papers_slips_are_no_targets() -> None:
     assert {table for table, *_ in slips} == {2, 3, 4, 6}
     assert {task for table, _, task in slips if table != 6} == {"mean"}
     assert {row for table, row, _ in slips if table == 6} == {"GOT-D contrast"}
-    assert len([s for s in slips if s[0] == 4]) == 4
+    # Where two hundredths of a point are let pass, the fourth of that half is none.
+    assert {row.partition(",")[0] for table, row, _ in slips if table == 4} == {
+        "DSIR", "TAPT/c", "GOT-D",
+    }  # fmt: skip
 
 
 def test_utilities_are_called_as_the_examination_calls_them() -> None:
     settings = (CONF / "examination" / "utility.yaml").read_text(encoding="utf-8")
     asked = yaml.safe_load(settings)["tasks"]
     assert {n.metric for n in numbers(7)} == {"utility", *(f"utility_{name}" for name in asked)}
+    for table in (1, 7):
+        held_to = read_published(PUBLISHED, f"gotd_table{table}").sections["metric"]["utility"]
+        assert held_to["task.examinations.utility.tasks"] == asked
 
 
 @pytest.mark.parametrize("table", SIZES)
-def test_descriptions_name_rows_and_tasks_that_exist(table: int) -> None:
+def test_descriptions_name_only_what_the_table_has(table: int) -> None:
     found = read_published(PUBLISHED, f"gotd_table{table}")
-    assert set(found.by_task) <= {number.task for number in found.numbers}
-    assert set(found.by_row) <= {number.row for number in found.numbers}
-    assert set(found.selectors) <= {number.selector for number in found.numbers}
+    for section, settings in found.sections.items():
+        assert set(settings) <= {getattr(number, section) for number in found.numbers}, section
+    assert set(found.aliases) <= {number.selector for number in found.numbers}
+
+
+@pytest.mark.parametrize("table", SIZES)
+def test_what_a_table_names_can_be_run_under_that_name(table: int) -> None:
+    found = read_published(PUBLISHED, f"gotd_table{table}")
+    named = {
+        "selector": {name for n in found.numbers for name in found.names(n.selector)},
+        "model": {n.model for n in found.numbers},
+        "task": {n.task for n in found.numbers} - {AVERAGE},
+    }
+    for group, names in named.items():
+        assert names <= {path.stem for path in (CONF / group).glob("*.yaml")}, group
+
+
+@pytest.mark.parametrize("table", SIZES)
+def test_what_reads_nothing_is_vanilla(table: int) -> None:
+    for number in numbers(table):
+        assert (number.budget == 0) == (number.selector == "vanilla"), number
+
+
+@pytest.mark.parametrize("table", SIZES)
+def test_every_row_can_be_judged(table: int) -> None:
+    """A record that agrees in all that is asked for has a verdict on every number that is none."""
+    found = read_published(PUBLISHED, f"gotd_table{table}")
+    for cell in verdicts(found, [exact(found, n) for n in found.numbers if not n.is_average]):
+        allowed = {"within"} if cell.published.is_target else {"no target"}
+        assert cell.outcome in allowed, (cell.published, cell.reason)
+
+
+def exact(table: PublishedTable, number: Number) -> Record:
+    """A record with just the settings that a number asks for, and its value."""
+    axes: dict[str, Any] = {
+        "task": number.task, "pool": "", "selector": table.names(number.selector)[-1],
+        "featurizer": "", "model": number.model, "budget": number.budget or 77,
+        "budget_unit": "documents", "seed": 0,
+    }  # fmt: skip
+    config: dict[str, Any] = {"name": str(number)}  # tells runs apart
+    for path, value in table.settings(number).items():
+        *groups, name = path.split(".")
+        if groups == ["axes"]:
+            axes[name] = value
+        elif value != "unset":
+            node = config
+            for group in groups:
+                node = node.setdefault(group, {})
+            node[name] = None if value == "none" else value
+    metric = Metric(number.metric, number.unit, True, number.value, 1, primary=True)
+    return Record(
+        key=str(number), status="done", axes=Axes(**axes), metrics=(metric,), config=config
+    )
+
+
+def test_perplexity_and_utility_of_table_1_do_not_ask_who_judges() -> None:
+    table = read_published(PUBLISHED, "gotd_table1")
+    judged = {
+        number.metric
+        for number in table.numbers
+        if any("scorers" in path for path in table.settings(number))
+    }
+    assert judged == {"emt_toxic", "emt_nontoxic", "tp_toxic", "tp_nontoxic"}
+
+
+@pytest.mark.parametrize("table", [2, 3, 4, 12])
+def test_got_d_with_other_vectors_or_another_pool_is_not_comparable(table: int) -> None:
+    found = read_published(PUBLISHED, f"gotd_table{table}")
+    number = next(n for n in found.numbers if n.selector == "gotd")
+    record = exact(found, number)
+    changes: list[tuple[str, str, Any]] = [
+        ("featurizer", "model", {"name": "google-bert/bert-base-uncased"}),
+        ("featurizer", "tuning", None),
+        ("featurizer", "max_length", 128),
+        ("featurizer", "pooling", "mean"),
+        ("featurizer", "normalise", True),
+        ("pool", "per_domain", 1500),
+        ("pool", "prefilter", {"keep": 2, "documents": 1000}),
+    ]
+    for group, name, changed in changes:
+        config = {**record.config, group: {**record.config[group], name: changed}}
+        cell = next(
+            cell
+            for cell in verdicts(found, [replace(record, config=config)])
+            if cell.published == number
+        )
+        assert cell.outcome == "not comparable", name
+        assert cell.reason.startswith(f"{group}.{name}"), cell.reason

@@ -77,7 +77,8 @@ def _tables(typed: Sequence[str]) -> int:
 def _verdicts(directory: Path, name: str, results: Path) -> int:
     """Prints the verdicts on a published table and writes them beside the leaderboard."""
     from shortlist.leaderboard.published import read_published
-    from shortlist.leaderboard.verdicts import verdicts, verdicts_console, verdicts_markdown
+    from shortlist.leaderboard.verdict_tables import verdicts_console, verdicts_markdown
+    from shortlist.leaderboard.verdicts import verdicts
     from shortlist.store.atomic import make_directory, write_text
 
     table = read_published(directory, name)

@@ -18,6 +18,9 @@ FIELDS = (
     "spread", "kind_of_spread", "note",
 )  # fmt: skip
 SLIP = "slip:"
+AVERAGE = "mean"  # stands for the task in an average over the tasks of a row
+SECTIONS = ("selector", "task", "metric", "row")  # of settings; a later one overrules the earlier
+READING = ("pool", "featurizer", "warmup")  # settings of how documents are chosen and read
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class Number:
 
     Attributes:
         row: the row's label in the paper.
-        task: the task, as it is called here.
-        selector: the method, as it is called here; `none` for a model that reads no documents.
-        model: the model, as it is called here.
+        task: the task, as it is called here; `mean` for an average over the tasks of the row.
+        selector: the method, as it is called here.
+        model: the model, as it is called here; of an average, that of most of its tasks.
         budget: documents; 0 where none are read.
         metric: the metric, as it is called here.
         unit: a key of `core.UNITS`; fractions, never percentages.
@@ -56,6 +59,11 @@ class Number:
         return not self.note.startswith(SLIP)
 
     @property
+    def is_average(self) -> bool:
+        """Whether it is an average over the tasks of its row, which no single run has."""
+        return self.task == AVERAGE
+
+    @property
     def seeds(self) -> int | None:
         """How many runs the spread is over, where it says so."""
         found = re.fullmatch(r"sd of (\d+) \w+", self.kind_of_spread)
@@ -72,9 +80,8 @@ class PublishedTable:
         source: paper and number of the table.
         numbers: what is printed.
         protocol: settings of every cell, by their path in a record's configuration.
-        by_task: settings of the cells of one task.
-        by_row: settings of the cells of one row.
-        selectors: names under which a method is known here, the closest first.
+        sections: settings of the cells of one selector, task, metric or row: by section, by name.
+        aliases: names under which a method is known here, the closest first.
         test_items: size of the test set, where no spread is printed.
         deviations: what differs from the paper whatever is run here.
     """
@@ -84,23 +91,23 @@ class PublishedTable:
     source: str
     numbers: tuple[Number, ...]
     protocol: Mapping[str, Any]
-    by_task: Mapping[str, Mapping[str, Any]]
-    by_row: Mapping[str, Mapping[str, Any]]
-    selectors: Mapping[str, Sequence[str]]
+    sections: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    aliases: Mapping[str, Sequence[str]]
     test_items: int | None
     deviations: tuple[str, ...]
 
     def settings(self, number: Number) -> dict[str, Any]:
         """Returns what a record must agree in to be held against a number."""
-        found = {**self.protocol, **self.by_task.get(number.task, {})}
-        found |= self.by_row.get(number.row, {})
-        if number.selector == "none":  # it reads nothing, so how it would have read is nothing
-            found = {path: value for path, value in found.items() if "warmup." not in path}
+        found = dict(self.protocol)
+        for section, settings in self.sections.items():
+            found |= settings.get(getattr(number, section), {})
+        if not number.budget:  # nothing is read, so it does not matter how it would have been
+            found = {path: value for path, value in found.items() if _group(path) not in READING}
         return found
 
     def names(self, selector: str) -> Sequence[str]:
         """Returns the names under which the paper's method may be run here."""
-        return self.selectors.get(selector, (selector,))
+        return self.aliases.get(selector, (selector,))
 
 
 def published_names(directory: Path) -> list[str]:
@@ -132,12 +139,16 @@ def read_published(directory: Path, name: str) -> PublishedTable:
         source=f"{rows[0][1]['paper']}, table {rows[0][1]['table']}",
         numbers=tuple(_number(path, line, row) for line, row in rows),
         protocol=described.get("protocol", {}),
-        by_task=described.get("task", {}),
-        by_row=described.get("row", {}),
-        selectors=described.get("selectors", {}),
+        sections={section: described.get(section, {}) for section in SECTIONS},
+        aliases=described.get("names", {}),
         test_items=described.get("test_items"),
         deviations=tuple(described.get("deviations", ())),
     )
+
+
+def _group(path: str) -> str:
+    """Returns the group that a setting belongs to: `pool` of `pool.seed` and of `axes.pool`."""
+    return path.removeprefix("axes.").partition(".")[0]
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -145,7 +156,7 @@ def _described(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path}: a description of the table was expected: {error}") from error
-    known = {"title", "test_items", "deviations", "protocol", "task", "row", "selectors"}
+    known = {"title", "test_items", "deviations", "names", "protocol", *SECTIONS}
     if unknown := sorted(set(found) - known):
         raise InvalidInput(f"{path}: unknown entry `{unknown[0]}`; {near(unknown[0], known)}")
     if not isinstance(found.get("title"), str):

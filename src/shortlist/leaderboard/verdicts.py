@@ -8,15 +8,11 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from shortlist.core import Metric, Record
 from shortlist.leaderboard.published import Number, PublishedTable
-from shortlist.leaderboard.render import escape, markdown_line, number
 from shortlist.numerics.comparison import half_width
-
-if TYPE_CHECKING:
-    import rich.table
 
 Outcome = Literal["within", "outside", "not comparable", "not run", "no target"]
 MANY = 1e6  # degrees of freedom of an error that is known
@@ -36,6 +32,8 @@ class Judged:
         n: our seeds.
         reason: which settings differ, or why it is no target.
         record_keys: the records behind our mean.
+        errors: what the interval is made of: variances of ours and of theirs, each with its degrees
+            of freedom.
     """
 
     published: Number
@@ -46,6 +44,7 @@ class Judged:
     n: int = 0
     reason: str = ""
     record_keys: tuple[str, ...] = ()
+    errors: tuple[tuple[float, float], ...] = ()
 
 
 def verdicts(table: PublishedTable, records: Iterable[Record]) -> list[Judged]:
@@ -54,7 +53,13 @@ def verdicts(table: PublishedTable, records: Iterable[Record]) -> list[Judged]:
     for record in records:
         if record.status == "done" and record.until == "evaluate":
             groups[record.axes.task, record.axes.selector].append(record)
-    return [_judge(table, number, groups) for number in table.numbers]
+    cells = {
+        number: _judge(table, number, groups) for number in table.numbers if not number.is_average
+    }
+    return [
+        cells[number] if number in cells else _judge_average(number, _row(number, cells.values()))
+        for number in table.numbers
+    ]
 
 
 def _judge(
@@ -78,36 +83,92 @@ def _judge(
     run = sorted(runs[ranked[0][-1]], key=lambda pair: pair[0].axes.seed)
     found = differences(published, settings, run[0][0])
     metrics = [metric for _, metric in run]
-    ours = statistics.fmean(metric.value for metric in metrics)
-    half = _half(table, published, metrics)
-    inside = abs(ours - published.value) <= half
-    return Judged(
+    return _held_against(
         published,
-        "not comparable" if found else "within" if inside else "outside",
-        ours=ours,
-        low=ours - half,
-        high=ours + half,
+        statistics.fmean(metric.value for metric in metrics),
+        _errors(table, published, metrics),
         n=len(run),
         reason="; ".join(found),
         record_keys=tuple(record.key for record, _ in run),
     )
 
 
+def _row(average: Number, cells: Iterable[Judged]) -> list[Judged]:
+    """Returns the cells that an average is over: all of its row, at its budget."""
+    place = (average.row, average.budget)
+    return [cell for cell in cells if (cell.published.row, cell.published.budget) == place]
+
+
+def _judge_average(published: Number, cells: Sequence[Judged]) -> Judged:
+    """Returns the verdict of an average, which is made of the cells of its row and needs them all.
+
+    Runs of different tasks have nothing in common, so the variance of the mean of k cells is the
+    sum of theirs over k^2. Its seeds are those of the task that has the fewest.
+    """
+    if not published.is_target:
+        return Judged(published, "no target", reason=published.note)
+    values = [cell.ours for cell in cells if cell.ours is not None]
+    if not values:
+        return Judged(published, "not run")
+    k = len(cells)
+    if len(values) < k:
+        missing = [cell.published.task for cell in cells if cell.ours is None]
+        return Judged(published, "not run", reason=f"its row has no run of {', '.join(missing)}")
+    differing = [cell.published.task for cell in cells if cell.outcome == "not comparable"]
+    return _held_against(
+        published,
+        statistics.fmean(values),
+        [(variance / k**2, df) for cell in cells for variance, df in cell.errors],
+        n=min(cell.n for cell in cells),
+        reason=f"its row differs in {', '.join(differing)}" if differing else "",
+        record_keys=tuple(key for cell in cells for key in cell.record_keys),
+    )
+
+
+def _held_against(
+    published: Number,
+    ours: float,
+    errors: Sequence[tuple[float, float]],
+    n: int,
+    reason: str,
+    record_keys: tuple[str, ...],
+) -> Judged:
+    """Returns the verdict on what was found; a reason makes it no verdict on the number."""
+    half = _half(errors)
+    inside = abs(ours - published.value) <= half
+    return Judged(
+        published,
+        "not comparable" if reason else "within" if inside else "outside",
+        ours=ours,
+        low=ours - half,
+        high=ours + half,
+        n=n,
+        reason=reason,
+        record_keys=record_keys,
+        errors=tuple(errors),
+    )
+
+
 def differences(published: Number, settings: Mapping[str, Any], record: Record) -> list[str]:
-    """Returns the settings in which a record differs from the paper, named with both values."""
+    """Returns the settings in which a record differs from the paper, named with both values.
+
+    A value `none` asks for a setting that is null, `unset` for one that is not there: TOML has
+    neither.
+    """
     expected: dict[str, Any] = {"axes.model": published.model}
     if published.budget:
         expected |= {"axes.budget": published.budget, "axes.budget_unit": "documents"}
     found = list[str]()
     for path, wanted in {**expected, **settings}.items():
         value = _at(record, path)
-        if value is MISSING or not _equal(value, wanted):
-            shown = "unset" if value is MISSING else _text(value)
-            found.append(f"{path.removeprefix('axes.')} {shown} (paper: {_text(wanted)})")
+        if not _equal(value, wanted):
+            shown = path.removeprefix("axes.")
+            found.append(f"{shown} {_text(value)} (paper: {_text(wanted)})")
     return found
 
 
 MISSING = object()
+NOTHING = {"none": None, "unset": MISSING}
 
 
 def _at(record: Record, path: str) -> Any:
@@ -124,8 +185,8 @@ def _at(record: Record, path: str) -> Any:
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    if wanted == "none":  # TOML has no null
-        return value is None
+    if isinstance(wanted, str) and wanted in NOTHING:
+        return value is NOTHING[wanted]
     if isinstance(value, bool) or isinstance(wanted, bool):
         return value is wanted
     if isinstance(value, int | float) and isinstance(wanted, int | float):
@@ -134,8 +195,9 @@ def _equal(value: Any, wanted: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "none"
+    for name, nothing in NOTHING.items():
+        if value is nothing:
+            return name
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -145,8 +207,10 @@ def _without_seed(record: Record) -> str:
     return json.dumps(kept, sort_keys=True, default=str)
 
 
-def _half(table: PublishedTable, published: Number, ours: Sequence[Metric]) -> float:
-    """Returns half the width of the 95 % interval of the difference, by Welch (1947).
+def _errors(
+    table: PublishedTable, published: Number, ours: Sequence[Metric]
+) -> tuple[tuple[float, float], ...]:
+    """Returns the variances of our mean and of the published number, with their degrees of freedom.
 
     A single seed of ours is taken to spread as the paper's do, or, where they print nothing, to be
     known as its test items tell. Where the paper gives a size of the test set only, its error is
@@ -164,74 +228,12 @@ def _half(table: PublishedTable, published: Number, ours: Sequence[Metric]) -> f
         mine, df = published.spread**2, published.seeds - 1.0
     else:
         mine, df = (ours[0].stderr or 0.0) ** 2, MANY
-    both = mine + theirs
-    if both == 0:
+    return (mine, df), (theirs, their_df)
+
+
+def _half(errors: Sequence[tuple[float, float]]) -> float:
+    """Returns half the width of the 95 % interval of the difference, by Welch (1947)."""
+    total = sum(variance for variance, _ in errors)
+    if total == 0:
         return 0.0
-    return half_width(math.sqrt(both), both**2 / (mine**2 / df + theirs**2 / their_df))
-
-
-def summary(judged: Sequence[Judged]) -> str:
-    """Returns how many numbers have which verdict: `3 within, 1 outside, 32 not run`."""
-    outcomes = ("within", "outside", "not comparable", "not run", "no target")
-    counted = {name: sum(cell.outcome == name for cell in judged) for name in outcomes}
-    return ", ".join(f"{count} {name}" for name, count in counted.items() if count)
-
-
-HEADINGS = ("row", "task", "budget", "metric", "published", "ours", "interval", "n", "verdict")
-
-
-def _cells(cell: Judged) -> list[str]:
-    found, unit = cell.published, cell.published.unit
-    spread = f" ± {number(found.spread, unit)}" if found.spread is not None else ""
-    interval = ""
-    if cell.low is not None and cell.high is not None:
-        interval = f"{number(cell.low, unit)} to {number(cell.high, unit)}"
-    return [
-        found.row,
-        found.task,
-        f"{found.budget:,}" if found.budget else "",
-        found.metric,
-        number(found.value, unit) + spread,
-        "" if cell.ours is None else number(cell.ours, unit),
-        interval,
-        str(cell.n) if cell.n else "",
-        f"{cell.outcome}: {cell.reason}" if cell.reason else cell.outcome,
-    ]
-
-
-def verdicts_markdown(table: PublishedTable, judged: Sequence[Judged]) -> str:
-    """Returns the verdicts as a Markdown document."""
-    lines = [f"# {table.title}", "", f"{table.source}: {summary(judged)}.", ""]
-    lines += [f"- known deviation: {escape(text)}" for text in table.deviations]
-    lines += ["", markdown_line(HEADINGS), markdown_line(["---"] * len(HEADINGS))]
-    lines += [markdown_line([escape(text) for text in _cells(cell)]) for cell in judged]
-    return "\n".join(lines) + "\n"
-
-
-COLOURS = {"within": "green", "outside": "red", "not comparable": "yellow"}
-
-
-def verdicts_console(table: PublishedTable, judged: Sequence[Judged]) -> rich.table.Table:
-    """Returns the verdicts for a terminal."""
-    import rich.table
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape as plain
-
-    deviations = [f"known deviation: {text}" for text in table.deviations]
-    made = rich.table.Table(
-        title=plain(f"{table.title} ({table.source})"),
-        caption=plain("\n".join([summary(judged), *deviations])),
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
-    )
-    for place, heading in enumerate(HEADINGS):
-        made.add_column(heading, justify="right" if 4 <= place <= 7 else "left", overflow="fold")
-    for cell in judged:
-        colour = COLOURS.get(cell.outcome, "dim")
-        *texts, verdict = map(plain, _cells(cell))
-        # Why a number is no target takes more words than a terminal has room for.
-        short = cell.outcome if cell.outcome == "no target" else verdict
-        made.add_row(*texts, f"[{colour}]{short}[/]")
-    return made
+    return half_width(math.sqrt(total), total**2 / sum(variance**2 / df for variance, df in errors))

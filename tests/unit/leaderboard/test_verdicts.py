@@ -13,8 +13,9 @@ from scipy import stats
 from shortlist.core import Metric, Record
 from shortlist.errors import InvalidInput
 from shortlist.leaderboard.__main__ import main
-from shortlist.leaderboard.published import FIELDS, read_published
-from shortlist.leaderboard.verdicts import summary, verdicts
+from shortlist.leaderboard.published import FIELDS, PublishedTable, read_published
+from shortlist.leaderboard.verdict_tables import summary
+from shortlist.leaderboard.verdicts import verdicts
 from shortlist.store.records import write_record
 
 Maker = Callable[..., Record]
@@ -25,15 +26,20 @@ deviations = ["the pool"]
 "warmup.learning_rate" = 1e-4
 "finetune.epochs" = 10
 "task.max_train" = "none"
+"pool.per_domain" = 9
+[selector.gotd]
+"pool.prefilter.keep" = "unset"
 [task.imdb]
 "finetune.epochs" = 3
-[selectors]
+[metric.loss]
+"finetune.batch_size" = 64
+[names]
 gotd = ["gotd_paper", "gotd"]
 """
 ROWS = [
     "P,1,GOT-D,chemprot,gotd,bert_base,1000,micro_f1,fraction,0.82,0.01,sd of 5 seeds,",
     "P,1,GOT-D,imdb,gotd,bert_base,1000,macro_f1,fraction,0.93,0.01,sd of 5 seeds,",
-    "P,1,vanilla,chemprot,none,bert_base,0,micro_f1,fraction,0.79,0.01,sd of 5 seeds,",
+    "P,1,vanilla,chemprot,vanilla,bert_base,0,micro_f1,fraction,0.79,0.01,sd of 5 seeds,",
     "P,1,GOT-D,mean,gotd,bert_base,1000,f1,fraction,0.85,,,slip: does not match its row",
 ]
 
@@ -53,6 +59,7 @@ def config(seed: int, **changes: Any) -> dict[str, Any]:
         "warmup": {"learning_rate": 1e-4},
         "finetune": {"epochs": 10},
         "task": {"max_train": None},
+        "pool": {"per_domain": 9},
     }
     for path, value in changes.items():
         group, name = path.split("__")
@@ -60,14 +67,16 @@ def config(seed: int, **changes: Any) -> dict[str, Any]:
     return made
 
 
-def runs(maker: Maker, values: list[float], **changes: Any) -> list[Record]:
+def runs(
+    maker: Maker, values: list[float], metric: str = "micro_f1", **changes: Any
+) -> list[Record]:
     settings = {k: changes.pop(k) for k in list(changes) if "__" in k}
     axes = {"task": "chemprot", "selector": "gotd", "model": "bert_base", "budget": 1000, **changes}
     return [
         maker(
             seed=seed,
             key=f"{axes['task']}{axes['selector']}{seed}{settings}",
-            metrics=(Metric("micro_f1", "fraction", True, value, 90, 0.02, primary=True),),
+            metrics=(Metric(metric, "fraction", True, value, 90, 0.02, primary=True),),
             config=config(seed, **settings),
             **axes,
         )
@@ -110,6 +119,8 @@ def test_the_interval_is_that_of_welch(published: Path, record: Maker) -> None:
         ({"model": "minilm"}, "model minilm (paper: bert_base)"),
         ({"budget": 500}, "budget 500 (paper: 1000)"),
         ({"budget_unit": "tokens"}, "budget_unit tokens (paper: documents)"),
+        ({"pool__per_domain": 3}, "pool.per_domain 3 (paper: 9)"),
+        ({"pool__prefilter": {"keep": 2}}, "pool.prefilter.keep 2 (paper: unset)"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -135,13 +146,78 @@ def test_of_several_runs_the_comparable_one_speaks(published: Path, record: Make
     assert (cell.outcome, cell.n, cell.ours) == ("within", 1, 0.82)
 
 
-def test_tasks_have_settings_of_their_own_and_a_row_that_reads_nothing_has_no_warm_up(
+def test_a_row_that_reads_nothing_may_have_any_warm_up_pool_and_budget(
     published: Path, record: Maker
 ) -> None:
-    vanilla = runs(record, [0.79], selector="none", warmup__learning_rate=0.5, budget=77)
-    assert outcomes(published, vanilla)[2] == "within"
+    other = {"warmup__learning_rate": 0.5, "pool__per_domain": 3, "budget": 77}
+    assert outcomes(published, runs(record, [0.79], selector="vanilla", **other))[2] == "within"
+
+
+def test_selectors_tasks_and_metrics_have_settings_of_their_own(published: Path) -> None:
     table = read_published(published, "toy_table1")
-    assert table.settings(table.numbers[1])["finetune.epochs"] == 3
+    chemprot, imdb, vanilla = table.numbers[:3]
+    assert table.settings(chemprot)["finetune.epochs"] == 10
+    assert table.settings(imdb)["finetune.epochs"] == 3
+    assert table.settings(chemprot)["pool.prefilter.keep"] == "unset"
+    assert "finetune.batch_size" not in table.settings(chemprot)
+    loss = replace(vanilla, metric="loss")
+    assert table.settings(loss)["finetune.batch_size"] == 64
+
+
+@pytest.fixture
+def averaged(published: Path) -> PublishedTable:
+    """The toy table with an average over the two tasks of its first row."""
+    table = read_published(published, "toy_table1")
+    mean = replace(table.numbers[3], value=0.875, note="")
+    return replace(table, numbers=(*table.numbers[:3], mean))
+
+
+def imdb_runs(maker: Maker, values: list[float], **changes: Any) -> list[Record]:
+    changes = {"finetune__epochs": 3, **changes}
+    return runs(maker, values, metric="macro_f1", task="imdb", **changes)
+
+
+def test_an_average_is_made_of_the_cells_of_its_row(
+    averaged: PublishedTable, record: Maker
+) -> None:
+    chemprot, imdb = runs(record, [0.82, 0.81]), imdb_runs(record, [0.92, 0.95, 0.93])
+    *cells, mean = verdicts(averaged, [*chemprot, *imdb])
+    assert (mean.outcome, mean.n) == ("within", 2)
+    assert mean.ours == pytest.approx((0.815 + 2.8 / 3) / 2)
+    assert mean.record_keys == cells[0].record_keys + cells[1].record_keys
+    far = verdicts(averaged, [*runs(record, [0.72, 0.71]), *imdb])[-1]
+    assert far.outcome == "outside"
+
+
+def test_the_interval_of_an_average_adds_the_variances_of_its_cells(
+    averaged: PublishedTable, record: Maker
+) -> None:
+    records = [*runs(record, [0.82, 0.81]), *imdb_runs(record, [0.92, 0.95, 0.93])]
+    *cells, mean = verdicts(averaged, records)
+    errors = [error for cell in cells[:2] for error in cell.errors]
+    total = sum(variance for variance, _ in errors)
+    df = total**2 / sum(variance**2 / own for variance, own in errors)  # the 1 / k^2 cancels
+    assert mean.high is not None and mean.ours is not None
+    half = stats.t.ppf(0.975, df) * total**0.5 / 2
+    assert mean.high - mean.ours == pytest.approx(half)
+
+
+def test_an_average_waits_for_every_task_of_its_row_and_names_the_missing(
+    averaged: PublishedTable, record: Maker
+) -> None:
+    nothing = verdicts(averaged, [])[-1]
+    assert (nothing.outcome, nothing.reason) == ("not run", "")
+    half = verdicts(averaged, runs(record, [0.82]))[-1]
+    assert (half.outcome, half.reason) == ("not run", "its row has no run of imdb")
+
+
+def test_an_average_with_a_task_that_is_not_comparable_is_not_either(
+    averaged: PublishedTable, record: Maker
+) -> None:
+    other = imdb_runs(record, [0.93], finetune__epochs=9)
+    mean = verdicts(averaged, [*runs(record, [0.82]), *other])[-1]
+    assert (mean.outcome, mean.reason) == ("not comparable", "its row differs in imdb")
+    assert mean.ours == pytest.approx(0.875)
 
 
 def test_failed_and_early_cells_are_not_runs(published: Path, record: Maker) -> None:
