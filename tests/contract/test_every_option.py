@@ -97,13 +97,26 @@ def test_a_protocol_looks_with_its_own_vectors_whatever_model_is_trained(
 
 
 def test_vectors_that_are_typed_keep_nothing_of_a_protocols(composed: Any) -> None:
-    for name in ("minilm", "distilbert"):
-        typed = f"featurizer={name}"
+    for name in ("minilm", "distilbert", "untuned"):
+        typed = [f"featurizer={name}", "model=bert_base"]
         alone, beside = (
-            composed(*how).featurizer for how in ([typed], [typed, "protocol=gotd_glue"])
+            composed(*how).featurizer for how in (typed, [*typed, "protocol=gotd_glue"])
         )
-        assert beside.model == alone.model
-        assert name == "minilm" or beside.tuning == alone.tuning
+        assert beside == alone
+
+
+def test_what_the_check_compares_is_the_trained_model_as_it_is(composed: Any) -> None:
+    config = composed("protocol=gotd_domain", "task=rct", "check.assumption=true")
+    assert config.check.vectors == composed("featurizer=untuned", "model=bert_base").featurizer
+
+
+def test_cells_that_a_control_shares_with_its_table_are_the_same(composed: Any) -> None:
+    for selector in ("random", "gotd_clean"):
+        one, other = (
+            hashed(composed(f"experiment={name}", f"selector={selector}", "budget=1000"))
+            for name in ("gotd_table1_mini", "gotd_controls_detox_mini")
+        )
+        assert one == other
 
 
 @pytest.mark.parametrize("name", options("model"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shortlist.assembly import hashed
 from shortlist.core import Axes, Metric, Record
 from shortlist.leaderboard.published import (
     AVERAGE,
@@ -19,7 +20,7 @@ from shortlist.leaderboard.published import (
     published_names,
     read_published,
 )
-from shortlist.leaderboard.verdicts import verdicts
+from shortlist.leaderboard.verdicts import differences, verdicts
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published"
 CONF = Path(__file__).parents[2] / "conf"
@@ -302,3 +303,61 @@ def test_got_d_with_other_vectors_or_another_pool_is_not_comparable(table: int) 
         )
         assert cell.outcome == "not comparable", name
         assert cell.reason.startswith(f"{group}.{name}"), cell.reason
+
+
+# Experiments in which a method of a table runs, where it is not the table's own.
+ELSEWHERE = {
+    (1, "utility"): "gotd_table7", (16, "dsir"): "gotd_table16_controls",
+    (18, "dsir"): "gotd_table18_controls", (18, "vanilla"): "gotd_table18_controls",
+}  # fmt: skip
+# What the experiments leave different, each said in their headers.
+JUDGE, MODERATION, FILTER = (
+    "linear._target_ shortlist.scorers.detoxify",
+    "OpenAI",
+    "prefilter.keep",
+)
+LEFT = {
+    (1, "emt_toxic"): [JUDGE], (1, "emt_nontoxic"): [JUDGE], (1, "tp_toxic"): [JUDGE],
+    (1, "tp_nontoxic"): [JUDGE], (2, "gotd"): [FILTER, "prefilter.documents"], (3, "dsir"): [FILTER],
+    (4, "dsir"): [FILTER], (6, "emt_toxic"): [MODERATION], (6, "emt_nontoxic"): [MODERATION],
+    (6, "tp_toxic"): [MODERATION], (6, "tp_nontoxic"): [MODERATION], (12, "dsir"): [FILTER],
+}  # fmt: skip
+
+
+def cells() -> list[Any]:
+    """Of every table one number a method and metric, and of table 17 one a row."""
+    found: dict[tuple[Any, ...], Number] = {}
+    for table in SIZES:
+        for number in numbers(table):
+            row = number.row if table == 17 else number.selector
+            if number.is_target and not number.is_average:
+                found.setdefault((table, row, number.metric if table in (1, 6) else ""), number)
+    return [pytest.param(key[0], number, id=f"{key}") for key, number in found.items()]
+
+
+@pytest.mark.parametrize(("table", "number"), cells())
+def test_a_cell_of_an_experiment_agrees_with_its_table(
+    composed: Any, table: int, number: Number
+) -> None:
+    published = read_published(PUBLISHED, f"gotd_table{table}")
+    settings = published.settings(number)
+    keys = [(table, number.metric), (table, number.selector)]
+    experiment = next((ELSEWHERE[k] for k in keys if k in ELSEWHERE), f"gotd_table{table}")
+    vectors = settings.get("axes.featurizer")
+    half = {"none": "null", 5000: "5000"}[settings["task.max_train"]] if table == 4 else ""
+    labels = [f"task.max_train={half}"] if half else []  # table 4's experiment sweeps them
+    config = composed(
+        f"experiment={experiment}", f"task={number.task}", f"model={number.model}",
+        f"selector={published.names(number.selector)[0]}", f"budget={number.budget or 77}",
+        *([f"featurizer={vectors}"] if vectors else []), *labels, "paths.data=/nowhere",
+    )  # fmt: skip
+    chosen = config.hydra.runtime.choices
+    axes = Axes(
+        number.task, chosen.pool, chosen.selector, chosen.featurizer, chosen.model,
+        config.budget, config.budget_unit.name, 0,
+    )  # fmt: skip
+    record = Record(key="", status="done", axes=axes, metrics=(), config=hashed(config))
+    found = differences(number, settings, record)
+    left = next((LEFT[k] for k in keys if k in LEFT), [])
+    assert len(found) == len(left), found
+    assert all(what in line for what, line in zip(left, found, strict=True)), found

@@ -75,9 +75,16 @@ def _judge(
     if not runs:
         return Judged(published, "not run")
     settings = table.settings(published)
-    # Of several runs the one that differs least speaks; of equals, the one with the most seeds.
+    # Of several runs the one that differs least speaks; of equals, that of the closest method, then
+    # the one with the most seeds.
+    names = table.names(published.selector)
     ranked = sorted(
-        (len(differences(published, settings, run[0][0])), -len(run), key)
+        (
+            len(differences(published, settings, run[0][0])),
+            names.index(run[0][0].axes.selector),
+            -len(run),
+            key,
+        )
         for key, run in runs.items()
     )
     run = sorted(runs[ranked[0][-1]], key=lambda pair: pair[0].axes.seed)
@@ -212,11 +219,13 @@ def _errors(
 ) -> tuple[tuple[float, float], ...]:
     """Returns the variances of our mean and of the published number, with their degrees of freedom.
 
-    A single seed of ours is taken to spread as the paper's do, or, where they print nothing, to be
-    known as its test items tell. Where the paper gives a size of the test set only, its error is
-    binomial.
+    A single seed of ours is taken to spread as the paper's do, so that both variances are one
+    estimate and have its degrees of freedom, or, where they print nothing, to be known as its test
+    items tell. Where the paper gives a size of the test set only, its error is binomial.
     """
     n = len(ours)
+    if n == 1 and published.spread is not None and published.seeds:
+        return ((published.spread**2 * (1 + 1 / published.seeds), published.seeds - 1.0),)
     theirs, their_df = 0.0, MANY
     if published.spread is not None and published.seeds:
         theirs, their_df = published.spread**2 / published.seeds, published.seeds - 1.0
@@ -224,8 +233,6 @@ def _errors(
         theirs = published.value * (1 - published.value) / table.test_items
     if n > 1:
         mine, df = statistics.variance(metric.value for metric in ours) / n, n - 1.0
-    elif published.spread is not None and published.seeds:
-        mine, df = published.spread**2, published.seeds - 1.0
     else:
         mine, df = (ours[0].stderr or 0.0) ** 2, MANY
     return (mine, df), (theirs, their_df)

@@ -110,6 +110,24 @@ def test_the_interval_is_that_of_welch(published: Path, record: Maker) -> None:
     assert cell.n == 4
 
 
+def test_one_seed_of_ours_is_held_against_k_of_theirs_by_students_t(
+    published: Path, record: Maker
+) -> None:
+    # One more draw from what k gave a mean and an sd of: the prediction interval, k - 1 df.
+    cell = verdicts(read_published(published, "toy_table1"), runs(record, [0.81]))[0]
+    half = stats.t.ppf(0.975, 4) * 0.01 * (1 + 1 / 5) ** 0.5
+    assert (cell.low, cell.high) == pytest.approx((0.81 - half, 0.81 + half))
+
+
+def test_of_runs_that_differ_alike_the_closest_method_speaks(
+    published: Path, record: Maker
+) -> None:
+    both = [*runs(record, [0.80, 0.81, 0.82]), *runs(record, [0.70], selector="gotd_paper")]
+    for records in (both, both[::-1]):
+        cell = verdicts(read_published(published, "toy_table1"), records)[0]
+        assert (cell.ours, cell.n) == (pytest.approx(0.70), 1)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
