@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,6 +17,7 @@ TASKS = ("citation_intent", "sciie_relation", "csabstruct", "cola", "rte")
 TOXICITY = ("emt_toxic", "emt_toxic_second", "tp_toxic", "tp_toxic_second", "emt_nontoxic")
 
 
+@functools.cache
 def values() -> dict[tuple[str, str, int, str], list[float]]:
     """Returns metrics over seeds by task, selector, budget and name."""
     found: dict[tuple[str, str, int, str], list[float]] = defaultdict(list)
@@ -29,12 +31,16 @@ def values() -> dict[tuple[str, str, int, str], list[float]]:
     return found
 
 
-def table(title: str) -> dict[str, list[str]]:
-    """Returns the cells of the first table under a title, by the first of each row."""
+def lines(title: str) -> list[list[str]]:
+    """Returns the cells of the rows of the table under a title."""
     _, _, rest = (RESULTS / "README.md").read_text(encoding="utf-8").partition(f"### {title}\n")
-    lines = [line for line in rest.partition("\n### ")[0].splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {row[0]: row[1:] for row in rows[2:]}
+    rows = [line for line in rest.partition("\n### ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def table(title: str) -> dict[str, list[str]]:
+    """Returns the cells of the table under a title, by the first of each row."""
+    return {row[0]: row[1:] for row in lines(title)}
 
 
 def plain(value: float, digits: int = 3) -> str:
@@ -69,12 +75,8 @@ def test_the_controls(selector: str) -> None:
 
 
 def test_two_domain_tasks() -> None:
-    # Two tasks in one table, the name of the second row's task is left out.
-    _, _, rest = (
-        (RESULTS / "README.md").read_text(encoding="utf-8").partition("### Two domain tasks\n")
-    )
-    lines = [line for line in rest.partition("\n### ")[0].splitlines() if line.startswith("|")]
-    told = [[cell.strip() for cell in line.strip("|").split("|")[1:5]] for line in lines[2:]]
+    # The name of the task stands in its first row only.
+    told = [row[1:5] for row in lines("Two domain tasks")]
     found, expected = values(), []
     for task in ("chemprot", "citation_intent"):
         for selector in ("gotd", "dsir", "random"):
