@@ -5,9 +5,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from shortlist import commandline, schema
+from shortlist import config
+from shortlist.pipeline import commandline
 
-schema.register()
+config.register()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -16,7 +17,7 @@ def main(config: DictConfig) -> object:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from shortlist.pipeline import execute  # heavy: only once the configuration stands
+    from shortlist.pipeline.cell import execute  # heavy: only once the configuration stands
 
     job = HydraConfig.get()
     directory = Path(job.runtime.output_dir)

@@ -33,10 +33,10 @@ from shortlist.data.sources import LocalSource
 from shortlist.featurizers.static import Static
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
-from shortlist.numerics.statistics import upper_tail
-from shortlist.numerics.transport import CTransform, sinkhorn_divergence, solve
+from shortlist.ot import CTransform, sinkhorn_divergence, solve
+from shortlist.pipeline.assumption import kinds_of, reference_texts
 from shortlist.runtime import Runtime
-from shortlist.stages.assumption import kinds_of, reference_texts
+from shortlist.stats.statistics import upper_tail
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("pools", "decoder", "mixture")

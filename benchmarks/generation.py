@@ -20,7 +20,7 @@ from report import write
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
 from shortlist.models.generation import Sampling, Writer, uniforms
-from shortlist.numerics.nucleus import kept
+from shortlist.models.nucleus import kept
 
 ROOT = Path(__file__).parents[1]
 SAMPLING = Sampling(continuations=25, tokens=20, top_p=0.9, temperature=1.0)

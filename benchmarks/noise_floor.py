@@ -23,8 +23,8 @@ from hydra.utils import instantiate
 
 from shortlist.core import Record
 from shortlist.leaderboard.noise import FIELDS, FILE
+from shortlist.pipeline.inputs import task_data
 from shortlist.runtime import Runtime
-from shortlist.stages.inputs import task_data
 from shortlist.store.atomic import write_text
 from shortlist.store.records import read_records
 

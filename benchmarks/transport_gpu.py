@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transport_measures import Rows, told
 
-from shortlist.numerics import transport
-from shortlist.numerics.transport.precision import products as products_in_float32
+from shortlist import ot as transport
+from shortlist.ot.precision import products as products_in_float32
 
 REPEATS = 3
 

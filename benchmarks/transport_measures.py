@@ -16,8 +16,8 @@ import torch
 from transport_data import Pair, clustered
 from transport_reference import reference
 
-from shortlist.numerics import transport
-from shortlist.numerics.transport.precision import products, quick_products_exist
+from shortlist import ot as transport
+from shortlist.ot.precision import products, quick_products_exist
 
 Rows = list[dict[str, Any]]
 EPSILONS = (0.05, 0.01)

@@ -14,7 +14,7 @@ from transport_data import ROOT, Pair
 from transport_measures import Rows, told
 from transport_reference import Reference, reference
 
-from shortlist.numerics import transport
+from shortlist import ot as transport
 
 PEER = ROOT / "baselines/peers/transport/solve.py"
 CHEAP = (

@@ -77,9 +77,10 @@ def configurations() -> Generator[None]:
     """Hydra knows the schema and reads each YAML once: anew, that is a third of every composition."""
     from hydra._internal.config_repository import ConfigRepository
 
-    from shortlist import commandline, schema  # noqa: F401  (its resolver)
+    from shortlist import config
+    from shortlist.pipeline import commandline  # noqa: F401  (its resolver)
 
-    schema.register()
+    config.register()
     read, known = ConfigRepository.load_config, {}
 
     def load(self: ConfigRepository, config_path: str) -> Any:

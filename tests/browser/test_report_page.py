@@ -13,9 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import devtools
 
-from shortlist.reports import figures, mixes
-from shortlist.reports.page import html
-from shortlist.reports.sheet import Example, Fact, Figure, Group, Section, Sheet
+from shortlist.diagnostics.datasheet import figures, mixes
+from shortlist.diagnostics.datasheet.page import html
+from shortlist.diagnostics.datasheet.sheet import Example, Fact, Figure, Group, Section, Sheet
 
 pytestmark = [
     pytest.mark.browser,

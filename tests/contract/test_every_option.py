@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from shortlist.assembly import cell_key, hashed, make
-from shortlist.examinations.base import Examination
+from shortlist.evaluation.base import Examination
+from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
-from shortlist.scorers.base import Scorer
+from shortlist.pipeline.assembly import cell_key, hashed, make
 from shortlist.store.keys import canonical
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule

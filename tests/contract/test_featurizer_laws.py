@@ -11,8 +11,8 @@ import pytest
 import toy
 from omegaconf import OmegaConf
 
-from shortlist.assembly import make
 from shortlist.core import Corpus
+from shortlist.pipeline.assembly import make
 from shortlist.runtime import Runtime
 from shortlist.store.formats import load_features, save_features
 

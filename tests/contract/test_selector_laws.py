@@ -20,8 +20,8 @@ import pytest
 import toy as toy_words
 from omegaconf import OmegaConf
 
-from shortlist.assembly import make
 from shortlist.core import Budget, Corpus, Features
+from shortlist.pipeline.assembly import make
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Choice, Scored, Selector
 from shortlist.selectors.whole_pool import WholePool

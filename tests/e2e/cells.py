@@ -111,7 +111,7 @@ def process(*arguments: str, at: Path, **environment: str) -> Ended:
 
 def execute(config: Any, directory: Path) -> Any:
     """Returns the record of the cell that a composed configuration describes."""
-    from shortlist import pipeline
+    from shortlist.pipeline.cell import execute
 
     job = config.hydra
-    return pipeline.execute(config, dict(job.runtime.choices), tuple(job.overrides.task), directory)
+    return execute(config, dict(job.runtime.choices), tuple(job.overrides.task), directory)

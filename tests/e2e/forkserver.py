@@ -24,8 +24,9 @@ import transformers.models.bert.modeling_bert  # noqa: F401
 from hydra import compose, initialize_config_dir
 
 import shortlist  # noqa: F401  (settings of the environment that must stand before torch)
-from shortlist import commandline, pipeline, schema  # noqa: F401
-from shortlist.assembly import prepare
+from shortlist import config as schema
+from shortlist.pipeline import cell, commandline  # noqa: F401
+from shortlist.pipeline.assembly import prepare
 from shortlist.store.cache import Store
 
 STAGES = (

@@ -15,8 +15,8 @@ import toy
 from hydra import initialize_config_dir
 
 from shortlist.core import unpack
-from shortlist.examinations.base import Room
-from shortlist.examinations.perplexity import Perplexity
+from shortlist.evaluation.base import Room
+from shortlist.evaluation.perplexity import Perplexity
 from shortlist.leaderboard.checking import problems
 from shortlist.models import generation
 from shortlist.store import formats

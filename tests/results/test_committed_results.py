@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shortlist.config import HASHED
 from shortlist.core import UNITS, Record
 from shortlist.leaderboard import publish
 from shortlist.leaderboard.checking import problems
@@ -18,7 +19,6 @@ from shortlist.leaderboard.noise import FILE, read_floors
 from shortlist.leaderboard.published import read_published
 from shortlist.leaderboard.verdict_tables import verdicts_markdown
 from shortlist.leaderboard.verdicts import verdicts
-from shortlist.schema import HASHED
 from shortlist.store.keys import key
 from shortlist.store.records import read_record, read_records, record_path
 

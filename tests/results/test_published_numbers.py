@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from shortlist.assembly import hashed
 from shortlist.core import Axes, Metric, Record
 from shortlist.leaderboard.published import (
     AVERAGE,
@@ -21,6 +20,7 @@ from shortlist.leaderboard.published import (
     read_published,
 )
 from shortlist.leaderboard.verdicts import differences, verdicts
+from shortlist.pipeline.assembly import hashed
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published"
 CONF = Path(__file__).parents[2] / "conf"
@@ -313,7 +313,7 @@ ELSEWHERE = {
 }  # fmt: skip
 # What the experiments leave different, each said in their headers.
 JUDGE, MODERATION, FILTER = (
-    "linear._target_ shortlist.scorers.detoxify",
+    "linear._target_ shortlist.evaluation.scorers.detoxify",
     "OpenAI",
     "prefilter.keep",
 )

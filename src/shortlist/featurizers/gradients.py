@@ -10,11 +10,11 @@ import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.shards import Sharded
+from shortlist.featurizers.sketching import Sketch
 from shortlist.featurizers.warming import Checkpoint, Warming, checkpoints, warm
 from shortlist.models.layers import last_matrices, only, seen, transposed
 from shortlist.models.likelihood import LanguageModel, language_model
 from shortlist.models.products import quick_products
-from shortlist.numerics.sketching import Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

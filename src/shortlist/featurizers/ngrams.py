@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer
-from shortlist.numerics.ngrams import count, memory
-from shortlist.numerics.sha256 import LARGEST
-from shortlist.numerics.words import readable
+from shortlist.kernels.ngrams import count, memory
+from shortlist.kernels.sha256 import LARGEST
+from shortlist.kernels.words import readable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import numpy as np
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
+from shortlist.evaluation.scorers.base import rated
 from shortlist.featurizers.base import Featurizer
-from shortlist.scorers.base import rated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
+    from shortlist.evaluation.scorers.base import Scorer
     from shortlist.runtime import Runtime
-    from shortlist.scorers.base import Scorer
 
 log = logging.getLogger(__name__)
 

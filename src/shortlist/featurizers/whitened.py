@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.errors import InvalidInput
+from shortlist.featurizers import whitening
 from shortlist.featurizers.base import Featurizer
-from shortlist.numerics import whitening
 
 if TYPE_CHECKING:
     from pathlib import Path

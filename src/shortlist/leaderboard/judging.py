@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shortlist.core import Record, unpack
 from shortlist.leaderboard.noise import Floor, floor_of
 from shortlist.leaderboard.table import Cell, Column, Gain, Row, Table, Verdict
-from shortlist.numerics.comparison import (
+from shortlist.stats.comparison import (
     Differences,
     all_pairs,
     compare,

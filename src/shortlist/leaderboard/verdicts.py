@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from shortlist.core import Metric, Record
 from shortlist.leaderboard.published import Number, PublishedTable
-from shortlist.numerics.comparison import half_width
+from shortlist.stats.comparison import half_width
 
 Outcome = Literal["within", "outside", "not comparable", "not run", "no target"]
 MANY = 1e6  # degrees of freedom of an error that is known

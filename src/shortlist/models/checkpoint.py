@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.processor import bfloat16_is_quick
+from shortlist.ot.processor import bfloat16_is_quick
 
 if TYPE_CHECKING:
     from collections.abc import Generator

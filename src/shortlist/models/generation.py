@@ -16,9 +16,9 @@ import torch
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.nucleus import levels, pick
 from shortlist.models.tokens import tokenize
-from shortlist.numerics.nucleus import levels, pick
-from shortlist.numerics.sampling import uniform
+from shortlist.stats.sampling import uniform
 from shortlist.store.atomic import fsync
 from shortlist.store.cache import unfinished
 

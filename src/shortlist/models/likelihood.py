@@ -14,7 +14,7 @@ from shortlist.core import digest
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
-from shortlist.numerics.sampling import uniform
+from shortlist.stats.sampling import uniform
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from shortlist.numerics.transport.precision import (
+from shortlist.ot.precision import (
     products,
     quick_products_exact,
     quick_products_exist,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist.numerics.sampling import draw_key, order, uniform
 from shortlist.selectors.base import Choice, Scored, Selector, take_in_turn
 from shortlist.selectors.matched import documents_of
+from shortlist.stats.sampling import draw_key, order, uniform
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.ngrams import column_sums
-from shortlist.numerics.words import lengths, readable
+from shortlist.kernels.ngrams import column_sums
+from shortlist.kernels.words import lengths, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus, Features
-    from shortlist.numerics.words import Texts
+    from shortlist.kernels.words import Texts
 
 _CHUNK = 8192
 

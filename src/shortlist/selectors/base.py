@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
-from shortlist.numerics.sampling import order, within_budget
+from shortlist.stats.sampling import order, within_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from shortlist.core import Budget, Corpus, Features
     from shortlist.featurizers.base import Featurizer
-    from shortlist.numerics.explanation import Plan
+    from shortlist.ot.explanation import Plan
     from shortlist.runtime import Runtime
 
 _CHUNK = 8192

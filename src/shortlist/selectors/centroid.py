@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from shortlist.numerics.neighbours import unit
 from shortlist.selectors.base import Selector
+from shortlist.selectors.neighbours import unit
 
 if TYPE_CHECKING:
     from shortlist.core import Features

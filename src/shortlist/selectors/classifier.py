@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import vstack
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.linear import logistic
+from shortlist.models.linear import logistic
 from shortlist.selectors.bags import row_sums, weighted
 from shortlist.selectors.base import Selector
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist.errors import InvalidInput, near
-from shortlist.numerics.sampling import draw_key, order, uniform
 from shortlist.selectors.base import Choice, Scored, Selector, take
 from shortlist.selectors.matched import documents_of
+from shortlist.stats.sampling import draw_key, order, uniform
 
 if TYPE_CHECKING:
     import torch

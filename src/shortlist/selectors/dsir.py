@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.ngrams import dots
-from shortlist.numerics.sampling import draw_key, gumbel, in_proportion, order
+from shortlist.kernels.ngrams import dots
 from shortlist.selectors.bags import totals, weighted, word_counts
 from shortlist.selectors.base import Choice, Scored, Selector, take, take_in_turn
+from shortlist.stats.sampling import draw_key, gumbel, in_proportion, order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

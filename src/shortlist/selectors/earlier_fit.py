@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from shortlist.errors import InvalidInput, Missing
-from shortlist.numerics.transport import COSTS, Earlier, Visit
+from shortlist.ot import COSTS, Earlier, Visit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shortlist.core import Features
-    from shortlist.numerics.transport import Cost, Transport
+    from shortlist.ot import Cost, Transport
 
 FILE = "fitted.safetensors"
 INSTEAD = "give another directory or set selector.grown_from=null"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.coverage import facility_greedy
-from shortlist.numerics.neighbours import nearest
+from shortlist.selectors.coverage import facility_greedy
+from shortlist.selectors.neighbours import nearest
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import torch
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
-from shortlist.numerics.explanation import transport_plan
-from shortlist.numerics.transport import (
+from shortlist.ot import (
     CTransform,
     Transport,
     Words,
@@ -21,6 +20,7 @@ from shortlist.numerics.transport import (
     epsilon_sensitivity,
     solve,
 )
+from shortlist.ot.explanation import transport_plan
 from shortlist.selectors.base import Selector
 from shortlist.selectors.earlier_fit import digest_of, earlier_fit, left_behind
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Features
-    from shortlist.numerics.explanation import Plan
-    from shortlist.numerics.transport import Cost
+    from shortlist.ot import Cost
+    from shortlist.ot.explanation import Plan
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.sampling import order
-from shortlist.numerics.spacing import spaced
 from shortlist.selectors.base import Choice, Scored, Selector, take
+from shortlist.selectors.spacing import spaced
+from shortlist.stats.sampling import order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.numerics.transport import released_sinkhorn
+from shortlist.ot import released_sinkhorn
 from shortlist.selectors.gotd import TransportSelector, certificate
 
 if TYPE_CHECKING:

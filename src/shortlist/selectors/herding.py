@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.coverage import herd
-from shortlist.numerics.neighbours import unit
+from shortlist.selectors.coverage import herd
+from shortlist.selectors.neighbours import unit
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:

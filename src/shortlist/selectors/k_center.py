@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.coverage import farthest_first
+from shortlist.selectors.coverage import farthest_first
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.neighbours import unit
 from shortlist.selectors.base import Selector
+from shortlist.selectors.neighbours import unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

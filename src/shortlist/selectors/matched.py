@@ -10,8 +10,8 @@ import numpy as np
 
 from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.numerics.sampling import draw_key, uniform
 from shortlist.selectors.base import Choice, Scored, Selector, take_in_turn
+from shortlist.stats.sampling import draw_key, uniform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

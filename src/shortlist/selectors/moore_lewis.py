@@ -9,9 +9,9 @@ import torch
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
-from shortlist.numerics.ngram_models import NGramModel
 from shortlist.selectors.bags import texts_of
 from shortlist.selectors.base import Selector
+from shortlist.selectors.ngram_models import NGramModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

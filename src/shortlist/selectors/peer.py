@@ -17,7 +17,7 @@ import torch
 
 from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput
-from shortlist.numerics.blending import BEYOND
+from shortlist.selectors.blending import BEYOND
 from shortlist.selectors.whole_pool import WholePool
 from shortlist.store.provenance import commit
 

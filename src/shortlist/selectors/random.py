@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shortlist.numerics.sampling import draw_key, order, uniform
 from shortlist.selectors.base import Choice, Scored, Selector, take
+from shortlist.stats.sampling import draw_key, order, uniform
 
 if TYPE_CHECKING:
     import torch

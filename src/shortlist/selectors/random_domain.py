@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist.numerics.matching import by_stratum
 from shortlist.selectors.matched import Matched, documents_of
+from shortlist.selectors.matching import by_stratum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.matching import by_size
 from shortlist.selectors.matched import Matched, documents_of
+from shortlist.selectors.matching import by_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.neighbours import nearest
 from shortlist.selectors.nearest import RoundRobin
+from shortlist.selectors.neighbours import nearest
 
 if TYPE_CHECKING:
     from shortlist.core import Features

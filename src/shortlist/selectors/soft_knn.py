@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from shortlist.numerics.transport import scale_of
+from shortlist.ot import scale_of
 from shortlist.selectors.gotd import TransportSelector
 
 if TYPE_CHECKING:
     from shortlist.core import Features
-    from shortlist.numerics.transport import Cost
+    from shortlist.ot import Cost
 
 
 class SoftKNN(TransportSelector):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.sampling import draw_key, order, uniform
 from shortlist.selectors.base import Choice, Scored, Selector, take_in_turn
+from shortlist.stats.sampling import draw_key, order, uniform
 
 if TYPE_CHECKING:
     import torch

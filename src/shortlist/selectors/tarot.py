@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.joint_whitening import whiten, whitening
-from shortlist.numerics.neighbours import nearest
-from shortlist.numerics.transport import Transport, solve
+from shortlist.ot import Transport, solve
+from shortlist.selectors.joint_whitening import whiten, whitening
+from shortlist.selectors.neighbours import nearest
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ class TAROT(WholePool):
         wanted: torch.Tensor,
     ) -> tuple[NDArray[np.int64], dict[str, Any]]:
         """Returns the documents of all folds, and the report."""
-        level = logging.getLogger("shortlist.numerics.transport").level
-        logging.getLogger("shortlist.numerics.transport").setLevel(logging.WARNING)
+        level = logging.getLogger("shortlist.ot").level
+        logging.getLogger("shortlist.ot").setLevel(logging.WARNING)
         part = np.arange(len(rows)) % self.folds  # texts are sorted by a hash: any cut is random
         chosen: list[NDArray[np.int64]] = []
         layers: list[int] = []
@@ -133,7 +133,7 @@ class TAROT(WholePool):
             chosen.append(kept)
             layers.append(depth)
             distances.append(float(best))
-        logging.getLogger("shortlist.numerics.transport").setLevel(level)
+        logging.getLogger("shortlist.ot").setLevel(level)
         together = np.unique(np.concatenate(chosen))
         return together, {
             "recommended_budget": len(together),

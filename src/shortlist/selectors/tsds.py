@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.numerics.neighbours import nearest
-from shortlist.numerics.sampling import draw_key, with_replacement
-from shortlist.numerics.spreading import kernel_density, spread
 from shortlist.selectors.base import Choice, Scored
+from shortlist.selectors.neighbours import nearest
+from shortlist.selectors.spreading import kernel_density, spread
 from shortlist.selectors.whole_pool import WholePool
+from shortlist.stats.sampling import draw_key, with_replacement
 
 if TYPE_CHECKING:
     from shortlist.core import Budget, Features

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import ForeignFeatures, InvalidInput
-from shortlist.numerics.blending import BEYOND
 from shortlist.selectors.base import Choice, Scored, Selector
+from shortlist.selectors.blending import BEYOND
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

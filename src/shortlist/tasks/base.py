@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -14,42 +13,11 @@ from numpy.typing import NDArray
 from shortlist.core import Corpus, Metric, digest
 from shortlist.data.quarantine import BadRow, Progress
 from shortlist.data.sources import Source
+from shortlist.data.task import Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.tasks import metrics as formulas
 
 TaskKind: TypeAlias = Literal["classification", "regression", "unlabelled"]
-Split: TypeAlias = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """The splits of a task.
-
-    Attributes:
-        train: labelled examples to fine-tune on (unlabelled texts for an unlabelled task).
-        validation: labelled examples set apart from train: they decide which epoch is kept, and
-            pool documents that repeat one are never selected.
-        test: labelled examples to measure on; an unlabelled task: texts to measure the loss on,
-            none where none are held out.
-        target: the training inputs without labels: what a selection should help with.
-        labels: class names in the order of the model's outputs; None where there are no classes.
-        counts: what was left out or needs to be known, by name.
-        quarantined: rows that were set aside.
-        revision: the commit the data come from, where they come from a hub.
-    """
-
-    train: Corpus
-    validation: Corpus
-    test: Corpus
-    target: Corpus
-    labels: tuple[str, ...] | None
-    counts: Mapping[str, int]
-    quarantined: tuple[BadRow, ...] = ()
-    revision: str = ""
-
-    def split(self, name: Split) -> Corpus:
-        """Returns the split called `name`."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 class Task(ABC):

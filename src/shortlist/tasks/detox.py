@@ -13,8 +13,9 @@ from shortlist.data.formats import raw_rows
 from shortlist.data.quarantine import BadRow, Progress
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows, split_of
+from shortlist.data.task import Split, TaskData
 from shortlist.errors import InvalidInput
-from shortlist.tasks.base import Split, Task, TaskData
+from shortlist.tasks.base import Task
 
 TOXIC, NONTOXIC = "toxic", "nontoxic"
 THRESHOLD = 0.5  # Perspective's score from which on the paper calls a prompt toxic

@@ -13,8 +13,9 @@ from shortlist.data.quarantine import BadRow, Progress
 from shortlist.data.readers import Columns, read_files
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows, split_of
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput
-from shortlist.tasks.base import Task, TaskData, TaskKind
+from shortlist.tasks.base import Task, TaskKind
 
 
 class FromSource(Task):

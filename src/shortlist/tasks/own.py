@@ -13,8 +13,9 @@ from shortlist.data.quarantine import Progress
 from shortlist.data.readers import Columns, file_digest
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput
-from shortlist.tasks.base import Task, TaskData, TaskKind
+from shortlist.tasks.base import Task, TaskKind
 from shortlist.tasks.files import Splits, cut, read_splits
 
 # Rows. A tenth of fewer says nothing of a loss, and the target needs them.

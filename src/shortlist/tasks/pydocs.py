@@ -10,8 +10,9 @@ from shortlist.data import installed
 from shortlist.data.quarantine import Progress
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows, split_of, without_near_copies
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput
-from shortlist.tasks.base import Task, TaskData
+from shortlist.tasks.base import Task
 
 
 class PydocsFamilies(Task):

@@ -12,8 +12,8 @@ import pytest
 
 from shortlist.core import Corpus, Features
 from shortlist.errors import InvalidInput, Missing
+from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.toxicity import Toxicity
-from shortlist.scorers.base import Scorer
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.least_toxic import LeastToxic
 

@@ -8,8 +8,8 @@ import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.numerics import processor
-from shortlist.numerics.transport.precision import quick_products_exist
+from shortlist.ot import processor
+from shortlist.ot.precision import quick_products_exist
 
 CPU = torch.device("cpu")
 

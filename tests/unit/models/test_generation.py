@@ -16,7 +16,7 @@ from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint, generation
 from shortlist.models.generation import FILE, Sampling, Writer, generate, load, uniforms
-from shortlist.numerics.nucleus import kept
+from shortlist.models.nucleus import kept
 from shortlist.runtime import Runtime
 
 TEXTS = [*toy.sentences("sailing", 20), *toy.sentences("stars", 19), "b", "mast " * 30]

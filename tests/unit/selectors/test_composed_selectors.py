@@ -11,10 +11,10 @@ import torch
 from omegaconf import OmegaConf
 from scipy.stats import rankdata
 
-from shortlist.assembly import make
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
+from shortlist.pipeline.assembly import make
 from shortlist.selectors.base import Member, Scored
 from shortlist.selectors.ensemble import Ensemble
 from shortlist.selectors.gotd_diverse import GOTDDiverse
@@ -254,8 +254,8 @@ def test_tarot_recommends_the_documents_of_the_targets_kind(machine: Any) -> Non
 
 
 def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> None:
-    from shortlist.numerics.joint_whitening import whiten, whitening
-    from shortlist.numerics.transport import solve
+    from shortlist.ot import solve
+    from shortlist.selectors.joint_whitening import whiten, whitening
 
     target, pool = RNG.normal(size=(20, 4)) + 2, RNG.normal(size=(150, 4))
     selector = tarot(folds=2, neighbours=12)

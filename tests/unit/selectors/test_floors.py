@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.numerics.sampling import order
 from shortlist.selectors.base import Choice, Scored, Selector, take
 from shortlist.selectors.dsir import DSIR
 from shortlist.selectors.floors import select_with_floors
+from shortlist.stats.sampling import order
 from shortlist.trainers.base import seeded
 
 SCORES = st.integers(-5, 5).map(float)

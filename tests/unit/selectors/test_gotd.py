@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from shortlist import ot as transport
 from shortlist.core import Features
 from shortlist.errors import InvalidInput
-from shortlist.numerics import transport
-from shortlist.numerics.transport import forecasting
+from shortlist.ot import forecasting
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.gotd import GOTD, TransportSelector
 from shortlist.selectors.gotd_paper import GOTDPaper

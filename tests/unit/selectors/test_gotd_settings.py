@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from safetensors.torch import save_file
 
+from shortlist import ot as transport
 from shortlist.core import Corpus, Features
 from shortlist.errors import DoesNotFit, InvalidInput, Missing
-from shortlist.numerics import transport
-from shortlist.numerics.transport import forecasting, memory
+from shortlist.ot import forecasting, memory
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.gotd import GOTD
 

@@ -13,8 +13,8 @@ import torch
 from shortlist.core import Budget, Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
-from shortlist.numerics.blending import BEYOND
 from shortlist.selectors.base import Choice, Member, Scored, Selector
+from shortlist.selectors.blending import BEYOND
 from shortlist.selectors.matched import Matched
 from shortlist.selectors.random import Random
 from shortlist.selectors.random_domain import RandomDomain

@@ -14,9 +14,9 @@ import torch
 from omegaconf import OmegaConf
 from scipy.stats import spearmanr
 
-from shortlist.assembly import make
 from shortlist.core import Corpus, Features
-from shortlist.numerics.transport import overlap
+from shortlist.ot import overlap
+from shortlist.pipeline.assembly import make
 
 PYTHON = os.environ.get("SHORTLIST_PEERS", "")
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from shortlist.assembly import make
 from shortlist.core import Corpus, Features
+from shortlist.pipeline.assembly import make
 from shortlist.selectors.whole_pool import BEYOND
 
 RNG = np.random.default_rng(0)

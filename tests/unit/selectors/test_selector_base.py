@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from shortlist.core import Budget, Features
 from shortlist.errors import InvalidInput
-from shortlist.numerics.sampling import order
 from shortlist.selectors import base
 from shortlist.selectors.base import Scored, Selector, score_pool, take
+from shortlist.stats.sampling import order
 
 WORDS = np.array([3, 1, 2, 0], dtype=np.uint64)
 

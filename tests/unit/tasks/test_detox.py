@@ -10,8 +10,8 @@ import pytest
 
 from shortlist.data.quarantine import Progress
 from shortlist.data.sources import LocalSource, TaskFiles
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput
-from shortlist.tasks.base import TaskData
 from shortlist.tasks.detox import Detox
 
 FOLDER = "toxicity/realtoxicityprompts"

@@ -8,8 +8,9 @@ import pytest
 from shortlist.core import Corpus
 from shortlist.data.quarantine import Progress
 from shortlist.data.sources import Source
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput
-from shortlist.tasks.base import Task, TaskData, TaskKind
+from shortlist.tasks.base import Task, TaskKind
 
 
 class Toy(Task):

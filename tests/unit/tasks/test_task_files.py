@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 
 from shortlist.data.quarantine import silent
 from shortlist.data.sources import LocalSource
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput, Missing
 from shortlist.store.formats import load_corpus, save_corpus
-from shortlist.tasks.base import Task, TaskData
+from shortlist.tasks.base import Task
 from shortlist.tasks.files import FromSource
 from shortlist.tasks.own import Own
 

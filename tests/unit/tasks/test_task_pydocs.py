@@ -12,8 +12,8 @@ from shortlist.data import installed
 from shortlist.data.quarantine import silent
 from shortlist.data.sources import LocalSource
 from shortlist.data.splits import near_copies
+from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput, Missing
-from shortlist.tasks.base import TaskData
 from shortlist.tasks.pydocs import PydocsFamilies
 
 CONF = Path(__file__).parents[3] / "conf"

@@ -1,0 +1,235 @@
+"""Zero-shot classification: which label's words does the model find likeliest?"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist import progress
+from shortlist.core import Metric, digest
+from shortlist.data.splits import sample_rows
+from shortlist.errors import InvalidInput, near
+from shortlist.evaluation.base import Examination, Findings
+from shortlist.models.likelihood import Asked, causal_model
+from shortlist.models.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.evaluation.base import Room
+    from shortlist.models.likelihood import Causal
+    from shortlist.runtime import Runtime
+
+WHAT = "examination label_likelihood"
+NORMALISATIONS = ("sentence", "token", "sum")
+PLACE = re.compile(r"\{(text_b|text|label)\}")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One item with one label in it.
+
+    Attributes:
+        text: the whole of it.
+        label_from: the character at which the label's words begin.
+    """
+
+    text: str
+    label_from: int
+
+
+class LabelLikelihood(Examination):
+    """Accuracy of choosing, for each test item, the label whose prompt the model finds likeliest.
+
+    Which of the prompt's losses decide is `normalise`: `sentence` takes the mean over all predicted
+    tokens, which is the order of perplexities (OpenICL's perplexity inference; GOT-D, section E.1);
+    `token` the mean over the tokens from the label on; `sum` their sum, the likelihood of what
+    follows the item. Of equal ones the label named first is taken; `ties` counts them.
+
+    Args:
+        metric: what the accuracy is called.
+        prompt: the wording, with places for `{text}`, `{text_b}` (of a pair) and, once, `{label}`.
+        labels: the words that stand for each class, by class.
+        normalise: one of the three.
+        documents: at most so many test items, a sample by id; None for all.
+        seed: of that sample.
+        context: tokens a prompt may have; None for the model's positions. Longer ones lose their
+            beginning, as much under each label, and are counted.
+        bos: whether an end token stands before each prompt; without, its first token is not asked.
+
+    Raises:
+        InvalidInput: an unknown way to normalise, a prompt without its places, too few labels.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        prompt: str,
+        labels: Mapping[str, str],
+        normalise: str,
+        documents: int | None,
+        seed: int,
+        context: int | None,
+        bos: bool,
+    ) -> None:
+        if normalise not in NORMALISATIONS:
+            raise InvalidInput(
+                f"{WHAT}: unknown normalise {normalise!r}; {near(normalise, NORMALISATIONS)}"
+            )
+        places = PLACE.findall(prompt)
+        if places.count("label") != 1 or "text" not in places:
+            raise InvalidInput(
+                f"{WHAT}: prompt must have a place {{text}} and one {{label}}, found {prompt!r}"
+            )
+        if len(labels) < 2 or not all(labels.values()):
+            raise InvalidInput(
+                f"{WHAT}: labels must give words for two classes or more, found {dict(labels)}"
+            )
+        if documents is not None and documents < 1:
+            raise InvalidInput(f"{WHAT}: documents must be at least 1, found {documents}")
+        if context is not None and context < 2:
+            raise InvalidInput(f"{WHAT}: context must be at least 2, found {context}")
+        self.metric, self.prompt, self.normalise = metric, prompt, normalise
+        self.labels = {str(name): str(words) for name, words in labels.items()}
+        self.documents, self.seed, self.context, self.bos = documents, seed, context, bos
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the name of the accuracy."""
+        return (self.metric,)
+
+    def examine(self, room: Room) -> Findings:
+        """Returns the accuracy with its binomial standard error, and 1 or 0 by item.
+
+        `chosen_<class>` counts how often each class was chosen: a model that always says the same
+        shows. The losses by item and label are `losses.npy` of the stage.
+
+        Raises:
+            InvalidInput: the test split has no labels, or one that `labels` does not name.
+        """
+        test = room.data.test
+        items = test.take(sample_rows(test.ids, self.documents, self.seed))
+        truth = self._truth(items)
+
+        def compute(directory: Path) -> dict[str, Any]:
+            losses, cut = self.losses(room.model.directory(), items, room.runtime)
+            np.save(directory / "losses.npy", losses)
+            return {"cut": cut}
+
+        settings = {
+            name: getattr(self, name)
+            for name in ("prompt", "labels", "normalise", "documents", "seed", "context", "bos")
+        }
+        # A mapping's key is sorted in a key, but which label wins a tie hangs on the order.
+        settings["order"] = list(self.labels)
+        inputs = {**room.model.identity(), "test": room.digests["test"]}
+        made = room.stage("label_likelihood", self.version, settings, inputs, compute)
+        losses = np.load(made.path / "losses.npy")
+        chosen = losses.argmin(1)
+        right = (chosen == truth).astype(np.float64)
+        share = float(right.mean())
+        found = Metric(
+            name=self.metric,
+            unit="fraction",
+            higher_is_better=True,
+            value=share,
+            n=len(items),
+            stderr=math.sqrt(share * (1 - share) / len(items)),
+            protocol=self.protocol(items),
+        )
+        counts = {
+            "not_sampled": len(test) - len(items),
+            "cut": made.facts["cut"],
+            "ties": int(((losses == losses.min(1, keepdims=True)).sum(1) > 1).sum()),
+            **{f"chosen_{name}": int((chosen == k).sum()) for k, name in enumerate(self.labels)},
+        }
+        return Findings((found,), {self.metric: right}, counts)
+
+    def _truth(self, items: Corpus) -> NDArray[np.int64]:
+        if not len(items) or items.labels is None:
+            raise InvalidInput(
+                f"{WHAT}: expected test items with labels, found none; choose a task that has some"
+            )
+        index = {name: number for number, name in enumerate(self.labels)}
+        for label in items.labels:
+            if label not in index:
+                raise InvalidInput(
+                    f"{WHAT}: labels has no words for the class {label!r} of the test split; "
+                    f"{near(str(label), index)}"
+                )
+        return np.array([index[label] for label in items.labels], dtype=np.int64)
+
+    def protocol(self, items: Corpus) -> str:
+        """Returns the hash of how the accuracy is measured: settings and items."""
+        labels = [part for pair in self.labels.items() for part in pair]
+        settings = (self.prompt, self.normalise, self.context, self.bos)
+        parts = ("label likelihood", self.version, *settings, items.fingerprint, *labels)
+        return digest(map(str, parts))
+
+    def prompts(self, items: Corpus) -> list[list[Prompt]]:
+        """Returns the prompts of each item, one a label.
+
+        Raises:
+            InvalidInput: the prompt asks for a second text and the items have none.
+        """
+        if items.texts_b is None and "{text_b}" in self.prompt:
+            raise InvalidInput(f"{WHAT}: prompt has a place {{text_b}}, the items are single texts")
+        second: Sequence[str] = items.texts_b or [""] * len(items)
+        return [
+            [_filled(self.prompt, text, text_b, words) for words in self.labels.values()]
+            for text, text_b in zip(items.texts, second, strict=True)
+        ]
+
+    def losses(
+        self, directory: Path, items: Corpus, runtime: Runtime
+    ) -> tuple[NDArray[np.float64], int]:
+        """Returns the (n, labels) losses in nats that decide, and how many items were cut."""
+        model = causal_model(directory, self.context, "label_likelihood context", runtime.device)
+        asked, cut = self._asked(model, self.prompts(items))
+        total = len(asked.places)
+        with progress.bar("label likelihood", total, "prompts", show=runtime.progress) as report:
+            found = model.sums(asked, runtime.inference_tokens, report)
+        if self.normalise != "sum":
+            found = found / asked.counts
+        return found.reshape(len(items), len(self.labels)), cut
+
+    def _asked(self, model: Causal, prompts: Sequence[Sequence[Prompt]]) -> tuple[Asked, int]:
+        end = [model.words.eos_token_id] * self.bos
+        ids, places, cut = list[Any](), list[Any](), 0
+        for item in prompts:
+            encoded = model.words.backend_tokenizer.encode_batch([one.text for one in item])
+            rows = [np.array(end + one.ids, dtype=np.int64) for one in encoded]
+            over = max(0, max(map(len, rows)) - model.max_length)
+            cut += over > 0
+            for prompt, encoding, row in zip(item, encoded, rows, strict=True):
+                # The label's first token is the first that reaches beyond what stands before it,
+                # whatever blank the tokenizer has put in front of the word.
+                ends = np.array([stop for _, stop in encoding.offsets])
+                first = len(end) + int(np.argmax(ends > prompt.label_from)) - over
+                if first < 1:
+                    raise InvalidInput(
+                        f"{WHAT}: context={model.max_length} leaves no token of the item before "
+                        "the label; raise it or choose shorter labels"
+                    )
+                ids.append(row[over:])
+                start = 1 if self.normalise == "sentence" else first
+                places.append(np.arange(start, len(row) - over, dtype=np.int64))
+        lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        tokens = Tokens(ids, [np.zeros_like(row) for row in ids], lengths, cut)
+        return Asked(tokens, places), cut
+
+
+def _filled(prompt: str, text: str, text_b: str, label: str) -> Prompt:
+    """Returns the prompt with its places filled at once: a text may hold `{label}` itself."""
+    words = {"text": text, "text_b": text_b, "label": label}
+    before, after = (
+        PLACE.sub(lambda place: words[place[1]], part) for part in prompt.split("{label}")
+    )
+    return Prompt(f"{before}{label}{after}", len(before))

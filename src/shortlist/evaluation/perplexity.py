@@ -1,0 +1,269 @@
+"""How well a language model predicts given texts, under a protocol that stands beside the number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist import progress
+from shortlist.core import Metric, digest
+from shortlist.data.readers import Columns, file_digest, read_files
+from shortlist.data.splits import sample_rows
+from shortlist.errors import InvalidInput
+from shortlist.evaluation.base import Examination, Findings
+from shortlist.models.likelihood import Asked, causal_model, vocabulary
+from shortlist.models.tokens import Tokens, tokenize
+from shortlist.stats.statistics import ratio_contributions, ratio_of_sums
+from shortlist.store.formats import load_corpus, save_corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.data.sources import Source, TaskFiles
+    from shortlist.evaluation.base import Room, Stage
+    from shortlist.models.likelihood import Causal
+    from shortlist.runtime import Runtime
+    from shortlist.store.cache import Artifact
+
+WHAT = "examination perplexity"
+TEXTS = "texts.arrow"
+AVERAGES = ("texts", "tokens")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Texts cut into windows, and where each window's predictions are.
+
+    Attributes:
+        asked: the windows as tokens, with the positions that are predicted in each.
+        text: the number of the text that each window belongs to.
+        cut: texts whose end is not looked at.
+    """
+
+    asked: Asked
+    text: NDArray[np.int64]
+    cut: int
+
+
+class Perplexity(Examination):
+    """The perplexity of texts (Jelinek et al. 1977): exp of the mean loss a token, in float32.
+
+    Args:
+        metric: what the number is called; two perplexities of one task need two names.
+        path: file of the texts, under the folder of the data (source=local).
+        hub: the texts' data set on the hub (source=hub), its split called `texts`.
+        column: their column.
+        documents: at most so many texts, a sample by id; None for all.
+        seed: of that sample.
+        context: tokens that a window holds; None for as many as the model has positions.
+        stride: None reads one window of each text and counts those that are cut; a number moves
+            the window by so many tokens, each token being predicted once, in the first window that
+            reaches it.
+        bos: whether an end token stands before each text. Without, its first token is not asked.
+        average: `texts` is the mean over texts of each one's perplexity (Hugging Face's evaluate,
+            which GOT-D names); `tokens` the exponential of the mean loss over all tokens.
+
+    Raises:
+        InvalidInput: a number is out of range, or `average` is unknown.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        path: str | None,
+        hub: Mapping[str, Any] | None,
+        column: str,
+        documents: int | None,
+        seed: int,
+        context: int | None,
+        stride: int | None,
+        bos: bool,
+        average: str,
+    ) -> None:
+        if average not in AVERAGES:
+            raise InvalidInput(f"{WHAT}: average must be texts or tokens, found {average!r}")
+        if context is not None and context < 2:
+            raise InvalidInput(f"{WHAT}: context must be at least 2, found {context}")
+        if stride is not None and (stride < 1 or (context is not None and stride >= context)):
+            raise InvalidInput(
+                f"{WHAT}: stride must be at least 1 and below the context, or no token is left to "
+                f"predict a window's first from; found stride={stride}, context={context}"
+            )
+        if documents is not None and documents < 1:
+            raise InvalidInput(f"{WHAT}: documents must be at least 1, found {documents}")
+        self.metric, self.path, self.hub, self.column = metric, path, hub, column
+        self.documents, self.seed = documents, seed
+        self.context, self.stride, self.bos, self.average = context, stride, bos, average
+
+    def check(self, source: Source, runtime: Runtime) -> None:
+        """Refuses texts that are not there."""
+        source.text_files(WHAT, self.path, self.hub)
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the name of the perplexity."""
+        return (self.metric,)
+
+    def identity(self, source: Source) -> dict[str, str]:
+        """Returns the digest of the texts' file, or the hub's commit."""
+        return {"texts": _digest(source.text_files(WHAT, self.path, self.hub))}
+
+    def examine(self, room: Room) -> Findings:
+        """Returns the perplexity with its standard error over texts, and each text's part in it.
+
+        With `average=texts` a text's outcome is its perplexity; with `tokens` it is its part in
+        exp(sum of losses / number of tokens) by linearisation, so that the mean is the value.
+
+        Raises:
+            InvalidInput: the model predicts no next token, or no text has one to predict.
+        """
+        read = self.texts(room.source, room.stage)
+
+        def compute(directory: Path) -> dict[str, Any]:
+            texts = load_corpus(read.path / TEXTS)
+            sums, counts, facts = self.losses(room.model.directory(), texts, room.runtime)
+            np.save(directory / "sums.npy", sums)
+            np.save(directory / "counts.npy", counts)
+            counted = {
+                "texts_cut": facts.pop("cut"),
+                "texts_without_a_prediction": int((counts == 0).sum()),
+            }
+            return {"counts": counted, **facts}
+
+        settings = {name: getattr(self, name) for name in ("context", "stride", "bos")}
+        inputs = {**room.model.identity(), "texts": read.facts["texts"]}
+        made = room.stage("perplexity", self.version, settings, inputs, compute)
+        sums, counts = (np.load(made.path / f"{name}.npy") for name in ("sums", "counts"))
+        facts = {**made.facts, "texts": read.facts["texts"]}
+        facts["counts"] = read.facts["counts"] | facts["counts"]
+        return self._found(sums, counts, facts)
+
+    def texts(self, source: Source, stage: Stage) -> Artifact:
+        """Returns the stage that holds the sample of the texts."""
+        files = source.text_files(WHAT, self.path, self.hub)
+
+        def compute(directory: Path) -> dict[str, Any]:
+            column = files.columns.text if files.columns else self.column
+            loaded = read_files(next(iter(files.files.values())), Columns(text=column))
+            whole = loaded.corpus.canonical()
+            texts = whole.take(sample_rows(whole.ids, self.documents, self.seed))
+            save_corpus(directory / TEXTS, texts)
+            quarantined = loaded.counts["quarantined"]
+            counted = {
+                "not_sampled": len(whole) - len(texts),
+                "quarantined": quarantined,
+                "copies": loaded.counts["rows_read"] - len(whole) - quarantined,
+            }
+            return {"counts": counted, "texts": texts.fingerprint}
+
+        settings = {name: getattr(self, name) for name in ("column", "documents", "seed")}
+        if files.revision:  # a commit holds many files; which of them, and what column, says `hub`
+            settings["hub"] = dict(self.hub or {})
+        return stage("texts", self.version, settings, {"texts": _digest(files)}, compute)
+
+    def losses(
+        self, directory: Path, texts: Corpus, runtime: Runtime
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
+        """Returns the (n,) losses in nats and (n,) numbers of predicted tokens of each text.
+
+        With them the context as it came to be, the hash of the vocabulary and the texts cut.
+        """
+        model = causal_model(directory, self.context, "perplexity context", runtime.device)
+        if self.stride is not None and self.stride >= model.max_length:
+            raise InvalidInput(
+                f"{WHAT}: stride must be below the model's {model.max_length} positions, found "
+                f"{self.stride}"
+            )
+        cut = windows_of(self._ids(model, texts), model.max_length, self.stride)
+        total = len(cut.text)
+        with progress.bar("perplexity", total, "windows", show=runtime.progress) as report:
+            found = model.sums(cut.asked, runtime.inference_tokens, report)
+        sums, counts = np.zeros(len(texts)), np.zeros(len(texts))
+        np.add.at(sums, cut.text, found)
+        np.add.at(counts, cut.text, cut.asked.counts)
+        facts = {"context": model.max_length, "vocabulary": vocabulary(model.words), "cut": cut.cut}
+        return sums, counts, facts
+
+    def _ids(self, model: Causal, texts: Corpus) -> list[NDArray[np.int64]]:
+        ids = tokenize(model.words, texts.texts, None, None).ids
+        if not self.bos:
+            return ids
+        end = np.array([model.words.eos_token_id], dtype=np.int64)
+        return [np.concatenate([end, row]) for row in ids]
+
+    def _found(
+        self, sums: NDArray[np.float64], counts: NDArray[np.float64], facts: Mapping[str, Any]
+    ) -> Findings:
+        sums, counts = sums[counts > 0], counts[counts > 0]
+        n = len(sums)
+        if n == 0:
+            raise InvalidInput(
+                f"{WHAT}: expected texts with a token to predict, found none in {self.path}"
+            )
+        if self.average == "texts":
+            outcomes = np.exp(sums / counts)
+            value, error = float(outcomes.mean()), float(outcomes.std(ddof=1)) / n**0.5
+        else:
+            mean = ratio_of_sums(sums, counts)
+            value = float(np.exp(mean.value))
+            error = value * (mean.stderr or 0.0)
+            outcomes = value * (1 + ratio_contributions(sums, counts) - mean.value)
+        found = Metric(
+            name=self.metric,
+            unit="perplexity",
+            higher_is_better=False,
+            value=value,
+            n=n,
+            stderr=error if n > 1 else None,
+            protocol=self.protocol(facts),
+        )
+        return Findings((found,), {self.metric: outcomes}, facts["counts"])
+
+    def protocol(self, facts: Mapping[str, Any]) -> str:
+        """Returns the hash of how it was measured: settings, texts, vocabulary.
+
+        Perplexities a token of two vocabularies do not compare; which texts were drawn stands in
+        their fingerprint.
+        """
+        settings = (facts["context"], self.stride, self.bos, self.average)
+        parts = ("perplexity", self.version, *settings, facts["texts"], facts["vocabulary"])
+        return digest(map(str, parts))
+
+
+def _digest(files: TaskFiles) -> str:
+    return files.revision or digest(map(file_digest, next(iter(files.files.values()))))
+
+
+def windows_of(ids: Sequence[NDArray[np.int64]], context: int, stride: int | None) -> Windows:
+    """Returns the windows of these token sequences, in their order."""
+    rows, places, text = list[Any](), list[Any](), list[int]()
+    for number, row in enumerate(ids):
+        for start, stop, first in windows(len(row), context, stride):
+            rows.append(row[start:stop])
+            places.append(np.arange(first - start, stop - start, dtype=np.int64))
+            text.append(number)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    cut = 0 if stride is not None else sum(len(row) > context for row in ids)
+    tokens = Tokens(rows, [np.zeros_like(row) for row in rows], lengths, cut)
+    return Windows(Asked(tokens, places), np.array(text, dtype=np.int64), cut)
+
+
+def windows(length: int, context: int, stride: int | None) -> Iterator[tuple[int, int, int]]:
+    """Returns (start, stop, first) of each window: tokens from `start` to below `stop` are read,
+    those from `first` on are predicted.
+
+    Every token but the text's first is predicted once; without a stride those of the first window.
+    """
+    start, first = 0, 1
+    while length:
+        stop = min(start + context, length)
+        yield start, stop, first
+        if stride is None or stop == length:
+            return
+        start, first = start + stride, stop

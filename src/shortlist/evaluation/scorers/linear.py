@@ -1,0 +1,243 @@
+"""Hashed n-grams and a logistic regression, trained on labelled texts in seconds."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, vstack
+
+from shortlist.core import digest
+from shortlist.data.readers import Columns, file_digest, read_files
+from shortlist.errors import InvalidInput, Missing, near
+from shortlist.evaluation.scorers.base import Scorer
+from shortlist.kernels import characters, ngrams
+from shortlist.kernels.words import readable
+from shortlist.models.linear import Linear, logistic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from shortlist import progress
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 4096
+_UNITS = {"words": 1, "characters": 2}  # and the least length of an n-gram
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is learned from labelled texts, and how: all that decides the classifier but the files.
+
+    Attributes:
+        text: column of the text.
+        label: column of the label.
+        toxic: the label that means toxic; every other one means that a text is not.
+        source: column by which texts are picked.
+        sources: the values of `source` that are learned from; none: every text is.
+        unit: `words` or `characters`.
+        shortest: length of the shortest n-gram, in units.
+        longest: length of the longest.
+        buckets: n-grams are hashed into so many.
+        inverse_penalty: inverse strength of the L2 penalty.
+        max_iterations: of L-BFGS.
+        tolerance: of its gradient.
+    """
+
+    text: str
+    label: str
+    toxic: str
+    source: str
+    sources: tuple[str, ...]
+    unit: str
+    shortest: int
+    longest: int
+    buckets: int
+    inverse_penalty: float
+    max_iterations: int
+    tolerance: float
+
+
+class LinearScorer(Scorer):
+    """The probability of the toxic class by logistic regression on hashed n-grams of words or of
+    characters.
+
+    Both classes weigh alike in training, so that 1/2 is the border whatever their shares in the
+    files. It knows words and pieces of words; what is rude without a rude word escapes it. A text
+    without a single n-gram gets the probability that the bias alone gives.
+    """
+
+    version = 2
+
+    def __init__(
+        self,
+        labelled: str | Sequence[str | None] | None,
+        text: str,
+        label: str,
+        toxic: str,
+        source: str,
+        sources: Sequence[str] | None,
+        unit: str,
+        shortest: int,
+        longest: int,
+        buckets: int,
+        inverse_penalty: float,
+        max_iterations: int,
+        tolerance: float,
+    ) -> None:
+        """Stores the file or the files of labelled texts, and what `Recipe` says.
+
+        Raises:
+            InvalidInput: a setting is out of range.
+        """
+        files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
+        self.labelled = [None if file is None else Path(file) for file in files]
+        self.recipe = Recipe(
+            text, label, toxic, source, tuple(sources or ()), unit, shortest, longest, buckets,
+            float(inverse_penalty), max_iterations, float(tolerance),
+        )  # fmt: skip
+        least = _UNITS.get(unit)
+        if least is None:
+            raise InvalidInput(
+                f"a linear scorer's unit must be words or characters, found {unit!r}"
+            )
+        if unit == "words" and shortest != 1:
+            raise InvalidInput(
+                "a linear scorer that counts words counts single ones, too: shortest must be 1, "
+                f"found {shortest}"
+            )
+        if not least <= shortest <= longest:
+            raise InvalidInput(
+                f"a linear scorer of {unit} needs {least} <= shortest <= longest, found {shortest} "
+                f"and {longest}"
+            )
+        if not 1 <= buckets < 2**31 or inverse_penalty <= 0:
+            raise InvalidInput(
+                "a linear scorer needs from 1 to 2^31 - 1 buckets and an inverse_penalty above 0, "
+                f"found {buckets} and {inverse_penalty:g}"
+            )
+
+    def check(self) -> None:
+        """Refuses labelled texts that are not named or not there.
+
+        Raises:
+            InvalidInput: no file is named.
+            Missing: a file is not there.
+        """
+        self._digests()
+
+    def identity(self) -> dict[str, str]:
+        """Returns the digests of the labelled texts' files and of the recipe."""
+        return {
+            "scorer": f"linear {self.version}",
+            "labelled": digest(self._digests()),
+            "recipe": digest(map(str, astuple(self.recipe))),
+        }
+
+    def score(self, texts: Sequence[str], report: progress.Report) -> NDArray[np.float64]:
+        """Returns the (n,) probabilities of the toxic class; none is NaN.
+
+        Raises:
+            InvalidInput: the labelled texts hold one class alone, or none of a source.
+        """
+        paths = tuple(path for path in self.labelled if path is not None)
+        model, self.counts = trained(self.recipe, paths, self._digests())
+        found = np.empty(len(texts), dtype=np.float64)
+        starts = range(0, len(texts), _CHUNK)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            chunks = pool.map(
+                lambda start: model.log_odds(counted(texts[start : start + _CHUNK], self.recipe)),
+                starts,
+            )
+            for start, odds in zip(starts, chunks, strict=True):
+                found[start : start + len(odds)] = 1 / (1 + np.exp(-odds))
+                report(len(odds))
+        return found
+
+    def _digests(self) -> tuple[str, ...]:
+        advice = (
+            "set labelled=FILE among the scorer's settings (columns `text` and `label`; "
+            "featurizer.scorer.labelled=FILE for selector=least_toxic), or paths.data=DIR"
+        )
+        if not self.labelled or None in self.labelled:
+            raise InvalidInput(
+                f"a linear scorer learns from labelled texts, found no file of them; {advice}"
+            )
+        try:
+            return tuple(file_digest(path) for path in self.labelled if path is not None)
+        except Missing as error:
+            raise Missing(f"labelled texts: {error}; {advice}") from error
+
+
+# A sweep's cells, and the stages of one, ask for the same classifier again and again.
+@lru_cache(maxsize=8)
+def trained(
+    recipe: Recipe, paths: tuple[Path, ...], digests: tuple[str, ...]
+) -> tuple[Linear, dict[str, int]]:
+    """Returns the classifier of the files' texts, and what was set aside of them.
+
+    Args:
+        recipe: what is learned and how.
+        paths: the files.
+        digests: of their bytes: other bytes under the same name are another classifier.
+
+    Raises:
+        InvalidInput: they hold one class alone, or nothing of a source.
+    """
+    columns = Columns(recipe.text, None, recipe.label, recipe.source if recipe.sources else None)
+    loaded = read_files(paths, columns)
+    corpus, names = loaded.corpus.canonical(), ", ".join(map(str, paths))
+    if recipe.sources:
+        there = set(corpus.domains)
+        for source in recipe.sources:
+            if source not in there:
+                raise InvalidInput(
+                    f"{names}: texts of the source {source!r} were expected in the column "
+                    f"{recipe.source!r}, found none; {near(source, there)}"
+                )
+        kept = [row for row, source in enumerate(corpus.domains) if source in recipe.sources]
+        corpus = corpus.take(kept)
+    labels = np.array([label == recipe.toxic for label in corpus.labels or ()], dtype=np.int64)
+    if not 0 < labels.sum() < len(labels):
+        raise InvalidInput(
+            f"{names}: texts labelled {recipe.toxic!r} and others were expected, found "
+            f"{labels.sum():,} of {len(labels):,}; set the scorer's toxic=LABEL"
+        )
+    texts = corpus.texts
+    chunks = [
+        counted(texts[start : start + _CHUNK], recipe) for start in range(0, len(texts), _CHUNK)
+    ]
+    model = logistic(
+        csr_array(vstack(chunks)),
+        labels,
+        recipe.inverse_penalty,
+        recipe.max_iterations,
+        recipe.tolerance,
+    )
+    counts = {
+        "labelled_quarantined": loaded.counts["quarantined"],
+        "labelled_copies": loaded.counts["exact_copies"],
+        "scorer_not_converged": int(not model.converged),
+    }
+    return model, {name: number for name, number in counts.items() if number}
+
+
+def counted(texts: Sequence[str], recipe: Recipe) -> csr_array:
+    """Returns the (n, buckets) counts of the texts' n-grams."""
+    if recipe.unit == "characters":
+        values = characters.count(texts, recipe.shortest, recipe.longest, recipe.buckets)
+    else:
+        parts = [text.encode() for text in texts]
+        ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        data = np.frombuffer(b"".join(parts), dtype=np.uint8)
+        values = ngrams.count(readable(data, ends), recipe.longest, recipe.buckets)
+    return csr_array(values, shape=(len(texts), recipe.buckets))

@@ -1,0 +1,1 @@
+"""Statistics: paired comparison, intervals."""

@@ -1,0 +1,216 @@
+"""The page: whatever stands in a text is text, and what is missing is not drawn."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from shortlist.core import StageCost
+from shortlist.diagnostics.datasheet import figures, sections, words
+from shortlist.diagnostics.datasheet.page import html, markdown
+from shortlist.diagnostics.datasheet.sheet import (
+    Cell,
+    Example,
+    Fact,
+    Figure,
+    Group,
+    Section,
+    Sheet,
+    Table,
+)
+
+NASTY = "</style></svg><script>alert(1)</script> <img src=x onerror=alert(2)> | `code` *bold* & \"'"
+RNG = np.random.default_rng(0)
+SVG = figures.histogram(RNG.normal(size=50), RNG.normal(size=5))
+
+
+def sheet(text: str) -> Sheet:
+    table = Table(text, (text, text), ((Cell(text), Cell(text, 0.5, "chosen")),), text)
+    example = Example(text, text, text, (text,), ((text, text),))
+    section = Section(
+        "mix",
+        text,
+        text,
+        (Fact(text, text, text),),
+        (table,),
+        (Figure(text, SVG, text, text),),
+        (Group(text, text, (example,)),),
+        text,
+    )
+    return Sheet(text, text, (Fact(text, text, text),), (text,), (section,))
+
+
+def test_a_hostile_text_is_shown_as_text_wherever_it_stands() -> None:
+    page = html(sheet(NASTY))
+    assert "<script" not in page and "<img" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 20
+    assert page.count("</style>") == 2  # the page's own, and that of the drawing
+    assert html(sheet("PLAIN")).count("PLAIN") == page.count("&lt;script&gt;")
+
+
+def test_a_hostile_text_makes_no_markup_and_no_column_in_markdown() -> None:
+    text = markdown(sheet(NASTY)).replace(f"```bash\n{NASTY}\n```", "")
+    assert "<script" not in text and "<img" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert not re.search(r"(?<!\\)[`]", text)
+
+
+def test_the_page_asks_for_nothing_beside_itself() -> None:
+    page = html(sheet("plain"))
+    addresses = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
+    assert addresses and all(one.startswith(("#", "data:")) for one in addresses)
+    assert "default-src 'none'" in page
+
+
+def test_what_is_empty_leaves_no_heading() -> None:
+    bare = Sheet("title", "lead", (), (), (Section("map", "Map"),))
+    assert "<table" not in html(bare) and "<figure" not in html(bare) and "<dl" not in html(bare)
+    assert markdown(bare) == "# title\n\nlead\n\n## Map\n"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: SVG,
+        lambda: figures.scatter(
+            [(name, RNG.normal(size=(20, 2))) for name in ("pool", "target", "picks")], ("x", "y")
+        ),
+        lambda: figures.curve([10, 100, 1000], [3.0, 2.0, 1.5], ("budget", "divergence"), 100),
+    ],
+    ids=["histogram", "scatter", "curve"],
+)
+def test_a_drawing_takes_its_colours_and_letters_from_the_page(draw: object) -> None:
+    svg = draw()  # type: ignore[operator]
+    assert "var(--chosen)" in svg and "var(--soft)" in svg
+    assert not re.findall(r"#[0-9a-fA-F]{6}\b", svg)
+    assert "font-family" not in svg and "DejaVu" not in svg
+    assert "<text" in svg
+    assert svg.startswith("<svg") and "viewBox" in svg
+    used = set(re.findall(r"#([\w-]+)", svg))
+    assert used <= set(re.findall(r'id="([\w-]+)"', svg))
+
+
+def test_every_point_of_a_map_is_drawn() -> None:
+    parts = [
+        (name, RNG.normal(size=(n, 2))) for name, n in (("pool", 40), ("target", 7), ("picks", 9))
+    ]
+    svg = figures.scatter(parts, ("x", "y"))
+    assert len(re.findall("<use ", svg)) == 40 + 7 + 9 + 3  # and the legend's
+
+
+def test_equal_numbers_give_equal_bytes() -> None:
+    def drawn() -> str:
+        rng = np.random.default_rng(1)
+        return figures.histogram(rng.normal(size=50), rng.normal(size=5))
+
+    assert drawn() == drawn()
+
+
+def test_a_long_text_is_shortened_visibly_and_the_rest_is_counted() -> None:
+    text = "word " * 400
+    short = words.shortened(text, 100)
+    kept, rest = short.split(" …(")
+    assert len(kept) <= 100
+    assert rest == f"{len(text.strip()) - len(kept):,} characters more)"
+    assert words.shortened("a\n b", 100) == "a b"
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (0.00104, "0.001040"),
+        (1234.5, "1,234"),
+        (-1.5, "\N{MINUS SIGN}1.500"),
+        (3.0, "3"),
+        (12345, "12,345"),
+        (True, "yes"),
+        (None, "\N{EN DASH}"),
+        ([1, 2], "1, 2"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_plain_data_is_shown_with_four_digits(found: object, shown: str) -> None:
+    assert words.value(found) == shown
+
+
+def test_a_certificate_is_told_in_a_sentence_and_one_that_falls_short_too() -> None:
+    fit = {
+        "marginal_error": 0.02, "converged": False, "dual": 2.0, "gap": 0.01, "epsilon": 0.02,
+        "mean_cost": 2.0, "overlap_at_half_epsilon": 0.85,
+    }  # fmt: skip
+    (section,) = sections.solves(fit)
+    for part in (
+        "2.0 % in all",
+        "more than the tolerance",
+        "within 0.5 %",
+        "1.0 % of the mean",
+        "85.0 %",
+    ):
+        assert part in section.lead
+    members = sections.solves({"one.marginal_error": 0.1, "two.buckets": 5})
+    assert [one.title for one in members] == ["The certificate of one", "The fit of two"]
+    assert sections.solves({}) == ()
+
+
+def test_what_other_stages_report_is_shown_as_they_report_it() -> None:
+    shown = sections.compared(
+        {
+            "against_soft_knn": {
+                "same": 0.972,
+                "differ": 14,
+                "of": 500,
+                "settings": {"cost": "cosine", "relative_epsilon": 0.01},
+            },
+            "recommended": {
+                "budget": 300,
+                "reason": "the gradient changes sign there",
+                "curve": [
+                    {"budget": 100, "share": 0.1, "gradient": -0.2, "divergence": 0.5},
+                    {"budget": 300, "share": 0.2, "gradient": 0.0, "divergence": 0.4},
+                ],
+            },
+            "divergences": [
+                {"domain": "news", "divergence": 0.5, "by_target": {"a": 0.25, "b": 0.75}}
+            ],
+        }
+    )
+    assert shown is not None
+    assert "14 picks of 500 (2.8 %)" in shown.lead and "changes sign there." in shown.lead
+    assert [one.value for one in shown.facts] == ["300 documents"]
+    assert "soft knn at cost cosine, relative epsilon 0.01 chooses" in shown.lead
+    assert [one.title for one in shown.figures] == ["Gradient by budget", "Divergence by budget"]
+    assert [cell.text for cell in shown.tables[0].rows[0]] == ["news", "0.5000", "0.2500", "0.7500"]
+    assert shown.tables[0].headings[2:] == ("to a", "to b")
+    assert sections.compared({}) is None
+
+    held = sections.found(
+        "leaks",
+        "Leaks",
+        {
+            "planted": 100,
+            "recall": {"verbatim": 1.0},
+            "said": "Nothing of the evaluation sets was found in the pool.",
+            "list": [{"id": "a", "kind": "exact"}],
+            "kinds": {"exact": {"found": 3, "planted": 4}},
+        },
+    )
+    assert held is not None and held.lead.startswith("Nothing of")
+    assert [one.label for one in held.facts] == ["planted"]
+    assert [table.title for table in held.tables] == ["list", "recall", "kinds"]
+    assert [cell.text for cell in held.tables[2].rows[0]] == ["exact", "3", "4"]
+    assert sections.found("leaks", "Leaks", None) is None
+
+
+def test_the_cost_is_the_sum_of_the_stages_and_the_page_is_counted_apart() -> None:
+    stages = [
+        (StageCost("pool", "k", 3.0, 10, "cpu"), True),
+        (StageCost("fit", "k", 1.0, 10, "cpu"), False),
+    ]
+    section = sections.cost(stages, [("map", 0.5)])
+    assert section.lead.startswith("4.0 s")
+    shown = [[cell.text for cell in row] for row in section.tables[0].rows]
+    assert shown[0] == ["pool", "3.0 s", "10 MiB", "reused"]
+    assert shown[2][0] == "map (page)"

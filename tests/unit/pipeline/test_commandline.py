@@ -1,0 +1,173 @@
+"""What is typed: names that cannot collide, and one line for whatever is refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from shortlist.errors import InvalidInput, near
+from shortlist.pipeline import commandline
+from shortlist.pipeline.commandline import explain, guard, known_settings, sweep_name, swept
+
+
+@pytest.fixture(autouse=True)
+def as_typed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The process of `python run.py`, and an environment that `guard` may change."""
+    monkeypatch.setattr(sys, "argv", [str(request.config.rootpath / "run.py")])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "x")
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+
+
+def test_sweeps_that_start_in_the_same_second_have_different_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = commandline.time.gmtime(0)
+    monkeypatch.setattr(commandline.time, "gmtime", lambda: now)
+    assert len({sweep_name() for _ in range(100)}) == 100
+
+
+def test_what_the_program_refuses_is_one_line_on_stderr_with_code_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main() -> None:
+        raise InvalidInput("expected this,\n   found that")
+
+    with pytest.raises(SystemExit) as ended:
+        guard(main)
+    assert ended.value.code == 1
+    assert tuple(capsys.readouterr()) == ("", "error: expected this, found that\n")
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        guard(main)
+    assert ended.value.code == 130
+    assert (
+        capsys.readouterr().err == "error: interrupted; the same command goes on where it stopped\n"
+    )
+
+
+def test_a_bug_of_the_program_is_not_dressed_up_as_bad_input() -> None:
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        guard(main)
+
+
+def test_who_asks_for_tracebacks_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def main() -> None:
+        raise InvalidInput("no")
+
+    with pytest.raises(InvalidInput):
+        guard(main)
+
+
+def test_guard_keeps_hydra_from_printing_on_its_own() -> None:
+    guard(lambda: None)
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def refusal(composed: Any, *overrides: str) -> str:
+    with pytest.raises(Exception) as refused:
+        composed(*overrides)
+    return explain(refused.value, overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("selector=gotdd", "selector has no option `gotdd`; did you mean `gotd`"),
+        ("budgt=5", "there is no setting `budgt`; did you mean `budget`"),
+        ("~budgt", "there is no setting `budgt`; did you mean `budget`"),
+        ("budget=many", "budget cannot be `many`: "),
+        ("budget=1.5", "budget cannot be `1.5`: "),
+        ("budget=", "budget cannot be ``: "),
+        ("until=later", "until cannot be `later`: "),
+        (
+            "runtime.threds=2",
+            "there is no setting `runtime.threds`; did you mean `runtime.threads`",
+        ),
+        ("budget=[", "an override is not readable: "),
+    ],
+)
+def test_explains(composed: Any, override: str, line: str) -> None:
+    assert refusal(composed, override).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "composed"),
+    [
+        ("-m selector=gotd,dsir selector.cost=cosine", "-m selector=gotd,dsir selector.cost=choice(cosine)"),
+        ("selector=gotd selector.cost=cosine", "selector=gotd selector.cost=cosine"),
+        ("-m selector=a,b task.name=x", "-m selector=a,b task.name=x"),
+        ("-m selector=a,b +selector.x=[1]", "-m selector=a,b +selector.x=choice([1])"),
+        ("-m selector=a,b selector.x=1,2", "-m selector=a,b selector.x=1,2"),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_a_swept_group_is_swept_with_it(typed: str, composed: str) -> None:
+    assert swept(typed.split()) == composed.split()
+
+
+def test_a_setting_inside_one_that_is_null_is_refused_by_both_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sys.argv += ["advice=null", "advice.budgets=3"]
+
+    def main() -> None:
+        raise AssertionError("Unexpected type for root: NoneType")
+
+    with pytest.raises(SystemExit):
+        guard(main)
+    assert "advice is null, so advice.budgets cannot be set" in capsys.readouterr().err
+
+
+def test_the_settings_that_are_known_are_those_of_the_default_configuration() -> None:
+    settings = known_settings()
+    assert {"budget", "paths.cache", "warmup.learning_rate"} <= set(settings)
+    assert not any("_target_" in name or name.startswith("hydra") for name in settings)
+
+
+def test_settings_that_cannot_be_composed_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/nowhere/run.py"])
+    assert known_settings() == []
+
+
+def test_the_settings_that_are_known_are_those_of_the_options_typed() -> None:
+    settings = known_settings(
+        ["selector=dsir", "trainer@warmup=clm", "until=select", "pool=none_such", "-m"]
+    )
+    assert {"selector.smoothing", "warmup.block"} <= set(settings)
+    assert not {"selector.relative_epsilon", "featurizer.precision"} & set(settings)
+
+
+def test_a_setting_that_the_chosen_option_lacks_is_not_offered_again(composed: Any) -> None:
+    line = refusal(composed, "selector=random", "featurizer.precision=16")
+    what, _, offered = line.partition("; ")
+    assert what == "there is no setting `featurizer.precision` with featurizer=none"
+    assert "did you mean" in offered and "featurizer.precision" not in offered
+
+
+def test_a_misspelt_setting_of_the_chosen_option_is_found(composed: Any) -> None:
+    line = refusal(composed, "selector=dsir", "selector.smothing=2")
+    assert "with selector=dsir; did you mean `selector.smoothing`" in line
+
+
+def test_a_near_name_is_offered_and_the_known_are_listed() -> None:
+    assert near("gotdd", ["gotd", "dsir"]) == "did you mean `gotd`? known: dsir, gotd"
+
+
+def test_of_many_names_only_the_near_are_listed() -> None:
+    names = [f"setting{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    assert len(near("settinga", names).split("`")) == 7  # three names
+    assert near("x", names) == "26 are known, none of them near"

@@ -1,0 +1,119 @@
+"""Targets by name, file or settings become configured tasks; what is not one is refused by name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from shortlist.errors import InvalidInput
+from shortlist.featurizers.static import Static
+from shortlist.pipeline.assembly import cell_key, hashed, prepare
+from shortlist.pipeline.composition import complete
+
+CONF = str(Path(__file__).parents[3] / "conf")
+
+
+@pytest.fixture
+def completed(composed: Any) -> Generator[Callable[..., Any]]:
+    """A function from root settings to the completed configuration of a cell of citation_intent."""
+    base = composed("task=citation_intent")
+
+    def make(**roots: Any) -> Any:
+        config = copy.deepcopy(base)
+        for name, value in roots.items():
+            OmegaConf.update(config, name.replace("__", "."), value)
+        return complete(config)
+
+    with initialize_config_dir(CONF, version_base="1.3"):
+        yield make
+
+
+def test_without_targets_the_task_is_the_target(completed: Any) -> None:
+    parts = prepare(completed())
+    assert parts.targets == {"citation_intent": parts.task} and parts.aims.single
+
+
+def test_a_target_is_a_task_by_name_a_file_or_a_task_with_settings(completed: Any) -> None:
+    own = {"task": "own", "name": "mine", "train": "x.csv", "text": "body"}
+    config = completed(targets=["citation_intent", "chemprot", "texts/a.jsonl.gz", own])
+    parts = prepare(config)
+    assert list(parts.targets) == ["citation_intent", "chemprot", "a", "mine"]
+    assert parts.targets["citation_intent"] is parts.task
+    assert (
+        parts.targets["a"].files["train"] == "texts/a.jsonl.gz" and parts.targets["a"].holdout == 0
+    )
+    assert parts.targets["mine"].columns.text == "body"
+    assert config.targets.chemprot.hub.dataset == "zapsdcn/chemprot"
+
+
+def test_the_settings_of_targets_enter_the_key_and_their_absence_does_not(completed: Any) -> None:
+    plain, one = completed(), completed(targets=["chemprot"])
+    assert not {"targets", "target_weights", "negative_target"} & set(hashed(plain))
+    assert "prefilter" not in hashed(plain)["pool"]
+    keys = {
+        cell_key(config, {})
+        for config in (
+            plain,
+            one,
+            completed(targets=["chemprot", "citation_intent"]),
+            completed(targets=["citation_intent", "chemprot"], target_floors={"chemprot": 0.2}),
+            completed(targets=["chemprot"], negative_target="citation_intent"),
+            completed(pool__prefilter__keep=2),
+        )
+    }
+    assert len(keys) == 6
+    assert cell_key(completed(advice=None), {}) == cell_key(plain, {})
+
+
+@pytest.mark.parametrize("place", ["pool.prefilter.featurizer", "check.vectors"])
+@pytest.mark.parametrize("option", ["tuned", "whitened", "model_loss"])
+def test_vectors_that_must_learn_first_are_refused_where_nothing_would_teach_them(
+    composed: Any, place: str, option: str
+) -> None:
+    shared = ("task=citation_intent", "pool.prefilter.keep=2", "check.assumption=true")
+    typed = (*shared, f"featurizer@{place}={option}")
+    with pytest.raises(InvalidInput, match=f"{place} takes vectors as they are, found"):
+        prepare(composed(*typed))
+    prepare(composed(*shared, f"featurizer@{place}=transformer"))
+
+
+def test_a_prefilter_brings_its_own_vectors_and_is_absent_unless_it_keeps_something(
+    completed: Any,
+) -> None:
+    assert prepare(completed()).prefilter is None
+    found = prepare(completed(pool__prefilter__keep=2)).prefilter
+    assert found is not None and found.keep == 2 and isinstance(found.featurizer, Static)
+
+
+@pytest.mark.parametrize(
+    ("roots", "says"),
+    [
+        ({"targets": ["citation_intnt"]}, "targets: there is no task `citation_intnt`; did you mean `c"),
+        ({"negative_target": "imbd"}, "negative_target: there is no task `imbd`; did you mean `imdb`"),
+        ({"targets": ["imdb", "imdb"]}, "names `imdb` a second time"),
+        ({"targets": ["a/x.csv", "b/x.csv"]}, "names `x` a second time"),
+        ({"negative_target": "citation_intent"}, "names `citation_intent` a second time"),
+        ({"targets": []}, "targets is empty"),
+        ({"targets": [{"task": "own", "tran": "x"}]}, "targets.own has no setting `tran`; .*`train`"),
+        ({"target_weights": {"a": 1}}, "names no target `a`; known: citation_intent"),
+        ({"target_weights": 0.5}, "target_weights must give numbers by target"),
+        ({"target_floors": {"citation_intent": "much"}}, "target_floors must give numbers"),
+        ({"pool__prefilter__keep": 0}, "keep of at least 1"),
+        ({"pool__prefilter__keep": "two"}, "keep must be an integer, found 'two'"),
+        ({"pool__prefilter__keep": 2, "pool__prefilter__relative_epsilon": 0}, "above 0, found 0"),
+        ({"advice__budgets": 1}, "advice needs documents, targets and budgets of at least 2"),
+        ({"advice__weight": 0}, "weight and relative_epsilon above 0"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_target_is_refused_by_name(
+    completed: Any, roots: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        prepare(completed(**roots))
