@@ -291,7 +291,7 @@ def test_a_user_sees_what_the_correction_changed_and_how_many_documents_to_take(
     assert ended.code == 0, ended
     (line,) = [line for line in ended.err.splitlines() if "the correction of GOTD changed" in line]
     assert "against soft_knn at cost=sqeuclidean, relative_epsilon=0.01" in line
-    assert [line for line in ended.err.splitlines() if "how many: " in line]
+    assert [line for line in ended.err.splitlines() if "budget recommendation: " in line]
 
 
 def test_a_budget_is_recommended_with_its_reason_and_its_curve(record: Any, tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_targets_in_spaces_of_their_own_are_no_one_mixture(
         "runtime.report=true",
     )  # fmt: skip
     assert ended.code == 0, ended
-    assert "how many: not said, each target has vectors of its own" in ended.err
+    assert "budget recommendation: none, each target has vectors of its own" in ended.err
     (directory,) = (tmp_path / "runs").iterdir()
     made = Record.from_json((directory / "record.json").read_text(encoding="utf-8"))
     assert "recommended" not in made.selection and (directory / "report.html").exists()

@@ -1,24 +1,28 @@
-"""How many: where the gradient turns, where the divergence stops falling."""
+"""The recommended budget, its curve, and the quantities that it follows from."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import ot
 import pytest
 
-from shortlist.diagnostics.budgets import (
+from shortlist.config import Advice
+from shortlist.diagnostics.budget import (
     calibrated_gradients,
+    candidate_budgets,
+    first_within_slack,
     mixture_divergences,
-    share,
+    recommend_budget,
+    selection_share,
     sign_change,
-    spaced,
-    stops_falling,
 )
 from shortlist.ot import sinkhorn_divergence
 
 
-def test_budgets_go_to_the_whole_pool_evenly_in_the_logarithm_with_ones_own() -> None:
-    found = spaced(40_000, 8, 500)
+def test_budgets_go_to_the_whole_pool_evenly_in_the_logarithm_with_the_given_one() -> None:
+    found = candidate_budgets(40_000, 8, 500)
     assert found[0] == 40 and found[-1] == 40_000 and 500 in found and len(found) == 9
     ratios = np.diff(np.log([budget for budget in found if budget != 500]))
     assert ratios.std() < 0.02
@@ -26,7 +30,7 @@ def test_budgets_go_to_the_whole_pool_evenly_in_the_logarithm_with_ones_own() ->
 
 @pytest.mark.parametrize(("n", "own"), [(1, 1), (1, 50), (3, 2)])
 def test_budgets_of_a_tiny_pool_are_within_it(n: int, own: int) -> None:
-    found = spaced(n, 8, own)
+    found = candidate_budgets(n, 8, own)
     assert found == sorted(set(found)) and found[-1] == n and found[0] >= 1
 
 
@@ -56,8 +60,8 @@ def test_the_gradients_sign_tells_whether_more_of_a_document_lowers_the_exact_co
 
 
 def test_the_share_of_a_selection_is_that_of_its_counted_mass() -> None:
-    assert share(50, 1000, 10) == pytest.approx(500 / 1500)
-    assert share(1000, 1000, 1) == 0.5
+    assert selection_share(50, 1000, 10) == pytest.approx(500 / 1500)
+    assert selection_share(1000, 1000, 1) == 0.5
 
 
 def test_a_mixture_is_the_pool_with_its_selection_repeated() -> None:
@@ -66,7 +70,7 @@ def test_a_mixture_is_the_pool_with_its_selection_repeated() -> None:
     target = (0.5 * rng.normal(size=(20, 3)) + 1).astype(np.float32)
     chosen = pool[np.argsort(((pool - 1) ** 2).sum(1))[:6]]
     start, (mixed,) = mixture_divergences(
-        pool, [chosen], [share(6, 30, 5)], target, np.full(20, 1 / 20),
+        pool, [chosen], [selection_share(6, 30, 5)], target, np.full(20, 1 / 20),
         relative_epsilon=0.1, cost="sqeuclidean",
     )  # fmt: skip
     from shortlist.ot import scale_of
@@ -100,7 +104,47 @@ def test_the_pool_mixed_with_itself_is_the_pool() -> None:
         ([0.4, 0.4], 1.0, 0.0, 0),
     ],
 )
-def test_the_first_value_within_the_slack_is_where_it_stops_falling(
+def test_the_first_value_within_the_slack_is_where_it_first_within_slack(
     values: list[float], start: float, slack: float, at: int
 ) -> None:
-    assert stops_falling(values, start, slack) == at
+    assert first_within_slack(values, start, slack) == at
+
+
+def recommend(potentials: bool, tokens: np.ndarray | None = None, budget: int = 7) -> Any:
+    """The recommendation for forty documents, the first ten of which lie at the target."""
+    rng = np.random.default_rng(3)
+    pool = np.concatenate([rng.normal(size=(10, 2)) + 3, rng.normal(size=(30, 2))])
+    target = rng.normal(size=(12, 2)) + 3
+    scores = -((pool - 3) ** 2).sum(1)
+    scores[39] = -np.inf
+    bits = np.arange(40, dtype=np.uint64)
+    return recommend_budget(
+        scores, bits, pool.astype(np.float32), [target[:5], target[5:]], [0.5, 0.5],
+        budget=budget, tokens=tokens, potentials=potentials, settings=Advice(budgets=6),
+    )  # fmt: skip
+
+
+def test_the_recommended_budget_is_where_the_divergence_stops_falling() -> None:
+    made = recommend(potentials=False)
+    divergences = [point.divergence for point in made.curve]
+    assert [point.budget for point in made.curve] == candidate_budgets(39, 6, 7)
+    assert 5 < made.budget == made.divergence_stops_falling_at < 20
+    assert min(divergences) < made.pool_divergence
+    assert made.reason.startswith(f"{made.budget} documents: ")
+    assert made.gradient_changes_sign_at is None
+    assert {point.gradient for point in made.curve} == {None}
+
+
+def test_the_sign_of_the_gradient_bounds_the_recommended_budget() -> None:
+    made = recommend(potentials=True)
+    turn = made.gradient_changes_sign_at
+    assert made.budget == min(turn, made.divergence_stops_falling_at)
+    assert all((point.gradient < 0) == (point.budget <= turn) for point in made.curve)
+
+
+def test_a_budget_in_tokens_is_a_point_of_the_curve_and_tokens_are_a_column() -> None:
+    made = recommend(potentials=False, tokens=np.full(40, 5), budget=33)
+    assert 7 in [point.budget for point in made.curve]
+    assert [row["tokens"] for row in made.rows()] == [5 * row["budget"] for row in made.rows()]
+    assert "tokens" not in recommend(potentials=False).rows()[0]
+    assert made.facts()["curve"] == made.rows()
