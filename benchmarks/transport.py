@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transport_data import ROOT, Pair, clustered, text
 from transport_gpu import gpu
-from transport_measures import EPSILONS, against_one_product, growth, many, shard
+from transport_measures import EPSILONS, against_one_product, growth, many
 from transport_peers import against_peers
 
 TITLES = {
@@ -20,11 +20,10 @@ TITLES = {
     "growth": "Time and private memory over a memory-mapped float16 pool, epsilon 1 %",
     "peers": "Peers on the same arrays, where all of them fit in memory",
     "online": "ott-jax online with the released settings, on the large pool",
-    "shard": "A pool that grows by a tenth: from the earlier fit, and cold",
     "many": "Many targets, once (on demand: --parts many)",
     "gpu": "On a GPU (on demand: --gpu)",
 }
-DEFAULT = ["product", "growth", "shard", "peers", "online"]
+DEFAULT = ["product", "growth", "peers", "online"]
 NOTES = {
     "product": "`ratio`: over torch's default product. `ratio_onednn`: over oneDNN's float32 "
     "product, which the engine itself uses where this machine has a quick and exact one.",
@@ -34,7 +33,6 @@ NOTES = {
     "lazy backends do not start, the note says why.",
     "online": "As above: momentum 1.3, threshold 0.1, batches of 2,000; epsilon as in the tables. "
     "The paper's own epsilon is 0.1 absolute, on raw vectors of 768 numbers.",
-    "shard": "Relative epsilon throughout, tolerance 1e-2: what selector.grown_from does.",
 }
 EASY = ["ott dense", "ott released", "ott online", "pot kernel"]
 LAZY = ["pot lazy", "geomloss", "geomloss online", "geomloss multiscale", "exact"]
@@ -92,8 +90,6 @@ def measured(part: str, data: dict[str, Pair], given: argparse.Namespace) -> lis
         case "growth":
             sizes = [given.candidates, 5 * given.candidates]
             return growth(sizes, given.targets, 1 if given.quick else repeats)
-        case "shard":
-            return shard(repeats)
         case "many":
             return many(given.candidates, 50_000)
         case "gpu":

@@ -1,4 +1,4 @@
-"""What the transport benchmark measures of the engine alone: one product, size, shards, targets."""
+"""What the transport benchmark measures of the engine alone: one product, size, targets."""
 
 import json
 import statistics
@@ -141,43 +141,6 @@ def growth(sizes: Sequence[int], targets: int, repeats: int) -> Rows:
             row = json.loads(done.stdout.strip().splitlines()[-1])
             first = rows[0]["seconds"] if rows else row["seconds"]
             rows.append(told(row | {"times_first": row["seconds"] / first}))
-    return rows
-
-
-def shard(repeats: int, old: int = 100_000, new: int = 10_000, targets: int = 1000) -> Rows:
-    """Returns passes of a cold solve and of one that starts from all but the last `new` rows.
-
-    The user's way: relative epsilon, which the shard moves a little, and the tolerance of
-    `selector=gotd`.
-    """
-    pool, target = clustered(old + new, targets, seed=1)
-    rows: Rows = []
-    for epsilon in EPSILONS:
-        how = {"epsilon": epsilon, "tolerance": 1e-2}
-        before = transport.solve(pool[:old], target, **how)
-        colds: list[transport.Transport] = []
-        warms: list[transport.Transport] = []
-        for _ in range(repeats):
-            colds.append(transport.solve(pool, target, **how))
-            earlier = transport.Earlier.of(before)
-            warms.append(transport.solve(pool, target, earlier=earlier, **how))
-        cold, warm = colds[-1], warms[-1]
-        seconds = [statistics.median(run.seconds for run in runs) for runs in (colds, warms)]
-        row = {
-            "epsilon": epsilon,
-            "rows": f"{old:,} + {new:,}",
-            "targets": targets,
-            "cold_passes": cold.passes,
-            "warm_passes": warm.passes,
-            "share_of_passes": warm.passes / cold.passes,
-            "cold_seconds": seconds[0],
-            "warm_seconds": seconds[1],
-            "warm_error": warm.target_error,
-            "warm_converged": warm.converged,
-            "overlap_5_percent": transport.overlap(warm.score, cold.score, 0.05),
-            "epsilon_kept": warm.epsilon == before.epsilon,
-        }
-        rows.append(told(row))
     return rows
 
 

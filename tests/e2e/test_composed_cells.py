@@ -66,3 +66,5 @@ def test_a_peer_that_is_not_on_this_machine_is_skipped_with_what_to_set(run: Any
     record, _ = run("selector=peer_tsds", *SHORT)
     assert record.status == "skipped"
     assert record.reason.endswith("no interpreter at None; set selector.python=PATH")
+    # What a method reads beside its settings is in the key of its cell.
+    assert "read.selector.adapter" in record.inputs

@@ -272,15 +272,6 @@ def test_where_nothing_is_thinned_out_the_diverse_form_differs_as_gotd_does(reco
     assert made.selection["against_soft_knn"] == plain.selection["against_soft_knn"]
 
 
-def test_what_a_method_reads_beside_its_settings_is_in_the_key_of_its_cell(
-    record: Any, tmp_path: Path
-) -> None:
-    earlier, _ = record()
-    key = next(stage.key for stage in earlier.stages if stage.stage == "fit")
-    made, _ = record(*STATIC, f"selector.grown_from={tmp_path / 'cache/fit' / key}")
-    assert "read.selector.grown_from" in made.inputs
-
-
 def test_a_user_sees_what_the_correction_changed_and_how_many_documents_to_take(
     small: tuple[str, ...], files: dict[str, str]
 ) -> None:

@@ -10,7 +10,6 @@ from .divergence import Divergence as Divergence
 from .divergence import Sensitivity as Sensitivity
 from .divergence import epsilon_sensitivity as epsilon_sensitivity
 from .divergence import sinkhorn_divergence as sinkhorn_divergence
-from .earlier import Earlier as Earlier
 from .forecasting import Forecast as Forecast
 from .forecasting import forecast as forecast
 from .inputs import cluster_masses as cluster_masses
@@ -23,6 +22,5 @@ from .sample import Penalties as Penalties
 from .scale import scale_of as scale_of
 from .solver import solve as solve
 from .stream import CTransform as CTransform
-from .stream import Visit as Visit
 from .stream import c_transform as c_transform
 from .words import Words as Words

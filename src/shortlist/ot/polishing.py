@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .earlier import Earlier
-from .growing import grown_visit
 from .newton import anneal, refine, sinkhorn_step
 from .problem import Problem, Progress
 from .sample import FLOOR
@@ -41,7 +39,6 @@ def dense(
 def streamed(
     problem: Problem,
     start: Tensor | None,
-    earlier: Earlier | None,
     tolerance: float,
     max_passes: int,
     progress: Progress | None,
@@ -62,17 +59,13 @@ def streamed(
     rough, known, rate, best = problem.rough and start is None, math.inf, CONTRACTION, math.inf
     kept_f, kept_p, lowest, lowest_f, stalled = f, problem.a, math.inf, f, 0
     trail: list[tuple[Tensor, Tensor]] = []  # (f, its correction), for the extrapolation
-    grown = None if earlier is None else grown_visit(problem, earlier, f, progress)
-    last_turn = max_passes - 1 + (grown is not None)
+    last_turn = max_passes - 1
     for turn in range(last_turn + 1):
-        if grown is not None and turn == 0:
-            last, exact, final = grown, True, False
-        else:
-            # Three visits without a new lowest error: float32 has no more to give.
-            final = turn == last_turn or stalled >= 3
-            f = lowest_f if stalled >= 3 else f
-            exact = not rough or final
-            last = problem.look(f, not exact, progress, known)
+        # Three visits without a new lowest error: float32 has no more to give.
+        final = turn == last_turn or stalled >= 3
+        f = lowest_f if stalled >= 3 else f
+        exact = not rough or final
+        last = problem.look(f, not exact, progress, known)
         before, known = known, problem.error(last.marginal, f)
         if progress is not None:
             progress(problem.passes, known)

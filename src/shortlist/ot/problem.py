@@ -13,7 +13,6 @@ from shortlist.errors import InvalidInput
 from .certificate import dual_value, primal_value
 from .checking import pool_misfit
 from .costs import Geometry, tile_rows
-from .earlier import Earlier, kept_epsilon
 from .forecasting import Forecast
 from .inputs import Array, Rows, gather, strata
 from .precision import quick_products_exist
@@ -48,7 +47,6 @@ class Problem:
     words: Words
     epsilon: float = 0.0
     scale: float = 0.0
-    rounding: float = 0.0  # of one cost, in the unit of the cost
     exact: bool = False  # whether quick products are float32 products all the same
     rough: bool = False  # whether they are not, but good enough for all visits except the last
     seen: int = 0  # rows visited in streamed passes, and by samples given up
@@ -61,17 +59,12 @@ class Problem:
         return len(self.b)
 
     @property
-    def weighted(self) -> bool:
-        """Returns whether the pool's masses differ."""
-        return float(self.b.max()) > float(self.b.min())
-
-    @property
     def passes(self) -> float:
         """Returns the rows visited so far, all visits together, divided by N."""
         sampled = 0 if self._sample is None else self._sample.visited
         return (self.seen + sampled) / self.rows
 
-    def measure(self, epsilon: float, relative: bool, earlier: Earlier | None = None) -> None:
+    def measure(self, epsilon: float, relative: bool) -> None:
         """Sets the mean cost, epsilon and penalties in its unit, and whether rough products do.
 
         Reads the pool once, and refuses rows that cannot be worked with.
@@ -86,11 +79,9 @@ class Problem:
                 "target; look at the vectors, or give an absolute epsilon"
             )
         self.epsilon, self.penalties = epsilon * unit, self.penalties.times(unit)
-        if earlier is not None and relative:
-            self.epsilon = kept_epsilon(earlier, self.epsilon)
-        self.rounding = torch.finfo(dtype).eps * geometry.roundings * costs.largest
+        rounding = torch.finfo(dtype).eps * geometry.roundings * costs.largest
         # A logit of this size is off by less than a twentieth after rounding.
-        least = 20 * self.rounding
+        least = 20 * rounding
         if self.epsilon < least:
             other = f" or {words.precise}" if words.precise else ""
             raise EpsilonTooSmall(
@@ -232,6 +223,4 @@ class Problem:
             dtype=self.geometry.points.dtype,
             regime=self.plan.regime,
             target_marginal=last.marginal,
-            weighted=self.weighted,
-            evidence=last,
         )

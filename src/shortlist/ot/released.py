@@ -133,6 +133,4 @@ def released_sinkhorn(
         dtype=dtype,
         regime="streamed",
         target_marginal=last.marginal,
-        weighted=False,
-        evidence=last,
     )

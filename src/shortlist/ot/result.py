@@ -8,7 +8,6 @@ from torch import Tensor
 
 from .costs import Cost
 from .sample import Penalties
-from .stream import Visit
 
 Regime = Literal["exact", "dense", "streamed"]
 
@@ -48,9 +47,6 @@ class Transport:
         dtype: Arithmetic of the products; sums are float64 throughout.
         regime: How it was solved.
         target_marginal: Target marginal of the plan over the pool, (M,), float64.
-        weighted: Whether the pool's masses were not uniform.
-        evidence: The sums of the last visit of the pool, over the targets that have mass; a grown
-            pool needs only its new rows visited on top of them.
     """
 
     f: Tensor
@@ -74,8 +70,6 @@ class Transport:
     dtype: torch.dtype
     regime: Regime
     target_marginal: Tensor
-    weighted: bool
-    evidence: Visit
 
     @property
     def score(self) -> Tensor:

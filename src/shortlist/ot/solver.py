@@ -11,7 +11,6 @@ from torch import Tensor
 from shortlist.errors import InvalidInput
 
 from .costs import Cost, Geometry
-from .earlier import Earlier
 from .exact import solve_exact
 from .forecasting import forecast
 from .inputs import Array, check_pair, masses, read
@@ -40,7 +39,6 @@ def solve(
     tolerance: float = 5e-3,
     max_passes: int = 12,
     start: Transport | Array | None = None,
-    earlier: Earlier | None = None,
     regime: Regime | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
@@ -76,12 +74,6 @@ def solve(
         max_passes: Visits of the whole pool at most, where it is streamed. A dense solve multiplies
             once and then works on the costs it keeps, up to 12 Newton steps a level of epsilon.
         start: Warm start, a potential f or an earlier result.
-        earlier: What a solve over a part of this pool left (`Earlier.of`), with the same targets.
-            At uniform masses only the new rows are visited first, and if f still holds, nothing
-            else is: a tenth more of like documents costs a tenth of a pass. A relative epsilon
-            stays the earlier one where the mean cost moved it by less than `earlier.DRIFT`. A
-            shard of another kind moves f: it costs those rows, a correction and at least one full
-            pass. Where masses or penalties forbid it, f is a warm start and no more.
         regime: Overrides the choice of `forecast`.
         dtype: Arithmetic of the products, float32 or float64.
         device: Where to compute; by default where the pool is.
@@ -144,17 +136,12 @@ def solve(
         generator,
         words,
     )
-    if earlier is not None and (len(earlier.f) != m or len(earlier.rows) > n):
-        raise InvalidInput(
-            "a grown pool needs an earlier solve over no more rows and the same targets; rows: "
-            f"{n:,}, earlier: {len(earlier.rows):,}; targets: {m:,}, earlier: {len(earlier.f):,}"
-        )
-    problem.measure(epsilon, relative, earlier)
-    first = _first(earlier.f if start is None and earlier else start, kept, place)
+    problem.measure(epsilon, relative)
+    first = _first(start, kept, place)
     if plan.regime == "dense":
         f, last = dense(problem, first, tolerance, progress)
     else:
-        f, last = streamed(problem, first, earlier, tolerance, max_passes, progress)
+        f, last = streamed(problem, first, tolerance, max_passes, progress)
     return _spread(problem.result(f, last, tolerance), kept, begin)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +21,6 @@ from shortlist.ot import (
 )
 from shortlist.ot.explanation import transport_plan
 from shortlist.selectors.base import Selector
-from shortlist.selectors.earlier_fit import digest_of, earlier_fit, left_behind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,8 +124,8 @@ class GOTD(TransportSelector):
 
     Deviations from the released code: epsilon is relative to the mean cost in place of 0.1, padding
     never enters a vector, the solve is run to a stated marginal error over the whole pool, and one
-    that falls short is marked in the record. Masses, penalties and a start from an earlier fit are
-    not in the paper; as they are set by default they change nothing.
+    that falls short is marked in the record. Masses and penalties are not in the paper; as they are
+    set by default they change nothing.
     """
 
     version = 2
@@ -142,7 +140,6 @@ class GOTD(TransportSelector):
         masses: Masses,
         target_penalty: float | None,
         pool_penalty: float | None,
-        grown_from: str | None,
         stored_mib: int | None,
     ) -> None:
         """Stores the settings.
@@ -159,9 +156,6 @@ class GOTD(TransportSelector):
                 cost: targets that the pool cannot serve are then given up; None meets it.
             pool_penalty: likewise for the pool's marginal: documents far from every target then
                 take no part in f.
-            grown_from: directory of an earlier fit of this method (`<paths.cache>/fit/<key>`) over
-                a part of this pool, for the same target: only the new documents are visited where
-                its f still holds. The potentials are those of a cold solve to the tolerance.
             stored_mib: memory for costs that are kept; None goes by the number of targets.
 
         Raises:
@@ -186,16 +180,7 @@ class GOTD(TransportSelector):
             math.inf if target_penalty is None else float(target_penalty),
             math.inf if pool_penalty is None else float(pool_penalty),
         )
-        self.grown_from = None if grown_from is None else Path(grown_from)
         self.stored_bytes = None if stored_mib is None else stored_mib * 2**20
-
-    def identity(self) -> dict[str, str]:
-        """Returns the digest of the earlier fit, where there is one.
-
-        Raises:
-            Missing: it is not there.
-        """
-        return {} if self.grown_from is None else {"grown_from": digest_of(self.grown_from)}
 
     def ablation(self) -> dict[str, Any]:
         """Returns the settings of soft-kNN, f = 0, at the same cost and epsilon."""
@@ -208,17 +193,11 @@ class GOTD(TransportSelector):
     def fit(self, target: Features, pool: Features) -> None:
         """Keeps the target's vectors, its potential f, and epsilon; reports the certificate.
 
-        Where the pool's documents are known, it also keeps their potentials and the sums of the
-        last visit (16 bytes a document), which a fit over a grown pool starts from.
-
         Raises:
-            InvalidInput: masses or an earlier fit are asked for that are not there or do not fit.
+            InvalidInput: masses are asked for that are not there.
         """
         candidates, targets = np.asarray(pool.values), np.asarray(target.values)
         a, b = weighed(self.masses, target, pool)
-        earlier = None
-        if self.grown_from is not None:
-            earlier = earlier_fit(self.grown_from, target, pool, self.cost)
         with progress.bar("transport", None, "passes", show=self.show_progress) as report:
             done = 0
 
@@ -238,7 +217,6 @@ class GOTD(TransportSelector):
                 pool_penalty=self.penalties[1],
                 tolerance=self.tolerance,
                 max_passes=self.max_passes,
-                earlier=earlier,
                 stored_bytes=self.stored_bytes,
                 device=self.device,
                 progress=step,
@@ -248,14 +226,9 @@ class GOTD(TransportSelector):
         self.remember(
             target, found.f, found.epsilon, found.a if uneven else None, found.penalties.pool
         )
-        for name, value in left_behind(found, pool).items():
-            self.keep(name, value)
         self.report = certificate(found) | {"masses": self.masses}
         if not found.penalties.balanced:
             self.report["transported_mass"] = float(found.target_marginal.sum())
-        if earlier is not None:
-            self.report["grown_from_documents"] = len(earlier.rows)
-            self.report["epsilon_of_earlier_fit"] = found.epsilon == earlier.epsilon
         if self.sensitivity and found.epsilon > 0:
             log.info("once more at half of epsilon: how far the top 5 % hangs on it")
             half = epsilon_sensitivity(

@@ -62,9 +62,7 @@ def rated(tmp_path: Path) -> Any:
 
 
 def gotd() -> GOTD:
-    settings: dict[str, Any] = dict.fromkeys(
-        ("target_penalty", "pool_penalty", "grown_from", "stored_mib")
-    )
+    settings: dict[str, Any] = dict.fromkeys(("target_penalty", "pool_penalty", "stored_mib"))
     return GOTD("sqeuclidean", 0.01, 0.01, 12, sensitivity=False, masses="documents", **settings)
 
 

@@ -34,7 +34,6 @@ SETTINGS = {
     "masses": "documents",
     "target_penalty": None,
     "pool_penalty": None,
-    "grown_from": None,
     "stored_mib": None,
 }
 ROUNDING = 1e-5  # of the mean cost: float32 products in batches of another size

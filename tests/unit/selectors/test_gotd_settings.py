@@ -1,18 +1,16 @@
-"""What `selector=gotd` can be told beside epsilon: masses, penalties, an earlier fit, memory."""
+"""What `selector=gotd` can be told beside epsilon: masses, penalties, memory."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from safetensors.torch import save_file
 
 from shortlist import ot as transport
 from shortlist.core import Corpus, Features
-from shortlist.errors import DoesNotFit, InvalidInput, Missing
+from shortlist.errors import DoesNotFit, InvalidInput
 from shortlist.ot import forecasting, memory
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.gotd import GOTD
@@ -27,7 +25,6 @@ SETTINGS: dict[str, Any] = {
     "masses": "documents",
     "target_penalty": None,
     "pool_penalty": None,
-    "grown_from": None,
     "stored_mib": None,
 }
 
@@ -53,16 +50,6 @@ def known(
         table = table.append_column(column, pa.array(value))
     sorted_ = Corpus(table).canonical()
     return Features(values[order], sorted_.fingerprint, "key", sorted_)
-
-
-def fitted(selector: GOTD, target: Features, pool: Features, folder: Path) -> Path:
-    selector.fit(target, pool)
-    folder.mkdir()
-    save_file(
-        {name: value.contiguous().clone() for name, value in selector.state_dict().items()},
-        folder / "fitted.safetensors",
-    )
-    return folder
 
 
 POOL, TARGET = cloud(600, 6, 1), cloud(40, 2, 2)
@@ -136,53 +123,6 @@ def test_penalties_are_multiples_of_the_mean_cost(machine: object) -> None:
     assert mass == pytest.approx(float(found.target_marginal.sum())) and 0.1 < mass < 0.99
     with pytest.raises(InvalidInput, match=r"selector\.pool_penalty must be above 0"):
         gotd(pool_penalty=0)
-
-
-def test_a_pool_that_grew_starts_from_its_earlier_fit(tmp_path: Path, machine: object) -> None:
-    more = cloud(45000, 6, 5)
-    values = more[:44000]
-    how = {"stored_mib": 1, "tolerance": 1e-2}
-    small, large = known(values[:40000], "p"), known(values, "p")
-    folder = fitted(gotd(**how), known(TARGET, "t"), small, tmp_path / "fit")
-    cold, warm = gotd(**how), gotd(**how, grown_from=str(folder))
-    cold.fit(known(TARGET, "t"), large)
-    warm.fit(known(TARGET, "t"), large)
-    assert warm.report["converged"] and warm.report["epsilon_of_earlier_fit"]
-    assert warm.report["grown_from_documents"] == 40000
-    assert warm.report["passes"] <= 0.3 * cold.report["passes"]
-    one, two = (score_pool(made, large, machine) for made in (cold, warm))
-    top = [set(np.argsort(-found)[:2200].tolist()) for found in (one, two)]
-    assert len(top[0] & top[1]) >= 0.99 * 2200
-    # What the warm fit leaves is again a start, for the documents of now.
-    again = fitted(gotd(**how, grown_from=str(folder)), known(TARGET, "t"), large, tmp_path / "two")
-    third = gotd(**how, grown_from=str(again))
-    third.fit(known(TARGET, "t"), known(more, "p"))
-    assert third.report["converged"] and third.report["grown_from_documents"] == 44000
-
-
-def test_the_key_holds_the_bytes_of_the_earlier_fit(tmp_path: Path) -> None:
-    folder = fitted(gotd(), known(TARGET, "t"), known(POOL, "p"), tmp_path / "fit")
-    first = gotd(grown_from=str(folder)).identity()
-    assert gotd().identity() == {} != first
-    other = fitted(gotd(), known(TARGET, "t"), known(POOL[:500], "p"), tmp_path / "other")
-    assert gotd(grown_from=str(other)).identity() != first
-    with pytest.raises(Missing, match=r"selector\.grown_from=.*nowhere"):
-        gotd(grown_from=str(tmp_path / "nowhere")).identity()
-
-
-@pytest.mark.parametrize("change", ["target", "cost", "documents", "weighted"])
-def test_an_earlier_fit_of_something_else_is_refused(change: str, tmp_path: Path) -> None:
-    masses = {"mass": np.arange(1.0, 601.0)} if change == "weighted" else {}
-    old = gotd(masses="column" if masses else "documents")
-    folder = fitted(old, known(TARGET, "t"), known(POOL, "p", **masses), tmp_path / "fit")
-    target, pool = known(TARGET, "t"), known(np.concatenate([POOL, cloud(60, 6, 8)]), "p")
-    selector = gotd(grown_from=str(folder), cost="cosine" if change == "cost" else "sqeuclidean")
-    if change == "target":
-        target = known(TARGET[::-1], "t")
-    elif change == "documents":
-        pool = known(POOL, "q")
-    with pytest.raises(InvalidInput, match=r"grown_from=.*set selector\.grown_from=null"):
-        selector.fit(target, pool)
 
 
 def test_what_does_not_fit_is_refused_in_the_words_of_the_command_line(
