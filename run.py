@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from shortlist import config
-from shortlist.pipeline import commandline
+from shortlist.pipeline import hydra_app
 
 config.register()
 
@@ -27,4 +27,4 @@ def main(config: DictConfig) -> object:
 
 
 if __name__ == "__main__":
-    commandline.guard(main)
+    hydra_app.guard(main)

@@ -78,7 +78,7 @@ def configurations() -> Generator[None]:
     from hydra._internal.config_repository import ConfigRepository
 
     from shortlist import config
-    from shortlist.pipeline import commandline  # noqa: F401  (its resolver)
+    from shortlist.pipeline import hydra_app  # noqa: F401  (its resolver)
 
     config.register()
     read, known = ConfigRepository.load_config, {}

@@ -13,7 +13,7 @@ from shortlist.evaluation.base import Examination
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
-from shortlist.pipeline.assembly import cell_key, hashed, make
+from shortlist.pipeline.compose import build_component, cell_key, hashed_settings
 from shortlist.store.keys import canonical
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
@@ -59,12 +59,14 @@ def test_composes(composed: Any, option: str) -> None:
 def test_a_trainer_composes_and_is_instantiated_in_either_place(
     composed: Any, name: str, place: str
 ) -> None:
-    assert isinstance(make(composed(f"trainer@{place}={name}"), place), TrainingModule)
+    assert isinstance(build_component(composed(f"trainer@{place}={name}"), place), TrainingModule)
 
 
 @pytest.mark.parametrize("name", options("featurizer"))
 def test_a_featurizer_is_instantiated(composed: Any, name: str) -> None:
-    assert isinstance(make(chosen(composed, f"featurizer={name}"), "featurizer"), Featurizer)
+    assert isinstance(
+        build_component(chosen(composed, f"featurizer={name}"), "featurizer"), Featurizer
+    )
 
 
 @pytest.mark.parametrize("name", options("scorer"))
@@ -72,7 +74,7 @@ def test_a_scorer_is_instantiated_inside_the_featurizer_before_anything_is_looke
     composed: Any, name: str
 ) -> None:
     config = composed("featurizer=toxicity", f"scorer@featurizer.scorer={name}")
-    assert isinstance(make(config, "featurizer").scorer, Scorer)
+    assert isinstance(build_component(config, "featurizer").scorer, Scorer)
 
 
 @pytest.mark.parametrize("model", ["minilm", "gpt2"])
@@ -113,7 +115,7 @@ def test_what_the_check_compares_is_the_trained_model_as_it_is(composed: Any) ->
 def test_cells_that_a_control_shares_with_its_table_are_the_same(composed: Any) -> None:
     for selector in ("random", "gotd_clean"):
         one, other = (
-            hashed(composed(f"experiment={name}", f"selector={selector}", "budget=1000"))
+            hashed_settings(composed(f"experiment={name}", f"selector={selector}", "budget=1000"))
             for name in ("gotd_table1_mini", "gotd_controls_detox_mini")
         )
         assert one == other
@@ -121,14 +123,14 @@ def test_cells_that_a_control_shares_with_its_table_are_the_same(composed: Any) 
 
 @pytest.mark.parametrize("name", options("model"))
 def test_a_model_is_instantiated_without_being_looked_for(composed: Any, name: str) -> None:
-    assert isinstance(make(chosen(composed, f"model={name}"), "model"), Pretrained)
+    assert isinstance(build_component(chosen(composed, f"model={name}"), "model"), Pretrained)
 
 
 @pytest.mark.parametrize("name", options("task"))
 def test_a_task_is_instantiated_under_its_own_name_with_a_primary_metric(
     composed: Any, name: str
 ) -> None:
-    task = make(composed(f"task={name}"), "task")
+    task = build_component(composed(f"task={name}"), "task")
     assert isinstance(task, Task) and task.name == name
     assert task.kind == "unlabelled" or task.primary in task.metrics
 
@@ -138,12 +140,12 @@ def test_an_examination_can_be_asked_of_any_task(composed: Any, name: str) -> No
     place = f"task.examinations.{name}"
     typed = [f"{place}.{setting}" for setting in ASKED.get(name, [])]
     config = composed(f"+examination@{place}={name}", "task=own", *typed)
-    assert isinstance(make(config, place), Examination)
+    assert isinstance(build_component(config, place), Examination)
 
 
 @pytest.mark.parametrize("name", options("pool"))
 def test_a_pool_is_instantiated(composed: Any, name: str) -> None:
-    pool = make(composed(f"pool={name}"), "pool")
+    pool = build_component(composed(f"pool={name}"), "pool")
     assert callable(pool.load) and callable(pool.identity) and isinstance(pool.version, int)
 
 
@@ -152,7 +154,7 @@ def test_a_logger_is_instantiated_where_its_package_is_there(composed: Any, name
     if name == "wandb" and importlib.util.find_spec("wandb") is None:
         pytest.skip("needs wandb")
     config = composed(f"logger={name}")
-    loggers = [make(config, f"logger.{key}") for key in config.logger]
+    loggers = [build_component(config, f"logger.{key}") for key in config.logger]
     assert all(callable(one.log_cell) and callable(one.log_table) for one in loggers)
 
 
@@ -218,6 +220,6 @@ def test_a_setting_of_a_selector_enters_the_key_of_a_cell(composed: Any) -> None
 
 @pytest.mark.parametrize("name", ["pydocs", "stsb", "own"])
 def test_the_hashed_configuration_is_plain_data(composed: Any, name: str) -> None:
-    plain = hashed(composed(f"task={name}"))
+    plain = hashed_settings(composed(f"task={name}"))
     assert not any(OmegaConf.is_config(value) for value in plain.values())
     assert canonical(plain)

@@ -12,7 +12,7 @@ import toy
 from omegaconf import OmegaConf
 
 from shortlist.core import Corpus
-from shortlist.pipeline.assembly import make
+from shortlist.pipeline.compose import build_component
 from shortlist.runtime import Runtime
 from shortlist.store.formats import load_features, save_features
 
@@ -46,7 +46,7 @@ def featurizer(
     for setting, value in {"max_length": 32, "precision": "32", "warmup.documents": 8}.items():
         if OmegaConf.select(node, setting) is not None:
             OmegaConf.update(node, setting, value)
-    made = make(config, "featurizer")
+    made = build_component(config, "featurizer")
     if made.learns:  # once, as the stage before it does
         made.learn(pool, tmp_path, machine)
         made.learned = (tmp_path, "learned")

@@ -21,7 +21,7 @@ import toy as toy_words
 from omegaconf import OmegaConf
 
 from shortlist.core import Budget, Corpus, Features
-from shortlist.pipeline.assembly import make
+from shortlist.pipeline.compose import build_component
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Choice, Scored, Selector
 from shortlist.selectors.whole_pool import WholePool
@@ -117,7 +117,7 @@ class Toy:
         corpora = (target or self.target, pool)
         if not selector.members:
             scores, vectors = self.score(
-                selector, make(config, "featurizer"), config.featurizer, corpora, again
+                selector, build_component(config, "featurizer"), config.featurizer, corpora, again
             )
             return Fitted(selector, pool, scores, {"": vectors}, {"": scores})
         found = {
@@ -133,7 +133,7 @@ class Toy:
 
     def selector(self, name: str) -> Selector:
         """The selector, not fitted."""
-        return make(self.config(name), "selector")
+        return build_component(self.config(name), "selector")
 
     def config(self, name: str) -> Any:
         """The configuration with a featurizer that is small and in float32."""

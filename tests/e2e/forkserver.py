@@ -25,8 +25,8 @@ from hydra import compose, initialize_config_dir
 
 import shortlist  # noqa: F401  (settings of the environment that must stand before torch)
 from shortlist import config as schema
-from shortlist.pipeline import cell, commandline  # noqa: F401
-from shortlist.pipeline.assembly import prepare
+from shortlist.pipeline import cell, hydra_app  # noqa: F401
+from shortlist.pipeline.compose import build_components
 from shortlist.store.cache import Store
 
 STAGES = (
@@ -92,7 +92,9 @@ def main(home: Path, overrides: list[str]) -> None:
             compose("config", [*overrides, f"paths.cache={at}"], return_hydra_config=True)
             for at in (home / "killed", home / "fresh")
         )
-    prepare(config)  # imports what the configuration names, before there are children to import it
+    build_components(
+        config
+    )  # imports what the configuration names, before there are children to import it
     killed = []
     for stage, number in STAGES:
         # What the child before was killed in, this one computes undisturbed, before it dies itself.

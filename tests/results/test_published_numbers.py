@@ -20,7 +20,7 @@ from shortlist.leaderboard.published import (
     read_published,
 )
 from shortlist.leaderboard.verdicts import differences, verdicts
-from shortlist.pipeline.assembly import hashed
+from shortlist.pipeline.compose import hashed_settings
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published"
 CONF = Path(__file__).parents[2] / "conf"
@@ -357,7 +357,7 @@ def test_a_cell_of_an_experiment_agrees_with_its_table(
         number.task, chosen.pool, chosen.selector, chosen.featurizer, chosen.model,
         config.budget, config.budget_unit.name, 0,
     )  # fmt: skip
-    record = Record(key="", status="done", axes=axes, metrics=(), config=hashed(config))
+    record = Record(key="", status="done", axes=axes, metrics=(), config=hashed_settings(config))
     found = differences(number, settings, record)
     left = next((LEFT[k] for k in keys if k in LEFT), [])
     assert len(found) == len(left), found

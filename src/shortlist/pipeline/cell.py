@@ -17,10 +17,16 @@ from shortlist.config import HASHED
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.pipeline.advice import advise
-from shortlist.pipeline.assembly import absolute, cell_key, hashed, prepare, what_is_read
 from shortlist.pipeline.assumption import check_assumption
 from shortlist.pipeline.comparison import compare_picks
-from shortlist.pipeline.composition import complete
+from shortlist.pipeline.compose import (
+    absolute,
+    build_components,
+    cell_key,
+    hashed_settings,
+    input_digests,
+    with_targets,
+)
 from shortlist.pipeline.context import Context
 from shortlist.pipeline.evaluation import examine, prepare_examinations
 from shortlist.pipeline.front import trace_front
@@ -117,7 +123,7 @@ def execute(
     """
     directory = make_directory(directory, "paths.runs")
     results = make_directory(absolute(config.paths.results), "paths.results")
-    config = complete(config)
+    config = with_targets(config)
     groups = ("task", "pool", "selector", "featurizer", "model")
     known: dict[str, Any] = {
         "key": cell_key(config, {}),  # of a cell that fails before it is known what it reads
@@ -129,16 +135,16 @@ def execute(
         ),
         "until": config.until.name,
         "code": code(),
-        "config": hashed(config),
+        "config": hashed_settings(config),
         "overrides": tuple(typed for typed in overrides if _hashed_root(typed)),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     loggers: list[Any] = []
     try:
-        parts = prepare(config)
+        parts = build_components(config)
         parts.runtime.settle()
         loggers = parts.loggers
-        reads = what_is_read(parts)
+        reads = input_digests(parts)
         known |= {"key": cell_key(config, reads), "inputs": reads}
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shortlist.core import Axes, Metric, StageCost
-from shortlist.pipeline.assembly import Parts
+from shortlist.pipeline.compose import Components
 from shortlist.store.cache import Artifact, Facts, Store
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Context:
         typed: what was typed.
     """
 
-    parts: Parts
+    parts: Components
     config: Mapping[str, Any]
     store: Store
     directory: Path

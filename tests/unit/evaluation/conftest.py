@@ -17,7 +17,7 @@ def examination() -> Callable[..., Any]:
     """A function from a name and changed settings to the examination of that YAML."""
     from omegaconf import OmegaConf
 
-    from shortlist.pipeline.assembly import make as made
+    from shortlist.pipeline.compose import build_component as made
 
     def make(name: str, **changed: Any) -> Any:
         settings = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ import toy
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.evaluation.scorers.detoxify import DetoxifyScorer
-from shortlist.pipeline.assembly import make
+from shortlist.pipeline.compose import build_component
 
 pytest.importorskip("detoxify")
 
@@ -227,6 +227,6 @@ def test_what_is_not_there_is_refused_by_the_settings_name(
 def test_the_settings_of_the_yaml_reach_it(composed: Any) -> None:
     typed = ("featurizer=toxicity", "scorer@featurizer.scorer=detoxify")
     with pytest.raises(InvalidInput, match="set checkpoint=FILE"):
-        make(composed(*typed), "featurizer").scorer.check()
-    path = make(composed(*typed, "featurizer.scorer.checkpoint=/x.ckpt"), "featurizer")
+        build_component(composed(*typed), "featurizer").scorer.check()
+    path = build_component(composed(*typed, "featurizer.scorer.checkpoint=/x.ckpt"), "featurizer")
     assert path.scorer.checkpoint == Path("/x.ckpt")

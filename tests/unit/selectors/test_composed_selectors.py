@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
-from shortlist.pipeline.assembly import make
+from shortlist.pipeline.compose import build_component
 from shortlist.selectors.base import Member, Scored
 from shortlist.selectors.ensemble import Ensemble
 from shortlist.selectors.gotd_diverse import GOTDDiverse
@@ -171,7 +171,7 @@ def test_members_are_written_out_as_they_stand_alone(composed: Any, name: str) -
 )
 def test_a_typo_inside_a_member_is_one_clear_line(composed: Any, typed: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said) as refused:
-        make(composed("selector=ensemble", typed), "selector")
+        build_component(composed("selector=ensemble", typed), "selector")
     assert "\n" not in str(refused.value) and "full_key" not in str(refused.value)
 
 

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from shortlist.core import Corpus, Features
 from shortlist.ot import overlap
-from shortlist.pipeline.assembly import make
+from shortlist.pipeline.compose import build_component
 
 PYTHON = os.environ.get("SHORTLIST_PEERS", "")
 RNG = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def test_gotd_ranks_as_ott_jax_does_where_it_has_converged(
         else:
             config.selector.arguments.relative_epsilon = epsilon
             config.selector.python = PYTHON
-        selector = make(config, "selector")
+        selector = build_component(config, "selector")
         assert selector.applicable("classification") is None
         selector.fit(target, pool)
         assert selector.report["converged"] is True

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from shortlist.core import Corpus, Features
-from shortlist.pipeline.assembly import make
+from shortlist.pipeline.compose import build_component
 from shortlist.selectors.whole_pool import BEYOND
 
 RNG = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def fitted(composed: Any, name: str, checkout: Path, **arguments: Any) -> Any:
     )
     config.selector.python, config.selector.checkout = sys.executable, str(checkout)
     config.selector.arguments.update(arguments)
-    selector = make(config, "selector")
+    selector = build_component(config, "selector")
     assert selector.applicable("classification") is None
     selector.fit(TARGET, POOL)
     return selector

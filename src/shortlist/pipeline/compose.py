@@ -1,4 +1,4 @@
-"""From a composed configuration to the objects it names, and to the key of the cell it describes."""
+"""From a composed configuration to the components that it names, and to the key of its cell."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.config import HASHED, Advice, Check
 from shortlist.core import READS, Aims, Budget
 from shortlist.data.hub import HubSource
+from shortlist.data.readers import stem
 from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
@@ -88,7 +89,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """The objects that a configuration names, before any of them has worked.
 
     `task` is what is trained and measured on, `targets` are the tasks that documents are chosen
@@ -118,7 +119,7 @@ class Parts:
     check_vectors: Featurizer
 
 
-def prepare(config: DictConfig) -> Parts:
+def build_components(config: DictConfig) -> Components:
     """Returns every object that the configuration names; nothing is read and nothing computed.
 
     Raises:
@@ -130,14 +131,14 @@ def prepare(config: DictConfig) -> Parts:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is first imported
     made: dict[str, Any] = {}
     for name in ("task", "pool", "selector", "featurizer", "model", "warmup", "finetune"):
-        made[name] = make(config, name)
+        made[name] = build_component(config, name)
     for name in list(config.logger or {}):
-        made[f"logger.{name}"] = make(config, f"logger.{name}")
+        made[f"logger.{name}"] = build_component(config, f"logger.{name}")
     _check_unmade(made["model"], made["warmup"], config)
     runtime, paths = config.runtime, config.paths
     local = config.source.name == "local"
     advice: Any = None if config.advice is None else OmegaConf.to_object(config.advice)
-    return Parts(
+    return Components(
         **{name: part for name, part in made.items() if "." not in name},
         loggers=[part for name, part in made.items() if name.startswith("logger.")],
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
@@ -199,7 +200,7 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
             negative = name
             found.append((f"negative_target.{name}", node))
         named = {
-            node.name: task if node.name == task.name else _made(node, place)
+            node.name: task if node.name == task.name else _built(node, place)
             for place, node in found
         }
     weights, floors = (
@@ -229,7 +230,7 @@ def _prefilter(config: DictConfig) -> Prefilter | None:
 
 def _check_vectors(config: DictConfig) -> Featurizer:
     # Who does not ask for the check need not choose vectors that it could use.
-    return (_ready if config.check.assumption else make)(config, "check.vectors")
+    return (_ready if config.check.assumption else build_component)(config, "check.vectors")
 
 
 def _ready(config: DictConfig, name: str) -> Featurizer:
@@ -238,7 +239,7 @@ def _ready(config: DictConfig, name: str) -> Featurizer:
     Raises:
         InvalidInput: it would have to learn something first, from a target or from the pool.
     """
-    featurizer: Featurizer = make(config, name)
+    featurizer: Featurizer = build_component(config, name)
     if featurizer.learns_first:
         raise InvalidInput(
             f"{name} takes vectors as they are, found {type(featurizer).__name__} with something to "
@@ -262,7 +263,7 @@ def _ablation(selector: Selector, written: Mapping[str, Any]) -> Ablation | None
     return Ablation(instantiate(settings, _convert_="all"), settings, changed)
 
 
-def hashed(config: DictConfig) -> dict[str, Any]:
+def hashed_settings(config: DictConfig) -> dict[str, Any]:
     """Returns the groups that decide what is computed, resolved to plain data.
 
     What is null, or switched off, is left out: a cell without it keeps the key that it had before
@@ -283,10 +284,10 @@ def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
 
     Without the second half, one command over two data folders would name two results alike.
     """
-    return make_key("cell", 2, hashed(config), reads)
+    return make_key("cell", 2, hashed_settings(config), reads)
 
 
-def what_is_read(parts: Parts) -> dict[str, str]:
+def input_digests(parts: Components) -> dict[str, str]:
     """Returns the digests of pool, tasks, model, scorer and of what examinations read by name,
     before any of them is loaded.
 
@@ -329,7 +330,7 @@ def _lesson(model: Pretrained | None, source: Source) -> dict[str, str]:
     return {} if lesson is None else lesson.identity(source)
 
 
-def make(config: DictConfig, name: str) -> Any:
+def build_component(config: DictConfig, name: str) -> Any:
     """Returns the object that the node `name` describes.
 
     Raises:
@@ -339,10 +340,10 @@ def make(config: DictConfig, name: str) -> Any:
         config = copy.deepcopy(config)
         with open_dict(config):
             config[name].pop(APART[name], None)
-    return _made(OmegaConf.select(config, name), name)
+    return _built(OmegaConf.select(config, name), name)
 
 
-def _made(node: Any, name: str) -> Any:
+def _built(node: Any, name: str) -> Any:
     """Returns the object that `node` describes; `name` is what messages call it."""
     try:
         # Plain dicts and lists: Hydra's own containers would take a `Member` for a configuration.
@@ -389,3 +390,63 @@ def _plain(value: Any) -> Any:
         if OmegaConf.is_config(value)
         else getattr(value, "name", value)
     )
+
+
+def with_targets(config: DictConfig) -> DictConfig:
+    """Returns the configuration with every target as a configured task, by name.
+
+    An entry of `targets`, or `negative_target`, is the name of a task as `task=NAME` takes it (the
+    chosen task's own name means that task, as it is set), a file of texts, or `{task: NAME,
+    setting: value, ...}`.
+
+    Raises:
+        InvalidInput: an entry is none of these, or two have one name.
+    """
+    if config.targets is None and config.negative_target is None:
+        return config
+    listed = config.targets if config.targets is not None else config.task.name
+    given = {
+        "targets": list(listed) if isinstance(listed, ListConfig) else [listed],
+        "negative_target": [] if config.negative_target is None else [config.negative_target],
+    }
+    if not given["targets"]:
+        raise InvalidInput("targets is empty, expected at least one task; set targets=[NAME,...]")
+    nodes: dict[str, dict[str, DictConfig]] = {"targets": {}, "negative_target": {}}
+    for setting, entries in given.items():
+        for entry in entries:
+            node = _target(config, setting, entry)
+            if any(node.name in found for found in nodes.values()):
+                raise InvalidInput(
+                    f"{setting} names `{node.name}` a second time; give each target once, and "
+                    "files of one name a name of their own: {task: own, train: FILE, name: NAME}"
+                )
+            nodes[setting][node.name] = node
+    whole = copy.deepcopy(config)
+    with open_dict(whole):
+        whole.targets, whole.negative_target = nodes["targets"], nodes["negative_target"] or None
+    return whole
+
+
+def _target(config: DictConfig, setting: str, entry: Any) -> DictConfig:
+    """Returns the configuration of one target."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    options = loader.get_group_options("task")
+    settings: Mapping[Any, Any] = entry if isinstance(entry, DictConfig) else {"task": entry}
+    name = str(settings.get("task"))
+    settings = {key: value for key, value in settings.items() if key != "task"}
+    if name == config.task.name and not settings:
+        return copy.deepcopy(config.task)
+    if name not in options and ("/" in name or "." in name):
+        # Nothing is measured on it, so all of it is the target.
+        settings = {"train": name, "name": stem(name), "holdout": 0.0, **settings}
+        name = "own"
+    if name not in options:
+        raise InvalidInput(f"{setting}: there is no task `{name}`; {near(name, options)}")
+    # Composed whole: a task may bring a model or a trainer, and has nothing to bring them to alone.
+    found = loader.load_configuration("config", [f"task={name}"], RunMode.RUN).task
+    with open_dict(found):
+        found.update(settings)
+    return found

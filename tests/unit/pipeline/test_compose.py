@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.static import Static
-from shortlist.pipeline.assembly import cell_key, hashed, prepare
-from shortlist.pipeline.composition import complete
+from shortlist.pipeline.compose import build_components, cell_key, hashed_settings, with_targets
 
 CONF = str(Path(__file__).parents[3] / "conf")
 
@@ -28,21 +27,21 @@ def completed(composed: Any) -> Generator[Callable[..., Any]]:
         config = copy.deepcopy(base)
         for name, value in roots.items():
             OmegaConf.update(config, name.replace("__", "."), value)
-        return complete(config)
+        return with_targets(config)
 
     with initialize_config_dir(CONF, version_base="1.3"):
         yield make
 
 
 def test_without_targets_the_task_is_the_target(completed: Any) -> None:
-    parts = prepare(completed())
+    parts = build_components(completed())
     assert parts.targets == {"citation_intent": parts.task} and parts.aims.single
 
 
 def test_a_target_is_a_task_by_name_a_file_or_a_task_with_settings(completed: Any) -> None:
     own = {"task": "own", "name": "mine", "train": "x.csv", "text": "body"}
     config = completed(targets=["citation_intent", "chemprot", "texts/a.jsonl.gz", own])
-    parts = prepare(config)
+    parts = build_components(config)
     assert list(parts.targets) == ["citation_intent", "chemprot", "a", "mine"]
     assert parts.targets["citation_intent"] is parts.task
     assert (
@@ -54,8 +53,8 @@ def test_a_target_is_a_task_by_name_a_file_or_a_task_with_settings(completed: An
 
 def test_the_settings_of_targets_enter_the_key_and_their_absence_does_not(completed: Any) -> None:
     plain, one = completed(), completed(targets=["chemprot"])
-    assert not {"targets", "target_weights", "negative_target"} & set(hashed(plain))
-    assert "prefilter" not in hashed(plain)["pool"]
+    assert not {"targets", "target_weights", "negative_target"} & set(hashed_settings(plain))
+    assert "prefilter" not in hashed_settings(plain)["pool"]
     keys = {
         cell_key(config, {})
         for config in (
@@ -79,15 +78,15 @@ def test_vectors_that_must_learn_first_are_refused_where_nothing_would_teach_the
     shared = ("task=citation_intent", "pool.prefilter.keep=2", "check.assumption=true")
     typed = (*shared, f"featurizer@{place}={option}")
     with pytest.raises(InvalidInput, match=f"{place} takes vectors as they are, found"):
-        prepare(composed(*typed))
-    prepare(composed(*shared, f"featurizer@{place}=transformer"))
+        build_components(composed(*typed))
+    build_components(composed(*shared, f"featurizer@{place}=transformer"))
 
 
 def test_a_prefilter_brings_its_own_vectors_and_is_absent_unless_it_keeps_something(
     completed: Any,
 ) -> None:
-    assert prepare(completed()).prefilter is None
-    found = prepare(completed(pool__prefilter__keep=2)).prefilter
+    assert build_components(completed()).prefilter is None
+    found = build_components(completed(pool__prefilter__keep=2)).prefilter
     assert found is not None and found.keep == 2 and isinstance(found.featurizer, Static)
 
 
@@ -116,4 +115,4 @@ def test_what_is_no_target_is_refused_by_name(
     completed: Any, roots: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InvalidInput, match=says):
-        prepare(completed(**roots))
+        build_components(completed(**roots))
