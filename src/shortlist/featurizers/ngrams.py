@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer
-from shortlist.kernels.ngrams import count, memory
-from shortlist.kernels.sha256 import LARGEST
-from shortlist.kernels.words import readable
+from shortlist.kernels.ngrams import bucket_cache, count_ngrams
+from shortlist.kernels.sha256 import MAX_MODULUS
+from shortlist.kernels.words import text_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +50,13 @@ class NGrams(Featurizer):
         Raises:
             InvalidInput: one of them is out of range.
         """
-        if not 1 <= buckets <= LARGEST or longest < 1:
+        if not 1 <= buckets <= MAX_MODULUS or longest < 1:
             raise InvalidInput(
-                f"featurizer.buckets must be from 1 to {LARGEST:,} and featurizer.longest at least 1, "
+                f"featurizer.buckets must be from 1 to {MAX_MODULUS:,} and featurizer.longest at least 1, "
                 f"found {buckets} and {longest}"
             )
         self.buckets, self.longest = buckets, longest
-        self.known = memory()  # pool and target share most of their n-grams
+        self.known = bucket_cache()  # pool and target share most of their n-grams
 
     def compute(
         self, corpus: Corpus, directory: Path, runtime: Runtime
@@ -67,8 +67,8 @@ class NGrams(Featurizer):
         known = self.known
 
         def counted(start: int) -> Part:
-            texts = readable(*corpus.utf8(start, min(start + _CHUNK, len(corpus))))
-            return count(texts, self.longest, self.buckets, known)
+            texts = text_batch(*corpus.utf8(start, min(start + _CHUNK, len(corpus))))
+            return count_ngrams(texts, self.longest, self.buckets, known)
 
         with (
             progress.bar("n-grams", len(corpus), "documents", show=runtime.progress) as report,

@@ -1,1 +1,1 @@
-"""Pure functions on arrays: the mathematics, with the symbols of the papers."""
+"""Compiled loops over text: hash functions, words, n-grams, SHA-256."""

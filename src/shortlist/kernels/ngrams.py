@@ -1,62 +1,87 @@
-"""N-grams of words in compiled loops over raw UTF-8: hashed, counted, summed.
+"""N-grams of words and of characters, hashed and counted in compiled loops over raw UTF-8.
 
-An n-gram's bucket is the SHA-256 of its words, joined by spaces, modulo the number of buckets: that
-of the DSIR authors' package. No function here holds the interpreter's lock while it counts.
+The bucket of an n-gram of words is the SHA-256 of its words, joined by spaces, modulo the number of
+buckets, as in the DSIR authors' package. No function here holds the interpreter's lock.
 """
-# numba carries no type stubs: what its decorator returns is unknown to the checker.
+# numba carries no type stubs: the checker does not know what its decorator returns.
 # pyright: reportUntypedFunctionDecorator=false, reportUnknownMemberType=false
 # pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from shortlist.kernels.sha256 import BEHIND, remainders
-from shortlist.kernels.words import compiled, kinds_of_characters, mixed, spelled
+from shortlist.kernels.hashing import FNV_BASIS, bucket, combine, compiled, fnv1a, mix
+from shortlist.kernels.sha256 import READ_AHEAD, sha256_modulo
+from shortlist.kernels.words import character_classes, max_bytes, tokenize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from shortlist.kernels.words import Texts
+    from shortlist.kernels.words import TextBatch
 
-_GOLDEN, _S32 = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
-_REMEMBERED = 1 << 20
-_TOGETHER = 32  # documents whose new n-grams are hashed at once
-_MARKED = 1 << 18  # at most so many buckets are told apart by one bit each
+Csr: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]"
+
+_CACHE_SLOTS = 1 << 20
+_BATCH = 32  # documents whose uncached n-grams are hashed together
+_MAX_TALLY = 1 << 18  # up to so many buckets are sorted by a bit map
 _DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # its upper six bits, shifted by k, differ for every k
-_PLACES = np.zeros(64, dtype=np.int64)
+_BIT = np.zeros(64, dtype=np.int64)
 for _place in range(64):
-    _PLACES[((0x03F79D71B4CB0A89 << _place) & (2**64 - 1)) >> 58] = _place
+    _BIT[((0x03F79D71B4CB0A89 << _place) & (2**64 - 1)) >> 58] = _place
 
 
-def memory() -> NDArray[np.uint64]:
-    """Returns an empty memory of n-grams' buckets, so that those met before are not hashed again.
+def bucket_cache() -> NDArray[np.uint64]:
+    """Returns an empty cache of n-grams' buckets, which saves hashing frequent n-grams again.
 
-    An n-gram is known by 64 bits of another hash: the lower ones say where it stands, the upper ones
-    stand there above the bucket, and a later one takes the place of an earlier. Up to 2^20 buckets
-    all 64 count: among ten million n-grams two are taken for one with a chance of 10^-6. An entry is
-    one word, so that threads may share it; it serves one number of buckets.
+    An n-gram is identified by 64 bits of a cheaper hash: the lower bits choose the slot, the upper
+    ones are stored above the bucket, and a later entry replaces an earlier one. Up to 2^20 buckets
+    all 64 bits count: among ten million n-grams two are confused with probability 10^-6. An entry
+    is one machine word, so threads may share the cache; it serves one number of buckets.
     """
-    return np.zeros(_REMEMBERED, dtype=np.uint64)
+    return np.zeros(_CACHE_SLOTS, dtype=np.uint64)
 
 
-def count(
-    texts: Texts, longest: int, buckets: int, known: NDArray[np.uint64] | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+def count_ngrams(
+    texts: TextBatch, longest: int, buckets: int, cache: NDArray[np.uint64] | None = None
+) -> Csr:
     """Returns (data, indices, indptr) of the (n, buckets) counts in CSR form, columns sorted.
 
     Args:
         texts: n documents.
         longest: n-grams of 1 to `longest` words are counted.
-        buckets: they are hashed into so many, at most 2^29.
-        known: a `memory` of as many buckets, which learns; None: one for this call.
+        buckets: number of buckets, at most 2^29.
+        cache: a `bucket_cache` for as many buckets, which is updated; None: one for this call.
     """
-    known = memory() if known is None else known
-    kinds = kinds_of_characters()
-    return _count(texts.data, texts.offsets, texts.cut, kinds, longest, buckets, known)
+    cache = bucket_cache() if cache is None else cache
+    classes = character_classes()
+    return _count_ngrams(
+        texts.data, texts.offsets, texts.pretokenized, classes, longest, buckets, cache
+    )
+
+
+def count_character_ngrams(texts: Sequence[str], shortest: int, longest: int, buckets: int) -> Csr:
+    """Returns (data, indices, indptr) of the (n, buckets) counts in CSR form, columns sorted.
+
+    A text is lowered and split at white space; a word is counted with one space on either side, and
+    no n-gram spans two words. The length of an n-gram is in bytes of UTF-8, its hash FNV-1a.
+
+    Args:
+        texts: n texts.
+        shortest: bytes of the shortest n-gram, at least 2.
+        longest: bytes of the longest.
+        buckets: number of buckets, at most 2^31 - 1.
+    """
+    words = [text.lower().split() for text in texts]
+    parts = [" ".join(["", *some, ""]).encode() if some else b"" for some in words]
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    data = np.frombuffer(b"".join(parts), dtype=np.uint8)
+    return _count_character_ngrams(data, ends, shortest, longest, buckets)
 
 
 def column_sums(
@@ -84,101 +109,111 @@ def dots(
 
 
 @compiled
-def _count(
-    data: Any, offsets: Any, cut: Any, kinds: Any, longest: Any, buckets: Any, known: Any
+def _count_ngrams(
+    data: Any, offsets: Any, pretokenized: Any, classes: Any, longest: Any, buckets: Any, cache: Any
 ) -> Any:
     n = len(offsets) - 1
     most = 0
-    for row in range(0, n, _TOGETHER):
-        most = max(most, offsets[min(row + _TOGETHER, n)] - offsets[row])
+    for row in range(0, n, _BATCH):
+        most = max(most, offsets[min(row + _BATCH, n)] - offsets[row])
     grams = np.empty(most * longest, dtype=np.int32)
-    grams_end = np.empty(_TOGETHER, dtype=np.int64)
+    grams_end = np.empty(_BATCH, dtype=np.int64)
     scratch = _scratch(most, longest)
-    marked = buckets <= _MARKED
-    tally = np.zeros(buckets if marked else 0, dtype=np.int32)
+    small = buckets <= _MAX_TALLY
+    tally = np.zeros(buckets if small else 0, dtype=np.int32)
     marks = np.zeros((len(tally) + 63) // 64, dtype=np.uint64)
     indptr = np.zeros(n + 1, dtype=np.int64)
-    room = max(1024, len(data) // 3)  # English has a different n-gram for every three or four bytes
-    indices, values = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
+    size = max(1024, len(data) // 3)  # English has a different n-gram for every three or four bytes
+    indices, values = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float32)
     filled = 0
-    for row in range(0, n, _TOGETHER):
-        stop = min(row + _TOGETHER, n)
-        texts = (data, offsets[row : stop + 1], cut[row:stop], kinds)
-        found = _hashed(texts, longest, buckets, known, scratch, grams, grams_end)
-        if filled + found > room:
-            room = 2 * (filled + found)
-            wider, more = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
-            wider[:filled], more[:filled] = indices[:filled], values[:filled]
-            indices, values = wider, more
+    for row in range(0, n, _BATCH):
+        stop = min(row + _BATCH, n)
+        texts = (data, offsets[row : stop + 1], pretokenized[row:stop], classes)
+        total = _hash_ngrams(texts, longest, buckets, cache, scratch, grams, grams_end)
+        indices, values = _grown(indices, values, filled, filled + total)
         begin = 0
         for place in range(stop - row):
             of_row = grams[begin : grams_end[place]]
             begin = grams_end[place]
-            if marked:
-                filled = _merged_by_marks(of_row, tally, marks, indices, values, filled)
+            if small:
+                filled = _append_by_marks(of_row, tally, marks, indices, values, filled)
             else:
-                filled = merged_by_sorting(of_row, indices, values, filled)
+                filled = _append_by_sorting(of_row, indices, values, filled)
             indptr[row + place + 1] = filled
     return values[:filled], indices[:filled], indptr
 
 
 @compiled
+def _grown(indices: Any, values: Any, filled: Any, needed: Any) -> Any:
+    """Returns arrays of at least `needed` entries, whose first `filled` are those given."""
+    if needed <= len(indices):
+        return indices, values
+    more = np.empty(2 * needed, dtype=np.int32), np.empty(2 * needed, dtype=np.float32)
+    more[0][:filled], more[1][:filled] = indices[:filled], values[:filled]
+    return more
+
+
+@compiled
 def _scratch(most: Any, longest: Any) -> Any:
-    """Returns room for documents of `most` bytes: letters, the spaces around words, words' hashes;
-    of n-grams: hashes, where they begin and end in the letters, which are new.
+    """Returns buffers for documents of `most` bytes.
+
+    Of words: letters, ends, hashes. Of n-grams: hashes, where they begin and end in the letters,
+    which of them are not in the cache.
     """
     grams = most * longest
     return (
-        np.empty(2 * most + BEHIND, np.uint8), np.empty(most + 1, np.int64), np.empty(most, np.uint64),
-        np.empty(grams, np.uint64), np.empty(grams, np.int64), np.empty(grams, np.int64),
-        np.empty(grams, np.int64),
+        np.empty(2 * most + READ_AHEAD, np.uint8), np.empty(most + 1, np.int64),
+        np.empty(most, np.uint64), np.empty(grams, np.uint64), np.empty(grams, np.int64),
+        np.empty(grams, np.int64), np.empty(grams, np.int64),
     )  # fmt: skip
 
 
 @compiled
-def _hashed(
-    texts: Any, longest: Any, buckets: Any, known: Any, scratch: Any, grams: Any, grams_end: Any
+def _hash_ngrams(
+    texts: Any, longest: Any, buckets: Any, cache: Any, scratch: Any, grams: Any, grams_end: Any
 ) -> Any:
-    """Writes the bucket of each n-gram of some documents into `grams`, and where each document's end
-    into `grams_end`; returns their number. What is not `known` is hashed, all at once.
+    """Writes the bucket of each n-gram of some documents into `grams`, and where each document's
+    end into `grams_end`; returns their number. What is not in the cache is hashed together.
 
-    One loop for each thing: looked up by themselves, n-grams do not wait for each other's entry.
+    The cache is read in a loop of its own, so that no look-up waits for the one before it.
     """
-    data, offsets, cut, kinds = texts
-    letters, spaces, words, keys, firsts, lasts, new = scratch
-    found, size = 0, 0
-    spaces[0] = -1  # a word stands between two spaces
-    for row in range(len(cut)):
+    data, offsets, pretokenized, classes = texts
+    letters, spaces, words, keys, firsts, lasts, missing = scratch
+    n, size = 0, 0
+    spaces[0] = -1  # a word lies between two spaces
+    for row in range(len(pretokenized)):
         start, stop, filled = offsets[row], offsets[row + 1], spaces[size] + 1
         spaces[0] = filled - 1
-        size = spelled(data, start, stop, cut[row], kinds, letters, filled, spaces[1:], words)
+        size = tokenize(
+            data, start, stop, pretokenized[row], classes, letters, filled, spaces[1:], words
+        )
         for last in range(size):
             key = words[last]
             for first in range(last, max(last - longest, -1), -1):
                 if first < last:
-                    key = joined(words[first], key)
-                keys[found] = key
-                firsts[found], lasts[found] = spaces[first] + 1, spaces[last + 1]
-                found += 1
-        grams_end[row] = found
-    slots, bits = np.uint64(len(known) - 1), np.uint64(1)
+                    key = combine(words[first], key)
+                keys[n] = key
+                firsts[n], lasts[n] = spaces[first] + 1, spaces[last + 1]
+                n += 1
+        grams_end[row] = n
+    slots, bits = np.uint64(len(cache) - 1), np.uint64(1)
     while np.int64(1) << bits < buckets:
         bits += np.uint64(1)
     below = (np.uint64(1) << bits) - np.uint64(1)
-    missing = 0
-    for gram in range(found):
-        entry = known[keys[gram] & slots]
-        grams[gram], new[missing] = np.int32(entry & below), gram
-        missing += np.int64((entry ^ keys[gram]) > below)
-    remainders(letters, firsts, lasts, new[:missing], buckets, grams)
-    for gram in new[:missing]:
-        known[keys[gram] & slots] = (keys[gram] & ~below) | np.uint64(grams[gram])
-    return found
+    misses = 0
+    for gram in range(n):
+        entry = cache[keys[gram] & slots]
+        grams[gram], missing[misses] = np.int32(entry & below), gram
+        misses += np.int64((entry ^ keys[gram]) > below)
+    sha256_modulo(letters, firsts, lasts, missing[:misses], buckets, grams)
+    for gram in missing[:misses]:
+        cache[keys[gram] & slots] = (keys[gram] & ~below) | np.uint64(grams[gram])
+    return n
 
 
 @compiled
-def merged_by_sorting(grams: Any, indices: Any, values: Any, filled: Any) -> Any:
-    """Appends the different buckets of a document, sorted, with their counts; returns the end."""
+def _append_by_sorting(grams: Any, indices: Any, values: Any, filled: Any) -> Any:
+    """Appends the distinct buckets of a document, sorted, with their counts; returns the end."""
     grams.sort()
     for place in range(len(grams)):
         if place and grams[place] == grams[place - 1]:
@@ -190,11 +225,12 @@ def merged_by_sorting(grams: Any, indices: Any, values: Any, filled: Any) -> Any
 
 
 @compiled
-def _merged_by_marks(
+def _append_by_marks(
     grams: Any, tally: Any, marks: Any, indices: Any, values: Any, filled: Any
 ) -> Any:
-    """Does the same with one bit a bucket, which are sorted as they stand; `tally` and `marks` are
-    zeros before and after. Of 300 n-grams and 10,000 buckets some five times as fast.
+    """Does the same with a bit map of the buckets; `tally` and `marks` are zero before and after.
+
+    For 300 n-grams and 10,000 buckets about five times as fast as sorting.
     """
     for gram in grams:
         marks[gram >> 6] |= np.uint64(1) << np.uint64(gram & 63)
@@ -205,11 +241,38 @@ def _merged_by_marks(
         while left:
             lowest = left & (~left + np.uint64(1))
             left ^= lowest
-            gram = (place << 6) + _PLACES[(lowest * _DE_BRUIJN) >> np.uint64(58)]
+            gram = (place << 6) + _BIT[(lowest * _DE_BRUIJN) >> np.uint64(58)]
             indices[filled], values[filled] = gram, tally[gram]
             tally[gram] = 0
             filled += 1
     return filled
+
+
+@compiled
+def _count_character_ngrams(
+    data: Any, offsets: Any, shortest: Any, longest: Any, buckets: Any
+) -> Any:
+    n = len(offsets) - 1
+    grams = np.empty(max_bytes(offsets) * (longest - shortest + 1), dtype=np.int32)
+    size = max(1024, len(data))
+    indices, values = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float32)
+    indptr = np.zeros(n + 1, dtype=np.int64)
+    filled = 0
+    for row in range(n):
+        total = 0
+        for first in range(offsets[row], offsets[row + 1]):
+            value = FNV_BASIS
+            for last in range(first, min(first + longest, offsets[row + 1])):
+                value = fnv1a(value, data[last])
+                if last - first + 1 >= shortest:
+                    grams[total] = bucket(mix(value), buckets)
+                    total += 1
+                if data[last] == 32 and last > first:
+                    break
+        indices, values = _grown(indices, values, filled, filled + total)
+        filled = _append_by_sorting(grams[:total], indices, values, filled)
+        indptr[row + 1] = filled
+    return values[:filled].copy(), indices[:filled].copy(), indptr
 
 
 @compiled
@@ -222,21 +285,9 @@ def _column_sums(indices: Any, values: Any, columns: Any) -> Any:
 
 @compiled
 def _dots(values: Any, indices: Any, indptr: Any, weights: Any) -> Any:
-    found = np.zeros((len(indptr) - 1, weights.shape[1]), dtype=np.float64)
-    for row in range(len(found)):
+    products = np.zeros((len(indptr) - 1, weights.shape[1]), dtype=np.float64)
+    for row in range(len(products)):
         for place in range(indptr[row], indptr[row + 1]):
             for column in range(weights.shape[1]):
-                found[row, column] += values[place] * weights[indices[place], column]
-    return found
-
-
-@compiled
-def joined(gram: Any, word: Any) -> Any:
-    """Returns the hash of an n-gram from that of the words before the last one and the last one's."""
-    return mixed(gram * _GOLDEN + word)
-
-
-@compiled
-def bucket(value: Any, buckets: Any) -> Any:
-    """Returns the bucket of a hash: its upper 32 bits as a fraction of `buckets`."""
-    return np.int64(((value >> _S32) * np.uint64(buckets)) >> _S32)
+                products[row, column] += values[place] * weights[indices[place], column]
+    return products

@@ -9,7 +9,7 @@ import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.kernels.ngrams import column_sums
-from shortlist.kernels.words import lengths, readable
+from shortlist.kernels.words import count_words, text_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus, Features
-    from shortlist.kernels.words import Texts
+    from shortlist.kernels.words import TextBatch
 
 _CHUNK = 8192
 
@@ -53,7 +53,7 @@ def totals(features: Features) -> NDArray[np.float64]:
     return column_sums(values.indices, values.data, features.dimension)
 
 
-def texts_of(documents: Corpus | None, method: str) -> Iterator[Texts]:
+def texts_of(documents: Corpus | None, method: str) -> Iterator[TextBatch]:
     """Returns the documents in blocks that the compiled loops read.
 
     Raises:
@@ -65,7 +65,7 @@ def texts_of(documents: Corpus | None, method: str) -> Iterator[Texts]:
             "join them to their corpus (Features.of)"
         )
     for start in range(0, len(documents), _CHUNK):
-        yield readable(*documents.utf8(start, min(start + _CHUNK, len(documents))))
+        yield text_batch(*documents.utf8(start, min(start + _CHUNK, len(documents))))
 
 
 def word_counts(documents: Corpus | None, method: str) -> NDArray[np.int64]:
@@ -74,5 +74,5 @@ def word_counts(documents: Corpus | None, method: str) -> NDArray[np.int64]:
     Raises:
         InvalidInput: there are no documents.
     """
-    blocks = [lengths(texts) for texts in texts_of(documents, method)]
+    blocks = [count_words(texts) for texts in texts_of(documents, method)]
     return np.concatenate([np.zeros(0, np.int64), *blocks])

@@ -16,19 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.kernels.ngrams import bucket, joined
-from shortlist.kernels.words import (
-    compiled,
-    kinds_of_characters,
-    longest_text,
-    mixed,
-    words_of,
-)
+from shortlist.kernels.hashing import bucket, combine, compiled, mix
+from shortlist.kernels.words import character_classes, hash_words, max_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from shortlist.kernels.words import Texts
+    from shortlist.kernels.words import TextBatch
 
 _START, _END = np.uint64(0x5EED5EED5EED5EED), np.uint64(0xE0DE0DE0DE0DE0DE)
 
@@ -52,17 +46,17 @@ class NGramModel:
         """Returns a model that has read nothing; at 0 words all histories share one bucket."""
         return NGramModel(*(np.zeros((order, buckets), dtype=np.int32) for _ in range(3)))
 
-    def read(self, texts: Texts) -> None:
+    def read(self, texts: TextBatch) -> None:
         """Counts the documents; block after block gives what all at once would."""
-        kinds = kinds_of_characters()
+        kinds = character_classes()
         tables = (self.grams, self.histories, self.kinds)
-        _read(texts.data, texts.offsets, texts.cut, kinds, *tables)
+        _read(texts.data, texts.offsets, texts.pretokenized, kinds, *tables)
 
-    def loss(self, texts: Texts) -> NDArray[np.float64]:
+    def loss(self, texts: TextBatch) -> NDArray[np.float64]:
         """Returns the (n,) cross-entropies in nats per word, the end mark counted as one."""
-        kinds = kinds_of_characters()
+        kinds = character_classes()
         tables = (self.grams, self.histories, self.kinds)
-        return _loss(texts.data, texts.offsets, texts.cut, kinds, *tables)
+        return _loss(texts.data, texts.offsets, texts.pretokenized, kinds, *tables)
 
 
 @compiled
@@ -72,15 +66,15 @@ def _gram(words: Any, last: Any, size: Any, buckets: Any) -> Any:
         return np.int64(0)
     gram = words[last]
     for first in range(last - 1, last - size, -1):
-        gram = joined(words[first], gram)
-    return bucket(mixed(gram ^ np.uint64(size)), buckets)
+        gram = combine(words[first], gram)
+    return bucket(mix(gram ^ np.uint64(size)), buckets)
 
 
 @compiled
 def _events(data: Any, start: Any, stop: Any, cut: Any, kinds: Any, out: Any) -> Any:
     """Writes start mark, words and end mark into `out` and returns the number of events."""
     out[0] = _START
-    found = words_of(data, start, stop, cut, kinds, out[1:])
+    found = hash_words(data, start, stop, cut, kinds, out[1:])
     out[found + 1] = _END
     return found + 1
 
@@ -90,7 +84,7 @@ def _read(
     data: Any, offsets: Any, cut: Any, kinds: Any, grams: Any, histories: Any, new: Any
 ) -> Any:
     order, buckets = grams.shape
-    words = np.empty(longest_text(offsets) + 2, dtype=np.uint64)
+    words = np.empty(max_bytes(offsets) + 2, dtype=np.uint64)
     for row in range(len(offsets) - 1):
         events = _events(data, offsets[row], offsets[row + 1], cut[row], kinds, words)
         for at in range(1, events + 1):
@@ -108,7 +102,7 @@ def _loss(
     data: Any, offsets: Any, cut: Any, kinds: Any, grams: Any, histories: Any, new: Any
 ) -> Any:
     order, buckets = grams.shape
-    words = np.empty(longest_text(offsets) + 2, dtype=np.uint64)
+    words = np.empty(max_bytes(offsets) + 2, dtype=np.uint64)
     found = np.zeros(len(offsets) - 1, dtype=np.float64)
     for row in range(len(found)):
         events = _events(data, offsets[row], offsets[row + 1], cut[row], kinds, words)

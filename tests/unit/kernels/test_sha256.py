@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.kernels.sha256 import BEHIND, LARGEST, remainders
+from shortlist.kernels.sha256 import MAX_MODULUS, READ_AHEAD, sha256_modulo
 
 
 def ours(messages: list[bytes], modulus: int) -> list[int]:
     # Noise before and behind every message: what lies beside it must not count.
-    noise = b"\xff" + b"\xfe".join([*messages, b"\xfd" * (BEHIND - 1)])
-    letters = np.frombuffer(noise, dtype=np.uint8)
+    noise = b"\xff" + b"\xfe".join([*messages, b"\xfd" * (READ_AHEAD - 1)])
+    data = np.frombuffer(noise, dtype=np.uint8)
     lasts = np.cumsum([0, *(len(message) + 1 for message in messages)])[1:]
     firsts = lasts - np.array([len(message) for message in messages], dtype=np.int64)
     out = np.full(len(messages), -1, dtype=np.int32)
     wanted = np.arange(len(messages))
-    remainders(letters, firsts.astype(np.int64), lasts.astype(np.int64), wanted, modulus, out)
+    sha256_modulo(data, firsts.astype(np.int64), lasts.astype(np.int64), wanted, modulus, out)
     return out.tolist()
 
 
@@ -28,7 +28,7 @@ def theirs(messages: list[bytes], modulus: int) -> list[int]:
     return [int(hashlib.sha256(message).hexdigest(), 16) % modulus for message in messages]
 
 
-@pytest.mark.parametrize("modulus", [1, 2, 97, 10_000, 2**18, LARGEST - 1, LARGEST])
+@pytest.mark.parametrize("modulus", [1, 2, 97, 10_000, 2**18, MAX_MODULUS - 1, MAX_MODULUS])
 def test_every_length_around_the_ends_of_blocks_is_hashlibs(modulus: int) -> None:
     noise = np.random.default_rng(0)
     messages = [noise.bytes(length) for length in range(300)]
@@ -36,7 +36,7 @@ def test_every_length_around_the_ends_of_blocks_is_hashlibs(modulus: int) -> Non
 
 
 @settings(max_examples=200)
-@given(st.lists(st.binary(max_size=150), min_size=1, max_size=40), st.integers(1, LARGEST))
+@given(st.lists(st.binary(max_size=150), min_size=1, max_size=40), st.integers(1, MAX_MODULUS))
 def test_long_and_short_messages_in_any_order_are_hashlibs(
     messages: list[bytes], modulus: int
 ) -> None:
@@ -45,10 +45,10 @@ def test_long_and_short_messages_in_any_order_are_hashlibs(
 
 def test_messages_that_are_not_wanted_keep_their_places() -> None:
     messages = [b"%03d" % number for number in range(100)]
-    letters = np.frombuffer(b"".join(messages) + bytes(BEHIND), dtype=np.uint8)
+    data = np.frombuffer(b"".join(messages) + bytes(READ_AHEAD), dtype=np.uint8)
     lasts, out = np.arange(3, 303, 3), np.full(100, -1, dtype=np.int32)
     wanted = np.arange(1, 100, 2)
-    remainders(letters, lasts - 3, lasts, wanted, 10_000, out)
+    sha256_modulo(data, lasts - 3, lasts, wanted, 10_000, out)
     assert (out[::2] == -1).all()
     assert out[wanted].tolist() == theirs([messages[number] for number in wanted], 10_000)
 

@@ -10,7 +10,7 @@ import pytest
 import toy
 
 from shortlist.core import Corpus
-from shortlist.kernels.words import Texts, readable
+from shortlist.kernels.words import TextBatch, text_batch
 from shortlist.selectors.ngram_models import NGramModel
 
 # Two of some hundred n-grams share one of 2^22 buckets with a chance of 10^-3.
@@ -19,8 +19,8 @@ READ = toy.sentences("sailing", 12)
 ASKED = [*READ[:3], *toy.sentences("baking", 3), "", "zyx", "the the the"]
 
 
-def packed(texts: list[str]) -> Texts:
-    return readable(*Corpus.build(texts).utf8(0, len(texts)))
+def packed(texts: list[str]) -> TextBatch:
+    return text_batch(*Corpus.build(texts).utf8(0, len(texts)))
 
 
 def model(order: int, texts: list[str], block: int = 100) -> NGramModel:

@@ -17,8 +17,8 @@ from shortlist.core import digest
 from shortlist.data.readers import Columns, file_digest, read_files
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.evaluation.scorers.base import Scorer
-from shortlist.kernels import characters, ngrams
-from shortlist.kernels.words import readable
+from shortlist.kernels.ngrams import count_character_ngrams, count_ngrams
+from shortlist.kernels.words import text_batch
 from shortlist.models.linear import Linear, logistic
 
 if TYPE_CHECKING:
@@ -234,10 +234,10 @@ def trained(
 def counted(texts: Sequence[str], recipe: Recipe) -> csr_array:
     """Returns the (n, buckets) counts of the texts' n-grams."""
     if recipe.unit == "characters":
-        values = characters.count(texts, recipe.shortest, recipe.longest, recipe.buckets)
+        values = count_character_ngrams(texts, recipe.shortest, recipe.longest, recipe.buckets)
     else:
         parts = [text.encode() for text in texts]
         ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         data = np.frombuffer(b"".join(parts), dtype=np.uint8)
-        values = ngrams.count(readable(data, ends), recipe.longest, recipe.buckets)
+        values = count_ngrams(text_batch(data, ends), recipe.longest, recipe.buckets)
     return csr_array(values, shape=(len(texts), recipe.buckets))

@@ -14,11 +14,19 @@ from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import CountVectorizer
 
 from shortlist.core import Corpus
-from shortlist.kernels.ngrams import column_sums, count, dots, memory
-from shortlist.kernels.words import lengths, readable
+from shortlist.kernels.ngrams import (
+    bucket_cache,
+    column_sums,
+    count_character_ngrams,
+    count_ngrams,
+    dots,
+)
+from shortlist.kernels.words import count_words, text_batch
 
 # So many that two of some hundred n-grams share one with a chance of 10^-4.
 MANY = 2**29
+BYTE_BUCKETS = 2**20  # no two character n-grams of `BYTE_TEXTS` share one
+BYTE_TEXTS = ["You're SO  silly,\tsilly", "", "   ", "a", "ça va, straße?", "no\nwhere \U0001d54a"]
 TEXTS = [
     "The cat's 2nd mat -- sat_on it!",
     "the CAT ' S 2nd mat",
@@ -41,7 +49,7 @@ def words(text: str) -> list[str]:
 
 
 def matrix(texts: list[str], longest: int, buckets: int = MANY) -> csr_array:
-    found = count(readable(*Corpus.build(texts).utf8(0, len(texts))), longest, buckets)
+    found = count_ngrams(text_batch(*Corpus.build(texts).utf8(0, len(texts))), longest, buckets)
     return csr_array(found, shape=(len(texts), buckets))
 
 
@@ -71,7 +79,7 @@ def test_any_texts_are_cut_as_the_expression_cuts_them(texts: list[str]) -> None
     found = matrix(texts, 1)
     _, place = np.unique(found.indices, return_inverse=True)
     assert sorted(np.bincount(place, found.data)) == sorted(vocabulary.values())
-    assert lengths(readable(*Corpus.build(texts).utf8(0, len(texts)))).tolist() == [
+    assert count_words(text_batch(*Corpus.build(texts).utf8(0, len(texts)))).tolist() == [
         len(words(text)) for text in texts
     ]
 
@@ -102,7 +110,7 @@ def test_every_n_gram_of_many_documents_is_where_hashlib_puts_it(
 def test_a_row_of_any_slice_is_the_row_of_the_whole() -> None:
     whole, corpus = matrix(TEXTS, 2), Corpus.build(TEXTS)
     for start, stop in ((0, 3), (2, 9), (12, 13), (5, 5)):
-        found = count(readable(*corpus.utf8(start, stop)), 2, MANY)
+        found = count_ngrams(text_batch(*corpus.utf8(start, stop)), 2, MANY)
         part = csr_array(found, shape=(stop - start, MANY))
         assert (part != whole[start:stop]).nnz == 0
 
@@ -154,23 +162,23 @@ def test_column_sums_are_exact_where_float32_would_stop_counting() -> None:
 
 
 @pytest.mark.parametrize("buckets", [1, 2, 1000, 1024, 1025, MANY])
-def test_what_a_memory_has_met_changes_nothing(buckets: int) -> None:
-    known = memory()
+def test_ngrams_that_are_in_the_cache_are_counted_alike(buckets: int) -> None:
+    known = bucket_cache()
     texts = [*TEXTS, *(f"w{k} w{k % 7} w{k // 3}" for k in range(3000))]
-    documents = readable(*Corpus.build(texts).utf8(0, len(texts)))
-    first, again = (count(documents, 2, buckets, known) for _ in range(2))
-    for one, two, new in zip(first, again, count(documents, 2, buckets), strict=True):
+    documents = text_batch(*Corpus.build(texts).utf8(0, len(texts)))
+    first, again = (count_ngrams(documents, 2, buckets, known) for _ in range(2))
+    for one, two, new in zip(first, again, count_ngrams(documents, 2, buckets), strict=True):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(one, new)
     assert np.count_nonzero(known) > 3000
 
 
-def test_a_memory_that_is_full_of_others_forgets_and_counts_on() -> None:
+def test_a_full_cache_of_other_ngrams_changes_nothing() -> None:
     # Every slot holds another n-gram's entry: none may be taken for one of these.
-    full = np.random.default_rng(0).integers(1, 2**64, len(memory()), dtype=np.uint64)
-    documents = readable(*Corpus.build(TEXTS).utf8(0, len(TEXTS)))
+    full = np.random.default_rng(0).integers(1, 2**64, len(bucket_cache()), dtype=np.uint64)
+    documents = text_batch(*Corpus.build(TEXTS).utf8(0, len(TEXTS)))
     for found, expected in zip(
-        count(documents, 2, 999, full), count(documents, 2, 999), strict=True
+        count_ngrams(documents, 2, 999, full), count_ngrams(documents, 2, 999), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
 
@@ -181,3 +189,49 @@ def test_products_are_the_same_in_any_number_of_threads() -> None:
         dots(found.data, found.indices, found.indptr, weights, threads) for threads in (1, 3)
     )
     np.testing.assert_array_equal(one, three)
+
+
+def byte_grams(text: str, shortest: int, longest: int) -> Counter[bytes]:
+    words = [f" {word} ".encode() for word in text.lower().split()]
+    found = Counter(
+        word[start : start + size]
+        for word in words
+        for size in range(shortest, longest + 1)
+        for start in range(len(word) - size + 1)
+    )
+    return found
+
+
+def byte_matrix(
+    texts: list[str], shortest: int, longest: int, buckets: int = BYTE_BUCKETS
+) -> csr_array:
+    return csr_array(
+        count_character_ngrams(texts, shortest, longest, buckets), shape=(len(texts), buckets)
+    )
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(2, 2), (3, 5), (2, 9)])
+def test_each_character_ngram_of_a_text_is_counted_once_for_each_time_it_stands_there(
+    shortest: int, longest: int
+) -> None:
+    found = byte_matrix(BYTE_TEXTS, shortest, longest)
+    for row, text in enumerate(BYTE_TEXTS):
+        held = found[[row]]
+        expected = byte_grams(text, shortest, longest)
+        assert sorted(held.data.tolist()) == sorted(expected.values())
+        assert np.all(np.diff(held.indices) > 0)
+
+
+def test_one_character_ngram_has_one_bucket_wherever_it_stands() -> None:
+    found = byte_matrix(["silly goose", "goose", "a mongoose", "GOOSE!"], 3, 5)
+    shared = (found @ found.T).toarray()
+    words = [byte_grams(text, 3, 5) for text in ("silly goose", "goose", "a mongoose", "GOOSE!")]
+    for i, one in enumerate(words):
+        for j, other in enumerate(words):
+            assert shared[i, j] == sum(one[gram] * other[gram] for gram in one)
+
+
+def test_few_buckets_keep_the_number_of_character_ngrams() -> None:
+    few, many = byte_matrix(BYTE_TEXTS, 3, 5, 7), byte_matrix(BYTE_TEXTS, 3, 5)
+    np.testing.assert_array_equal(few.sum(axis=1), many.sum(axis=1))
+    assert few.indices.max() < 7
