@@ -36,7 +36,7 @@ from shortlist.models.tokens import tokenize
 from shortlist.ot import CTransform, sinkhorn_divergence, solve
 from shortlist.pipeline.assumption import kinds_of, reference_texts
 from shortlist.runtime import Runtime
-from shortlist.stats.statistics import upper_tail
+from shortlist.stats.intervals import upper_tail
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("pools", "decoder", "mixture")

@@ -16,7 +16,7 @@ from shortlist.errors import InvalidInput
 from shortlist.evaluation.base import Examination, Findings
 from shortlist.models.likelihood import Asked, causal_model, vocabulary
 from shortlist.models.tokens import Tokens, tokenize
-from shortlist.stats.statistics import ratio_contributions, ratio_of_sums
+from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
 from shortlist.store.formats import load_corpus, save_corpus
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Perplexity(Examination):
             mean = ratio_of_sums(sums, counts)
             value = float(np.exp(mean.value))
             error = value * (mean.stderr or 0.0)
-            outcomes = value * (1 + ratio_contributions(sums, counts) - mean.value)
+            outcomes = value * (1 + linearised_ratio(sums, counts) - mean.value)
         found = Metric(
             name=self.metric,
             unit="perplexity",

@@ -32,7 +32,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.ot import sinkhorn_divergence
-from shortlist.stats.statistics import upper_tail
+from shortlist.stats.intervals import upper_tail
 from shortlist.store import formats
 
 if TYPE_CHECKING:

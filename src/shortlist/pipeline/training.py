@@ -11,7 +11,7 @@ from shortlist.core import Metric, digest, pack
 from shortlist.errors import InvalidInput
 from shortlist.pipeline.context import Context, Start
 from shortlist.pipeline.inputs import task_data
-from shortlist.stats.statistics import ratio_contributions, ratio_of_sums
+from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
 from shortlist.store import formats
 from shortlist.tasks.contributions import contributions
 from shortlist.trainers.classify import Validation
@@ -71,7 +71,7 @@ def compare_losses(cell: Context, base: Start, warm: Start, task: Artifact) -> N
         ("loss_drop", "nats_gained", True, first - second),
     ):
         found = ratio_of_sums(sums, counts)
-        cell.outcomes[f"{name}_{suffix}"] = pack(ratio_contributions(sums, counts))
+        cell.outcomes[f"{name}_{suffix}"] = pack(linearised_ratio(sums, counts))
         cell.metrics.append(
             Metric(
                 name=f"{name}_{suffix}",

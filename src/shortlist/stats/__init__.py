@@ -1,1 +1,1 @@
-"""Statistics: paired comparison, intervals."""
+"""Sampling of documents, paired comparison of methods, means with standard errors."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from shortlist.stats.statistics import ratio_contributions, ratio_of_sums, upper_tail
+from shortlist.stats.intervals import linearised_ratio, ratio_of_sums, upper_tail
 
 
 def clusters(m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -71,6 +71,6 @@ def test_the_upper_tail_beyond_draws_that_are_all_alike() -> None:
 def test_contributions_have_the_ratio_as_mean_and_its_standard_error() -> None:
     sums, counts = clusters(120)
     estimate = ratio_of_sums(sums, counts)
-    found = ratio_contributions(sums, counts)
+    found = linearised_ratio(sums, counts)
     assert found.mean() == pytest.approx(estimate.value)
     assert found.std(ddof=1) / np.sqrt(120) == pytest.approx(estimate.stderr)
