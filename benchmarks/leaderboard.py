@@ -3,7 +3,7 @@
     python benchmarks/leaderboard.py [--records 10000] [--items 500] [--out DIR]
 
 Records are made up: 20 tasks, 5 seeds, 5 budgets, as many methods as it takes; each holds what a
-real one holds, outcomes of its test items included. With --out the leaderboard stays there.
+real one holds, scores of its test items included. With --out the leaderboard stays there.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from shortlist.core import Axes, Metric, Record, StageCost, pack
+from shortlist.core import Axes, Metric, Record, Role, StageCost, pack_item_scores
 from shortlist.leaderboard import publish
 from shortlist.leaderboard.build import build
 from shortlist.leaderboard.page import page
 from shortlist.store.records import read_records, write_record
 
 TASKS, SEEDS, BUDGETS = 20, 5, (500, 1000, 2000, 5000, 10000)
-STAGES = ("pool", "task", "leaks", "features", "features", "fit", "scores", "selection", "head",
-          "warmup", "held_out", "held_out", "finetune", "evaluate")  # fmt: skip
+STAGES: tuple[tuple[str, Role], ...] = (
+    *((name, "preparation") for name in ("pool", "task", "leaks")),
+    *((name, "selection") for name in ("features", "features", "fit", "scores", "selection")),
+    *((name, "training") for name in ("head", "warmup", "held_out", "held_out", "finetune")),
+    ("evaluate", "evaluation"),
+)
 
 
 def records(wanted: int, items: int) -> list[Record]:
@@ -80,8 +84,8 @@ def _record(
             ),
         ),
         stages=tuple(
-            StageCost(s, "0" * 16, float(generator.random() * 60), 900.0, "cpu, 2 threads")
-            for s in STAGES
+            StageCost(s, "0" * 16, float(generator.random() * 60), 900.0, "cpu, 2 threads", role)
+            for s, role in STAGES
         ),
         selection={
             "size": budget,
@@ -94,10 +98,10 @@ def _record(
         counts={f"count_{i}": i for i in range(25)},
         config={"seed": seed, "selector": {"_target_": name}, "finetune": {"epochs": 3}},
         overrides=(f"task=task_{task:02}", f"selector={name}", f"budget={budget}", f"seed={seed}"),
-        outcomes={
-            "macro_f1": pack(right.astype(float)),
-            "accuracy": pack(right.astype(float)),
-            "mlm_loss_after": pack(losses),
+        item_scores={
+            "macro_f1": pack_item_scores(right.astype(float)),
+            "accuracy": pack_item_scores(right.astype(float)),
+            "mlm_loss_after": pack_item_scores(losses),
         },
     )
 

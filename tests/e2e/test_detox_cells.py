@@ -14,7 +14,7 @@ import pytest
 import toy
 from hydra import initialize_config_dir
 
-from shortlist.core import unpack
+from shortlist.core import unpack_item_scores
 from shortlist.evaluation.base import Room
 from shortlist.evaluation.perplexity import Perplexity
 from shortlist.leaderboard.checking import problems
@@ -109,12 +109,14 @@ def test_a_model_is_pretrained_warmed_up_questioned_and_judged_twice(
     values = {metric.name: metric for metric in record.metrics}
     assert [name for name, metric in values.items() if metric.primary] == ["emt_toxic"]
     sides = [f"{name}_{side}" for name in ("emt", "tp") for side in ("toxic", "nontoxic")]
-    assert set(record.outcomes) > {
+    assert set(record.item_scores) > {
         *sides, *(f"{name}_second" for name in sides), "perplexity",
     }  # fmt: skip
     for name in sides:
         assert values[name].n == 12 and 0 <= values[name].value <= 1
-        assert values[name].value == pytest.approx(unpack(record.outcomes[name]).mean(), abs=1e-3)
+        assert values[name].value == pytest.approx(
+            unpack_item_scores(record.item_scores[name]).mean(), abs=1e-3
+        )
         assert values[f"{name}_from"].value <= values[name].value <= values[f"{name}_to"].value
     assert np.isfinite(values["perplexity"].value) and values["perplexity"].n == 5
     written = generation.load(artifact(tmp_path, record, "generate"))

@@ -74,19 +74,6 @@ def test_the_controls(selector: str) -> None:
     assert table("The controls")[selector] == expected
 
 
-def test_two_domain_tasks() -> None:
-    # The name of the task stands in its first row only.
-    told = [row[1:5] for row in lines("Two domain tasks")]
-    found, expected = values(), []
-    for task in ("chemprot", "citation_intent"):
-        for selector in ("gotd", "dsir", "random"):
-            of = (task, selector, 1000)
-            before, after = (mean(found[(*of, f"mlm_loss_{when}")]) for when in ("before", "after"))
-            losses = [f"{before:.2f}", f"{after:.2f}"]
-            expected.append([selector, *losses, spread(found[(*of, "primary")])])
-    assert [[*row[:3], row[3].split("F1 ")[-1]] for row in told] == expected
-
-
 @pytest.mark.parametrize(
     "selector", ["vanilla", "random", "dsir", "gotd_clean", "gotd_contrast", "least_toxic"]
 )

@@ -12,14 +12,15 @@ from shortlist.core.corpus import Features as Features
 from shortlist.core.corpus import added_masses as added_masses
 from shortlist.core.corpus import digest as digest
 from shortlist.core.corpus import document_id as document_id
-from shortlist.core.outcomes import pack as pack
-from shortlist.core.outcomes import unpack as unpack
 from shortlist.core.record import READS as READS
 from shortlist.core.record import UNITS as UNITS
 from shortlist.core.record import Axes as Axes
 from shortlist.core.record import Metric as Metric
 from shortlist.core.record import Record as Record
+from shortlist.core.record import Role as Role
 from shortlist.core.record import StageCost as StageCost
 from shortlist.core.record import Status as Status
+from shortlist.core.record import pack_item_scores as pack_item_scores
+from shortlist.core.record import unpack_item_scores as unpack_item_scores
 from shortlist.core.selection import Budget as Budget
 from shortlist.core.selection import Selection as Selection

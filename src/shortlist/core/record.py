@@ -1,16 +1,28 @@
-"""One measured number, and everything that is known of one cell."""
+"""The record of one cell: its metrics, the cost of its stages, its inputs and its configuration."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shortlist.errors import InvalidInput
 
-# What a unit allows: lowest and highest value. A percentage where a fraction belongs is refused.
+SCHEMA = 3  # of the JSON that `Record.to_json` writes; no other is read
+READS = "read."  # prefix of the entries of `Record.inputs` that enter the record's key
+
+Status = Literal["done", "skipped", "failed"]
+Role = Literal["preparation", "selection", "diagnostics", "training", "evaluation"]
+
+# Lowest and highest value of each unit. A percentage in the place of a fraction is refused.
 UNITS: Mapping[str, tuple[float, float]] = {
     "fraction": (0.0, 1.0),
     "correlation": (-1.0, 1.0),
@@ -24,18 +36,22 @@ UNITS: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured number and how it was measured.
+    """One measured number and the way it was measured.
 
     Attributes:
-        name: the field's standard term (`accuracy`, `macro_f1`, `mlm_loss_after`, ...).
-        unit: a key of `UNITS`; values outside its range are refused.
+        name: standard name of the quantity (`accuracy`, `macro_f1`, `mlm_loss_after`, ...).
+        unit: a key of `UNITS`.
         higher_is_better: direction of improvement.
-        value: the number.
-        n: how many items it was measured on.
-        stderr: standard error over these items, where it is known.
+        value: the number, within the range of its unit.
+        n: number of items it was measured on.
+        stderr: standard error over these items; None where it is not known.
         split: the split it was measured on.
-        protocol: hash of how it was measured; different protocols never share a column.
-        primary: whether it ranks the table of its task.
+        protocol: hash of the settings of the measurement; numbers of different protocols are never
+            compared.
+        primary: whether it ranks the methods on its task.
+
+    Raises:
+        InvalidInput: the unit is unknown, or the value lies outside the unit's range.
     """
 
     name: str
@@ -63,7 +79,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Axes:
-    """Where a cell stands in a table."""
+    """The position of a cell in the experiment grid."""
 
     task: str
     pool: str
@@ -77,48 +93,69 @@ class Axes:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage of a cell cost when it was computed, whether now or earlier."""
+    """Cost of one stage of a cell, measured when the stage was computed: now or by an earlier cell.
+
+    Attributes:
+        stage: name of the stage.
+        key: key of its artifact.
+        seconds: wall-clock time.
+        peak_mib: largest resident host memory in MiB.
+        device: the device it was computed on.
+        role: the part of the cell that the cost belongs to:
+
+            - `preparation`: pool, task, leaked documents, prefilter: shared by all methods;
+            - `selection`: features, fit, scores and choice of this method;
+            - `diagnostics`: computed to explain the selection; the selection does not depend on it;
+            - `training`: pre-training, the head, warm-up, fine-tuning, held-out losses;
+            - `evaluation`: the metrics of the trained model.
+
+    Raises:
+        InvalidInput: the role is none of these.
+    """
 
     stage: str
     key: str
     seconds: float
     peak_mib: float
     device: str
+    role: Role
 
-
-Status = Literal["done", "skipped", "failed"]
-SCHEMAS = (1, 2)
-
-READS = "read."  # prefix, among a record's inputs, of what its key is a hash of
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Role):
+            raise InvalidInput(
+                f"stage {self.stage} has role {self.role!r}, expected one of: "
+                f"{', '.join(get_args(Role))}"
+            )
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that is known of one cell: what ran, what came out, what it cost, on what input.
+    """Configuration, inputs, results and costs of one cell.
 
     Attributes:
-        key: hash of the configuration (hashed groups only) and of what is read; the file's name.
-        status: `done`, `skipped` (the method does not apply) or `failed`; `reason` says why.
-        axes: the cell's place in a table.
-        until: the stage the cell stopped after (`select`, `warmup`, `finetune`, `evaluate`).
-        metrics: what was measured.
-        stages: cost of each stage, in order.
-        selection: `size`, `unique`, `sha256`, `domains` (documents per domain), and `fit`: what the
-            selector reports of its fit, such as the certificate of a transport solve; where there
-            is something to say, `targets` and `pareto` (several targets), `divergences` (the
-            domains a prefilter compared), `against_NAME` (picks shared with the ablation NAME) and
-            `recommended` (how many documents, and why).
-        inputs: fingerprints and digests of what went in (pool, target, model, hub commits).
-        counts: what was left out on the way, by name (quarantined rows, exact copies, leaks, ...).
-        warnings: what a reader of the numbers must know (a solve that did not converge, ...).
-        code: version, commit, lock file, interpreter and libraries.
+        key: hash of the configuration (hashed groups only) and of the inputs; names the file.
+        status: `done`, `skipped` (the method does not apply) or `failed`.
+        axes: the cell's position in the experiment grid.
+        until: the stage after which the cell stopped (`select`, `warmup`, `finetune`, `evaluate`).
+        reason: why the cell was skipped or failed; otherwise empty.
+        metrics: the measured numbers.
+        stages: cost of each stage, in the order of computation.
+        selection: `size`, `unique`, `sha256`, `domains` (documents per domain), and `fit`: facts
+            that the selector reports, such as the certificate of a transport solve. Where they were
+            computed also: `targets` and `pareto` (several targets), `divergences` (domains compared
+            by a prefilter), `against_NAME` (overlap with the ablation baseline NAME) and
+            `recommended` (the recommended budget).
+        inputs: fingerprints and digests of the pool, the targets, the model and hub revisions.
+        counts: numbers of rows that were removed or cut, by reason.
+        warnings: limitations of the numbers, such as a transport solve that did not converge.
+        code: version, commit, hash of the lock file, interpreter and libraries.
         config: the resolved configuration, hashed groups only.
-        overrides: what was typed, of the hashed groups.
-        started: UTC, ISO 8601.
-        outcomes: what each test item contributed to a metric, by the metric's name, packed
-            (`core.outcomes`). Metrics of equal protocols were measured on the same items in the
-            same order, so two records can be compared item by item.
-        schema: 2; records of schema 1 are read as they are and have no outcomes.
+        overrides: the command-line overrides of hashed groups.
+        started: time in UTC, ISO 8601.
+        item_scores: score of each test item by name of the metric, packed by `pack_item_scores`.
+            Metrics of equal protocols were measured on the same items in the same order, so two
+            records can be compared item by item.
+        schema: `SCHEMA`.
     """
 
     key: str
@@ -136,12 +173,12 @@ class Record:
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     overrides: tuple[str, ...] = ()
     started: str = ""
-    outcomes: Mapping[str, str] = field(default_factory=dict[str, str])
-    schema: int = SCHEMAS[-1]
+    item_scores: Mapping[str, str] = field(default_factory=dict[str, str])
+    schema: int = SCHEMA
 
     @property
     def reads(self) -> dict[str, str]:
-        """The digests of pool, task and model that the key is a hash of."""
+        """The entries of `inputs` that enter the key: digests of the pool, the tasks, the model."""
         return {name: value for name, value in self.inputs.items() if name.startswith(READS)}
 
     def metric(self, name: str) -> Metric | None:
@@ -150,24 +187,22 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as sorted, indented JSON that ends in a line break."""
-        fields = asdict(self)
-        if self.schema == 1:  # what was written before there were outcomes stays as it was
-            del fields["outcomes"]
-        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Record:
         """Returns the record that `to_json` wrote.
 
         Raises:
-            InvalidInput: the text is no record of this schema.
+            InvalidInput: the text is not a record of schema `SCHEMA`, or one of its values is out
+                of range.
         """
         try:
             raw = json.loads(text)
-            if raw.get("schema") not in SCHEMAS:
+            if raw.get("schema") != SCHEMA:
                 raise InvalidInput(
-                    f"a record of schema {' or '.join(map(str, SCHEMAS))} was expected, "
-                    f"found schema {raw.get('schema')!r}"
+                    f"expected a record of schema {SCHEMA}, found schema {raw.get('schema')!r}; "
+                    "python results/migrate.py rewrites records of schema 2"
                 )
             raw["axes"] = Axes(**raw["axes"])
             raw["metrics"] = tuple(Metric(**metric) for metric in raw["metrics"])
@@ -177,3 +212,34 @@ class Record:
             return Record(**raw)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InvalidInput(f"not a record: {error}") from error
+
+
+MANTISSA_BITS = 12  # relative rounding error 1/8192, far below the standard error of one item
+
+
+def pack_item_scores(values: NDArray[np.float64]) -> str:
+    """Returns (n,) scores as text: float32 of `MANTISSA_BITS` bits, deflated, in base 64.
+
+    The bytes are deflated plane by plane (all first bytes, all second bytes, ...), which takes
+    about two bits for an item that is right or wrong. Zeros and ones are kept exactly.
+    """
+    mantissa, exponent = np.frexp(values)
+    rounded = np.round(mantissa * (1 << MANTISSA_BITS)) / (1 << MANTISSA_BITS)
+    rounded = np.ldexp(rounded, exponent) + 0.0
+    planes = rounded.astype("<f4").view(np.uint8).reshape(-1, 4).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+
+
+def unpack_item_scores(text: str) -> NDArray[np.float64]:
+    """Returns the (n,) scores that `pack_item_scores` packed, rounded as it rounded them.
+
+    Raises:
+        InvalidInput: the text was not written by `pack_item_scores`.
+    """
+    try:
+        planes = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8)
+        return np.ascontiguousarray(planes.reshape(4, -1).T).view("<f4").ravel().astype(np.float64)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise InvalidInput(
+            f"expected item scores written by `pack_item_scores`, found: {error}"
+        ) from error

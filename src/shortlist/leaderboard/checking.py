@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shortlist.core import Record, unpack
+from shortlist.core import Record, unpack_item_scores
 from shortlist.errors import InvalidInput
 from shortlist.store.keys import key as make_key
 from shortlist.store.records import read_record, record_path, write_record
@@ -68,8 +68,8 @@ def problems(record: Record) -> Iterator[str]:
             yield f"metric {metric.name} does not say how it was measured: no protocol"
         if metric.stderr is not None and not (0 <= metric.stderr < math.inf):
             yield f"metric {metric.name} has the standard error {metric.stderr}"
-        if metric.name in record.outcomes:
-            yield from _outcome(record, metric.name, metric.value, metric.n)
+        if metric.name in record.item_scores:
+            yield from _item_scores(record, metric.name, metric.value, metric.n)
     for stage in record.stages:
         if not (0 <= stage.seconds < math.inf and 0 <= stage.peak_mib < math.inf):
             yield f"stage {stage.stage} took {stage.seconds} seconds and {stage.peak_mib} MiB"
@@ -84,17 +84,17 @@ def problems(record: Record) -> Iterator[str]:
             yield f"it tells where on its machine it was made: `{home}...` occurs in it"
 
 
-def _outcome(record: Record, name: str, value: float, n: int) -> Iterator[str]:
-    """Yields what is wrong with the outcomes by item of a metric."""
+def _item_scores(record: Record, name: str, value: float, n: int) -> Iterator[str]:
+    """Yields what is wrong with the item scores of a metric."""
     try:
-        found = unpack(record.outcomes[name])
+        found = unpack_item_scores(record.item_scores[name])
     except InvalidInput as error:
         yield f"metric {name}: {error}"
         return
     if len(found) != n:
-        yield f"metric {name} has {len(found)} outcomes of {n} items"
+        yield f"metric {name} has {len(found)} item scores of {n} items"
     elif not math.isclose(found.mean(), value, rel_tol=1e-3, abs_tol=1e-3):
-        yield f"metric {name} is {value:.6g}, the mean of its outcomes {found.mean():.6g}"
+        yield f"metric {name} is {value:.6g}, the mean of its item scores {found.mean():.6g}"
 
 
 def submit(results: Path, runs: Sequence[Path]) -> list[Path]:

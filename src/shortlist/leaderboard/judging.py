@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shortlist.core import Record, unpack
+from shortlist.core import Record, unpack_item_scores
 from shortlist.leaderboard.noise import Floor, floor_of
 from shortlist.leaderboard.table import Cell, Column, Gain, Row, Table, Verdict
 from shortlist.stats.comparison import (
@@ -115,10 +115,10 @@ def _items(
     for cell in cells:
         by_seed = {records[key].axes.seed: records[key] for key in cell.record_keys}
         for seed in seeds:
-            packed = by_seed[seed].outcomes.get(column.name)
+            packed = by_seed[seed].item_scores.get(column.name)
             if not packed:
                 return None
-            found.append(unpack(packed))
+            found.append(unpack_item_scores(packed))
             if len(found[-1]) != len(found[0]):
                 return None
             if len(found[0]) * len(cells) * len(seeds) > MOST_NUMBERS:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shortlist.core import Axes, Metric, StageCost
+from shortlist.core import Axes, Metric, Role, StageCost
 from shortlist.pipeline.compose import Components
 from shortlist.store.cache import Artifact, Facts, Store
 
@@ -28,7 +28,7 @@ class Context:
         directory: the run's directory.
         stages: the artifacts so far, in order.
         metrics: what was measured so far.
-        outcomes: what each test item contributed to a metric, packed, by the metric's name.
+        item_scores: score of each test item by metric, packed; keyed by the metric's name.
         counts: what was left out or cut on the way.
         inputs: fingerprints and digests of what went in.
         warnings: what a reader of the numbers must know.
@@ -48,7 +48,7 @@ class Context:
     directory: Path
     stages: list[Artifact] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
-    outcomes: dict[str, str] = field(default_factory=dict)
+    item_scores: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -77,20 +77,53 @@ class Context:
         """Returns the first artifact of a stage that this cell has come by."""
         return next(artifact for artifact in self.stages if artifact.stage == stage)
 
+    def costs(self) -> tuple[StageCost, ...]:
+        """Returns the cost of each stage so far, in order."""
+        return tuple(
+            StageCost(a.stage, a.key, a.seconds, a.peak_mib, a.device, role)
+            for a, role in zip(self.stages, roles([a.stage for a in self.stages]), strict=True)
+        )
+
     def outcome(self) -> dict[str, Any]:
         """Returns the fields of the record that the stages have decided."""
         return {
             "status": "done",
             "metrics": tuple(self.metrics),
-            "stages": tuple(
-                StageCost(a.stage, a.key, a.seconds, a.peak_mib, a.device) for a in self.stages
-            ),
+            "stages": self.costs(),
             "selection": self.selected,
             "inputs": self.inputs,
             "counts": self.counts,
             "warnings": tuple(self.warnings),
-            "outcomes": self.outcomes,
+            "item_scores": self.item_scores,
         }
+
+
+PREPARATION = ("pool", "task", "texts", "leaks", "divergences", "prefilter", "candidates")
+SELECTION = ("tuned", "learned", "features", "whitening", "fit", "scores", "tokens", "selection")
+DIAGNOSTICS = ("assumption", "pareto", "advice", "sensitivity")
+TRAINING = ("pretrained", "taught", "head", "warmup", "held_out", "finetune")
+
+
+def roles(stages: Sequence[str]) -> list[Role]:
+    """Returns the role of each stage of a cell by its name and its position.
+
+    A model that is trained before the first `fit` is trained for the vectors: `selection`. Stages of
+    a selection after the first `selection` belong to the ablation baseline: `diagnostics`.
+    """
+    assigned: list[Role] = []
+    for place, stage in enumerate(stages):
+        before = stages[:place]
+        if stage in PREPARATION:
+            assigned.append("preparation")
+        elif stage in SELECTION:
+            assigned.append("diagnostics" if "selection" in before else "selection")
+        elif stage in DIAGNOSTICS:
+            assigned.append("diagnostics")
+        elif stage in TRAINING:
+            assigned.append("training" if "fit" in before else "selection")
+        else:
+            assigned.append("evaluation")
+    return assigned
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shortlist.core import pack
+from shortlist.core import pack_item_scores
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import Room
 from shortlist.models.pretrained import StageModel
@@ -79,7 +79,7 @@ def examine(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
             )
         )
         found += findings.metrics
-        cell.outcomes |= {key: pack(values) for key, values in findings.outcomes.items()}
+        cell.item_scores |= {k: pack_item_scores(v) for k, v in findings.outcomes.items()}
         cell.counts |= {f"{name}_{fact}": count for fact, count in findings.counts.items()}
         cell.warnings += [told for told in findings.warnings if told not in cell.warnings]
     if all(metric.name != part.primary for metric in found):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import StageCost
 from shortlist.diagnostics.datasheet import sections
 from shortlist.diagnostics.datasheet.evidence import Evidence, Map
 from shortlist.diagnostics.datasheet.page import html, markdown
@@ -93,10 +92,7 @@ def report(
         sections.found("leaks", "Leaks", cell.selected.get("leaks")),
         examples(seen),
         sections.cost(
-            [
-                (StageCost(a.stage, a.key, a.seconds, a.peak_mib, a.device), a.hit)
-                for a in cell.stages
-            ],
+            [(cost, made.hit) for cost, made in zip(cell.costs(), cell.stages, strict=True)],
             [(name, made.seconds) for name, made in views if made is not None],
         ),
         sections.repeat(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import Metric, digest, pack
+from shortlist.core import Metric, digest, pack_item_scores
 from shortlist.errors import InvalidInput
 from shortlist.pipeline.context import Context, Start
 from shortlist.pipeline.inputs import task_data
@@ -71,7 +71,8 @@ def compare_losses(cell: Context, base: Start, warm: Start, task: Artifact) -> N
         ("loss_drop", "nats_gained", True, first - second),
     ):
         found = ratio_of_sums(sums, counts)
-        cell.outcomes[f"{name}_{suffix}"] = pack(linearised_ratio(sums, counts))
+        packed = pack_item_scores(linearised_ratio(sums, counts))
+        cell.item_scores[f"{name}_{suffix}"] = packed
         cell.metrics.append(
             Metric(
                 name=f"{name}_{suffix}",
@@ -170,4 +171,4 @@ def evaluate(cell: Context, tuned: Start, task: Artifact) -> None:
     predictions = np.load(made.path / "predictions.npy")
     test = formats.load_corpus(task.path / "test.arrow")
     found = contributions(part, predictions, test, tuple(labels) if labels else None)
-    cell.outcomes |= {name: pack(values) for name, values in found.items()}
+    cell.item_scores |= {name: pack_item_scores(values) for name, values in found.items()}

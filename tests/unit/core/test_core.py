@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from shortlist.core import (
     Features,
     Metric,
     Record,
+    Role,
     Selection,
     StageCost,
     document_id,
@@ -228,7 +229,16 @@ RECORDS = st.builds(
     reason=WORD,
     metrics=st.lists(METRICS, max_size=3).map(tuple),
     stages=st.lists(
-        st.builds(StageCost, WORD, WORD, st.floats(0, 1e9), st.floats(0, 1e9), WORD), max_size=3
+        st.builds(
+            StageCost,
+            WORD,
+            WORD,
+            st.floats(0, 1e9),
+            st.floats(0, 1e9),
+            WORD,
+            st.sampled_from(get_args(Role)),
+        ),
+        max_size=3,
     ).map(tuple),
     selection=st.dictionaries(WORD, st.integers() | WORD, max_size=3),
     inputs=st.dictionaries(WORD, WORD, max_size=3),
@@ -238,7 +248,7 @@ RECORDS = st.builds(
     config=st.dictionaries(WORD, st.none() | st.lists(st.integers(), max_size=2), max_size=2),
     overrides=st.lists(WORD, max_size=2).map(tuple),
     started=WORD,
-    outcomes=st.dictionaries(WORD, WORD, max_size=2),
+    item_scores=st.dictionaries(WORD, WORD, max_size=2),
 )
 
 
@@ -253,18 +263,10 @@ def test_the_json_of_a_record_does_not_know_the_order_of_its_dictionaries(record
     assert Record(**turned).to_json() == record.to_json()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1}', "1"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 3}', '{"schema": 2}', "1"])
 def test_what_is_no_record_is_refused_as_input(text: str) -> None:
     with pytest.raises(InvalidInput):
         Record.from_json(text)
-
-
-def test_a_record_of_before_there_were_outcomes_is_read_and_written_as_it_was() -> None:
-    axes = Axes("t", "p", "s", "f", "m", 1, "documents", 0)
-    text = Record("k", "done", axes, schema=1).to_json()
-    assert "outcomes" not in text
-    assert Record.from_json(text).to_json() == text
-    assert '"outcomes": {' in Record("k", "done", axes, outcomes={"accuracy": "x"}).to_json()
 
 
 def test_a_record_with_a_percentage_in_it_is_refused() -> None:

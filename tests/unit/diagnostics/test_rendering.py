@@ -206,8 +206,8 @@ def test_what_other_stages_report_is_shown_as_they_report_it() -> None:
 
 def test_the_cost_is_the_sum_of_the_stages_and_the_page_is_counted_apart() -> None:
     stages = [
-        (StageCost("pool", "k", 3.0, 10, "cpu"), True),
-        (StageCost("fit", "k", 1.0, 10, "cpu"), False),
+        (StageCost("pool", "k", 3.0, 10, "cpu", "preparation"), True),
+        (StageCost("fit", "k", 1.0, 10, "cpu", "selection"), False),
     ]
     section = sections.cost(stages, [("map", 0.5)])
     assert section.lead.startswith("4.0 s")

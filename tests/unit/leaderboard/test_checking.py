@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shortlist.core import Record, pack
+from shortlist.core import Record, pack_item_scores
 from shortlist.leaderboard.__main__ import main
 from shortlist.leaderboard.checking import problems
 from shortlist.store.keys import key
@@ -25,9 +25,13 @@ def good(record: Maker) -> Record:
     made = record(selection={"size": 100, "unique": 100, "domains": {"news": 100}})
     config = {"budget": 100, "budget_unit": "documents", "seed": 0, "until": "evaluate"}
     metrics = tuple(replace(m, protocol="p", value=0.5, n=80) for m in made.metrics)
-    outcomes = {"accuracy": pack(np.arange(80) % 2.0)}
+    item_scores = {"accuracy": pack_item_scores(np.arange(80) % 2.0)}
     return replace(
-        made, key=key("cell", 2, config, {}), config=config, metrics=metrics, outcomes=outcomes
+        made,
+        key=key("cell", 2, config, {}),
+        config=config,
+        metrics=metrics,
+        item_scores=item_scores,
     )
 
 
@@ -68,15 +72,18 @@ CHANGES: dict[str, tuple[Callable[[Record], Record], str]] = {
         lambda r: replace(r, metrics=tuple(replace(m, stderr=-1.0) for m in r.metrics)),
         "standard error -1",
     ),
-    "outcomes of others": (
-        lambda r: replace(r, outcomes={"accuracy": pack(np.ones(80))}),
-        "the mean of its outcomes 1",
+    "item scores of others": (
+        lambda r: replace(r, item_scores={"accuracy": pack_item_scores(np.ones(80))}),
+        "the mean of its item scores 1",
     ),
-    "outcomes of fewer": (
-        lambda r: replace(r, outcomes={"accuracy": pack(np.arange(40) % 2.0)}),
-        "40 outcomes of 80 items",
+    "item scores of fewer": (
+        lambda r: replace(r, item_scores={"accuracy": pack_item_scores(np.arange(40) % 2.0)}),
+        "40 item scores of 80 items",
     ),
-    "outcomes broken": (lambda r: replace(r, outcomes={"accuracy": "?"}), "outcomes that `pack`"),
+    "item scores broken": (
+        lambda r: replace(r, item_scores={"accuracy": "?"}),
+        "item scores written by",
+    ),
     "seconds": (
         lambda r: replace(r, stages=(replace(r.stages[0], seconds=-1.0),)),
         "took -1.0 seconds",
@@ -153,7 +160,7 @@ def test_numbers_that_stand_are_not_replaced(
     results = tmp_path / "results"
     write_record(results, good)
     metrics = tuple(replace(m, value=0.6) for m in good.metrics)
-    (tmp_path / "record.json").write_text(replace(good, metrics=metrics, outcomes={}).to_json())
+    (tmp_path / "record.json").write_text(replace(good, metrics=metrics, item_scores={}).to_json())
     assert main(["submit", str(tmp_path / "record.json"), "--results", str(results)]) == 2
     assert "other numbers of the same cell" in capsys.readouterr().err
     assert read_records(results) == [good]

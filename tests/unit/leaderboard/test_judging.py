@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shortlist.core import Metric, Record, pack
+from shortlist.core import Metric, Record, pack_item_scores
 from shortlist.leaderboard import Table, build
 from shortlist.leaderboard.noise import Floor
 from shortlist.leaderboard.render import gain_words
@@ -19,10 +19,10 @@ ITEMS = 400
 
 
 def run(maker: Maker, name: str, seed: int, right: np.ndarray, **changes: Any) -> Record:
-    """A record whose accuracy is that of these items, with its outcomes."""
+    """A record whose accuracy is that of these items, with its item scores."""
     metric = Metric("accuracy", "fraction", True, float(right.mean()), len(right), primary=True)
-    packed = {"accuracy": pack(right.astype(float))}
-    return maker(selector=name, seed=seed, metrics=(metric,), outcomes=packed, **changes)
+    packed = {"accuracy": pack_item_scores(right.astype(float))}
+    return maker(selector=name, seed=seed, metrics=(metric,), item_scores=packed, **changes)
 
 
 def board(maker: Maker, rates: dict[str, float], seeds: int = 3, noise: int = 0) -> list[Record]:
@@ -104,16 +104,16 @@ def test_a_loss_that_is_lower_is_a_gain(record: Maker) -> None:
 def test_items_widen_the_interval_of_few_items(record: Maker) -> None:
     records = board(record, {"a": 0.6, "random": 0.5}, seeds=4)
     with_items = build(records)[0].rows[0].cells[0].gain
-    without = build([replace(r, outcomes={}) for r in records])[0].rows[0].cells[0].gain
+    without = build([replace(r, item_scores={}) for r in records])[0].rows[0].cells[0].gain
     assert with_items is not None and without is not None
     assert (with_items.items, without.items) == (ITEMS, 0)
     assert with_items.value == without.value
     assert with_items.high != without.high
 
 
-def test_records_without_outcomes_of_every_row_are_compared_over_seeds(record: Maker) -> None:
+def test_records_without_item_scores_of_every_row_are_compared_over_seeds(record: Maker) -> None:
     records = board(record, {"a": 0.6, "random": 0.5})
-    records[0] = replace(records[0], outcomes={})
+    records[0] = replace(records[0], item_scores={})
     gain = build(records)[0].rows[0].cells[0].gain
     assert gain is not None and gain.items == 0 and gain.p is not None
 

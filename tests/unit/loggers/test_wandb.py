@@ -58,7 +58,7 @@ def record(selector: str, seed: int, **changes: Any) -> Record:
         "status": "done",
         "axes": Axes("toy", "files", selector, "none", "tiny", 10, "documents", seed),
         "metrics": metrics,
-        "stages": (StageCost("selection", "s", 0.5, 10.0, "cpu"),),
+        "stages": (StageCost("selection", "s", 0.5, 10.0, "cpu", "selection"),),
         "selection": {"size": 10, "unique": 9},
         "config": {"seed": seed, "selector": {"epsilon": 0.1}},
     }

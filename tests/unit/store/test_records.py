@@ -67,7 +67,7 @@ def test_a_reader_never_meets_half_a_record(tmp_path: Path) -> None:
         b"[]",
         b"null",
         b"\xff\xfe",
-        b'{"schema": 2}',
+        b'{"schema": 3}',
         RECORD.to_json().replace('"done"', '"fine"').encode(),
         RECORD.to_json().replace('"budget": 100', '"budget": "100"').encode(),
         RECORD.to_json().replace("0.30000000000000004", "30.0").encode(),
