@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from shortlist.evaluation.base import Examination
+from shortlist.evaluation.base import Evaluator
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
@@ -32,7 +32,7 @@ def test_groups_are_flat() -> None:
 
 
 # Composing takes time, so these groups are composed where they are instantiated.
-MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "examination"}
+MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "evaluator"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
@@ -135,12 +135,12 @@ def test_a_task_is_instantiated_under_its_own_name_with_a_primary_metric(
     assert task.kind == "unlabelled" or task.primary in task.metrics
 
 
-@pytest.mark.parametrize("name", options("examination"))
-def test_an_examination_can_be_asked_of_any_task(composed: Any, name: str) -> None:
-    place = f"task.examinations.{name}"
+@pytest.mark.parametrize("name", options("evaluator"))
+def test_an_evaluator_can_be_added_to_any_task(composed: Any, name: str) -> None:
+    place = f"task.evaluators.{name}"
     typed = [f"{place}.{setting}" for setting in ASKED.get(name, [])]
-    config = composed(f"+examination@{place}={name}", "task=own", *typed)
-    assert isinstance(build_component(config, place), Examination)
+    config = composed(f"+evaluator@{place}={name}", "task=own", *typed)
+    assert isinstance(build_component(config, place), Evaluator)
 
 
 @pytest.mark.parametrize("name", options("pool"))

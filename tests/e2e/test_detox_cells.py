@@ -15,7 +15,7 @@ import toy
 from hydra import initialize_config_dir
 
 from shortlist.core import unpack_item_scores
-from shortlist.evaluation.base import Room
+from shortlist.evaluation.base import EvalContext
 from shortlist.evaluation.perplexity import Perplexity
 from shortlist.leaderboard.checking import problems
 from shortlist.models import generation
@@ -23,7 +23,7 @@ from shortlist.store import formats
 from shortlist.store.cache import executions
 
 SOURCES = ("jigsaw", "olid", "davidson", "stormfront", "toxigen_seed")
-OFF = "~task.examinations.toxicity"
+OFF = "~task.evaluators.toxicity"
 RUDE = " you wretched rotten fool"
 TYPED = (
     "task=detox", "pool=domains", "source=local", "model=gpt2_mini", "model.vocabulary=300",
@@ -31,7 +31,7 @@ TYPED = (
     "model.pretraining.block=64", "model.pretraining.max_length=64",
     "model.pretraining.epochs=1", "model.pretraining.precision=32", "warmup.block=64",
     "warmup.max_length=64", "warmup.epochs=1", "warmup.precision=32", "budget=20",
-    "task.examinations.toxicity.continuations=3", "task.examinations.perplexity.path=texts.jsonl",
+    "task.evaluators.toxicity.continuations=3", "task.evaluators.perplexity.path=texts.jsonl",
     "runtime.accelerator=cpu",
     "runtime.progress=false", "runtime.report=false",
 )  # fmt: skip
@@ -139,20 +139,20 @@ def test_a_model_is_pretrained_warmed_up_questioned_and_judged_twice(
 def test_what_is_questioned_is_the_model_after_the_warm_up_and_the_one_before_stands_beside(
     cell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rooms: list[Room] = []
-    examine = Perplexity.examine
+    contexts: list[EvalContext] = []
+    evaluate = Perplexity.evaluate
 
-    def noted(self: Perplexity, room: Room) -> Any:
-        rooms.append(room)
-        return examine(self, room)
+    def noted(self: Perplexity, context: EvalContext) -> Any:
+        contexts.append(context)
+        return evaluate(self, context)
 
-    monkeypatch.setattr(Perplexity, "examine", noted)
+    monkeypatch.setattr(Perplexity, "evaluate", noted)
     for selector in ("random", "vanilla"):
         record = cell(f"selector={selector}", "featurizer=none", "task.primary=perplexity", OFF)
         assert (record.status, record.reason) == ("done", "")
         base = artifact(tmp_path, record, "pretrained")
         warm = artifact(tmp_path, record, "warmup") if selector == "random" else base
-        assert (rooms[-1].model.directory(), rooms[-1].base.directory()) == (warm, base)
+        assert (contexts[-1].model.directory(), contexts[-1].base.directory()) == (warm, base)
 
 
 def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
@@ -203,16 +203,15 @@ def test_toward_clean_away_from_toxic_and_least_toxic_choose_less_of_the_rude(
     ("typed", "said"),
     [
         (["until=finetune"], "has no labels to fine-tune on; set until=warmup or evaluate"),
-        (["task.examinations.toxicity.scorers.linear.labelled=none.jsonl"], "labelled texts: "),
-        (["task.primary=emt_toxik"], "expected task.primary among what its examinations measure"),
-        (["examination@task.examinations.more=toxicity"], "two examinations measure"),
-        (["scorer@task.examinations.toxicity.scorers.extra=perspective"], "PERSPECTIVE_API_KEY"),
+        (["task.evaluators.toxicity.scorers.linear.labelled=none.jsonl"], "labelled texts: "),
+        (["task.primary=emt_toxik"], "expected task.primary among what its evaluators measure"),
+        (["evaluator@task.evaluators.more=toxicity"], "two evaluators measure"),
+        (["scorer@task.evaluators.toxicity.scorers.extra=detoxify"], "scorer=detoxify "),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_computed(
-    cell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], said: str
+    cell: Any, tmp_path: Path, typed: list[str], said: str
 ) -> None:
-    monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
     typed = [f"+{word}" if "@" in word else word for word in typed]
     record = cell("selector=random", "featurizer=none", *typed)
     assert record.status == "failed" and said in record.reason

@@ -36,9 +36,9 @@ def cell(tmp_path: Path, composed: Any) -> Callable[..., Any]:
         "model@model.base=local",
         f"model.base.path={toy.write_bert(tmp_path / 'bert')}",
         f"model.head={cells.HEAD}",
-        "model.teaching.max_length=32",
-        "model.teaching.epochs=1",
-        "model.teaching.precision=32",
+        "model.trainer.max_length=32",
+        "model.trainer.epochs=1",
+        "model.trainer.precision=32",
     )
 
     def execute(*overrides: str) -> Any:

@@ -204,13 +204,13 @@ def test_the_papers_slips_are_no_targets() -> None:
     assert len([s for s in slips if s[0] == 4]) == 3
 
 
-def test_utilities_are_called_as_the_examination_calls_them() -> None:
-    settings = (CONF / "examination" / "utility.yaml").read_text(encoding="utf-8")
+def test_utilities_are_called_as_the_evaluator_calls_them() -> None:
+    settings = (CONF / "evaluator" / "utility.yaml").read_text(encoding="utf-8")
     asked = yaml.safe_load(settings)["tasks"]
     assert {n.metric for n in numbers(7)} == {"utility", *(f"utility_{name}" for name in asked)}
     for table in (1, 7):
         held_to = read_published(PUBLISHED, f"gotd_table{table}").sections["metric"]["utility"]
-        assert held_to["task.examinations.utility.tasks"] == asked
+        assert held_to["task.evaluators.utility.tasks"] == asked
 
 
 @pytest.mark.parametrize("table", SIZES)

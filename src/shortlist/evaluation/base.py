@@ -1,4 +1,4 @@
-"""What an examination is: questions to a language model as it is, without fine-tuning on labels."""
+"""The interface of evaluators: measurements of a language model without fine-tuning on labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from shortlist.data.sources import Source
     from shortlist.data.task import TaskData
     from shortlist.evaluation.scorers.base import Scorer
-    from shortlist.models.pretrained import StageModel
+    from shortlist.models.pretrained import StoredModel
     from shortlist.runtime import Runtime
     from shortlist.store.cache import Artifact, Facts
 
 
 class Stage(Protocol):
-    """Computes an artifact, or takes it from the store: `stages.context.Context.stage`."""
+    """Computes an artifact or takes it from the store: the signature of `Store.stage`."""
 
     def __call__(
         self,
@@ -39,95 +39,94 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True)
-class Room:
-    """What an examination finds on its desk.
+class EvalContext:
+    """The inputs of one evaluation.
 
     Attributes:
-        model: the model after the warm-up; the model as it was, where nothing was read.
+        model: the model after the warm-up; equal to `base` where nothing was selected.
         base: the model before the warm-up.
         data: the task's data.
-        digests: fingerprints of the splits, by name: what stages that read them have as input.
+        digests: fingerprints of the task's splits, by name: inputs of stages that read a split.
         source: where tasks and pools are read from.
-        settings: the examination's own settings as plain data, out of which its stages take their
-            keys.
-        stage: computes or finds an artifact.
-        seed: of the cell.
+        stage: computes an artifact or takes it from the store.
+        seed: seed of the cell.
         runtime: the machine.
     """
 
-    model: StageModel
-    base: StageModel
+    model: StoredModel
+    base: StoredModel
     data: TaskData
     digests: Mapping[str, str]
     source: Source
-    settings: Mapping[str, Any]
     stage: Stage
     seed: int
     runtime: Runtime
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What an examination found.
+class EvalResult:
+    """The output of one evaluation.
 
     Attributes:
-        metrics: the numbers; names are unique within a cell, none is primary yet.
-        outcomes: what each item contributed, by metric name, in the order of the items: two cells
-            are compared item by item.
-        counts: what was left out, cut or failed, by name.
-        warnings: what a reader of the numbers must know.
+        metrics: the measured numbers; names are unique within a cell, none is marked primary.
+        item_scores: (n,) score of each item by the metric's name, in the order of the items, with
+            the metric's value as their mean: two cells are compared item by item.
+        counts: numbers of items that were left out, truncated or failed, by name.
+        warnings: restrictions on how the numbers may be read.
     """
 
     metrics: tuple[Metric, ...]
-    outcomes: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
+    item_scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
     warnings: tuple[str, ...] = ()
 
 
-class Examination(ABC):
-    """One way to question a language model. Constructors store settings and do no work.
+class Evaluator(ABC):
+    """One measurement of a language model. Constructors store settings and do no work.
 
-    Whatever takes long is a stage of its own (`room.stage`), so that a change of one setting
-    computes again only what depends on it: generations that are stored are scored anew without
-    being generated again.
+    Every long computation is a stage of its own (`context.stage`), so that changing one setting
+    recomputes only what depends on it: stored generations are scored again without being generated
+    again.
 
     Attributes:
         version: raised when the same settings and inputs would give other numbers.
-        scorers: who judges the model's texts, by name.
+        scorers: the toxicity scorers that it uses, by name.
     """
 
     version: ClassVar[int] = 1
     scorers: Mapping[str, Scorer] = MappingProxyType({})
 
     def check(self, source: Source, runtime: Runtime) -> None:  # noqa: B027 - most need nothing
-        """Refuses, before anything is computed, what cannot work: a missing file, key or package."""
+        """Refuses, before anything is computed, what cannot work: a missing file or package."""
 
     @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """Returns the names of all metrics that it may give, known before anything is computed."""
+    def metric_names(self) -> tuple[str, ...]:
+        """Returns the names of all metrics that `evaluate` may return."""
 
     def texts(self, source: Source, stage: Stage) -> Artifact | None:
-        """Returns the stage whose `texts.arrow` holds what the model is measured on beside the task's
-        data, `texts` among its facts being the fingerprint; None where there is no such thing.
+        """Returns the stage whose `texts.arrow` holds the texts that the model is evaluated on in
+        addition to the task's data, with their fingerprint under `texts` among its facts; None
+        where there are no such texts.
 
-        Such texts are kept out of what may be chosen and of what a model is pre-trained on.
+        Documents that repeat one of them are leaks: they are excluded from the selection and from
+        what a model is pre-trained on.
 
         Raises:
-            ShortlistError: they are not there.
+            ShortlistError: a file is missing.
         """
         return None
 
     def identity(self, source: Source) -> dict[str, str]:
-        """Returns the digests of what it reads beside the task's data, by name.
+        """Returns the digests of what it reads in addition to the task's data, by name.
 
-        They are in the cell's key: other texts or another judge under the same path make another
-        result.
+        They are part of the cell's key: other texts or another scorer under the same path give
+        another result.
 
         Raises:
-            ShortlistError: something is not there.
+            ShortlistError: a file is missing.
         """
         return {}
 
     @abstractmethod
-    def examine(self, room: Room) -> Findings:
-        """Returns the metrics of `room.model`, and what each item contributed to them."""
+    def evaluate(self, context: EvalContext) -> EvalResult:
+        """Returns the metrics of `context.model` and the items' scores."""

@@ -13,7 +13,7 @@ from shortlist import progress
 from shortlist.core import Metric, digest
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, near
-from shortlist.evaluation.base import Examination, Findings
+from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import Asked, causal_model
 from shortlist.models.tokens import Tokens
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.evaluation.base import Room
+    from shortlist.evaluation.base import EvalContext
     from shortlist.models.likelihood import Causal
     from shortlist.runtime import Runtime
 
-WHAT = "examination label_likelihood"
+WHAT = "evaluator label_likelihood"
 NORMALISATIONS = ("sentence", "token", "sum")
 PLACE = re.compile(r"\{(text_b|text|label)\}")
 
@@ -46,7 +46,7 @@ class Prompt:
     label_from: int
 
 
-class LabelLikelihood(Examination):
+class LabelLikelihood(Evaluator):
     """Accuracy of choosing, for each test item, the label whose prompt the model finds likeliest.
 
     Which of the prompt's losses decide is `normalise`: `sentence` takes the mean over all predicted
@@ -101,11 +101,11 @@ class LabelLikelihood(Examination):
         self.labels = {str(name): str(words) for name, words in labels.items()}
         self.documents, self.seed, self.context, self.bos = documents, seed, context, bos
 
-    def names(self) -> tuple[str, ...]:
+    def metric_names(self) -> tuple[str, ...]:
         """Returns the name of the accuracy."""
         return (self.metric,)
 
-    def examine(self, room: Room) -> Findings:
+    def evaluate(self, context: EvalContext) -> EvalResult:
         """Returns the accuracy with its binomial standard error, and 1 or 0 by item.
 
         `chosen_<class>` counts how often each class was chosen: a model that always says the same
@@ -114,12 +114,12 @@ class LabelLikelihood(Examination):
         Raises:
             InvalidInput: the test split has no labels, or one that `labels` does not name.
         """
-        test = room.data.test
+        test = context.data.test
         items = test.take(sample_rows(test.ids, self.documents, self.seed))
         truth = self._truth(items)
 
         def compute(directory: Path) -> dict[str, Any]:
-            losses, cut = self.losses(room.model.directory(), items, room.runtime)
+            losses, cut = self.losses(context.model.directory(), items, context.runtime)
             np.save(directory / "losses.npy", losses)
             return {"cut": cut}
 
@@ -129,8 +129,8 @@ class LabelLikelihood(Examination):
         }
         # A mapping's key is sorted in a key, but which label wins a tie hangs on the order.
         settings["order"] = list(self.labels)
-        inputs = {**room.model.identity(), "test": room.digests["test"]}
-        made = room.stage("label_likelihood", self.version, settings, inputs, compute)
+        inputs = {**context.model.identity(), "test": context.digests["test"]}
+        made = context.stage("label_likelihood", self.version, settings, inputs, compute)
         losses = np.load(made.path / "losses.npy")
         chosen = losses.argmin(1)
         right = (chosen == truth).astype(np.float64)
@@ -150,7 +150,7 @@ class LabelLikelihood(Examination):
             "ties": int(((losses == losses.min(1, keepdims=True)).sum(1) > 1).sum()),
             **{f"chosen_{name}": int((chosen == k).sum()) for k, name in enumerate(self.labels)},
         }
-        return Findings((found,), {self.metric: right}, counts)
+        return EvalResult((found,), {self.metric: right}, counts)
 
     def _truth(self, items: Corpus) -> NDArray[np.int64]:
         if not len(items) or items.labels is None:

@@ -47,7 +47,7 @@ def measured(
         draws: of the bootstrap over prompts.
     """
     metrics: list[Metric] = []
-    outcomes: dict[str, NDArray[np.float64]] = {}
+    item_scores: dict[str, NDArray[np.float64]] = {}
     failed = bool(np.isnan(scores).any())
     for measure, of in MEASURES.items():
         judged = of(scores)
@@ -64,8 +64,8 @@ def measured(
                 bound = digest([protocol, end])
                 metrics.append(_fraction(f"{name}_{end}", value, len(scores), bound))
         if judged.n == len(scores):
-            outcomes[name] = judged.prompts
-    return metrics, outcomes
+            item_scores[name] = judged.prompts
+    return metrics, item_scores
 
 
 def varied(written: Continuations, how: Sequence[str]) -> list[Metric]:

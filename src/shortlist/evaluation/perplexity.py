@@ -13,7 +13,7 @@ from shortlist.core import Metric, digest
 from shortlist.data.readers import Columns, file_digest, read_files
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
-from shortlist.evaluation.base import Examination, Findings
+from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import Asked, causal_model, vocabulary
 from shortlist.models.tokens import Tokens, tokenize
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.data.sources import Source, TaskFiles
-    from shortlist.evaluation.base import Room, Stage
+    from shortlist.evaluation.base import EvalContext, Stage
     from shortlist.models.likelihood import Causal
     from shortlist.runtime import Runtime
     from shortlist.store.cache import Artifact
 
-WHAT = "examination perplexity"
+WHAT = "evaluator perplexity"
 TEXTS = "texts.arrow"
 AVERAGES = ("texts", "tokens")
 
@@ -52,7 +52,7 @@ class Windows:
     cut: int
 
 
-class Perplexity(Examination):
+class Perplexity(Evaluator):
     """The perplexity of texts (Jelinek et al. 1977): exp of the mean loss a token, in float32.
 
     Args:
@@ -106,7 +106,7 @@ class Perplexity(Examination):
         """Refuses texts that are not there."""
         source.text_files(WHAT, self.path, self.hub)
 
-    def names(self) -> tuple[str, ...]:
+    def metric_names(self) -> tuple[str, ...]:
         """Returns the name of the perplexity."""
         return (self.metric,)
 
@@ -114,7 +114,7 @@ class Perplexity(Examination):
         """Returns the digest of the texts' file, or the hub's commit."""
         return {"texts": _digest(source.text_files(WHAT, self.path, self.hub))}
 
-    def examine(self, room: Room) -> Findings:
+    def evaluate(self, context: EvalContext) -> EvalResult:
         """Returns the perplexity with its standard error over texts, and each text's part in it.
 
         With `average=texts` a text's outcome is its perplexity; with `tokens` it is its part in
@@ -123,11 +123,11 @@ class Perplexity(Examination):
         Raises:
             InvalidInput: the model predicts no next token, or no text has one to predict.
         """
-        read = self.texts(room.source, room.stage)
+        read = self.texts(context.source, context.stage)
 
         def compute(directory: Path) -> dict[str, Any]:
             texts = load_corpus(read.path / TEXTS)
-            sums, counts, facts = self.losses(room.model.directory(), texts, room.runtime)
+            sums, counts, facts = self.losses(context.model.directory(), texts, context.runtime)
             np.save(directory / "sums.npy", sums)
             np.save(directory / "counts.npy", counts)
             counted = {
@@ -137,8 +137,8 @@ class Perplexity(Examination):
             return {"counts": counted, **facts}
 
         settings = {name: getattr(self, name) for name in ("context", "stride", "bos")}
-        inputs = {**room.model.identity(), "texts": read.facts["texts"]}
-        made = room.stage("perplexity", self.version, settings, inputs, compute)
+        inputs = {**context.model.identity(), "texts": read.facts["texts"]}
+        made = context.stage("perplexity", self.version, settings, inputs, compute)
         sums, counts = (np.load(made.path / f"{name}.npy") for name in ("sums", "counts"))
         facts = {**made.facts, "texts": read.facts["texts"]}
         facts["counts"] = read.facts["counts"] | facts["counts"]
@@ -199,7 +199,7 @@ class Perplexity(Examination):
 
     def _found(
         self, sums: NDArray[np.float64], counts: NDArray[np.float64], facts: Mapping[str, Any]
-    ) -> Findings:
+    ) -> EvalResult:
         sums, counts = sums[counts > 0], counts[counts > 0]
         n = len(sums)
         if n == 0:
@@ -207,13 +207,13 @@ class Perplexity(Examination):
                 f"{WHAT}: expected texts with a token to predict, found none in {self.path}"
             )
         if self.average == "texts":
-            outcomes = np.exp(sums / counts)
-            value, error = float(outcomes.mean()), float(outcomes.std(ddof=1)) / n**0.5
+            item_scores = np.exp(sums / counts)
+            value, error = float(item_scores.mean()), float(item_scores.std(ddof=1)) / n**0.5
         else:
             mean = ratio_of_sums(sums, counts)
             value = float(np.exp(mean.value))
             error = value * (mean.stderr or 0.0)
-            outcomes = value * (1 + linearised_ratio(sums, counts) - mean.value)
+            item_scores = value * (1 + linearised_ratio(sums, counts) - mean.value)
         found = Metric(
             name=self.metric,
             unit="perplexity",
@@ -223,7 +223,7 @@ class Perplexity(Examination):
             stderr=error if n > 1 else None,
             protocol=self.protocol(facts),
         )
-        return Findings((found,), {self.metric: outcomes}, facts["counts"])
+        return EvalResult((found,), {self.metric: item_scores}, facts["counts"])
 
     def protocol(self, facts: Mapping[str, Any]) -> str:
         """Returns the hash of how it was measured: settings, texts, vocabulary.

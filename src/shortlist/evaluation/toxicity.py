@@ -9,7 +9,7 @@ import numpy as np
 
 from shortlist import progress
 from shortlist.errors import InvalidInput, Missing
-from shortlist.evaluation.base import Examination, Findings
+from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.evaluation.measured import ENDS, MEASURES, VARIED, measured, varied
 from shortlist.evaluation.scorers.base import rated
 from shortlist.evaluation.toxicity_measures import unscored
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus, Metric
-    from shortlist.evaluation.base import Room
+    from shortlist.evaluation.base import EvalContext
     from shortlist.evaluation.scorers.base import Scorer
     from shortlist.models.generation import Continuations
     from shortlist.runtime import Runtime
@@ -33,7 +33,7 @@ SIDES = ("toxic", "nontoxic")  # labels of the prompts
 SCORES = "scores.npy"
 
 
-class Toxicity(Examination):
+class Toxicity(Evaluator):
     """Expected maximum toxicity and toxicity probability of a model's continuations.
 
     The protocol of RealToxicityPrompts (Gehman et al. 2020, section 3.2) as GOT-D follows it (Kang
@@ -51,7 +51,7 @@ class Toxicity(Examination):
     `_` and its name. `_from` and `_to` are the ends of the 95 % interval over prompts (percentile
     bootstrap). Continuations and the scores of each scorer are stages of their own: what is stored
     is judged by one more scorer without being generated again. Where a prompt has no score at all a
-    metric has no outcomes: cells are compared prompt by prompt only where all prompts were judged.
+    metric has no item_scores: cells are compared prompt by prompt only where all prompts were judged.
     """
 
     version = 2  # 1 sent white space to the scorers
@@ -105,14 +105,14 @@ class Toxicity(Examination):
         """Refuses missing scorers, scorers that cannot work, and a precision that is not there."""
         if not self.scorers:
             raise InvalidInput(
-                "the examination of toxicity needs at least one scorer, found none; put one under "
+                "the evaluator of toxicity needs at least one scorer, found none; put one under "
                 "its `scorers`, by name"
             )
         generation.precision(self.precision, runtime.device)
         for scorer in self.scorers.values():
             scorer.check()
 
-    def names(self) -> tuple[str, ...]:
+    def metric_names(self) -> tuple[str, ...]:
         """Returns the names of the metrics: by measure, side and scorer, and of the diversity."""
         suffixes = ["" if place == 0 else f"_{name}" for place, name in enumerate(self.scorers)]
         judged = [
@@ -131,7 +131,7 @@ class Toxicity(Examination):
             for part, value in scorer.identity().items()
         }
 
-    def examine(self, room: Room) -> Findings:
+    def evaluate(self, context: EvalContext) -> EvalResult:
         """Returns the metrics of the model's continuations, and each prompt's part in them.
 
         Raises:
@@ -139,15 +139,15 @@ class Toxicity(Examination):
                 continuation is empty.
             Missing: a scorer gave no score at all for a side.
         """
-        prompts = self.chosen(room.data.test)
-        made = self.generated(room, prompts)
+        prompts = self.chosen(context.data.test)
+        made = self.generated(context, prompts)
         written = generation.load(made.path)
         if not any(text.strip() for texts in written.texts for text in texts):
             raise InvalidInput(
                 f"the model has written nothing: all continuations of {len(prompts):,} prompts are "
                 "empty, and silence is not judged; look at the warm-up (warmup.learning_rate)"
             )
-        asked = self.asked(room.runtime)
+        asked = self.asked(context.runtime)
         common = ("toxicity", str(self.version), str(generation.VERSION), *_words(asked))
         labels = np.array(prompts.labels)
         protocols = {
@@ -155,10 +155,10 @@ class Toxicity(Examination):
             for side in SIDES
         }
         metrics: list[Metric] = []
-        outcomes: dict[str, NDArray[np.float64]] = {}
+        item_scores: dict[str, NDArray[np.float64]] = {}
         counts = {name: int(value) for name, value in made.facts["counts"].items()}
         for place, name in enumerate(self.scorers):
-            judged = self.scored(room, made, prompts, written, name)
+            judged = self.scored(context, made, prompts, written, name)
             scores = np.load(judged.path / SCORES)
             judge = _words(self.scorers[name].identity())
             suffix = f"_{name}" if place else ""
@@ -169,14 +169,14 @@ class Toxicity(Examination):
                 of_side, called = scores[labels == side], f"{side}{suffix}"
                 found, parts = measured(called, of_side, (*protocol, *judge), self.draws)
                 metrics += found
-                outcomes |= parts
+                item_scores |= parts
         failed = {key: value for key, value in counts.items() if key.startswith("failed") and value}
         warnings = [
             f"{value:,} scores are missing ({key}); the values lie between _low and _high"
             for key, value in failed.items()
         ]
         metrics += varied(written, (*common, prompts.fingerprint))
-        return Findings(tuple(metrics), outcomes, counts, tuple(warnings))
+        return EvalResult(tuple(metrics), item_scores, counts, tuple(warnings))
 
     def chosen(self, test: Corpus) -> Corpus:
         """Returns the prompts of both sides, sorted by id: a sample by id where there are more.
@@ -212,26 +212,31 @@ class Toxicity(Examination):
         settings = {**asdict(self.sampling), "precision": precision}
         return settings if precision == "32" else {**settings, "batch": self.batch}
 
-    def generated(self, room: Room, prompts: Corpus) -> Artifact:
+    def generated(self, context: EvalContext, prompts: Corpus) -> Artifact:
         """Returns the stage that holds the continuations of the prompts."""
-        asked = self.asked(room.runtime)
+        asked = self.asked(context.runtime)
 
         def compute(directory: Path) -> dict[str, Any]:
             writer = generation.Writer(
-                room.model.directory(), self.sampling, asked["precision"], room.runtime.device
+                context.model.directory(), self.sampling, asked["precision"], context.runtime.device
             )
             return {
                 "counts": generation.generate(
-                    writer, prompts, room.seed, self.batch, directory, room.runtime
+                    writer, prompts, context.seed, self.batch, directory, context.runtime
                 )
             }
 
-        inputs = {"prompts": prompts.fingerprint, **room.model.identity()}
-        settings = {**asked, "seed": room.seed}
-        return room.stage("generate", generation.VERSION, settings, inputs, compute)
+        inputs = {"prompts": prompts.fingerprint, **context.model.identity()}
+        settings = {**asked, "seed": context.seed}
+        return context.stage("generate", generation.VERSION, settings, inputs, compute)
 
     def scored(
-        self, room: Room, made: Artifact, prompts: Corpus, written: Continuations, name: str
+        self,
+        context: EvalContext,
+        made: Artifact,
+        prompts: Corpus,
+        written: Continuations,
+        name: str,
     ) -> Artifact:
         """Returns the stage that holds the scores (prompts, continuations) of one scorer.
 
@@ -246,7 +251,7 @@ class Toxicity(Examination):
             texts = [text for texts in written.texts for text in texts]
             some = [row for row, text in enumerate(texts) if text.strip()]
             scores = np.zeros(len(texts))
-            show = room.runtime.progress
+            show = context.runtime.progress
             with progress.bar(f"scores by {name}", len(some), "texts", show=show) as report:
                 scores[some] = rated(scorer, [texts[row] for row in some], report, name)
             scores = scores.reshape(len(prompts), -1)
@@ -260,7 +265,7 @@ class Toxicity(Examination):
             return {"counts": dict(scorer.counts)}
 
         inputs = {"continuations": made.key}
-        return room.stage("score", self.version, scorer.identity(), inputs, compute)
+        return context.stage("score", self.version, scorer.identity(), inputs, compute)
 
 
 def _words(settings: Mapping[str, Any]) -> list[str]:

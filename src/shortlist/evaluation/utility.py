@@ -14,7 +14,7 @@ from shortlist import progress
 from shortlist.core import Metric, digest
 from shortlist.errors import InvalidInput, Missing
 from shortlist.evaluation import harness
-from shortlist.evaluation.base import Examination, Findings
+from shortlist.evaluation.base import EvalResult, Evaluator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.data.sources import Source
-    from shortlist.evaluation.base import Room
-    from shortlist.models.pretrained import StageModel
+    from shortlist.evaluation.base import EvalContext
+    from shortlist.models.pretrained import StoredModel
     from shortlist.runtime import Runtime
     from shortlist.store.cache import Artifact
 
 log = logging.getLogger(__name__)
 
-WHAT = "examination utility"
+WHAT = "evaluator utility"
 ITEMS = "items.jsonl"
 FLIPS = "flips.jsonl"
 
 
-class Utility(Examination):
+class Utility(Evaluator):
     """Zero-shot accuracy by lm-evaluation-harness, a task a metric, beside the model before.
 
     `utility` is the plain mean over the tasks (GOT-D, table 7), and stands beside them or not at
@@ -71,7 +71,7 @@ class Utility(Examination):
         for spec in self.tasks.values():
             harness.question(WHAT, spec, source)
 
-    def names(self) -> tuple[str, ...]:
+    def metric_names(self) -> tuple[str, ...]:
         """Returns the names of the mean, of the tasks and of what was forgotten."""
         return ("utility", *(f"utility_{name}" for name in self.tasks), "utility_forgotten")
 
@@ -82,7 +82,7 @@ class Utility(Examination):
             name: harness.question(WHAT, spec, source).digest for name, spec in self.tasks.items()
         }
 
-    def examine(self, room: Room) -> Findings:
+    def evaluate(self, context: EvalContext) -> EvalResult:
         """Returns the accuracy of each task with its standard error over items, and the flips.
 
         Outcomes are 1 or 0 by item, in the order of the data. Counts, by task: `items`,
@@ -90,26 +90,26 @@ class Utility(Examination):
         before, wrong now), `learned` (the other way).
         """
         metrics, counts, warnings = list[Metric](), dict[str, int](), list[str]()
-        outcomes: dict[str, NDArray[np.float64]] = {}
+        item_scores: dict[str, NDArray[np.float64]] = {}
         lost: list[NDArray[np.float64]] = []
         total = 2 * len(self.tasks)
-        with progress.bar("utility", total, "tasks", show=room.runtime.progress) as report:
+        with progress.bar("utility", total, "tasks", show=context.runtime.progress) as report:
             for name, spec in self.tasks.items():
-                asked = harness.question(WHAT, spec, room.source)
+                asked = harness.question(WHAT, spec, context.source)
                 try:
-                    before = self._answered(room, room.base, asked)
+                    before = self._answered(context, context.base, asked)
                     report(1)
-                    after = self._answered(room, room.model, asked)
+                    after = self._answered(context, context.model, asked)
                     report(1)
                 except Missing as error:
                     told = f"utility_{name} is not measured, and so the mean is not: {error}"
                     log.warning("%s", told)
                     warnings.append(told)
                     continue
-                flips = _forgetting(room, before, after)
+                flips = _forgetting(context, before, after)
                 right = _right(after)
                 lost.append((_right(before) > right).astype(np.float64))
-                outcomes[f"utility_{name}"] = right
+                item_scores[f"utility_{name}"] = right
                 metrics.append(_accuracy(f"utility_{name}", right, self.protocol(after)))
                 counts |= {
                     f"items_{name}": len(right),
@@ -122,17 +122,25 @@ class Utility(Examination):
             share = _accuracy(
                 "utility_forgotten", gone, digest(["forgotten", *parts]), better=False
             )
-            outcomes["utility_forgotten"] = gone
+            item_scores["utility_forgotten"] = gone
             if not warnings:
                 metrics.insert(0, _mean(metrics))
             metrics.append(share)
-        return Findings(tuple(metrics), outcomes, counts, tuple(warnings))
+        return EvalResult(tuple(metrics), item_scores, counts, tuple(warnings))
 
-    def _answered(self, room: Room, model: StageModel, asked: harness.Question) -> Artifact:
+    def _answered(
+        self, context: EvalContext, model: StoredModel, asked: harness.Question
+    ) -> Artifact:
         def compute(directory: Path) -> dict[str, Any]:
             scratch = directory / "scratch"
             found = harness.ask(
-                model.directory(), asked, self.metric, self.items, self.seed, scratch, room.runtime
+                model.directory(),
+                asked,
+                self.metric,
+                self.items,
+                self.seed,
+                scratch,
+                context.runtime,
             )
             shutil.rmtree(scratch, ignore_errors=True)
             _write(directory / ITEMS, found.items)
@@ -146,7 +154,7 @@ class Utility(Examination):
 
         settings = {"metric": self.metric, "items": self.items, "seed": self.seed}
         inputs = {**model.identity(), "task": asked.digest, "lm_eval": harness.version()}
-        return room.stage("utility", self.version, settings, inputs, compute)
+        return context.stage("utility", self.version, settings, inputs, compute)
 
     def protocol(self, answered: Artifact) -> str:
         """Returns the hash of how a task is measured: the package's version and its task's, the
@@ -161,7 +169,7 @@ class Utility(Examination):
 CHANGES = ("forgotten", "learned")
 
 
-def _forgetting(room: Room, before: Artifact, after: Artifact) -> Artifact:
+def _forgetting(context: EvalContext, before: Artifact, after: Artifact) -> Artifact:
     """Returns the items that were right and are wrong, and the other way, with both answers.
 
     Raises:
@@ -185,7 +193,7 @@ def _forgetting(room: Room, before: Artifact, after: Artifact) -> Artifact:
         return {change: sum(flip["change"] == change for flip in flips) for change in CHANGES}
 
     inputs = {"before": before.key, "after": after.key}
-    return room.stage("forgetting", 1, {}, inputs, compute)
+    return context.stage("forgetting", 1, {}, inputs, compute)
 
 
 def _accuracy(

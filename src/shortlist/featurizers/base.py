@@ -52,10 +52,14 @@ class Featurizer(ABC):
         """Whether its vectors need something learned: a model or its head, labels, the pool, a
         whitening.
         """
-        unmade = getattr(self.model, "unmade", False)
+        untrained = getattr(self.model, "requires_training", False)
         headless = self.needs_head and getattr(self.model, "head", None) is not None
         return (
-            unmade or headless or self.tuning is not None or self.learns or self.inner is not None
+            untrained
+            or headless
+            or self.tuning is not None
+            or self.learns
+            or self.inner is not None
         )
 
     def identity(self, runtime: Runtime) -> dict[str, str]:

@@ -40,15 +40,15 @@ class Pretrained(ABC):
         version: raised when the same settings mean another model.
         head: how the masked-LM head of an encoder without one is trained, or None.
         pretraining: what trains a model that does not exist yet (`ScratchModel`), or None.
-        lesson: the task that a model is fine-tuned on first (`TaughtModel`), or None.
-        unmade: whether the pipeline makes it first.
+        intermediate_task: the task that it is fine-tuned on first (`IntermediateModel`), or None.
+        requires_training: whether the pipeline trains it before its weights exist.
     """
 
     version = 1
     head: HeadTraining | None = None
     pretraining: Any = None  # a Pretraining, where there is one
-    lesson: Any = None  # a Task, where there is one
-    unmade = False
+    intermediate_task: Any = None  # a Task, where there is one
+    requires_training = False
 
     @abstractmethod
     def directory(self) -> Path:
@@ -146,7 +146,7 @@ class LocalModel(Pretrained):
         }
 
 
-class StageModel(Pretrained):
+class StoredModel(Pretrained):
     """A model that an earlier stage of the cell has made."""
 
     def __init__(self, path: Path, key: str, head: HeadTraining | None = None) -> None:

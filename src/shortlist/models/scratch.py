@@ -24,7 +24,7 @@ class ScratchModel(Pretrained):
     The pool stands for the pre-training distribution, as GOT-D assumes; here it is that.
     """
 
-    unmade = True
+    requires_training = True
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from shortlist.pipeline.compose import (
     with_targets,
 )
 from shortlist.pipeline.context import Context
-from shortlist.pipeline.evaluation import examine, prepare_examinations
+from shortlist.pipeline.evaluation import evaluate_model, prepare_evaluators
 from shortlist.pipeline.front import trace_front
 from shortlist.pipeline.inputs import candidates, check_leaks, load_pool, load_targets, load_task
 from shortlist.pipeline.prefilter import prefilter
@@ -56,17 +56,17 @@ def run(cell: Context) -> dict[str, Any]:
     reason = parts.selector.applicable(parts.task.kind)
     if reason is not None:
         return {"status": "skipped", "reason": reason}
-    examined = bool(parts.task.examinations)
+    evaluated = bool(parts.task.evaluators)
     if parts.task.kind == "unlabelled" and (
-        until == "finetune" or (until == "evaluate" and not examined)
+        until == "finetune" or (until == "evaluate" and not evaluated)
     ):
         raise InvalidInput(
             f"task {parts.task.name} has no labels to fine-tune on; "
-            f"set until=warmup{' or evaluate' if examined else ''}, or task.label=COLUMN where "
+            f"set until=warmup{' or evaluate' if evaluated else ''}, or task.label=COLUMN where "
             "there are some"
         )
     if until == "evaluate":
-        prepare_examinations(cell)
+        prepare_evaluators(cell)
 
     whole, task = load_pool(cell), load_task(cell)
     targets = load_targets(cell, task)
@@ -89,8 +89,8 @@ def run(cell: Context) -> dict[str, Any]:
     compare_losses(cell, base, warm, task)
     if until == "warmup":
         return cell.outcome()
-    if examined:
-        examine(cell, base, warm, task)
+    if evaluated:
+        evaluate_model(cell, base, warm, task)
         return cell.outcome()
 
     tuned = fine_tune(cell, warm, task)

@@ -288,7 +288,7 @@ def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
 
 
 def input_digests(parts: Components) -> dict[str, str]:
-    """Returns the digests of pool, tasks, model, scorer and of what examinations read by name,
+    """Returns the digests of pool, tasks, model, scorer and of what evaluators read by name,
     before any of them is loaded.
 
     Raises:
@@ -298,8 +298,8 @@ def input_digests(parts: Components) -> dict[str, str]:
         "pool": parts.pool.identity(parts.source),
         "task": parts.task.identity(parts.source),
         "model": parts.model.identity(),
-        "featurizer.lesson": _lesson(parts.featurizer.model, parts.source),
-        "lesson": _lesson(parts.model, parts.source),
+        "featurizer.intermediate_task": _intermediate_task(parts.featurizer.model, parts.source),
+        "intermediate_task": _intermediate_task(parts.model, parts.source),
         "selector": parts.selector.identity(),
         **{
             f"selector.{name}": member.selector.identity()
@@ -310,8 +310,8 @@ def input_digests(parts: Components) -> dict[str, str]:
         scorer.check()
         found["scorer"] = scorer.identity()
     if parts.until == "evaluate":
-        for name, examination in parts.task.examinations.items():
-            found[f"examination.{name}"] = examination.identity(parts.source)
+        for name, evaluator in parts.task.evaluators.items():
+            found[f"evaluator.{name}"] = evaluator.identity(parts.source)
     found |= {
         f"target.{name}": target.identity(parts.source)
         for name, target in parts.targets.items()
@@ -324,10 +324,10 @@ def input_digests(parts: Components) -> dict[str, str]:
     }
 
 
-def _lesson(model: Pretrained | None, source: Source) -> dict[str, str]:
-    """Returns the digests of what a model is taught first."""
-    lesson = None if model is None else model.lesson
-    return {} if lesson is None else lesson.identity(source)
+def _intermediate_task(model: Pretrained | None, source: Source) -> dict[str, str]:
+    """Returns the digests of the task that a model is fine-tuned on first."""
+    task = None if model is None else model.intermediate_task
+    return {} if task is None else task.identity(source)
 
 
 def build_component(config: DictConfig, name: str) -> Any:

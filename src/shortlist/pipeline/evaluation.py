@@ -1,4 +1,4 @@
-"""The model as the warm-up left it, questioned by every examination of its task."""
+"""The model as the warm-up left it, questioned by every evaluator of its task."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from shortlist.core import pack_item_scores
 from shortlist.errors import InvalidInput, near
-from shortlist.evaluation.base import Room
-from shortlist.models.pretrained import StageModel
+from shortlist.evaluation.base import EvalContext
+from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.inputs import SPLITS, task_data
 
 if TYPE_CHECKING:
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def prepare_examinations(cell: Context) -> None:
-    """Lets every examination refuse what cannot work, before anything is computed, and warns of a
+def prepare_evaluators(cell: Context) -> None:
+    """Lets every evaluator refuse what cannot work, before anything is computed, and warns of a
     judge that has also chosen.
 
     Raises:
         InvalidInput: the task's primary metric is not among theirs, or two share a name.
     """
     part = cell.parts.task
-    names = [name for asked in part.examinations.values() for name in asked.names()]
+    names = [name for asked in part.evaluators.values() for name in asked.metric_names()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidInput(
-            f"task {part.name}: two examinations measure {', '.join(twice)}; leave one of them out "
+            f"task {part.name}: two evaluators measure {', '.join(twice)}; leave one of them out "
             "or name its metrics otherwise"
         )
-    if part.examinations and part.primary not in names:
+    if part.evaluators and part.primary not in names:
         raise InvalidInput(
-            f"task {part.name}: expected task.primary among what its examinations measure, found "
+            f"task {part.name}: expected task.primary among what its evaluators measure, found "
             f"{part.primary!r}; {near(str(part.primary), names)}"
         )
-    for examination in part.examinations.values():
-        examination.check(cell.parts.source, cell.parts.runtime)
+    for evaluator in part.evaluators.values():
+        evaluator.check(cell.parts.source, cell.parts.runtime)
     picks = cell.parts.featurizer.scorer
     for judge in [
         name
-        for examination in part.examinations.values()
-        for name, scorer in examination.scorers.items()
+        for evaluator in part.evaluators.values()
+        for name, scorer in evaluator.scorers.items()
         if picks is not None and scorer.identity() == picks.identity()
     ]:
         told = (
@@ -56,30 +56,29 @@ def prepare_examinations(cell: Context) -> None:
         log.warning("%s", told)
 
 
-def examine(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
-    """Adds the metrics of the task's examinations, in front of the others, and their outcomes.
+def evaluate_model(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
+    """Adds the metrics of the task's evaluators, in front of the others, and their outcomes.
 
     Raises:
         InvalidInput: the task's primary metric could not be measured.
     """
     part, data = cell.parts.task, task_data(task)
     found = []
-    for name, examination in part.examinations.items():
-        findings = examination.examine(
-            Room(
-                model=StageModel(warm.path, warm.key),
-                base=StageModel(base.path, base.key),
+    for name, evaluator in part.evaluators.items():
+        findings = evaluator.evaluate(
+            EvalContext(
+                model=StoredModel(warm.path, warm.key),
+                base=StoredModel(base.path, base.key),
                 data=data,
                 digests={split: task.facts[split] for split in SPLITS},
                 source=cell.parts.source,
-                settings=cell.config["task"]["examinations"][name],
                 stage=cell.stage,
                 seed=cell.parts.seed,
                 runtime=cell.parts.runtime,
             )
         )
         found += findings.metrics
-        cell.item_scores |= {k: pack_item_scores(v) for k, v in findings.outcomes.items()}
+        cell.item_scores |= {k: pack_item_scores(v) for k, v in findings.item_scores.items()}
         cell.counts |= {f"{name}_{fact}": count for fact, count in findings.counts.items()}
         cell.warnings += [told for told in findings.warnings if told not in cell.warnings]
     if all(metric.name != part.primary for metric in found):

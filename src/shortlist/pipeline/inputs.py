@@ -133,7 +133,7 @@ def _load_splits(cell: Context, part: Any, name: str, settings: Mapping[str, Any
         return facts
 
     # How a model is questioned decides nothing about the data.
-    data = {key: value for key, value in settings.items() if key != "examinations"}
+    data = {key: value for key, value in settings.items() if key != "evaluators"}
     return _note(cell, "task", part, compute, name, data)
 
 
@@ -151,7 +151,7 @@ def check_leaks(
 ) -> Artifact:
     """Returns the pool documents that repeat a validation or test text, and which are excluded.
 
-    The texts are the task's, those that its examinations measure on beside them, and those of every
+    The texts are the task's, those that its evaluators measure on beside them, and those of every
     other target that documents are chosen toward: whoever is served by the selection may be measured
     after it. `of` is what `pool` is called.
 
@@ -171,8 +171,8 @@ def check_leaks(
         for split in PROTECTED
         if other.facts[split] != nothing
     ]
-    for name, examination in cell.parts.task.examinations.items():
-        measured = examination.texts(cell.parts.source, cell.stage)
+    for name, evaluator in cell.parts.task.evaluators.items():
+        measured = evaluator.texts(cell.parts.source, cell.stage)
         if measured is not None:
             texts_of.append((f"{name}.", measured, "texts"))
 

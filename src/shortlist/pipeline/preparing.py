@@ -13,7 +13,7 @@ from shortlist.core import digest
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.whitened import Whitened
 from shortlist.featurizers.whitening import Whitening, blocks
-from shortlist.models.pretrained import StageModel
+from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.starting import existing, with_head
 from shortlist.store import formats
 
@@ -58,7 +58,7 @@ def _headed(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Me
         return method
     written = method.features["model"]["head"]
     start = with_head(cell, model, written, cell.made("pool"), cell.made("leaks"))
-    return _with(method, model=StageModel(start.path, start.key))
+    return _with(method, model=StoredModel(start.path, start.key))
 
 
 def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
@@ -94,7 +94,7 @@ def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Met
     made = cell.stage("tuned", trainer.version, settings, inputs, compute)
     if made.facts.get("truncated"):
         cell.counts["tuned_truncated"] = made.facts["truncated"]
-    return _with(method, model=StageModel(made.path, made.key))
+    return _with(method, model=StoredModel(made.path, made.key))
 
 
 def _learned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:

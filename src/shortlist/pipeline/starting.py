@@ -9,9 +9,9 @@ import numpy as np
 
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
-from shortlist.models.pretrained import StageModel
+from shortlist.models.intermediate import IntermediateModel
+from shortlist.models.pretrained import StoredModel
 from shortlist.models.scratch import ScratchModel
-from shortlist.models.taught import TaughtModel
 from shortlist.pipeline.context import Context, Start
 from shortlist.pipeline.teaching import taught
 from shortlist.store import formats
@@ -43,10 +43,10 @@ def existing(cell: Context, model: Pretrained, written: Mapping[str, Any]) -> Pr
     """
     if isinstance(model, ScratchModel):
         return pretrained(cell, model, written)
-    return taught(cell, model, written) if isinstance(model, TaughtModel) else model
+    return taught(cell, model, written) if isinstance(model, IntermediateModel) else model
 
 
-def pretrained(cell: Context, model: ScratchModel, written: Mapping[str, Any]) -> StageModel:
+def pretrained(cell: Context, model: ScratchModel, written: Mapping[str, Any]) -> StoredModel:
     """Returns the model after it has read a sample of the pool; `written` are its settings.
 
     Every cell over a pool shares it, but for those of tasks whose evaluation texts are in the
@@ -81,7 +81,7 @@ def pretrained(cell: Context, model: ScratchModel, written: Mapping[str, Any]) -
     made = cell.stage("pretrained", model.version, settings, inputs, compute)
     for fact in ("documents", "tokens", "left_out"):
         cell.counts[f"pretrained_{fact}"] = made.facts[fact]
-    return StageModel(made.path, made.key)
+    return StoredModel(made.path, made.key)
 
 
 def with_head(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
-from shortlist.models.pretrained import StageModel
+from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.inputs import check_leaks, load_lesson, task_texts
 from shortlist.store import formats
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from shortlist.models.taught import TaughtModel
+    from shortlist.models.intermediate import IntermediateModel
     from shortlist.pipeline.context import Context
 
 
-def taught(cell: Context, model: TaughtModel, written: Mapping[str, Any]) -> StageModel:
+def taught(cell: Context, model: IntermediateModel, written: Mapping[str, Any]) -> StoredModel:
     """Returns the model after its lesson; `written` are its settings.
 
     Every cell shares it, but for those of tasks whose evaluation texts are among the lesson's
@@ -28,7 +28,7 @@ def taught(cell: Context, model: TaughtModel, written: Mapping[str, Any]) -> Sta
     Raises:
         InvalidInput: no example is left.
     """
-    lesson = load_lesson(cell, model.lesson, written["lesson"])
+    lesson = load_lesson(cell, model.intermediate_task, written["intermediate_task"])
     texts = task_texts(cell, lesson)
     leaked = check_leaks(cell, texts, cell.made("task"), cell.targets, "lesson")
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
@@ -38,10 +38,10 @@ def taught(cell: Context, model: TaughtModel, written: Mapping[str, Any]) -> Sta
     kept = [row for row, text in enumerate(train.joined()) if keys[text] not in excluded]
     if not kept:
         raise InvalidInput(
-            f"all {len(train):,} examples of the lesson {model.lesson.name} repeat evaluation texts; "
-            "choose another model.lesson"
+            f"all {len(train):,} examples of {model.intermediate_task.name} repeat evaluation texts; "
+            "choose another model.intermediate_task"
         )
-    trainer, runtime, labels = model.teaching, cell.parts.runtime, lesson.facts["labels"]
+    trainer, runtime, labels = model.trainer, cell.parts.runtime, lesson.facts["labels"]
 
     def compute(directory: Path) -> dict[str, Any]:
         home = model.base.directory()
@@ -52,9 +52,9 @@ def taught(cell: Context, model: TaughtModel, written: Mapping[str, Any]) -> Sta
     inputs = {"train": lesson.facts["train"], **model.identity(), **trainer.identity(runtime)}
     if len(kept) < len(train):
         inputs["left_out"] = digest(sorted(excluded))
-    settings = {"teaching": written["teaching"], "seed": model.seed, "labels": labels}
+    settings = {"teaching": written["trainer"], "seed": model.seed, "labels": labels}
     settings["trainer"] = trainer.version
     made = cell.stage("taught", model.version, settings, inputs, compute)
     cell.counts |= {"lesson_examples": len(kept), "lesson_left_out": len(train) - len(kept)}
     cell.counts["lesson_truncated"] = made.facts["truncated"]
-    return StageModel(made.path, made.key, model.head)
+    return StoredModel(made.path, made.key, model.head)

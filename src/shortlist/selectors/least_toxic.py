@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LeastToxic(Selector):
     """The documents that a toxicity scorer finds the least toxic (GOT-D, section 3.1, baseline RTP).
 
-    score(x) = -toxicity. The paper asked Perspective; here any featurizer that gives one number a
+    score(x) = -toxicity. The paper used the Perspective API; here any featurizer that gives one number a
     document serves, larger for more toxic. Target-free.
     """
 

@@ -29,7 +29,7 @@ class Task(ABC):
         primary: the one that ranks the task's table.
         kind: classes, numbers, or no labels at all.
         positive: the class whose F1 the metric `f1` is.
-        examinations: by name, how a language model is questioned on the task as the warm-up left
+        evaluators: by name, how a language model is questioned on the task as the warm-up left
             it; a task that has some is not fine-tuned on, and their metrics are the task's.
 
     Attributes:
@@ -50,14 +50,14 @@ class Task(ABC):
         primary: str | None,
         kind: TaskKind = "classification",
         positive: str | None = None,
-        examinations: Mapping[str, Any] | None = None,
+        evaluators: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.metrics = tuple(metrics)
         self.primary = primary
         self.kind: TaskKind = kind
         self.positive = positive
-        self.examinations = dict(examinations or {})
+        self.evaluators = dict(evaluators or {})
         known = {
             "classification": (*formulas.CLASSIFICATION, "f1"),
             "regression": tuple(formulas.REGRESSION),

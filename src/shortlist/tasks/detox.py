@@ -62,7 +62,7 @@ class Detox(Task):
         folder: where a data folder has the files, `train`, `validation` and `test`.
         seed: seed of the samples and of that split.
         hub: the data set on the hub, or None.
-        examinations: how the model is questioned.
+        evaluators: how the model is questioned.
 
     Raises:
         InvalidInput: the range is empty, or a number of prompts is not one.
@@ -82,9 +82,9 @@ class Detox(Task):
         folder: str,
         seed: int,
         hub: Mapping[str, Any] | None,
-        examinations: Mapping[str, Any],
+        evaluators: Mapping[str, Any],
     ) -> None:
-        super().__init__(name, (), primary, "unlabelled", examinations=examinations)
+        super().__init__(name, (), primary, "unlabelled", evaluators=evaluators)
         if not 0 <= lowest < highest <= 1:
             raise InvalidInput(
                 "the range of the target's toxicity must lie from 0 to 1, found "

@@ -27,14 +27,14 @@ class FromSource(Task):
         primary: the one that ranks the task's table.
         pair: whether an example is a pair of texts (columns `text_a`, `text_b`).
         kind: classes or numbers; `unlabelled` trains on no label and keeps those of the test split
-            for its examinations.
+            for its evaluators.
         positive: the class whose F1 the metric `f1` is.
         max_train: at most so many training examples, a sample by id; None for all.
         validation_share: share of train that becomes validation where the source has none.
         seed: seed of the sample and of that split.
         hub: the data set on the hub, or None.
         folder: its name in the folder, where that is another task's; None for its own.
-        examinations: by name, how a language model is questioned on it.
+        evaluators: by name, how a language model is questioned on it.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class FromSource(Task):
         seed: int = 0,
         hub: Mapping[str, Any] | None = None,
         folder: str | None = None,
-        examinations: Mapping[str, Any] | None = None,
+        evaluators: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name, metrics, primary, kind, positive, examinations)
+        super().__init__(name, metrics, primary, kind, positive, evaluators)
         self.pair = pair
         self.max_train = max_train
         self.validation_share = validation_share

@@ -1,4 +1,4 @@
-"""A desk for examinations: a model, a store, and the settings that their YAML gives them."""
+"""What evaluators need: a model, a store, and the settings of their YAML."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-CONF = Path(__file__).parents[3] / "conf" / "examination"
+CONF = Path(__file__).parents[3] / "conf" / "evaluator"
 
 
 @pytest.fixture
-def examination() -> Callable[..., Any]:
-    """A function from a name and changed settings to the examination of that YAML."""
+def evaluator() -> Callable[..., Any]:
+    """A function from a name and changed settings to the evaluator of that YAML."""
     from omegaconf import OmegaConf
 
     from shortlist.pipeline.compose import build_component as made
@@ -27,13 +27,13 @@ def examination() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def room(tmp_path: Path, tiny_gpt2: Path, machine: Any) -> Callable[..., Any]:
-    """A function from models, data and machine to a room whose stages lie in one store."""
+def context(tmp_path: Path, tiny_gpt2: Path, machine: Any) -> Callable[..., Any]:
+    """A function from models, data and machine to a context whose stages lie in one store."""
     from shortlist.core import Corpus
     from shortlist.data.sources import LocalSource
     from shortlist.data.task import TaskData
-    from shortlist.evaluation.base import Room
-    from shortlist.models.pretrained import StageModel
+    from shortlist.evaluation.base import EvalContext
+    from shortlist.models.pretrained import StoredModel
     from shortlist.store.cache import Store
 
     store = Store(tmp_path / "cache")
@@ -47,13 +47,12 @@ def room(tmp_path: Path, tiny_gpt2: Path, machine: Any) -> Callable[..., Any]:
     ) -> Any:
         nothing = Corpus.build([])
         held = nothing if test is None else test
-        return Room(
-            model=StageModel(model, str(model)),
-            base=StageModel(base, str(base)),
+        return EvalContext(
+            model=StoredModel(model, str(model)),
+            base=StoredModel(base, str(base)),
             data=TaskData(nothing, nothing, held, nothing, None, {}),
             digests={"test": held.fingerprint},
             source=LocalSource(str(data)),
-            settings={},
             stage=store.stage,
             seed=0,
             runtime=runtime,

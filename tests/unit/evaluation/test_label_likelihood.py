@@ -26,13 +26,13 @@ TEST = Corpus.build(TEXTS, labels=TRUTH).canonical()
 
 
 @pytest.fixture
-def ask(examination: Any, room: Any) -> Any:
-    """A function from settings to what the examination finds."""
+def ask(evaluator: Any, context: Any) -> Any:
+    """A function from settings to what the evaluator finds."""
 
     def found(where: dict[str, Any] | None = None, **settings: Any) -> Any:
         settings = {"prompt": PROMPT, "labels": LABELS, **settings}
-        return examination("label_likelihood", **settings).examine(
-            room(**{"test": TEST, **(where or {})})
+        return evaluator("label_likelihood", **settings).evaluate(
+            context(**{"test": TEST, **(where or {})})
         )
 
     return found
@@ -68,7 +68,7 @@ def test_the_choice_is_that_of_a_forward_pass_over_each_prompt(
     found = ask(normalise=normalise)
     stored = next((tmp_path / "cache" / "label_likelihood").glob("*/losses.npy"))
     assert_allclose(np.load(stored), losses, rtol=1e-5)
-    assert found.outcomes["accuracy"].tolist() == right.tolist()
+    assert found.item_scores["accuracy"].tolist() == right.tolist()
     (metric,) = found.metrics
     p = right.mean()
     assert (metric.value, metric.n) == (pytest.approx(p), 15)
@@ -80,7 +80,7 @@ def test_the_choice_is_that_of_a_forward_pass_over_each_prompt(
 def test_the_order_of_the_labels_changes_no_choice(ask: Any) -> None:
     backward = dict(reversed(LABELS.items()))
     one, two = ask(), ask(labels=backward)
-    assert one.outcomes["accuracy"].tolist() == two.outcomes["accuracy"].tolist()
+    assert one.item_scores["accuracy"].tolist() == two.item_scores["accuracy"].tolist()
     names = [f"chosen_{name}" for name in LABELS]
     assert [one.counts[name] for name in names] == [two.counts[name] for name in names]
 
@@ -115,7 +115,7 @@ def test_batches_change_nothing_and_equal_questions_are_asked_once(
     ask: Any, machine: Any, tmp_path: Path
 ) -> None:
     one = ask({"runtime": replace(machine, inference_tokens=1)})
-    assert one.outcomes["accuracy"].tolist() == ask().outcomes["accuracy"].tolist()
+    assert one.item_scores["accuracy"].tolist() == ask().item_scores["accuracy"].tolist()
     assert ask(metric="other").metrics[0].name == "other"
     assert len(executions(tmp_path / "cache")) == 1
 
@@ -126,8 +126,8 @@ def test_a_sample_is_by_id_and_counted(ask: Any) -> None:
     assert found.metrics[0].protocol != ask().metrics[0].protocol
 
 
-def test_braces_in_a_text_stay_what_they_are(examination: Any) -> None:
-    asked = examination("label_likelihood", prompt="{text} or {text_b}: {label}", labels=LABELS)
+def test_braces_in_a_text_stay_what_they_are(evaluator: Any) -> None:
+    asked = evaluator("label_likelihood", prompt="{text} or {text_b}: {label}", labels=LABELS)
     items = Corpus.build(["a {label} {text_b}"], texts_b=["{text}"])
     (prompts,) = asked.prompts(items)
     assert prompts[1].text == "a {label} {text_b} or {text}: bread"

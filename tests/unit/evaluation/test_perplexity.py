@@ -31,14 +31,14 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def measure(examination: Any, room: Any, tmp_path: Path) -> Any:
-    """A function from settings to what the examination finds on TEXTS."""
+def measure(evaluator: Any, context: Any, tmp_path: Path) -> Any:
+    """A function from settings to what the evaluator finds on TEXTS."""
     toy.write_jsonl(tmp_path / "x.jsonl", [{"text": t, "title": t[:6]} for t in TEXTS])
     toy.write_jsonl(tmp_path / "other.jsonl", [{"text": text} for text in TEXTS[:3]])
 
     def found(where: dict[str, Any] | None = None, **settings: Any) -> Any:
-        return examination("perplexity", **{"path": "x.jsonl", **settings}).examine(
-            room(**(where or {}))
+        return evaluator("perplexity", **{"path": "x.jsonl", **settings}).evaluate(
+            context(**(where or {}))
         )
 
     return found
@@ -93,7 +93,7 @@ def test_a_model_of_pairs_has_the_perplexity_of_its_table(measure: Any, tiny_gpt
     (metric,) = found.metrics
     assert metric.value == pytest.approx(np.mean(each), rel=1e-4)
     assert metric.stderr == pytest.approx(np.std(each, ddof=1) / len(each) ** 0.5, rel=1e-4)
-    assert_allclose(np.sort(found.outcomes["perplexity"]), np.sort(each), rtol=1e-4)
+    assert_allclose(np.sort(found.item_scores["perplexity"]), np.sort(each), rtol=1e-4)
     assert found.counts["texts_cut"] == 1 and metric.n == len(TEXTS)
 
 
@@ -116,7 +116,7 @@ def test_windows_that_move_equal_a_loop_that_asks_one_token_at_a_time(
     whole = [loss for text in losses for loss in text]
     found = measure(context=context, stride=stride, bos=bos, average="tokens")
     assert found.metrics[0].value == pytest.approx(math.exp(np.mean(whole)), rel=1e-5)
-    assert found.outcomes["perplexity"].mean() == pytest.approx(found.metrics[0].value)
+    assert found.item_scores["perplexity"].mean() == pytest.approx(found.metrics[0].value)
     assert found.counts["texts_cut"] == 0
     unasked = found.counts["texts_without_a_prediction"]
     assert unasked == sum(not text for text in losses) == (0 if bos else 1)
@@ -143,7 +143,7 @@ def test_how_many_are_asked_at_once_changes_nothing(measure: Any, machine: Any) 
         measure({"runtime": replace(machine, inference_tokens=size)}, context=size_of)
         for size, size_of in ((1, 50), (100_000, 50))
     )
-    assert_allclose(one.outcomes["perplexity"], many.outcomes["perplexity"], rtol=1e-5)
+    assert_allclose(one.item_scores["perplexity"], many.item_scores["perplexity"], rtol=1e-5)
 
 
 def test_every_setting_is_in_the_hash_of_the_protocol(measure: Any) -> None:
@@ -154,9 +154,9 @@ def test_every_setting_is_in_the_hash_of_the_protocol(measure: Any) -> None:
     assert measure(metric="other").metrics[0].protocol == plain
 
 
-def test_another_vocabulary_is_another_protocol(examination: Any) -> None:
+def test_another_vocabulary_is_another_protocol(evaluator: Any) -> None:
     facts = {"context": 9, "texts": "t", "vocabulary": "v"}
-    asked = examination("perplexity", path="x.jsonl")
+    asked = evaluator("perplexity", path="x.jsonl")
     others = [asked.protocol({**facts, name: "other"}) for name in facts]
     assert len({asked.protocol(facts), *others}) == 4
 
@@ -168,7 +168,7 @@ def test_the_losses_are_stored_once_for_both_averages(measure: Any, tmp_path: Pa
 
 
 def test_another_file_of_one_commit_and_another_column_are_read_anew(
-    examination: Any, room: Any, tmp_path: Path
+    evaluator: Any, context: Any, tmp_path: Path
 ) -> None:
     for name in "ab":
         rows = [{"text": f"{name} {text}", "other": text} for text in TEXTS]
@@ -182,16 +182,16 @@ def test_another_file_of_one_commit_and_another_column_are_read_anew(
     found = []
     for name, column in (("a", "text"), ("b", "text"), ("a", "other")):
         hub = {"files": {"texts": f"{name}.jsonl"}, "columns": {"text": column}}
-        here = replace(room(), source=Hub())
-        found.append(examination("perplexity", hub=hub).examine(here).metrics[0])
+        here = replace(context(), source=Hub())
+        found.append(evaluator("perplexity", hub=hub).evaluate(here).metrics[0])
     assert len({metric.value for metric in found}) == 3
     assert len({metric.protocol for metric in found}) == 3
 
 
-def test_what_is_left_out_is_counted(examination: Any, room: Any, tmp_path: Path) -> None:
+def test_what_is_left_out_is_counted(evaluator: Any, context: Any, tmp_path: Path) -> None:
     rows = [{"text": "a tide"}, {"text": "a tide"}, {"text": None}, {"text": "a"}, {"text": "bb"}]
     toy.write_jsonl(tmp_path / "rows.jsonl", rows)
-    found = examination("perplexity", path="rows.jsonl", documents=2).examine(room())
+    found = evaluator("perplexity", path="rows.jsonl", documents=2).evaluate(context())
     assert {name: found.counts[name] for name in ("not_sampled", "quarantined", "copies")} == {
         "not_sampled": 1,
         "quarantined": 1,
@@ -217,9 +217,9 @@ def test_what_cannot_be_measured_is_refused(
 
 
 def test_missing_texts_and_masked_models_are_refused_by_name(
-    examination: Any, measure: Any, room: Any, machine: Any, tiny_model: Path
+    evaluator: Any, measure: Any, context: Any, machine: Any, tiny_model: Path
 ) -> None:
     with pytest.raises(Missing, match=r"expected the file .*nowhere\.jsonl, found none"):
-        examination("perplexity", path="nowhere.jsonl").check(room().source, machine)
+        evaluator("perplexity", path="nowhere.jsonl").check(context().source, machine)
     with pytest.raises(InvalidInput, match="predicts the next token was expected, found a masked"):
         measure({"model": tiny_model})

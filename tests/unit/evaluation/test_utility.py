@@ -76,14 +76,14 @@ def counted(directory: Path) -> np.ndarray:
 
 
 def test_accuracy_and_flips_are_those_of_a_direct_count(
-    examination: Any, room: Any, topic: str, tiny_gpt2: Path, other: Path, tmp_path: Path
+    evaluator: Any, context: Any, topic: str, tiny_gpt2: Path, other: Path, tmp_path: Path
 ) -> None:
-    asked = examination("utility", tasks=[topic])
-    found = asked.examine(room(model=other))
+    asked = evaluator("utility", tasks=[topic])
+    found = asked.evaluate(context(model=other))
     before, after = counted(tiny_gpt2), counted(other)
     metrics = {metric.name: metric for metric in found.metrics}
     assert list(metrics) == ["utility", "utility_topic", "utility_forgotten"]
-    assert_array_equal(found.outcomes["utility_topic"], after)
+    assert_array_equal(found.item_scores["utility_topic"], after)
     accuracy, lost = metrics["utility_topic"], before > after
     assert (accuracy.value, accuracy.n) == (after.mean(), 15)
     assert accuracy.stderr == pytest.approx(after.std(ddof=1) / math.sqrt(15))
@@ -105,7 +105,7 @@ def test_accuracy_and_flips_are_those_of_a_direct_count(
         first["change"] == "learned",
     )
     # The base model's answers are shared, and nothing is left of what the package unpacked.
-    again = asked.examine(room())
+    again = asked.evaluate(context())
     assert again.counts["forgotten_topic"] == again.counts["learned_topic"] == 0
     stages = [stage for stage, _ in executions(tmp_path / "cache")]
     assert stages == ["utility", "utility", "forgetting", "forgetting"]
@@ -117,10 +117,10 @@ def test_accuracy_and_flips_are_those_of_a_direct_count(
 
 
 def test_a_sample_is_by_content_and_another_protocol(
-    examination: Any, room: Any, topic: str, tiny_gpt2: Path
+    evaluator: Any, context: Any, topic: str, tiny_gpt2: Path
 ) -> None:
-    whole = examination("utility", tasks=[topic]).examine(room())
-    part = examination("utility", tasks=[topic], items=6).examine(room())
+    whole = evaluator("utility", tasks=[topic]).evaluate(context())
+    part = evaluator("utility", tasks=[topic], items=6).evaluate(context())
     assert part.counts["items_topic"] == 6 and part.counts["not_sampled_topic"] == 9
     assert part.metrics[1].n == 6
     assert part.metrics[0].protocol != whole.metrics[0].protocol
@@ -128,24 +128,24 @@ def test_a_sample_is_by_content_and_another_protocol(
 
 
 def test_items_that_are_too_long_are_counted(
-    examination: Any, room: Any, topic: str, tmp_path: Path
+    evaluator: Any, context: Any, topic: str, tmp_path: Path
 ) -> None:
     # 128 positions, a byte each: "\nSubject:" and " bread loaf" take 20, and the last is not read.
     lengths = [108, 109, 110, 200]
     rows = [{"text": "x" * n, "label": "music"} for n in lengths]
     toy.write_jsonl(tmp_path / "topic.jsonl", rows)
-    found = examination("utility", tasks=[topic]).examine(room())
+    found = evaluator("utility", tasks=[topic]).evaluate(context())
     assert found.warnings == ()
     assert found.counts["cut_topic"] == 2
 
 
 def test_without_one_task_there_is_no_mean(
-    examination: Any, room: Any, topic: str, tmp_path: Path
+    evaluator: Any, context: Any, topic: str, tmp_path: Path
 ) -> None:
     gone = {**TOPIC, "task": "toy_gone", "dataset_kwargs": {"data_files": {"test": "bad.jsonl"}}}
     (tmp_path / "bad.jsonl").write_text("{no json\n", encoding="utf-8")
     (tmp_path / "gone.yaml").write_text(yaml.safe_dump(gone), encoding="utf-8")
-    found = examination("utility", tasks=[topic, str(tmp_path / "gone.yaml")]).examine(room())
+    found = evaluator("utility", tasks=[topic, str(tmp_path / "gone.yaml")]).evaluate(context())
     assert [metric.name for metric in found.metrics] == ["utility_topic", "utility_forgotten"]
     (told,) = found.warnings
     assert told.startswith("utility_gone is not measured, and so the mean is not: lm-eval's task")
@@ -167,43 +167,43 @@ def test_a_task_of_our_own_names_files_as_the_data_folder_has_them(name: str) ->
     ],
 )
 def test_settings_that_ask_nothing_are_refused(
-    examination: Any, settings: dict[str, Any], says: str
+    evaluator: Any, settings: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InvalidInput, match=says):
-        examination("utility", **settings)
+        evaluator("utility", **settings)
 
 
 def test_what_is_not_there_is_refused_before_anything_is_computed(
-    examination: Any, room: Any, machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluator: Any, context: Any, machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = room().source
+    source = context().source
     for spec, says in (
         ("local/rtf", "local/rtf|did you mean `local/rte`"),
         ("local/rte", r"expected the file .*tasks/rte/test\.jsonl\.gz, found none"),
         (str(tmp_path / "none.yaml"), r"none\.yaml, found none"),
     ):
         with pytest.raises(Missing, match=says):
-            examination("utility", tasks=[spec]).check(source, machine)
+            evaluator("utility", tasks=[spec]).check(source, machine)
     (tmp_path / "odd.yaml").write_text("task: !function x.y\n", encoding="utf-8")
     with pytest.raises(InvalidInput, match=r"odd\.yaml must be a task .* without functions"):
-        examination("utility", tasks=[str(tmp_path / "odd.yaml")]).check(source, machine)
+        evaluator("utility", tasks=[str(tmp_path / "odd.yaml")]).check(source, machine)
     monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Missing, match=r"package lm_eval, found none; run: pip install 'shortlist"):
-        examination("utility").check(source, machine)
+        evaluator("utility").check(source, machine)
 
 
 def test_a_metric_that_the_task_does_not_report_is_named(
-    examination: Any, room: Any, topic: str
+    evaluator: Any, context: Any, topic: str
 ) -> None:
     with pytest.raises(InvalidInput, match="reports no metric `ac`; did you mean `acc`"):
-        examination("utility", tasks=[topic], metric="ac").examine(room())
+        evaluator("utility", tasks=[topic], metric="ac").evaluate(context())
 
 
 @pytest.mark.slow
 def test_the_default_tasks_are_known_to_the_package(
-    examination: Any, room: Any, machine: Any
+    evaluator: Any, context: Any, machine: Any
 ) -> None:
-    asked = examination("utility")
-    asked.check(room().source, machine)
+    asked = evaluator("utility")
+    asked.check(context().source, machine)
     with pytest.raises(InvalidInput, match="lm-eval has no task `boolk`; did you mean `boolq`"):
-        examination("utility", tasks=["boolk"]).check(room().source, machine)
+        evaluator("utility", tasks=["boolk"]).check(context().source, machine)

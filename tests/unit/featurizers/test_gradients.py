@@ -14,7 +14,7 @@ from shortlist.featurizers import warming
 from shortlist.featurizers.gradients import Gradients
 from shortlist.featurizers.whitened import Whitened
 from shortlist.models import checkpoint
-from shortlist.models.pretrained import LocalModel, StageModel
+from shortlist.models.pretrained import LocalModel, StoredModel
 from shortlist.runtime import Runtime
 
 CORPUS = Corpus.build([*toy.sentences("sailing", 5), *toy.sentences("stars", 5), "boat"])
@@ -237,6 +237,6 @@ def test_one_whitening_for_steps_and_gradients_is_refused(tiny_model: Path) -> N
 
 def test_the_warmup_is_part_of_the_identity(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
     made = featurizer(tiny_model, warmup=WARMUP)
-    made.model = StageModel(tiny_model, "head")
+    made.model = StoredModel(tiny_model, "head")
     made.learned = (tmp_path, "one")
     assert made.identity(machine) == {"model": "head", "warmup": "one"}

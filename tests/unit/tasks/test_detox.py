@@ -18,7 +18,7 @@ FOLDER = "toxicity/realtoxicityprompts"
 SETTINGS: dict[str, Any] = {
     "name": "detox", "primary": "emt_toxic", "lowest": 0.0, "highest": 0.1, "texts": None,
     "prompts": {"toxic": None, "nontoxic": None}, "folder": FOLDER, "seed": 0, "hub": None,
-    "fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}, "examinations": {},
+    "fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}, "evaluators": {},
 }  # fmt: skip
 
 

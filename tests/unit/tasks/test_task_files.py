@@ -23,8 +23,8 @@ from shortlist.tasks.own import Own
 
 Write = Callable[..., Path]
 CONF = Path(__file__).parents[3] / "conf" / "task"
-# Those that are questioned (`@package _global_`) choose a model and examinations as well: they are
-# composed, not loaded (tests/contract, tests/unit/examinations).
+# Those that are questioned (`@package _global_`) choose a model and evaluators as well: they are
+# composed, not loaded (tests/contract, tests/unit/evaluators).
 FROM_SOURCE = sorted(
     path.stem
     for path in CONF.glob("*.yaml")

@@ -15,11 +15,11 @@ import toy
 from shortlist.core import Corpus, Metric
 from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput, Missing, ShortlistError
-from shortlist.evaluation.base import Findings, Room
+from shortlist.evaluation.base import EvalContext, EvalResult
 from shortlist.evaluation.measured import measured
 from shortlist.evaluation.toxicity import Toxicity
 from shortlist.models import generation
-from shortlist.models.pretrained import StageModel
+from shortlist.models.pretrained import StoredModel
 from shortlist.runtime import Runtime
 from shortlist.store.cache import Store, executions
 
@@ -64,49 +64,49 @@ def prompts(toxic: Sequence[str] = TOXIC, other: Sequence[str] = OTHER) -> Corpu
 
 
 @pytest.fixture
-def room(tmp_path: Path, tiny_gpt2: Path) -> Callable[..., Room]:
-    """A room of which only the test split, the model's key and the seed differ."""
+def context(tmp_path: Path, tiny_gpt2: Path) -> Callable[..., EvalContext]:
+    """A context of which only the test split, the model's key and the seed differ."""
     store = Store(tmp_path / "store")
 
-    def made(test: Corpus | None = None, seed: int = 0, key: str = "one") -> Room:
+    def made(test: Corpus | None = None, seed: int = 0, key: str = "one") -> EvalContext:
         none = Corpus.build([])
         test = prompts() if test is None else test
         data = TaskData(none, none, test, none, None, {})
-        model = StageModel(tiny_gpt2, key)
+        model = StoredModel(tiny_gpt2, key)
         machine = Runtime(accelerator="cpu", progress=False)
-        return Room(model, model, data, {}, None, {}, store.stage, seed, machine)  # type: ignore[arg-type]
+        return EvalContext(model, model, data, {}, None, store.stage, seed, machine)  # type: ignore[arg-type]
 
     return made
 
 
-def examination(*, scorers: dict[str, Any] | None = None, **settings: Any) -> Toxicity:
+def evaluator(*, scorers: dict[str, Any] | None = None, **settings: Any) -> Toxicity:
     return Toxicity(**{**SETTINGS, **settings}, scorers=scorers or {"main": Signs()})
 
 
-def texts_of(made: Room) -> dict[str, list[str]]:
+def texts_of(made: EvalContext) -> dict[str, list[str]]:
     """What was generated, by the prompt's id, read from the store."""
     folder = next(Path(path) for path in _stages(made, "generate"))
     found = generation.load(folder)
     return dict(zip(found.prompts, found.texts, strict=True))
 
 
-def _stages(made: Room, stage: str) -> list[Path]:
+def _stages(made: EvalContext, stage: str) -> list[Path]:
     root = made.stage.__self__.root  # type: ignore[attr-defined]
     return [root / name / key for name, key in executions(root) if name == stage]
 
 
-def computed(made: Room) -> list[str]:
+def computed(made: EvalContext) -> list[str]:
     return [stage for stage, _ in executions(made.stage.__self__.root)]  # type: ignore[attr-defined]
 
 
-def metric(findings: Findings, name: str) -> Metric:
+def metric(findings: EvalResult, name: str) -> Metric:
     return next(metric for metric in findings.metrics if metric.name == name)
 
 
-def test_the_metrics_are_those_counted_by_hand(room: Callable[..., Room]) -> None:
+def test_the_metrics_are_those_counted_by_hand(context: Callable[..., EvalContext]) -> None:
     scorer = Signs("\ufffd")
-    here = room()
-    findings = examination(scorers={"main": scorer}).examine(here)
+    here = context()
+    findings = evaluator(scorers={"main": scorer}).evaluate(here)
     written, test = texts_of(here), here.data.test
     for side, n in (("toxic", 7), ("nontoxic", 5)):
         ids = [
@@ -118,7 +118,7 @@ def test_the_metrics_are_those_counted_by_hand(room: Callable[..., Room]) -> Non
         assert emt.value == pytest.approx(np.mean(largest))
         assert emt.stderr == pytest.approx(np.std(largest, ddof=1) / n**0.5)
         assert tp.value == np.mean([value >= 0.5 for value in largest])
-        assert findings.outcomes[f"emt_{side}"] == pytest.approx(largest)
+        assert findings.item_scores[f"emt_{side}"] == pytest.approx(largest)
         ends = [metric(findings, f"emt_{side}_{end}").value for end in ("from", "to")]
         assert ends[0] < emt.value < ends[1]
     assert 0 < metric(findings, "tp_toxic").value < 1
@@ -129,68 +129,75 @@ def test_the_metrics_are_those_counted_by_hand(room: Callable[..., Room]) -> Non
     )
     assert metric(findings, "generated_tokens").value <= 6
     assert not any(one.name.endswith(("_low", "_high")) for one in findings.metrics)
-    assert sorted(findings.outcomes) == sorted(NAMES)
+    assert sorted(findings.item_scores) == sorted(NAMES)
     assert findings.counts["main_long"] > 0
     assert findings.warnings == ()
 
 
 def test_another_scorer_gives_more_columns_and_generates_nothing_again(
-    room: Callable[..., Room],
+    context: Callable[..., EvalContext],
 ) -> None:
-    here = room()
-    first = examination().examine(here)
+    here = context()
+    first = evaluator().evaluate(here)
     assert computed(here) == ["generate", "score"]
     second = Signs("a")
-    both = examination(scorers={"main": Signs(), "other": second}).examine(here)
+    both = evaluator(scorers={"main": Signs(), "other": second}).evaluate(here)
     assert computed(here) == ["generate", "score", "score"]
     assert second.asked
     assert [metric(both, name) for name in NAMES] == [metric(first, name) for name in NAMES]
     protocols = {metric(both, f"{name}_other").protocol for name in NAMES}
     assert not protocols & {metric(both, name).protocol for name in NAMES}
-    asked = examination(scorers={"main": Signs(), "other": second})
-    bounds = {name for name in asked.names() if name.endswith(("_low", "_high"))}
-    assert {one.name for one in both.metrics} == {*asked.names()} - bounds and len(bounds) == 16
-    assert set(both.outcomes) == {*NAMES, *(f"{name}_other" for name in NAMES)}
+    asked = evaluator(scorers={"main": Signs(), "other": second})
+    bounds = {name for name in asked.metric_names() if name.endswith(("_low", "_high"))}
+    assert {one.name for one in both.metrics} == {*asked.metric_names()} - bounds and len(
+        bounds
+    ) == 16
+    assert set(both.item_scores) == {*NAMES, *(f"{name}_other" for name in NAMES)}
     assert len({one.name for one in both.metrics}) == len(both.metrics)
 
 
 def test_what_decides_the_texts_is_in_their_key_and_what_runs_them_is_not(
-    room: Callable[..., Room],
+    context: Callable[..., EvalContext],
 ) -> None:
-    here = room()
-    examination().examine(here)
-    examination(batch=2, draws=200).examine(here)
+    here = context()
+    evaluator().evaluate(here)
+    evaluator(batch=2, draws=200).evaluate(here)
     assert computed(here).count("generate") == 1
     for changed in ({"tokens": 5}, {"continuations": 3}, {"top_p": 0.8}, {"temperature": 0.9}):
         before = computed(here).count("generate")
-        examination(**changed).examine(here)
+        evaluator(**changed).evaluate(here)
         assert computed(here).count("generate") == before + 1
     before = computed(here).count("generate")
-    for other in (room(seed=1), room(key="two"), room(prompts(TOXIC[:3]))):
-        examination().examine(other)
+    for other in (context(seed=1), context(key="two"), context(prompts(TOXIC[:3]))):
+        evaluator().evaluate(other)
     assert computed(here).count("generate") == before + 3
 
 
-def test_protocols_tell_what_may_be_compared(room: Callable[..., Room]) -> None:
-    def protocol(here: Room, **settings: Any) -> str:
-        return metric(examination(**settings).examine(here), "emt_toxic").protocol
+def test_protocols_tell_what_may_be_compared(context: Callable[..., EvalContext]) -> None:
+    def protocol(here: EvalContext, **settings: Any) -> str:
+        return metric(evaluator(**settings).evaluate(here), "emt_toxic").protocol
 
-    same = protocol(room())
-    assert protocol(room(seed=1)) == protocol(room(key="two")) == protocol(room(), batch=1) == same
-    assert protocol(room(prompts(other=OTHER[:3]))) == same  # of the other side
+    same = protocol(context())
+    assert (
+        protocol(context(seed=1))
+        == protocol(context(key="two"))
+        == protocol(context(), batch=1)
+        == same
+    )
+    assert protocol(context(prompts(other=OTHER[:3]))) == same  # of the other side
     for found in (
-        protocol(room(), tokens=5),
-        protocol(room(), scorers={"main": Signs("x")}),
-        protocol(room(prompts(TOXIC[1:]))),
+        protocol(context(), tokens=5),
+        protocol(context(), scorers={"main": Signs("x")}),
+        protocol(context(prompts(TOXIC[1:]))),
     ):
         assert found != same
 
 
-def test_failed_scores_bound_the_value_and_are_counted(room: Callable[..., Room]) -> None:
-    whole = examination(scorers={"main": Signs("\ufffd")}).examine(room())
-    lost = texts_of(room())[prompts(TOXIC, []).ids[0]]
+def test_failed_scores_bound_the_value_and_are_counted(context: Callable[..., EvalContext]) -> None:
+    whole = evaluator(scorers={"main": Signs("\ufffd")}).evaluate(context())
+    lost = texts_of(context())[prompts(TOXIC, []).ids[0]]
     scorer = Signs("\ufffd", lambda text: text in lost or hash_of(text) % 10 == 0)
-    findings = examination(scorers={"failing": scorer}).examine(room(key="two"))
+    findings = evaluator(scorers={"failing": scorer}).evaluate(context(key="two"))
     failed = sum(map(scorer.fails, scorer.asked))
     assert failed >= 4
     assert findings.counts["failed_scores_failing"] == failed
@@ -201,9 +208,9 @@ def test_failed_scores_bound_the_value_and_are_counted(room: Callable[..., Room]
         assert low.value <= metric(whole, name).value <= high.value
         assert low.value < high.value or name == "tp_nontoxic"
     assert metric(findings, "emt_toxic").n == 6 and metric(findings, "emt_toxic_low").n == 7
-    # A record whose outcomes are not those of its n items is refused by the leaderboard.
-    assert sorted(findings.outcomes) == ["emt_nontoxic", "tp_nontoxic"]
-    values = findings.outcomes["emt_nontoxic"]
+    # A record whose item scores are not those of its n items is refused by the leaderboard.
+    assert sorted(findings.item_scores) == ["emt_nontoxic", "tp_nontoxic"]
+    values = findings.item_scores["emt_nontoxic"]
     assert len(values) == metric(findings, "emt_nontoxic").n == 5
     assert values.mean() == pytest.approx(metric(findings, "emt_nontoxic").value)
 
@@ -213,7 +220,7 @@ def hash_of(text: str) -> int:
 
 
 def test_an_empty_continuation_is_not_toxic_is_not_sent_and_is_reported(
-    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+    context: Callable[..., EvalContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generated = generation.Writer.write
 
@@ -225,7 +232,7 @@ def test_an_empty_continuation_is_not_toxic_is_not_sent_and_is_reported(
     monkeypatch.setattr(generation.Writer, "write", silent)
     scorer = Signs("", lambda text: False)
     scorer.of = lambda text: 1.0 if text == "" else 0.25  # type: ignore[method-assign]
-    findings = examination(scorers={"main": scorer}).examine(room())
+    findings = evaluator(scorers={"main": scorer}).evaluate(context())
     assert "" not in scorer.asked and len(scorer.asked) == 12
     assert metric(findings, "emt_toxic").value == 0.25
     assert metric(findings, "empty_continuations").value == 0.75
@@ -234,7 +241,7 @@ def test_an_empty_continuation_is_not_toxic_is_not_sent_and_is_reported(
 
 
 def test_a_model_that_writes_nothing_at_all_is_refused_by_name(
-    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+    context: Callable[..., EvalContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generated = generation.Writer.write
 
@@ -245,11 +252,11 @@ def test_a_model_that_writes_nothing_at_all_is_refused_by_name(
 
     monkeypatch.setattr(generation.Writer, "write", mute)
     with pytest.raises(InvalidInput, match="the model has written nothing: all continuations"):
-        examination(scorers={"main": Signs()}).examine(room())
+        evaluator(scorers={"main": Signs()}).evaluate(context())
 
 
 def test_white_space_alone_is_silence(
-    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+    context: Callable[..., EvalContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = generation.load
 
@@ -259,7 +266,7 @@ def test_white_space_alone_is_silence(
 
     monkeypatch.setattr(generation, "load", blank)
     scorer = Signs()
-    findings = examination(scorers={"main": scorer}).examine(room())
+    findings = evaluator(scorers={"main": scorer}).evaluate(context())
     assert len(scorer.asked) == 12 and all(text.strip() for text in scorer.asked)
     assert metric(findings, "empty_continuations").value == 0.75
 
@@ -273,18 +280,18 @@ def test_white_space_alone_is_silence(
     ],
 )
 def test_what_is_no_score_is_refused_and_not_stored(
-    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch, scores: Any, said: str
+    context: Callable[..., EvalContext], monkeypatch: pytest.MonkeyPatch, scores: Any, said: str
 ) -> None:
-    here, scorer = room(), Signs()
+    here, scorer = context(), Signs()
     monkeypatch.setattr(scorer, "score", lambda texts, report: scores(texts))
     with pytest.raises(InvalidInput, match=said):
-        examination(scorers={"main": scorer}).examine(here)
+        evaluator(scorers={"main": scorer}).evaluate(here)
     assert computed(here) == ["generate"]
 
 
 def test_in_half_precision_the_batch_decides_too() -> None:
     asked = [
-        examination(precision=precision, batch=batch).asked(Runtime(accelerator="cpu"))
+        evaluator(precision=precision, batch=batch).asked(Runtime(accelerator="cpu"))
         for precision in ("32", "bf16")
         for batch in (2, 3)
     ]
@@ -293,21 +300,23 @@ def test_in_half_precision_the_batch_decides_too() -> None:
 
 def test_the_interval_is_drawn_from_the_prompts_that_have_a_score() -> None:
     scores = np.array([[0.1], [0.9], [np.nan], [np.nan], [np.nan], [np.nan]])
-    metrics, outcomes = measured("toxic", scores, ("how",), draws=200)
+    metrics, item_scores = measured("toxic", scores, ("how",), draws=200)
     ends = [one.value for one in metrics if one.name in ("emt_toxic_from", "emt_toxic_to")]
     # Of two prompts both are the same in a quarter of the draws each, of six hardly ever.
-    assert ends == pytest.approx([0.1, 0.9]) and outcomes == {}
+    assert ends == pytest.approx([0.1, 0.9]) and item_scores == {}
 
 
-def test_the_ends_of_an_interval_are_those_of_so_many_draws(room: Callable[..., Room]) -> None:
-    few, many = (examination(draws=draws).examine(room()) for draws in (100, 200))
+def test_the_ends_of_an_interval_are_those_of_so_many_draws(
+    context: Callable[..., EvalContext],
+) -> None:
+    few, many = (evaluator(draws=draws).evaluate(context()) for draws in (100, 200))
     same = [metric(found, "emt_toxic").protocol for found in (few, many)]
     ends = [metric(found, "emt_toxic_from").protocol for found in (few, many)]
     assert same[0] == same[1] and ends[0] != ends[1]
 
 
-def test_a_sample_of_each_side_is_taken_by_id(room: Callable[..., Room]) -> None:
-    chosen = examination(prompts=3).chosen(prompts())
+def test_a_sample_of_each_side_is_taken_by_id(context: Callable[..., EvalContext]) -> None:
+    chosen = evaluator(prompts=3).chosen(prompts())
     labels = chosen.labels or []
     assert labels.count("toxic") == labels.count("nontoxic") == 3
     for side in ("toxic", "nontoxic"):
@@ -318,7 +327,7 @@ def test_a_sample_of_each_side_is_taken_by_id(room: Callable[..., Room]) -> None
         assert sorted(ids)[:3] == [
             name for name, label in zip(chosen.ids, labels, strict=True) if label == side
         ]
-    assert metric(examination(prompts=3).examine(room()), "emt_toxic").n == 3
+    assert metric(evaluator(prompts=3).evaluate(context()), "emt_toxic").n == 3
 
 
 @pytest.mark.parametrize(
@@ -331,18 +340,18 @@ def test_a_sample_of_each_side_is_taken_by_id(room: Callable[..., Room]) -> None
     ],
 )
 def test_missing_prompts_are_refused_by_name(
-    room: Callable[..., Room], test: Corpus, said: str
+    context: Callable[..., EvalContext], test: Corpus, said: str
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
-        examination().examine(room(test))
+        evaluator().evaluate(context(test))
 
 
 def test_a_scorer_that_fails_on_all_of_a_side_is_refused_and_nothing_is_stored(
-    room: Callable[..., Room],
+    context: Callable[..., EvalContext],
 ) -> None:
-    here = room()
+    here = context()
     with pytest.raises(Missing, match=r"scorer main .* toxic prompts, all 28 failed"):
-        examination(scorers={"main": Signs("e", lambda text: True)}).examine(here)
+        evaluator(scorers={"main": Signs("e", lambda text: True)}).evaluate(here)
     assert computed(here) == ["generate"]
 
 
@@ -375,4 +384,4 @@ def test_what_cannot_work_is_refused_before_anything_runs(
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        examination(**settings)
+        evaluator(**settings)
