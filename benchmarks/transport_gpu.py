@@ -7,7 +7,7 @@ import torch
 from transport_measures import Rows, told
 
 from shortlist import ot as transport
-from shortlist.ot.precision import products as products_in_float32
+from shortlist.vectors import float32_products
 
 REPEATS = 3
 
@@ -70,7 +70,7 @@ def ceilings(device: torch.device) -> tuple[float, float]:
     copy = torch.empty_like(source)
     left = torch.randn(2**13, 2**13, device=device)
     out = torch.empty_like(left)
-    with products_in_float32():
+    with float32_products():
         seconds = [
             min(timed(device, work) for _ in range(5))
             for work in (lambda: copy.copy_(source), lambda: torch.mm(left, left, out=out))

@@ -17,7 +17,7 @@ from transport_data import Pair, clustered
 from transport_reference import reference
 
 from shortlist import ot as transport
-from shortlist.ot.precision import products, quick_products_exist
+from shortlist.vectors import fast_products_exist, float32_products
 
 Rows = list[dict[str, Any]]
 EPSILONS = (0.05, 0.01)
@@ -37,7 +37,7 @@ def product(pool: torch.Tensor, target: torch.Tensor, quick: bool = False) -> No
     """
     step = 1024
     out = torch.empty(step, len(target))
-    with products(quick=quick):
+    with float32_products(fast=quick):
         for start in range(0, len(pool), step):
             rows = pool[start : start + step]
             torch.mm(rows, target.T, out=out[: len(rows)])
@@ -46,7 +46,7 @@ def product(pool: torch.Tensor, target: torch.Tensor, quick: bool = False) -> No
 def against_one_product(name: str, data: Pair, repeats: int) -> Rows:
     """Returns time over one product of either kind, true error, and overlap with a converged solve."""
     pool, target = data
-    onednn = quick_products_exist(pool.device, pool.dtype)
+    onednn = fast_products_exist(pool.device, pool.dtype)
     transport.solve(pool[:4096], target, epsilon=0.05)  # first calls probe and allocate
     rows: Rows = []
     for epsilon in EPSILONS:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.ot.processor import bfloat16_is_quick
+from shortlist.vectors import bfloat16_is_fast
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -185,7 +185,7 @@ def precision(wanted: str | int, device: torch.device) -> str:
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "32"
-    return "bf16" if bfloat16_is_quick() else "32"
+    return "bf16" if bfloat16_is_fast() else "32"
 
 
 logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from shortlist.ot.precision import (
-    products,
-    quick_products_exact,
-    quick_products_exist,
-)
+from shortlist.vectors import fast_products_exact, fast_products_exist, float32_products
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +21,6 @@ def quick_products(device: torch.device, width: int) -> AbstractContextManager[A
     """
     import torch
 
-    if quick_products_exist(device, torch.float32) and quick_products_exact(_ROWS, width, width):
-        return products(quick=True)
+    if fast_products_exist(device, torch.float32) and fast_products_exact(_ROWS, width, width):
+        return float32_products(fast=True)
     return nullcontext()

@@ -5,8 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from shortlist.vectors import Array, gather_rows, read_rows
+
 from .costs import Geometry
-from .inputs import Array, gather, read, strata
+from .inputs import strata
 from .sample import Penalties
 
 CHECKED_ROWS = 512
@@ -35,14 +37,14 @@ def pool_misfit(
     the rows looked at.
     """
     device, double = geometry.points.device, torch.float64
-    exact = Geometry.of(read(target, 0, len(target), device, double), geometry.cost).keep(kept)
+    exact = Geometry.of(read_rows(target, 0, len(target), device, double), geometry.cost).keep(kept)
     numbers, weight = strata(b, CHECKED_ROWS, None)
     step = max(1, CHECKED_ENTRIES // len(f))
     errors: list[Tensor] = []
     wanted: list[Tensor] = []
     for start in range(0, len(numbers), step):
         part = numbers[start : start + step]
-        rows = exact.rows(gather(pool, part, device, double))
+        rows = exact.rows(gather_rows(pool, part, device, double))
         logits = exact.part(rows, rows.new_empty(len(rows), len(f))).neg_().add_(f).div_(epsilon)
         h = exact.offset(rows) - epsilon * torch.logsumexp(logits.add_(log_a), 1)
         found = g[part.to(device)]

@@ -151,9 +151,3 @@ class Kernel:
             return torch.addmm(self.bias, rows, self.product, out=out)
         self.geometry.distances(rows, self.product, out)
         return out.mul_(-1 / self.epsilon).add_(self.bias)
-
-
-def tile_rows(targets: int, device: torch.device) -> int:
-    """Returns how many pool rows make one tile: 8 MB of float32 on a CPU (cache), 512 MB on CUDA."""
-    entries = 2**21 if device.type == "cpu" else 2**27
-    return max(64, min(entries // max(targets, 1), 2**16))

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from shortlist.vectors import Array
+
 from .costs import Cost
-from .inputs import Array
 from .problem import EpsilonTooSmall, Progress
 from .result import Transport, overlap
 from .solver import solve

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from shortlist.errors import DoesNotFit
+from shortlist.vectors import (
+    fast_products_exact,
+    fast_products_exist,
+    float32_products,
+    rows_per_block,
+)
 
-from .costs import tile_rows
 from .memory import available_bytes
-from .precision import products, quick_products_exact, quick_products_exist
 from .result import Regime
 from .words import PLAIN, Words
 
@@ -71,8 +75,8 @@ def product_rate(dimensions: int, device: torch.device, dtype: torch.dtype) -> f
     left = torch.ones(1024, dimensions, device=device, dtype=dtype)
     right = torch.ones(dimensions, 1024, device=device, dtype=dtype)
     best = math.inf
-    quick = quick_products_exist(device, dtype) and quick_products_exact(1024, dimensions, 1024)
-    with products(quick=quick):
+    quick = fast_products_exist(device, dtype) and fast_products_exact(1024, dimensions, 1024)
+    with float32_products(fast=quick):
         for _ in range(3):
             begin = time.perf_counter()
             float((left @ right)[0, 0])
@@ -136,7 +140,7 @@ def forecast(
     visit = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
     rows, stored = sample_size(candidates, targets, width, room)
     most = rows
-    tiles = 3 * width * min(tile_rows(targets, place), candidates) * targets
+    tiles = 3 * width * min(rows_per_block(targets, place), candidates) * targets
     vectors = 8 * (4 * candidates + 16 * targets) + width * 3 * targets * dimensions + tiles
     match chosen:
         case "exact":

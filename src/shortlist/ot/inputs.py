@@ -4,7 +4,6 @@
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,74 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shortlist.errors import InvalidInput
-
-Array = Tensor | NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of an array, read a tile at a time as the array itself would be.
-
-    Attributes:
-        array: (N, d).
-        numbers: Row numbers, ascending so that a memory map is read in order, on the CPU.
-    """
-
-    array: Array
-    numbers: Tensor
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-
-def check_vectors(array: Array, name: str) -> tuple[int, int]:
-    """Returns (rows, dimensions) of a matrix of vectors.
-
-    Raises:
-        InvalidInput: Not a matrix, no rows, no columns, or not floating point.
-    """
-    shape = tuple(array.shape)
-    if len(shape) != 2 or 0 in shape:
-        raise InvalidInput(f"{name} must be a matrix (rows, dimensions) that is not empty: {shape}")
-    kind = array.dtype.is_floating_point if isinstance(array, Tensor) else array.dtype.kind == "f"
-    if not kind:
-        raise InvalidInput(f"{name} must hold floats; convert it to float32: {array.dtype}")
-    return int(shape[0]), int(shape[1])
-
-
-def check_pair(pool: Array, target: Array) -> tuple[int, int, int]:
-    """Returns (N, M, d).
-
-    Raises:
-        InvalidInput: One of the two is no matrix of floats, or their dimensions differ.
-    """
-    (n, d), (m, other) = check_vectors(pool, "pool"), check_vectors(target, "target")
-    if d != other:
-        raise InvalidInput(
-            f"pool and target must come from one featurizer: pool has {d} dimensions, target {other}"
-        )
-    return n, m, d
-
-
-def read(
-    array: Array | Rows, start: int, stop: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Returns rows start..stop on `device` in `dtype`; a memory map is read that far, not further."""
-    if isinstance(array, Rows):
-        return gather(array.array, array.numbers[start:stop], device, dtype)
-    if isinstance(array, Tensor):
-        return array[start:stop].to(device=device, dtype=dtype)
-    piece = array[start:stop]
-    if not piece.flags.writeable or not piece.flags.c_contiguous or isinstance(piece, np.memmap):
-        piece = np.array(piece)
-    return torch.from_numpy(piece).to(device=device, dtype=dtype)
-
-
-def gather(array: Array, rows: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Returns the named rows (ascending, so that a memory map is read in order)."""
-    if isinstance(array, Tensor):
-        return array[rows.to(array.device)].to(device=device, dtype=dtype)
-    return torch.from_numpy(np.array(array[rows.cpu().numpy()])).to(device=device, dtype=dtype)
+from shortlist.vectors import Array
 
 
 def masses(given: Array | None, count: int, name: str, device: torch.device) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import InvalidInput
+from shortlist.vectors import Array, RowSubset, fast_products_exist, gather_rows, rows_per_block
 
 from .certificate import dual_value, primal_value
 from .checking import pool_misfit
-from .costs import Geometry, tile_rows
+from .costs import Geometry
 from .forecasting import Forecast
-from .inputs import Array, Rows, gather, strata
-from .precision import quick_products_exist
+from .inputs import strata
 from .result import Transport
 from .sample import Penalties, Sample, marginal_error
 from .scale import measure_costs
@@ -90,8 +90,8 @@ class Problem:
                 f"more{other}; found: {epsilon:.3g}"
             )
         device = geometry.points.device
-        self.exact = exact_shortcut(min(tile_rows(len(self.a), device), self.rows), geometry)
-        if not self.exact and quick_products_exist(device, dtype):
+        self.exact = exact_shortcut(min(rows_per_block(len(self.a), device), self.rows), geometry)
+        if not self.exact and fast_products_exist(device, dtype):
             lengths = costs.length * float(geometry.squares.mean().sqrt())
             noise = 2 * lengths / self.epsilon * 2**-9 / math.sqrt(geometry.points.shape[1])
             self.rough = noise < 0.1
@@ -107,7 +107,7 @@ class Problem:
         self._sample = None  # its memory goes before the next takes its own
         points = self.geometry.points
         numbers, weight = strata(self.b, rows, self.generator)
-        raw = gather(self.pool, numbers, points.device, points.dtype)
+        raw = gather_rows(self.pool, numbers, points.device, points.dtype)
         self._sample = Sample(
             self.geometry,
             self.geometry.rows(raw),
@@ -144,7 +144,7 @@ class Problem:
         `weight` is the masses of those rows (by default as they have them in the pool); sums that
         only the certificate needs are left out where it is given, or where `rough` is.
         """
-        pool = self.pool if rows is None else Rows(self.pool, rows)
+        pool = self.pool if rows is None else RowSubset(self.pool, rows)
         before, count = self.passes, len(pool)
 
         def tick(share: float) -> None:

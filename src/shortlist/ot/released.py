@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import InvalidInput
+from shortlist.vectors import Array, check_pair, float32_products, read_rows
 
 from .certificate import dual_value, primal_value
 from .checking import pool_misfit
 from .costs import Geometry
-from .inputs import Array, check_pair, masses, read
-from .precision import products
+from .inputs import masses
 from .problem import Progress
 from .result import Transport
 from .sample import Penalties
@@ -23,7 +23,7 @@ from .stream import exact_shortcut, visit
 log = logging.getLogger(__name__)
 
 
-@products()
+@float32_products()
 def released_sinkhorn(
     pool: Array,
     target: Array,
@@ -73,7 +73,7 @@ def released_sinkhorn(
     place = pool.device if isinstance(pool, Tensor) else torch.device("cpu")
     place = place if device is None else torch.device(device)
     a, b = masses(None, m, "target masses", place), masses(None, n, "pool masses", place)
-    geometry = Geometry.of(read(target, 0, m, place, dtype), "sqeuclidean")
+    geometry = Geometry.of(read_rows(target, 0, m, place, dtype), "sqeuclidean")
     quick = exact_shortcut(min(1024, n), geometry)
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     error, turn = math.inf, 0

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .costs import Geometry, Kernel, tile_rows
-from .precision import products
+from shortlist.vectors import float32_products, rows_per_block
+
+from .costs import Geometry, Kernel
 from .stream import refuse_bad_rows, row_potential, soften
 
 FLOOR = 1e-30  # a target that no candidate reaches still gets a finite step
@@ -88,7 +89,7 @@ class Sample:
         n, m = len(rows), len(log_a)
         self.geometry, self.rows, self.b, self.log_a = geometry, rows, b, log_a
         self.penalties, self.stored, self.visited = penalties, stored, 0
-        self._step = tile_rows(m, rows.device)
+        self._step = rows_per_block(m, rows.device)
         self.numbers = numbers
         self._offset = geometry.offset(rows).double()
         self._buffer = rows.new_empty(min(self._step, n), m)
@@ -97,7 +98,7 @@ class Sample:
         self._plan = rows.new_empty(n, m) if stored else None
         self._kernel: Kernel | None = None
         if self._part is not None:
-            with products(quick=quick):
+            with float32_products(fast=quick):
                 for start in range(0, n, self._step):
                     tile = slice(start, min(start + self._step, n))
                     geometry.part(rows[tile], self._part[tile])
@@ -111,7 +112,7 @@ class Sample:
     def _logits(self, tile: slice, kernel: Kernel) -> Tensor:
         out = self._buffer[: tile.stop - tile.start]
         if self._part is None:
-            with products(quick=self._quick):
+            with float32_products(fast=self._quick):
                 return kernel.logits(self.rows[tile], out)
         return torch.add(kernel.plain_bias, self._raw(tile), alpha=-1 / kernel.epsilon, out=out)
 

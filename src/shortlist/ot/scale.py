@@ -8,9 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
-from .costs import Cost, Geometry, tile_rows
-from .inputs import Array, check_pair, gather, masses, read, strata
-from .precision import products
+from shortlist.vectors import (
+    Array,
+    check_pair,
+    float32_products,
+    gather_rows,
+    read_rows,
+    rows_per_block,
+)
+
+from .costs import Cost, Geometry
+from .inputs import masses, strata
 from .stream import refuse_bad_rows
 
 PAIRED_ROWS = 16384  # rows that the mean Euclidean cost is taken over
@@ -51,7 +59,7 @@ def measure_costs(geometry: Geometry, pool: Array, b: torch.Tensor, a: torch.Ten
     step = max(1, READ_ENTRIES // len(mean))
     for start in range(0, len(pool), step):
         stop = min(start + step, len(pool))
-        rows = geometry.rows(read(pool, start, stop, device, dtype))
+        rows = geometry.rows(read_rows(pool, start, stop, device, dtype))
         squares, weight = torch.linalg.vecdot(rows, rows).double(), b[start:stop]
         refuse_bad_rows(squares, start, geometry.cost)
         mean += weight @ rows.double()
@@ -79,16 +87,16 @@ def scale_of(pool: Array, target: Array, *, cost: Cost = "sqeuclidean") -> float
     n, m, _ = check_pair(pool, target)
     place = torch.device("cpu")
     a, b = masses(None, m, "target masses", place), masses(None, n, "pool masses", place)
-    with products():
-        geometry = Geometry.of(read(target, 0, m, place, torch.float32), cost)
+    with float32_products():
+        geometry = Geometry.of(read_rows(target, 0, m, place, torch.float32), cost)
         return measure_costs(geometry, pool, b, a).mean
 
 
 def _mean_of_pairs(geometry: Geometry, pool: Array, b: torch.Tensor, a: torch.Tensor) -> float:
     points = geometry.points
     numbers, weight = strata(b, PAIRED_ROWS, None)
-    rows = geometry.rows(gather(pool, numbers, points.device, points.dtype))
-    total, step = 0.0, tile_rows(len(points), points.device)
+    rows = geometry.rows(gather_rows(pool, numbers, points.device, points.dtype))
+    total, step = 0.0, rows_per_block(len(points), points.device)
     out = rows.new_empty(min(step, len(rows)), len(points))
     for start in range(0, len(rows), step):
         tile = rows[start : start + step]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import InvalidInput
+from shortlist.vectors import Array, check_pair, float32_products, read_rows
 
 from .costs import Cost, Geometry
 from .exact import solve_exact
 from .forecasting import forecast
-from .inputs import Array, check_pair, masses, read
+from .inputs import masses
 from .polishing import dense, streamed
-from .precision import products
 from .problem import Problem, Progress
 from .result import Regime, Transport
 from .sample import Penalties
@@ -24,7 +24,7 @@ from .words import PLAIN, Words
 log = logging.getLogger(__name__)
 
 
-@products()
+@float32_products()
 def solve(
     pool: Array,
     target: Array,
@@ -117,13 +117,13 @@ def solve(
             raise InvalidInput(
                 f"the exact regime meets both marginals; set {words.epsilon} above 0 for penalties"
             )
-        geometry = Geometry.of(read(target, 0, m, torch.device("cpu"), torch.float64), cost)
-        rows = read(pool, 0, n, torch.device("cpu"), torch.float64)
+        geometry = Geometry.of(read_rows(target, 0, m, torch.device("cpu"), torch.float64), cost)
+        rows = read_rows(pool, 0, n, torch.device("cpu"), torch.float64)
         found = solve_exact(
             rows, geometry.keep(kept.cpu()), weight_a[kept].cpu(), weight_b.cpu(), tolerance, cost
         )
         return _spread(found, kept.cpu(), begin)
-    geometry = Geometry.of(read(target, 0, m, place, dtype), cost).keep(kept)
+    geometry = Geometry.of(read_rows(target, 0, m, place, dtype), cost).keep(kept)
     problem = Problem(
         pool,
         target,

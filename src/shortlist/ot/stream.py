@@ -8,10 +8,19 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import InvalidInput
+from shortlist.vectors import (
+    Array,
+    RowSubset,
+    check_vectors,
+    fast_products_exact,
+    fast_products_exist,
+    float32_products,
+    read_rows,
+    rows_per_block,
+)
 
-from .costs import Cost, Geometry, Kernel, tile_rows
-from .inputs import Array, Rows, check_vectors, masses, read
-from .precision import products, quick_products_exact, quick_products_exist
+from .costs import Cost, Geometry, Kernel
+from .inputs import masses
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def soften(h: Tensor, epsilon: float, pool_penalty: float) -> Tensor:
 
 def visit(
     geometry: Geometry,
-    pool: Array | Rows,
+    pool: Array | RowSubset,
     b: Tensor,
     f: Tensor,
     log_a: Tensor,
@@ -86,7 +95,7 @@ def visit(
         log_a: Logarithm of the target masses, (M,), float64.
         epsilon: Absolute.
         pool_penalty: KL penalty rho of the pool marginal; infinite means exact.
-        quick: Allows what quick products do on this machine (see `quick_products_exact`).
+        quick: Allows what quick products do on this machine (see `fast_products_exact`).
         adjust: Takes (rows, h) and returns the g to use instead, for solvers that move slower.
         certify: Gathers the sums that the primal value needs.
         kept: (part, offset) of the costs of all rows, (N, M) and (N,), where they are in memory
@@ -98,7 +107,7 @@ def visit(
     """
     device, dtype = geometry.points.device, geometry.points.dtype
     n, m = len(pool), len(f)
-    step = tile_rows(m, device)
+    step = rows_per_block(m, device)
     kernel = Kernel(geometry, f, log_a, epsilon)
     logits = torch.empty(min(step, n), m, device=device, dtype=dtype)
     plan = torch.empty_like(logits)
@@ -111,8 +120,8 @@ def visit(
     for start in range(0, n, step):
         stop = min(start + step, n)
         if kept is None:
-            rows = geometry.rows(read(pool, start, stop, device, dtype))
-            with products(quick=quick):
+            rows = geometry.rows(read_rows(pool, start, stop, device, dtype))
+            with float32_products(fast=quick):
                 tile = kernel.logits(rows, logits[: stop - start])
             offset = geometry.offset(rows).double()
         else:
@@ -140,7 +149,7 @@ def visit(
             continue
         exact = math.isinf(pool_penalty)
         weight = mass if exact else mass * tilt.exp()
-        with products():
+        with float32_products():
             # Products with one vector each: as one narrow matrix product they take ten times as long.
             wanted = [weight]
             if certify:
@@ -179,9 +188,9 @@ def exact_shortcut(rows: int, geometry: Geometry) -> bool:
     targets, dimensions = geometry.points.shape
     if rows * targets * dimensions < 2**24:  # under a millisecond: nothing to gain
         return False
-    if not quick_products_exist(geometry.points.device, geometry.points.dtype):
+    if not fast_products_exist(geometry.points.device, geometry.points.dtype):
         return False
-    return quick_products_exact(rows, dimensions, targets)
+    return fast_products_exact(rows, dimensions, targets)
 
 
 def refuse_bad_rows(h: Tensor, start: int, cost: Cost) -> None:
@@ -223,13 +232,13 @@ class CTransform:
             raise InvalidInput(f"f must hold one value a target, {m}: {tuple(potential.shape)}")
         weights = masses(a, m, "target masses", place)
         kept = weights > 0
-        with products():
-            self.geometry = Geometry.of(read(target, 0, m, place, dtype), cost).keep(kept)
+        with float32_products():
+            self.geometry = Geometry.of(read_rows(target, 0, m, place, dtype), cost).keep(kept)
         self.f = potential[kept]
         log_a = weights[kept].log()
         self.kernel = Kernel(self.geometry, self.f, log_a, self.epsilon) if self.epsilon else None
 
-    @products()
+    @float32_products()
     def __call__(self, candidates: Array) -> Tensor:
         """Returns the potential of `candidates`, (n,), float64.
 
@@ -244,15 +253,15 @@ class CTransform:
             )
         geometry, epsilon = self.geometry, self.epsilon
         device, dtype = geometry.points.device, geometry.points.dtype
-        step = min(tile_rows(len(self.f), device), n)
+        step = min(rows_per_block(len(self.f), device), n)
         out = torch.empty(step, len(self.f), device=device, dtype=dtype)
         g = torch.empty(n, device=device, dtype=torch.float64)
         quick = exact_shortcut(step, geometry)
         for start in range(0, n, step):
             stop = min(start + step, n)
-            rows = geometry.rows(read(candidates, start, stop, device, dtype))
+            rows = geometry.rows(read_rows(candidates, start, stop, device, dtype))
             buffer, offset = out[: stop - start], geometry.offset(rows).double()
-            with products(quick=quick):
+            with float32_products(fast=quick):
                 if self.kernel is None:
                     part = geometry.part(rows, buffer).double()
                     h = (part - self.f).amin(1) + offset

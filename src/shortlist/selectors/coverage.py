@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shortlist.ot.inputs import Array, read
-from shortlist.ot.precision import products
+from shortlist.vectors import Array, float32_products, read_rows
 
 _ROWS = 8192
 _CENTRES = 64  # centres that are brought to the whole pool by one product
@@ -102,7 +101,7 @@ def farthest_first(pool: Array, limit: int) -> tuple[NDArray[np.int64], NDArray[
     cpu = torch.device("cpu")
 
     def block(start: int) -> torch.Tensor:
-        return read(pool, start, min(start + _ROWS, n), cpu, torch.float32)
+        return read_rows(pool, start, min(start + _ROWS, n), cpu, torch.float32)
 
     total = torch.zeros(pool.shape[1], dtype=torch.float64)
     for start in range(0, n, _ROWS):
@@ -115,11 +114,13 @@ def farthest_first(pool: Array, limit: int) -> tuple[NDArray[np.int64], NDArray[
     nearest.fill_(torch.inf)
     pending = list(order)
     while len(order) < limit:
-        centres = torch.stack([read(pool, row, row + 1, cpu, torch.float32)[0] for row in pending])
+        centres = torch.stack(
+            [read_rows(pool, row, row + 1, cpu, torch.float32)[0] for row in pending]
+        )
         centres -= mean
         for start in range(0, n, _ROWS):
             rows = block(start) - mean
-            with products():
+            with float32_products():
                 squares = torch.addmm((centres**2).sum(1), rows, centres.T, alpha=-2)
             part = nearest[start : start + _ROWS]
             torch.minimum(part, (squares.amin(1) + (rows**2).sum(1)).clamp_min_(0), out=part)
@@ -128,7 +129,9 @@ def farthest_first(pool: Array, limit: int) -> tuple[NDArray[np.int64], NDArray[
         top = nearest.topk(min(_CANDIDATES + 1, n))
         outside = float(top.values[-1]) if len(top.values) > _CANDIDATES else -1.0
         rows, _ = top.indices[:_CANDIDATES].sort()  # equal distances: the earlier row
-        local = torch.cat([read(pool, row, row + 1, cpu, torch.float32) for row in rows.tolist()])
+        local = torch.cat(
+            [read_rows(pool, row, row + 1, cpu, torch.float32) for row in rows.tolist()]
+        )
         distances = nearest[rows]
         while len(order) < limit and len(pending) < _CENTRES:
             best = int(distances.argmax())

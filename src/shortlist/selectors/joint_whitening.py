@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from shortlist.ot.inputs import Array, read
+from shortlist.vectors import Array, read_rows
 
 from .neighbours import unit
 
@@ -57,4 +57,4 @@ def _blocks(parts: Sequence[Array]) -> Iterator[Tensor]:
     for part in parts:
         for start in range(0, len(part), _ROWS):
             stop = min(start + _ROWS, len(part))
-            yield read(part, start, stop, torch.device("cpu"), torch.float64)
+            yield read_rows(part, start, stop, torch.device("cpu"), torch.float64)

@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 
 from shortlist.errors import InvalidInput
-from shortlist.ot.costs import tile_rows
-from shortlist.ot.inputs import Array, check_pair, read
-from shortlist.ot.precision import products, quick_products_exact, quick_products_exist
+from shortlist.vectors import (
+    Array,
+    check_pair,
+    fast_products_exact,
+    fast_products_exist,
+    float32_products,
+    read_rows,
+    rows_per_block,
+)
 
 Measure = Literal["cosine", "euclidean"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -67,17 +73,17 @@ def nearest(
     if measure not in MEASURES:
         raise InvalidInput(f"measure must be one of {', '.join(MEASURES)}, found {measure}")
     k, place = min(k, n), device or torch.device("cpu")
-    points = read(target, 0, m, place, torch.float32)
+    points = read_rows(target, 0, m, place, torch.float32)
     # Distances do not change when both are moved; near the origin float32 cancels less.
     center = points.mean(0) if measure == "euclidean" else torch.zeros_like(points[0])
     points = unit(points) if measure == "cosine" else points - center
-    step = max(tile_rows(m, place), min(k, 8192))
+    step = max(rows_per_block(m, place), min(k, 8192))
     best = _Best(m, k, place)
-    quick = quick_products_exist(place, torch.float32)
+    quick = fast_products_exist(place, torch.float32)
     out = torch.empty(m, min(step, n), device=place)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        rows = read(pool, start, stop, place, torch.float32)
+        rows = read_rows(pool, start, stop, place, torch.float32)
         if not bool(torch.isfinite(rows).all()):
             bad = start + int((~torch.isfinite(rows).all(1)).nonzero()[0])
             raise InvalidInput(f"pool vectors must be finite; drop or repair pool row: {bad}")
@@ -86,7 +92,7 @@ def nearest(
             if stop - start == step
             else torch.empty_like(out[:, : stop - start])
         )
-        with products(quick=quick and quick_products_exact(step, rows.shape[1], m)):
+        with float32_products(fast=quick and fast_products_exact(step, rows.shape[1], m)):
             if measure == "cosine":
                 torch.mm(points, unit(rows).T, out=block)
             else:  # -|x|^2 + 2 x.p: largest where the distance is smallest

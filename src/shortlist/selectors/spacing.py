@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shortlist.ot.inputs import Array, gather
-from shortlist.ot.precision import products
+from shortlist.vectors import Array, float32_products, gather_rows
 
 from .neighbours import unit
 
@@ -46,9 +45,9 @@ def spaced(
         rows = ranking[start : start + _ROWS]
         # Ascending, so that a memory map is read in order; then back into the ranking's order.
         sorted_rows, back = np.unique(rows, return_inverse=True)
-        block = gather(pool, torch.from_numpy(sorted_rows), cpu, torch.float32)
+        block = gather_rows(pool, torch.from_numpy(sorted_rows), cpu, torch.float32)
         vectors = unit(block)[torch.from_numpy(back)]
-        with products():
+        with float32_products():
             near = (vectors @ held.T > similarity).sum(1).numpy()
             among = (vectors @ vectors.T > similarity).numpy()
         mine: list[int] = []

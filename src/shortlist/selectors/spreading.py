@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shortlist.ot.inputs import Array, gather
-from shortlist.ot.precision import products
+from shortlist.vectors import Array, float32_products, gather_rows
 
 _ROWS = 4096
 
@@ -75,12 +74,12 @@ def kernel_density(pool: Array, rows: NDArray[np.int64], width: float) -> NDArra
     found = torch.zeros(len(rows), dtype=torch.float64)
     index = torch.from_numpy(rows)
     blocks = [slice(start, min(start + _ROWS, len(rows))) for start in range(0, len(rows), _ROWS)]
-    mean = gather(pool, index[: 4 * _ROWS], cpu, torch.float32).mean(0)
-    points = gather(pool, index, cpu, torch.float32) - mean
+    mean = gather_rows(pool, index[: 4 * _ROWS], cpu, torch.float32).mean(0)
+    points = gather_rows(pool, index, cpu, torch.float32) - mean
     squares = (points * points).sum(1)
     for number, one in enumerate(blocks):
         for other in blocks[number:]:
-            with products():
+            with float32_products():
                 near = torch.addmm(squares[other], points[one], points[other].T, alpha=-2)
             near += squares[one][:, None]
             near = near.mul_(-1 / width**2).add_(1).clamp_(0, 1)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from shortlist import vectors
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.ot import processor
-from shortlist.ot.precision import quick_products_exist
+from shortlist.vectors import fast_products_exist
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def test_a_precision_typed_as_a_number_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("maker", "vectors", "matrices", "expected"),
+    ("maker", "avx512", "amx", "expected"),
     [
         ("AuthenticAMD", True, False, "bf16"),
         ("AuthenticAMD", False, False, "32"),
@@ -34,21 +34,21 @@ def test_a_precision_typed_as_a_number_is_understood() -> None:
     ],
 )
 def test_auto_is_bfloat16_where_the_cpu_is_quicker_with_it(
-    monkeypatch: pytest.MonkeyPatch, maker: str, vectors: bool, matrices: bool, expected: str
+    monkeypatch: pytest.MonkeyPatch, maker: str, avx512: bool, amx: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrices, raising=False)
-    monkeypatch.setattr(processor, "_maker", lambda: f"vendor_id : {maker}")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(vectors, "_cpu_description", lambda: f"vendor_id : {maker}")
     assert checkpoint.precision("auto", CPU) == expected
     # Where bfloat16 gains nothing, nor does the permission to use it for float32.
-    assert quick_products_exist(CPU, torch.float32) is (expected == "bf16")
-    assert not quick_products_exist(CPU, torch.float64)
+    assert fast_products_exist(CPU, torch.float32) is (expected == "bf16")
+    assert not fast_products_exist(CPU, torch.float64)
 
 
 def test_auto_is_float32_where_torch_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-    monkeypatch.setattr(processor, "_maker", lambda: "AuthenticAMD")
+    monkeypatch.setattr(vectors, "_cpu_description", lambda: "AuthenticAMD")
     assert checkpoint.precision("auto", CPU) == "32"
 
 

@@ -149,7 +149,7 @@ def test_the_size_of_a_tile_changes_nothing_but_rounding(
     found = []
     for rows in (97, 1024, 6000):
         for module in (costs, problem, sample, scale, stream):
-            monkeypatch.setattr(module, "tile_rows", lambda *_, rows=rows: rows)
+            monkeypatch.setattr(module, "rows_per_block", lambda *_, rows=rows: rows)
         found.append(solve(LARGE_POOL, LARGE_TARGET, **how))
     for other in found[1:]:
         # Rounding can move a solve's last step: potentials agree to the tolerance, in epsilons.

@@ -22,7 +22,7 @@ TARGET = RNG.normal(size=(7, 8)).astype(np.float32) + 3  # off the origin: centr
 def test_the_neighbours_are_those_of_scikit_learn(
     monkeypatch: pytest.MonkeyPatch, measure: str, k: int, block: int
 ) -> None:
-    monkeypatch.setattr(neighbours, "tile_rows", lambda m, device: block)
+    monkeypatch.setattr(neighbours, "rows_per_block", lambda m, device: block)
     found = nearest(POOL, TARGET, k, measure)  # type: ignore[arg-type]
     reference = NearestNeighbors(n_neighbors=min(k, 500), metric=measure).fit(POOL)
     distances, rows = reference.kneighbors(TARGET)
@@ -75,7 +75,7 @@ def test_a_row_that_is_no_number_is_refused_by_its_number() -> None:
 
 
 def test_memory_is_a_block_and_not_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "tile_rows", lambda m, device: 50)
+    monkeypatch.setattr(neighbours, "rows_per_block", lambda m, device: 50)
     made: list[int] = []
     plain = torch.empty
     monkeypatch.setattr(
