@@ -24,7 +24,7 @@ from shortlist.core import Corpus
 from shortlist.featurizers.static import Static
 from shortlist.featurizers.transformer import Transformer
 from shortlist.models.pretrained import PackagedModel
-from shortlist.runtime import Runtime, quiet
+from shortlist.runtime import Runtime, silence_libraries
 
 ROOT = Path(__file__).resolve().parents[1]
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    quiet()
+    silence_libraries()
     load = os.getloadavg()[0]
     corpus = texts(given.data, given.documents)
     rows = measure(corpus, given.slice, given.passes, given.tokens)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, a line every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any
-
-from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +23,30 @@ def bar(what: str, total: int | None, unit: str, *, show: bool = True) -> Genera
         what: what is being done.
         total: number of units, or None where it is not known.
         unit: what is counted (`documents`, `steps`, `files`).
-        show: False says nothing at all.
+        show: False reports nothing.
     """
     if not show:
         yield lambda done: None
-        return
-    if sys.stderr.isatty():
-        with tqdm(
-            total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, leave=False
-        ) as shown:
-            yield lambda done: (shown.update(done), None)[1]
-        return
+    elif sys.stderr.isatty():
+        from rich import progress as rich
+        from rich.console import Console
+
+        count = "{task.completed:,}" if total is None else "{task.completed:,} of {task.total:,}"
+        columns = (
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(),
+            rich.TextColumn(f"{count} {unit}"),
+            rich.TimeElapsedColumn(),
+            rich.TimeRemainingColumn(),
+        )
+        with rich.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+            task = shown.add_task(what, total=total)
+            yield lambda done: shown.advance(task, done)
+    else:
+        yield _log_lines(what, total, unit)
+
+
+def _log_lines(what: str, total: int | None, unit: str) -> Report:
     start = last = time.monotonic()
     count = 0
 
@@ -48,37 +58,41 @@ def bar(what: str, total: int | None, unit: str, *, show: bool = True) -> Genera
             last = now
             rate = count / (now - start)
             of = f" of {total:,}" if total else ""
-            left = f", {(total - count) / rate:,.0f} s left" if total else ""
+            left = f", {(total - count) / rate:,.0f} s left" if total and rate else ""
             log.info("%s: %s%s %s, %.1f a second%s", what, f"{count:,}", of, unit, rate, left)
 
-    yield report
+    return report
 
 
 @contextmanager
 def forward(*, show: bool = True) -> Generator[Callable[[int, int, str], None]]:
-    """Returns a context whose value takes (done so far, total, what): for readers that know no
-    bars.
-    """
+    """Returns a context whose value takes (done so far, total, what); another `what` is a new bar."""
     with ExitStack() as stack:
-        current: list[Any] = [None, 0, None]  # what, done, report
+        current, counted, advance = "", 0, _ignore
 
         def report(done: int, total: int, what: str) -> None:
-            if current[0] != what:
+            nonlocal current, counted, advance
+            if what != current:
                 stack.close()
-                current[:] = [what, 0, stack.enter_context(bar(what, total, "items", show=show))]
-            current[2](done - current[1])
-            current[1] = done
+                advance = stack.enter_context(bar(what, total, "items", show=show))
+                current, counted = what, 0
+            advance(done - counted)
+            counted = done
 
         yield report
 
 
+def _ignore(done: int) -> None:
+    del done
+
+
 @contextmanager
-def quiet(name: str) -> Generator[None]:
-    """Holds back what the logger `name`, and those below it, have to say short of a warning."""
+def quiet(name: str, level: int = logging.WARNING) -> Generator[None]:
+    """Returns a context in which the logger `name`, and those below it, drop records below `level`."""
     logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)

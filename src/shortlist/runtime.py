@@ -43,8 +43,8 @@ class Runtime:
             )
 
     def settle(self) -> None:
-        """Applies what holds for the whole process: threads, and what third parties may say."""
-        quiet()
+        """Applies the settings of the whole process: torch's threads, messages of libraries."""
+        silence_libraries()
         if self.threads:
             torch.set_num_threads(self.threads)
 
@@ -63,10 +63,10 @@ class Runtime:
         return f"cpu, {torch.get_num_threads()} threads"
 
     def trainer(self, **options: Any) -> Any:
-        """Returns a Lightning trainer for one stage: no files, no loggers, no talk of its own."""
+        """Returns a Lightning trainer for one stage, without files, loggers or messages."""
         import pytorch_lightning as pl
 
-        quiet()
+        silence_libraries()
         settings: dict[str, Any] = {
             "accelerator": "gpu" if self.device.type == "cuda" else "cpu",
             "devices": 1,
@@ -79,8 +79,8 @@ class Runtime:
         return pl.Trainer(**{**settings, **options})
 
 
-def quiet() -> None:
-    """Silences Lightning's notes on hardware and workers; errors still speak."""
+def silence_libraries() -> None:
+    """Silences the notes of Lightning and torch on hardware and workers for the whole process."""
     for name in (
         "pytorch_lightning",
         "lightning.pytorch",
