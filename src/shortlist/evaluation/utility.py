@@ -15,9 +15,10 @@ from shortlist.core import Metric, digest
 from shortlist.errors import InvalidInput, Missing
 from shortlist.evaluation import harness
 from shortlist.evaluation.base import EvalResult, Evaluator
+from shortlist.store.atomic import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -143,7 +144,7 @@ class Utility(Evaluator):
                 context.runtime,
             )
             shutil.rmtree(scratch, ignore_errors=True)
-            _write(directory / ITEMS, found.items)
+            write_jsonl(directory / ITEMS, found.items)
             return {
                 "hash": found.hash,
                 "versions": dict(found.versions),
@@ -183,13 +184,15 @@ def _forgetting(context: EvalContext, before: Artifact, after: Artifact) -> Arti
 
     def compute(directory: Path) -> dict[str, Any]:
         flips = list[dict[str, Any]]()
-        for first, second in zip(_read(before), _read(after), strict=True):
+        for first, second in zip(
+            *(read_jsonl(made.path / ITEMS) for made in (before, after)), strict=True
+        ):
             if first["right"] != second["right"]:
                 change = CHANGES[second["right"] > first["right"]]
                 answers = {"before": first["answers"], "after": second["answers"]}
                 shown = {name: first[name] for name in ("task", "doc", "prompt", "target")}
                 flips.append({"change": change, **shown, **answers})
-        _write(directory / FLIPS, flips)
+        write_jsonl(directory / FLIPS, flips)
         return {change: sum(flip["change"] == change for flip in flips) for change in CHANGES}
 
     inputs = {"before": before.key, "after": after.key}
@@ -227,14 +230,4 @@ def _mean(tasks: Sequence[Metric]) -> Metric:
 
 
 def _right(answered: Artifact) -> NDArray[np.float64]:
-    return np.array([item["right"] for item in _read(answered)], dtype=np.float64)
-
-
-def _read(answered: Artifact) -> list[dict[str, Any]]:
-    text = (answered.path / ITEMS).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8")
+    return np.array([item["right"] for item in read_jsonl(answered.path / ITEMS)], dtype=np.float64)

@@ -15,7 +15,7 @@ from shortlist.data.task import TaskData
 from shortlist.errors import InvalidInput
 from shortlist.progress import forward
 from shortlist.store import formats
-from shortlist.store.atomic import write_text
+from shortlist.store.atomic import write_jsonl, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,7 +193,7 @@ def check_leaks(
                 }
                 for leak in found
             ]
-        _write_rows(directory / LEAKS, rows)
+        write_jsonl(directory / LEAKS, rows)
         strongest: dict[str, str] = {}
         for row in sorted(rows, key=lambda row: KINDS.index(row["kind"])):
             strongest.setdefault(row["id"], row["kind"])
@@ -267,12 +267,6 @@ def _texts_of(corpus: Corpus, ids: set[str]) -> dict[str, str]:
     """Returns the texts of these documents by id; those of a pair are joined by a line break."""
     named = zip(corpus.ids, corpus.joined(), strict=True)
     return {key: text for key, text in named if key in ids}
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as JSON lines."""
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _note(

@@ -7,7 +7,6 @@ record, so that a cell is the same with and without them.
 from __future__ import annotations
 
 import copy
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from shortlist.ot import calibrate
 from shortlist.ot.explanation import cosine_plan, left_without, trace
 from shortlist.pipeline.scoring import aims_of
 from shortlist.store import formats
+from shortlist.store.atomic import write_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -128,8 +128,8 @@ def explain(
                     elif name in own:
                         line[name] = own[name]
         if lenses:
-            _write(directory / "targets.jsonl", served)
-        _write(directory / "reasons.jsonl", lines)
+            write_jsonl(directory / "targets.jsonl", served)
+        write_jsonl(directory / "reasons.jsonl", lines)
         return facts
 
     inputs = {"selection": selection.key, "copies": copies.key}
@@ -278,9 +278,3 @@ def locate(cell: Context, lenses: Sequence[Lens], pool: Artifact, selection: Art
     inputs = {"selection": selection.key, "pool": judge.pool.key}
     inputs |= {f"target.{number}": made.key for number, made in enumerate(aimed)}
     return cell.store.stage("map", 1, {}, inputs, compute)
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
-    )

@@ -23,7 +23,7 @@ from shortlist.selectors.blending import in_last_place, standardised, weighted_s
 from shortlist.selectors.floors import Kept, select_with_floors
 from shortlist.stats.sampling import order
 from shortlist.store import formats
-from shortlist.store.atomic import write_text
+from shortlist.store.atomic import write_jsonl
 from shortlist.trainers.base import seeded
 
 if TYPE_CHECKING:
@@ -279,14 +279,13 @@ def write_shortlist(path: Path, selection: Artifact, pool: Artifact) -> None:
     chosen = formats.load_selection(selection.path / "selection.parquet")
     documents = chosen.of(formats.load_corpus(pool.path / "corpus.arrow"))
     rows = zip(chosen.ids, chosen.scores.tolist(), documents.domains, documents.texts, strict=True)
-    lines = [
-        json.dumps(
-            {"id": key, "rank": rank, "score": value, "domain": domain, "text": text},
-            ensure_ascii=False,
-        )
-        for rank, (key, value, domain, text) in enumerate(rows, start=1)
-    ]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_jsonl(
+        path,
+        (
+            {"id": key, "rank": rank, "score": value, "domain": domain, "text": text}
+            for rank, (key, value, domain, text) in enumerate(rows, start=1)
+        ),
+    )
 
 
 def _parts(name: str, scores: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:

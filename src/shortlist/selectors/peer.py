@@ -19,6 +19,7 @@ from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput
 from shortlist.selectors.blending import BEYOND
 from shortlist.selectors.whole_pool import WholePool
+from shortlist.store.atomic import write_jsonl
 from shortlist.store.provenance import commit
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ class Peer(WholePool):
 
     def _write(self, path: Path, features: Features) -> None:
         assert features.documents is not None
-        with path.with_suffix(".jsonl").open("w", encoding="utf-8") as file:
-            for key, text in zip(features.documents.ids, features.documents.texts, strict=True):
-                file.write(json.dumps({"id": key, "text": text}) + "\n")
+        documents = zip(features.documents.ids, features.documents.texts, strict=True)
+        rows = ({"id": key, "text": text} for key, text in documents)
+        write_jsonl(path.with_suffix(".jsonl"), rows)
         if self.vectors:
             values: Any = features.values
             np.save(path.with_suffix(".npy"), np.asarray(values, dtype=np.float32))

@@ -1,8 +1,11 @@
-"""Files that are either whole or not there: temporary name, fsync, rename."""
+"""Files that are either complete or absent: temporary name, fsync, rename."""
 
+import json
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from shortlist.errors import InvalidInput
 
@@ -36,15 +39,28 @@ def make_directory(path: Path, setting: str) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     """Returns `path` after replacing its contents by `text` in one step."""
+    return _replace(path, [text])
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Returns `path` after replacing its contents by one JSON object per row in one step."""
+    return _replace(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a file that `write_jsonl` wrote."""
+    with path.open(encoding="utf-8", newline="\n") as file:  # U+2028 in a text ends no line
+        return [json.loads(line) for line in file]
+
+
+def _replace(path: Path, parts: Iterable[str]) -> Path:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(
-            0o644
-        )  # mkstemp makes private files; results are for everyone to read
+        Path(temporary).chmod(0o644)  # mkstemp creates private files; results are readable by all
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

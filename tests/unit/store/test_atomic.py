@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shortlist.errors import InvalidInput
-from shortlist.store.atomic import make_directory, write_text
+from shortlist.store.atomic import make_directory, read_jsonl, write_jsonl, write_text
 
 
 def test_a_failing_write_leaves_the_old_contents_and_no_other_file(
@@ -31,6 +31,21 @@ def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
     assert (
         write_text(tmp_path / "a.txt", "größer ≥ 中").read_bytes().decode("utf-8") == "größer ≥ 中"
     )
+
+
+def test_rows_are_one_json_object_a_line_whatever_they_hold(tmp_path: Path) -> None:
+    rows = [{"b": "größer\u2028 中\n", "a": 1.5}, {"text": "\x85\r", "list": [None, True]}]
+    path = write_jsonl(tmp_path / "rows.jsonl", iter(rows))
+    assert path.read_bytes().startswith('{"b": "größer\u2028 中\\n", "a": 1.5}\n'.encode())
+    assert read_jsonl(path) == rows
+    assert read_jsonl(write_jsonl(path, [])) == []
+
+
+def test_rows_that_cannot_be_written_leave_the_old_file(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"a": 1}])
+    with pytest.raises(TypeError):
+        write_jsonl(path, [{"a": 2}, {"a": object()}])
+    assert read_jsonl(path) == [{"a": 1}] and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_directory_below_a_file_is_refused_in_one_line_with_its_setting(tmp_path: Path) -> None:
