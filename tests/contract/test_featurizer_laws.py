@@ -47,9 +47,9 @@ def featurizer(
         if OmegaConf.select(node, setting) is not None:
             OmegaConf.update(node, setting, value)
     made = build_component(config, "featurizer")
-    if made.learns:  # once, as the stage before it does
+    if made.requirements().learns_from is not None:  # once, as the stage before it does
         made.learn(pool, tmp_path, machine)
-        made.learned = (tmp_path, "learned")
+        made = made.with_learned(tmp_path, "learned")
     return made
 
 

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from shortlist.core import Budget, Corpus, Features
 from shortlist.pipeline.compose import build_component
 from shortlist.runtime import Runtime
-from shortlist.selectors.base import Choice, Scored, Selector
+from shortlist.selectors.base import Choice, ScoredPool, Selector
 from shortlist.selectors.whole_pool import WholePool
 from shortlist.store.formats import load_features, save_features
 from shortlist.trainers.base import seeded
@@ -74,7 +74,7 @@ class Fitted:
 
     def choice(self, budget: Budget, seed: int = 0, **changed: Any) -> Choice:
         never = changed.get("values", self.scores) == -np.inf
-        plain = Scored(
+        plain = ScoredPool(
             self.scores,
             self.pool.id_words(),
             documents=self.pool,
@@ -174,10 +174,12 @@ class Toy:
         """The scores of a selector that stands alone, and the pool's vectors."""
         target, pool = corpora
         key: tuple[Any, ...] = (OmegaConf.to_yaml(settings, resolve=True), again)
-        if featurizer.learns:  # from a pool in the order of its ids, as the stage before it does
-            corpus = target if featurizer.learns_target else pool.canonical()
+        source = featurizer.requirements().learns_from
+        if source is not None:  # from a pool in the order of its ids, as the stage before it does
+            corpus = target if source == "target" else pool.canonical()
             key = (*key, corpus.fingerprint)
-            featurizer.learned = self.once(key, lambda: self.learned(featurizer, corpus))
+            learned = self.once(key, lambda: self.learned(featurizer, corpus))
+            featurizer = featurizer.with_learned(*learned)
         features = [
             self.once((*key, "of", at.fingerprint), functools.partial(self.compute, featurizer, at))
             for at in corpora
@@ -258,23 +260,22 @@ def test_another_seed_chooses_others_exactly_if_the_selector_says_that_it_draws(
     fitted: Fitted,
 ) -> None:
     chosen = {tuple(fitted.choose(20, seed=seed)) for seed in range(4)}
-    assert (len(chosen) > 1) == fitted.selector.stochastic
+    assert (len(chosen) > 1) == fitted.selector.traits.stochastic
 
 
 @pytest.mark.parametrize("budget", [1, 20, 60])
 def test_as_many_documents_are_chosen_as_the_budget_says(fitted: Fitted, budget: int) -> None:
     choice = fitted.choice(Budget(budget))
-    assert len(choice.rows) == len(choice.weights) == budget
+    assert len(choice.rows) == len(choice.scores) == budget
 
 
 def test_a_document_is_chosen_twice_only_if_the_selector_says_so(fitted: Fitted) -> None:
     choice = fitted.choice(Budget(60))
-    if fitted.selector.repeats:
+    if fitted.selector.traits.repeats:
         # Who chooses among the target takes every text once before any of them again.
-        assert len(set(choice.rows.tolist())) < 60 or fitted.selector.chooses_target
+        assert len(set(choice.rows.tolist())) < 60 or fitted.selector.traits.chooses_target
         return
     assert sorted(choice.rows.tolist()) == list(range(60))
-    assert (choice.weights == 1).all()
 
 
 def test_a_larger_budget_contains_a_smaller_ones_documents(fitted: Fitted) -> None:
@@ -296,7 +297,7 @@ def test_documents_that_must_never_be_chosen_are_not_even_where_the_budget_has_r
 ) -> None:
     never = np.arange(60) % 3 == 0
     choice = fitted.choice(Budget(60), values=np.where(never, -np.inf, fitted.scores))
-    if fitted.selector.repeats:
+    if fitted.selector.traits.repeats:
         assert len(choice.rows) == 60 and not never[choice.rows].any()
         return
     assert sorted(choice.rows.tolist()) == np.flatnonzero(~never).tolist()
@@ -305,7 +306,7 @@ def test_documents_that_must_never_be_chosen_are_not_even_where_the_budget_has_r
 def test_planted_target_texts_come_out_on_top_of_a_selector_that_looks_at_the_target(
     fitted: Fitted, target: Corpus
 ) -> None:
-    if not fitted.selector.target_aware:
+    if not fitted.selector.traits.target_aware:
         pytest.skip("looks at no target")
     best = np.array(fitted.pool.ids)[np.argsort(-fitted.scores)[:12]]
     planted = len(set(best) & set(target.ids))
@@ -324,7 +325,7 @@ def test_altered_target_texts_are_found_by_who_looks_at_the_target_and_by_nobody
     ).canonical()
     planted = set(hidden.texts) - set(pool.texts)
     fitted = toy.fit(name, hidden)
-    if fitted.selector.target_aware:
+    if fitted.selector.traits.target_aware:
         found = np.array(hidden.texts)[np.argsort(-fitted.scores)[:12]]
         assert len(planted & set(found)) >= 9  # by chance once in 10^5
         return
@@ -337,7 +338,7 @@ def test_altered_target_texts_are_found_by_who_looks_at_the_target_and_by_nobody
 def test_a_selector_that_looks_at_no_target_scores_alike_whatever_it_is(
     toy: Toy, fitted: Fitted, name: str
 ) -> None:
-    if fitted.selector.target_aware:
+    if fitted.selector.traits.target_aware:
         pytest.skip("looks at the target")
     other = toy.fit(name, fitted.pool, target=fitted.pool.take(range(5)))
     np.testing.assert_array_equal(other.scores, fitted.scores)

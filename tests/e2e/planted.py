@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import torch
 
     from shortlist.core import Budget
-    from shortlist.selectors.base import Choice, Scored
+    from shortlist.selectors.base import Choice, ScoredPool
 
 
 class Planted(Random):
     """A uniform sample, unless the budget is one that it fails for."""
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns a uniform sample."""
         if budget.amount in json.loads(Path(os.environ["PLANTED"]).read_text()):
             raise RuntimeError(f"planted failure\nat budget {budget.amount}")

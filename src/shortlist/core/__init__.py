@@ -1,11 +1,10 @@
-"""The six things that travel: Corpus, Features, Aims, Selection, Metric, Record. Frozen, small, no I/O.
+"""The six things that travel: Corpus, Features, TargetSpec, Selection, Metric, Record. Frozen, small, no I/O.
 
 One rule holds them together: a document *is* its content. Its id is a hash of it, a corpus is the
 hash of its ordered ids, and whatever is computed from a corpus carries that hash. Joining two things
 that do not belong together is refused by name instead of pairing row 17 with somebody else's vector.
 """
 
-from shortlist.core.aims import Aims as Aims
 from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS
 from shortlist.core.corpus import Corpus as Corpus
 from shortlist.core.corpus import Features as Features
@@ -24,3 +23,4 @@ from shortlist.core.record import pack_item_scores as pack_item_scores
 from shortlist.core.record import unpack_item_scores as unpack_item_scores
 from shortlist.core.selection import Budget as Budget
 from shortlist.core.selection import Selection as Selection
+from shortlist.core.targets import TargetSpec as TargetSpec

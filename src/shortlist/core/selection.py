@@ -38,7 +38,6 @@ class Selection:
     Attributes:
         ids: (k,) ids; may repeat where the method samples with replacement.
         scores: (k,) score of each; larger was chosen first.
-        weights: (k,) how much each counts in training.
         corpus: fingerprint of the pool it was chosen from.
         budget: what was asked for.
         why: one sentence on how they were chosen.
@@ -46,16 +45,15 @@ class Selection:
 
     ids: tuple[str, ...]
     scores: NDArray[np.float64]
-    weights: NDArray[np.float64]
     corpus: str
     budget: Budget
     why: str
 
     def __post_init__(self) -> None:
-        if not len(self.ids) == len(self.scores) == len(self.weights):
+        if len(self.ids) != len(self.scores):
             raise InvalidInput(
-                f"a selection needs one score and one weight per id: {len(self.ids)} ids, "
-                f"{len(self.scores)} scores, {len(self.weights)} weights"
+                f"a selection needs one score per id, found {len(self.ids)} ids, "
+                f"{len(self.scores)} scores"
             )
 
     def __len__(self) -> int:
@@ -63,9 +61,12 @@ class Selection:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of ids and weights in order: equal hashes train equal models."""
+        """Hash of the ids in order: equal hashes train equal models.
+
+        After the ids come as many float64 ones, the weights that records of earlier versions hash.
+        """
         state = hashlib.sha256("\n".join(self.ids).encode())
-        state.update(np.ascontiguousarray(self.weights).tobytes())
+        state.update(np.ones(len(self.ids)).tobytes())
         return state.hexdigest()
 
     def of(self, corpus: Corpus) -> Corpus:

@@ -1,9 +1,11 @@
-"""What a featurizer is."""
+"""Base class of featurizers and what they require of the pipeline."""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -14,53 +16,76 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from shortlist.core import Corpus
+    from shortlist.models.pretrained import Pretrained
     from shortlist.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a featurizer needs before it can compute vectors.
+
+    Attributes:
+        model: the model that reads the documents, or None.
+        token_head: whether that model must predict tokens; an encoder without such a head then gets
+            the one that its settings describe, trained on the pool.
+        tuning: the trainer that fine-tunes the model on the target first (on its labels, or on its
+            texts), or None.
+        learns_from: whose documents `learn` reads, or None if it is not called.
+    """
+
+    model: Pretrained | None = None
+    token_head: bool = False
+    tuning: Any = None
+    learns_from: Literal["pool", "target"] | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether something must be trained or learned first; a model that is there does not count."""
+        untrained = self.model is not None and self.model.requires_training
+        headless = self.token_head and self.model is not None and self.model.head is not None
+        return untrained or headless or self.tuning is not None or self.learns_from is not None
 
 
 class Featurizer(ABC):
     """A function from documents to vectors, one document at a time: no vector depends on another
     document.
 
-    What the function itself must learn first, it says here; the stages in `stages/preparing.py`
-    see to it before `compute`.
+    What must be trained or learned before `compute` is said by `requirements`; the pipeline
+    provides it by `with_model` and `with_learned`.
 
     Attributes:
         version: bumped when the meaning of the vectors changes.
         model: the model it reads with, or None.
-        needs_head: whether that model must predict tokens; an encoder without a head then gets the
-            one that its settings describe.
-        tuning: what trains the model on the target first (its labels, or its texts), or None.
-        learns: whether `learn` is to be called.
-        learns_target: whether with the target's texts in place of the pool's.
-        learned: where the stage that called it left what was learned, and its key.
-        inner: the featurizer whose vectors this one changes together, or None.
-        scorer: what rates the documents, where the vector is a rating, or None.
+        inner: the featurizer whose vectors this one transforms together, or None.
+        scorer: the toxicity scorer whose score is the vector, or None.
+        learned: directory and key of what `learn` wrote; None before `with_learned`.
     """
 
     version = 1
-    model: Any = None  # a Pretrained, where there is one
-    needs_head = False
-    tuning: Any = None
-    learns = False
-    learns_target = False
+    model: Any = None  # Pretrained | None; subclasses narrow it
+    inner: Any = None  # Featurizer | None
+    scorer: Any = None  # Scorer | None
     learned: tuple[Path, str] | None = None
-    inner: Any = None  # a Featurizer, where there is one
-    scorer: Any = None  # a Scorer, where there is one
 
-    @property
-    def learns_first(self) -> bool:
-        """Whether its vectors need something learned: a model or its head, labels, the pool, a
-        whitening.
+    def requirements(self) -> Requirements:
+        """Returns what must be there before `compute`; of a whitened featurizer, what the inner one
+        needs.
         """
-        untrained = getattr(self.model, "requires_training", False)
-        headless = self.needs_head and getattr(self.model, "head", None) is not None
-        return (
-            untrained
-            or headless
-            or self.tuning is not None
-            or self.learns
-            or self.inner is not None
-        )
+        return Requirements(self.model)
+
+    def with_model(self, model: Pretrained) -> Self:
+        """Returns a copy that reads with `model`."""
+        changed = copy.copy(self)
+        changed.model = model
+        return changed
+
+    def with_learned(self, directory: Path, key: str) -> Self:
+        """Returns a copy that has what `learn` wrote into `directory`, which enters `identity` as
+        `key`.
+        """
+        changed = copy.copy(self)
+        changed.learned = (directory, key)
+        return changed
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns what decides the vectors beside the settings: weights, the precision `auto` came

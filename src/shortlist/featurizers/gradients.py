@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.shards import Sharded
 from shortlist.featurizers.sketching import Sketch
 from shortlist.featurizers.warming import Checkpoint, Warming, checkpoints, warm
@@ -53,7 +54,7 @@ class Gradients(Sharded):
     """
 
     version = 2
-    needs_head = True
+    model: Pretrained
     doing = "gradients"
 
     def __init__(
@@ -85,7 +86,6 @@ class Gradients(Sharded):
         self.max_length, self.layers, self.width = max_length, layers, columns
         self.seed, self.adam = seed, adam
         self.warmup = Warming(**warmup) if warmup else None
-        self.learns = self.warmup is not None
         if adam and self.warmup is None:
             raise InvalidInput(
                 "featurizer.adam=true needs the moments that AdamW has after a warm-up, found "
@@ -93,6 +93,11 @@ class Gradients(Sharded):
             )
         if columns < 2:
             raise InvalidInput(f"featurizer.columns must be at least 2, found {columns}")
+
+    def requirements(self) -> Requirements:
+        """Returns the model with a token head and, with a warm-up, the pool to learn from."""
+        learns_from = None if self.warmup is None else "pool"
+        return Requirements(self.model, token_head=True, learns_from=learns_from)
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the identity of the model, and the key of the warm-up."""

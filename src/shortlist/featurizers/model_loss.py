@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.shards import Sharded
 from shortlist.models.likelihood import LanguageModel, language_model
 from shortlist.models.products import quick_products
@@ -32,7 +33,7 @@ class ModelLoss(Sharded):
     in place of one a token and gives larger losses.
     """
 
-    needs_head = True
+    model: Pretrained
     doing = "losses"
 
     def __init__(self, model: Pretrained, max_length: int) -> None:
@@ -41,6 +42,10 @@ class ModelLoss(Sharded):
         """
         self.model = model
         self.max_length = max_length
+
+    def requirements(self) -> Requirements:
+        """Returns the model with a token head."""
+        return Requirements(self.model, token_head=True)
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the identity of the model."""

@@ -26,6 +26,7 @@ class Static(Sharded):
     if asked for.
     """
 
+    model: Pretrained
     doing = "static embeddings"
 
     def __init__(self, model: Pretrained, max_length: int, normalise: bool) -> None:

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader, Dataset
 
 from shortlist.errors import InvalidInput, near
+from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.pooling import POOLINGS
 from shortlist.featurizers.shards import Sharded
 from shortlist.models import checkpoint
@@ -32,6 +33,7 @@ class Transformer(Sharded):
     """One vector a document: hidden states of one layer, pooled over the document's tokens."""
 
     version = 2
+    model: Pretrained
 
     def __init__(
         self,
@@ -66,7 +68,11 @@ class Transformer(Sharded):
             )
         self.model, self.max_length, self.pooling, self.layer = model, max_length, pooling, layer
         self.normalise, self.precision, self.tuning = normalise, precision, tuning
-        self.needs_head = tuning is not None and tuning.objective is not None
+
+    def requirements(self) -> Requirements:
+        """Returns the model and its tuning; one that predicts tokens needs a token head."""
+        token_head = self.tuning is not None and self.tuning.objective is not None
+        return Requirements(self.model, token_head, self.tuning)
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the identity of the model and the precision that `auto` comes to here."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.model_loss import ModelLoss
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ class TwoLosses(ModelLoss):
     forward passes a document, and the training on the target.
     """
 
-    learns = True
-    learns_target = True
-
     version = 2  # 1 read the target without the last tokens that fill no block
 
     def __init__(self, model: Pretrained, max_length: int, reading: Any, seed: int) -> None:
@@ -46,6 +44,10 @@ class TwoLosses(ModelLoss):
         """
         super().__init__(model, max_length)
         self.reading, self.seed = reading, seed
+
+    def requirements(self) -> Requirements:
+        """Returns the model with a token head, and the target to learn from."""
+        return Requirements(self.model, token_head=True, learns_from="target")
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the identity of the model, the key of what was read, and the precision."""

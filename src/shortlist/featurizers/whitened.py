@@ -8,7 +8,7 @@ import numpy as np
 
 from shortlist.errors import InvalidInput
 from shortlist.featurizers import whitening
-from shortlist.featurizers.base import Featurizer
+from shortlist.featurizers.base import Featurizer, Requirements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,8 @@ class Whitened(Featurizer):
     whitening. The stage `whitening` then learns from the pool's and changes the pool's and the
     target's by the same map.
     """
+
+    inner: Featurizer
 
     def __init__(
         self, inner: Featurizer, kind: whitening.Kind, shrinkage: float, normalise: bool
@@ -50,6 +52,10 @@ class Whitened(Featurizer):
         self.inner = inner
         self.kind: whitening.Kind = kind
         self.shrinkage, self.normalise = shrinkage, normalise
+
+    def requirements(self) -> Requirements:
+        """Returns the requirements of `inner`; the whitening is learned from its vectors."""
+        return self.inner.requirements()
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the identity of `inner`."""

@@ -1,14 +1,16 @@
 """Uses of a solve: distance between two corpora, and how much the ranking hangs on epsilon."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from shortlist.vectors import Array
 
 from .costs import Cost
 from .problem import EpsilonTooSmall, Progress
-from .result import Transport, overlap
+from .result import Transport, calibrate, overlap
 from .solver import solve
 
 
@@ -116,45 +118,69 @@ class Sensitivity:
 
 
 def epsilon_sensitivity(
-    found: Transport,
     pool: Array,
     target: Array,
     *,
+    f: Tensor,
+    g: Tensor,
+    epsilon: float,
+    cost: Cost = "sqeuclidean",
     fraction: float = 0.05,
     a: Array | None = None,
     b: Array | None = None,
-    tolerance: float | None = None,
+    target_penalty: float = math.inf,
+    pool_penalty: float = math.inf,
+    tolerance: float = 5e-3,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
     generator: torch.Generator | None = None,
     stored_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
-    """Returns the overlap of the top `fraction` between `found` and a solve at half its epsilon.
+    """Returns the overlap of the top `fraction` at epsilon with that of a solve at epsilon / 2.
 
-    The second solve starts from the first one's f, on the same pool, target, cost and penalties.
-    An epsilon whose half is too small for the arithmetic has no such figure; the solve at epsilon
-    itself stands.
+    The second solve starts from f. An epsilon whose half is too small for the arithmetic has no
+    such figure; the solve at epsilon itself stands.
+
+    Args:
+        pool: (N, d), as in the solve at epsilon.
+        target: (M, d), likewise; so are masses, penalties, tolerance, dtype and device.
+        f: (M,) target potential at epsilon.
+        g: (N,) candidate potential at epsilon.
+        epsilon: Absolute.
+        cost: Ground cost.
+        fraction: Share of the pool that counts as top.
+        a: (M,) target masses.
+        b: (N,) pool masses.
+        target_penalty: Absolute, in the unit of the cost.
+        pool_penalty: Likewise.
+        tolerance: L1 error of the target marginal.
+        dtype: Arithmetic of the products.
+        device: Where to compute.
+        generator: As in `solve`.
+        stored_bytes: As in `solve`.
+        progress: As in `solve`.
     """
     try:
         half = solve(
             pool,
             target,
-            epsilon=found.epsilon / 2,
+            epsilon=epsilon / 2,
             relative=False,
-            cost=found.cost,
+            cost=cost,
             a=a,
             b=b,
-            target_penalty=found.penalties.target,
-            pool_penalty=found.penalties.pool,
-            tolerance=found.tolerance if tolerance is None else tolerance,
-            start=found.f,
+            target_penalty=target_penalty,
+            pool_penalty=pool_penalty,
+            tolerance=tolerance,
+            start=f,
             stored_bytes=stored_bytes,
-            dtype=found.dtype,
-            device=found.g.device,
+            dtype=dtype,
+            device=device,
             generator=generator,
             progress=progress,
         )
     except EpsilonTooSmall as refusal:
-        return Sensitivity(None, fraction, found.epsilon, None, f"half of epsilon: {refusal}")
-    return Sensitivity(
-        overlap(found.score, half.score, fraction), fraction, found.epsilon, half.converged
-    )
+        return Sensitivity(None, fraction, epsilon, None, f"half of epsilon: {refusal}")
+    shared = overlap(-calibrate(g), half.score, fraction)
+    return Sensitivity(shared, fraction, epsilon, half.converged)

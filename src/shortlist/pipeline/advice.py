@@ -35,7 +35,7 @@ def advise(
     """Adds the recommended budget, for a method that compares dense vectors with a target."""
     settings, selector, aims = cell.parts.advice, cell.parts.selector, aims_of(cell)
     toward = aims.toward
-    if settings is None or not selector.target_aware or not toward:
+    if settings is None or not selector.traits.target_aware or not toward:
         return
     method = next(iter(methods(cell).values()))
     alone = len(aims.weights) == 1
@@ -65,7 +65,7 @@ def advise(
             list(toward.values()),
             budget=budget.amount,
             tokens=rated.total.costs,
-            potentials=selector.gradient,
+            potentials=selector.traits.potential,
             settings=settings,
         )
         with (directory / "curve.csv").open("w", encoding="utf-8", newline="") as file:

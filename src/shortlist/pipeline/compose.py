@@ -16,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.config import HASHED, Advice, Check
-from shortlist.core import READS, Aims, Budget
+from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.hub import HubSource
 from shortlist.data.readers import stem
 from shortlist.data.sources import LocalSource
@@ -110,7 +110,7 @@ class Components:
     seed: int
     until: str
     targets: Mapping[str, Any]
-    aims: Aims
+    aims: TargetSpec
     prefilter: Prefilter | None
     ablation: Ablation | None
     advice: Advice | None
@@ -207,7 +207,7 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
         {} if config[setting] is None else _numbers(config[setting], setting)
         for setting in ("target_weights", "target_floors")
     )
-    return {"targets": named, "aims": Aims.of(toward, weights, floors, negative)}
+    return {"targets": named, "aims": TargetSpec.of(toward, weights, floors, negative)}
 
 
 def _numbers(node: Any, setting: str) -> dict[str, float]:
@@ -240,7 +240,7 @@ def _ready(config: DictConfig, name: str) -> Featurizer:
         InvalidInput: it would have to learn something first, from a target or from the pool.
     """
     featurizer: Featurizer = build_component(config, name)
-    if featurizer.learns_first:
+    if featurizer.requirements().any or featurizer.inner is not None:
         raise InvalidInput(
             f"{name} takes vectors as they are, found {type(featurizer).__name__} with something to "
             f"learn first (labels, a head, the pool); choose featurizer@{name}=static, say"
@@ -249,7 +249,7 @@ def _ready(config: DictConfig, name: str) -> Featurizer:
 
 
 def _ablation(selector: Selector, written: Mapping[str, Any]) -> Ablation | None:
-    settings = selector.ablation()
+    settings = selector.ablation_baseline()
     if settings is None:
         return None
     if "members" not in settings:

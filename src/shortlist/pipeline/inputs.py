@@ -246,7 +246,7 @@ def candidates(
     """Returns what is chosen from, and which of it must never be: the pool, or the task's own texts
     where the selector chooses among those.
     """
-    if not cell.parts.selector.chooses_target:
+    if not cell.parts.selector.traits.chooses_target:
         return pool, leaked
     made = task_texts(cell, task)
     return made, check_leaks(cell, made, task, targets, "target")

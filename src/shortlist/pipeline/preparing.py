@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -45,20 +44,23 @@ def prepared(cell: Context, method: Method, task: Artifact, pool: Artifact) -> M
 
 def _existing(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
     """With a model that is there, where the featurizer's is one to be pre-trained first."""
-    model = method.featurizer.model
-    if model is None:
+    featurizer = method.featurizer
+    if featurizer.model is None:
         return method
-    return _with(method, model=existing(cell, model, method.features["model"]))
+    model = existing(cell, featurizer.model, method.features["model"])
+    return replace(method, featurizer=featurizer.with_model(model))
 
 
 def _headed(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
     """With a head, where the featurizer's model must predict tokens and comes without one."""
-    model = method.featurizer.model
-    if not method.featurizer.needs_head or model is None or model.head is None:
+    needs = method.featurizer.requirements()
+    model = needs.model
+    if not needs.token_head or model is None or model.head is None:
         return method
     written = method.features["model"]["head"]
     start = with_head(cell, model, written, cell.made("pool"), cell.made("leaks"))
-    return _with(method, model=StoredModel(start.path, start.key))
+    made = StoredModel(start.path, start.key)
+    return replace(method, featurizer=method.featurizer.with_model(made))
 
 
 def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
@@ -70,7 +72,8 @@ def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Met
     Raises:
         InvalidInput: the trainer learns labels and the target has none.
     """
-    trainer, model = method.featurizer.tuning, method.featurizer.model
+    needs = method.featurizer.requirements()
+    trainer, model = needs.tuning, needs.model
     if trainer is None or model is None:
         return method
     reads = trainer.objective is not None
@@ -94,7 +97,8 @@ def _tuned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Met
     made = cell.stage("tuned", trainer.version, settings, inputs, compute)
     if made.facts.get("truncated"):
         cell.counts["tuned_truncated"] = made.facts["truncated"]
-    return _with(method, model=StoredModel(made.path, made.key))
+    tuned = StoredModel(made.path, made.key)
+    return replace(method, featurizer=method.featurizer.with_model(tuned))
 
 
 def _learned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> Method:
@@ -102,9 +106,10 @@ def _learned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> M
     or from the target's, none of which is an evaluation text.
     """
     featurizer, runtime = method.featurizer, cell.parts.runtime
-    if not featurizer.learns:
+    source = featurizer.requirements().learns_from
+    if source is None:
         return method
-    if featurizer.learns_target:
+    if source == "target":
         inputs = {"target": task.facts["target"]}
         documents, excluded = formats.load_corpus(task.path / "target.arrow"), {}
     else:
@@ -126,15 +131,7 @@ def _learned(cell: Context, method: Method, task: Artifact, pool: Artifact) -> M
         for fact, count in made.facts.items()
         if isinstance(count, int) and count
     }
-    return _with(method, learned=(made.path, made.key))
-
-
-def _with(method: Method, **changed: Any) -> Method:
-    """Returns the method with a featurizer changed in these attributes, the given one left alone."""
-    featurizer = copy.copy(method.featurizer)
-    for name, value in changed.items():
-        setattr(featurizer, name, value)
-    return replace(method, featurizer=featurizer)
+    return replace(method, featurizer=featurizer.with_learned(made.path, made.key))
 
 
 def whitened(

@@ -150,7 +150,6 @@ def _picks(
             "id": ids[at],
             "rank": rank,
             "score": float(chosen.scores[rank - 1]),
-            "weight": float(chosen.weights[rank - 1]),
             "domain": domains[at],
             "cluster": ids[labels[at]],
             "copies_in_pool": int(sizes[labels[at]]) - 1,
@@ -172,7 +171,7 @@ def _serve(
     some = np.arange(min(SAMPLE, len(formats.load_features(lens.judge.pool.path))))
     mean = float(np.mean([float(plan.costs.mean()) for plan in _plans(lens, some, 1.0)]))
     plans = _plans(lens, rows, SOFTNESS * mean)
-    traced = trace(plans, chosen.weights, LISTED)
+    traced = trace(plans, np.ones(len(rows)), LISTED)
     without, limit = left_without(traced, mean)
     ids = targets.ids
     texts = [shortened(text, TEXT) for text in targets.texts]

@@ -70,7 +70,7 @@ def report(
         rows=np.array([row[key] for key in chosen.ids]),
         # Documents that a method put in no order have no place in a histogram.
         scores=np.where(rated.total.values > BEYOND, rated.total.values, -np.inf),
-        stochastic=cell.parts.selector.stochastic,
+        stochastic=cell.parts.selector.traits.stochastic,
         excluded=frozenset(json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))),
         labels=np.load(copies.path / "labels.npy"),
         not_compared=copies.facts["not_compared"],

@@ -16,7 +16,7 @@ from shortlist.store import formats
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from shortlist.core import Aims, Features
+    from shortlist.core import Features, TargetSpec
     from shortlist.featurizers.base import Featurizer
     from shortlist.pipeline.context import Context
     from shortlist.selectors.base import Selector
@@ -124,14 +124,14 @@ def rate(
     return found
 
 
-def aims_of(cell: Context) -> Aims:
+def aims_of(cell: Context) -> TargetSpec:
     """Returns what the cell's selector can aim at: the first target where it looks at none.
 
     A control looks at none and stands in for picks of a member that does.
     """
     aims, selector = cell.parts.aims, cell.parts.selector
     made_of = (selector, *(member.selector for member in selector.members.values()))
-    return aims if any(one.target_aware for one in made_of) else aims.first
+    return aims if any(one.traits.target_aware for one in made_of) else aims.first
 
 
 def vectors(
@@ -191,24 +191,51 @@ def fit(
     def compute(directory: Path) -> dict[str, Any]:
         selector.to(cell.parts.runtime.device)
         selector.show_progress = cell.parts.runtime.progress
-        selector.fit(
+        facts = selector.fit(
             _joined(target[0].path / "target.arrow", target[1]),
             _joined(pool[0].path / "corpus.arrow", pool[1]),
         )
         state = {key: value.contiguous().clone() for key, value in selector.state_dict().items()}
         save_file(state, directory / "fitted.safetensors")
-        return selector.report
+        return dict(facts)
 
     inputs = {"target": target[1].key, "pool": pool[1].key, **selector.identity()}
     made = cell.stage("fit", selector.version, method.settings, inputs, compute)
+    facts = {**made.facts, **sensitivity(cell, method, made, target, pool)}
     cell.selected["fit"] = {
         **cell.selected.get("fit", {}),
-        **{f"{name}.{fact}" if name else fact: value for fact, value in made.facts.items()},
+        **{f"{name}.{fact}" if name else fact: value for fact, value in facts.items()},
     }
     if made.facts.get("converged") is False:
         error = made.facts["marginal_error"]
         cell.warnings.append(f"transport not converged: marginal error {error:.1e}")
     return made
+
+
+def sensitivity(
+    cell: Context,
+    method: Method,
+    fitted: Artifact,
+    target: tuple[Artifact, Artifact],
+    pool: tuple[Artifact, Artifact],
+) -> Mapping[str, Any]:
+    """Returns the facts of the selector's diagnostic after its fit; none where it has none."""
+    if not method.selector.has_sensitivity:
+        return {}
+    selector = copy.deepcopy(method.selector)
+
+    def compute(directory: Path) -> dict[str, Any]:
+        selector.restore(load_file(fitted.path / "fitted.safetensors"))
+        selector.to(cell.parts.runtime.device)
+        return dict(
+            selector.sensitivity(
+                _joined(target[0].path / "target.arrow", target[1]),
+                _joined(pool[0].path / "corpus.arrow", pool[1]),
+            )
+        )
+
+    inputs = {"fit": fitted.key, "target": target[1].key, "pool": pool[1].key}
+    return cell.stage("sensitivity", selector.version, {}, inputs, compute).facts
 
 
 def score(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import Aims, Budget, Selection
+from shortlist.core import Budget, Selection, TargetSpec
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.pipeline.scoring import Scores, aims_of
 from shortlist.pipeline.starting import existing
-from shortlist.selectors.base import Scored
+from shortlist.selectors.base import ScoredPool
 from shortlist.selectors.blending import in_last_place, standardised, weighted_sum
 from shortlist.selectors.floors import Kept, select_with_floors
 from shortlist.stats.sampling import order
@@ -52,8 +52,8 @@ class Rated:
     """
 
     documents: Corpus
-    total: Scored
-    each: Mapping[str, Scored]
+    total: ScoredPool
+    each: Mapping[str, ScoredPool]
     allowed: NDArray[np.bool_]
     excluded: int
 
@@ -86,7 +86,7 @@ def choose(
 ) -> Artifact:
     """Returns the selection that `selector`, whose settings are `written`, makes of its scores."""
     budget, seed, aims = cell.parts.budget, cell.parts.seed, aims_of(cell)
-    needs_tokens = budget.unit == "tokens" or selector.reads_tokens
+    needs_tokens = budget.unit == "tokens" or selector.traits.reads_tokens
     lengths = count_tokens(cell, pool) if needs_tokens else None
 
     def compute(directory: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def choose(
         available = rated.total.values > -np.inf
         unscored = int((allowed & ~available).sum())
         left = available.sum() if costs is None else costs[available].sum()
-        if not selector.repeats:
+        if not selector.traits.repeats:
             _check_budget(budget, int(left), rated.excluded, unscored)
         facts: dict[str, Any] = {}
         if aims.single:
@@ -106,7 +106,6 @@ def choose(
         selection = Selection(
             ids=tuple(ids[row] for row in choice.rows),
             scores=choice.scores,
-            weights=choice.weights,
             corpus=documents.fingerprint,
             budget=budget,
             why=(type(selector).__doc__ or "").strip().splitlines()[0],
@@ -122,7 +121,7 @@ def choose(
         }
 
     settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}
-    settings |= {"seed": seed} if selector.stochastic else {}
+    settings |= {"seed": seed} if selector.traits.stochastic else {}
     if not aims.single:  # "sum": raised when scores for several targets are added in another way
         settings |= {"weights": aims.weights, "floors": aims.floors, "sum": 2}
     # The selector again, beside the scores' key: `select` may read settings that `score` does not.
@@ -168,8 +167,8 @@ def read_rated(
         for name, judge in next(iter(cell.judges.values()), {}).items()
     }
 
-    def scored(columns: Mapping[str, NDArray[np.float64]]) -> Scored:
-        return Scored(
+    def scored(columns: Mapping[str, NDArray[np.float64]]) -> ScoredPool:
+        return ScoredPool(
             values=selector.combine(columns),
             id_words=words,
             costs=tokens if cell.parts.budget.unit == "tokens" else None,
@@ -194,7 +193,7 @@ def read_rated(
                 )
             for part, values in _parts(name, found):
                 column = np.where(allowed, values, -np.inf)
-                alike = aims.single or method.additive
+                alike = aims.single or method.traits.additive
                 own[part] = column if alike else standardised(column)
     each = {aim: scored(column) for aim, column in columns.items()}
     if aims.single:
@@ -221,12 +220,12 @@ def score_keys(scores: Scores) -> dict[str, str]:
 
 
 def _for_several(
-    selector: Selector, rated: Rated, aims: Aims, budget: Budget, seed: int
+    selector: Selector, rated: Rated, aims: TargetSpec, budget: Budget, seed: int
 ) -> tuple[Choice, dict[str, Any]]:
     """Returns the choice for several targets, and what it has for each of them."""
 
     def with_floors(
-        one: Selector, total: Scored, each: Mapping[str, Scored]
+        one: Selector, total: ScoredPool, each: Mapping[str, ScoredPool]
     ) -> tuple[Choice, dict[str, Kept]]:
         draw = partial(seeded, seed, "selection")
         return select_with_floors(one, total, each, aims.floors, budget, draw)

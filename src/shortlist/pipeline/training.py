@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.core import Metric, digest, pack_item_scores
-from shortlist.errors import InvalidInput
 from shortlist.pipeline.context import Context, Start
 from shortlist.pipeline.inputs import task_data
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
@@ -38,11 +37,6 @@ def warm_up(cell: Context, base: Start, selection: Artifact, pool: Artifact) -> 
 
     def compute(directory: Path) -> dict[str, Any]:
         chosen = formats.load_selection(selection.path / "selection.parquet")
-        if not (chosen.weights == 1).all():
-            raise InvalidInput(
-                "the warm-up counts every document once, found weights other than 1; "
-                "choose a selector that repeats documents in place of weighting them"
-            )
         documents = chosen.of(formats.load_corpus(pool.path / "corpus.arrow"))
         return trainer.train_on(base.path, documents, directory, seed, runtime)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist.selectors.base import Choice, Scored, Selector, take_in_turn
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take_in_turn
 from shortlist.selectors.matched import documents_of
 from shortlist.stats.sampling import draw_key, order, uniform
 
@@ -25,10 +25,9 @@ class AllDomains(Selector):
     numbers of all domains) this is its baseline "all domains".
     """
 
-    stochastic = True
-    target_aware = False
+    traits = Traits(stochastic=True, target_aware=False)
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the documents round by round: the n-th of every domain before the n+1-th of any."""
         noise, turn = (uniform(scores.id_words, draw_key(generator)) for _ in range(2))
         allowed = scores.values > -np.inf

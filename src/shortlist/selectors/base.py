@@ -33,7 +33,7 @@ _CHUNK = 8192
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPool:
     """The pool after scoring: what `select` chooses from.
 
     Attributes:
@@ -57,7 +57,7 @@ class Scored:
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tokens: NDArray[np.int64] | None = None
 
-    def of(self, name: str, member: Selector) -> Scored:
+    def of(self, name: str, member: Selector) -> ScoredPool:
         """Returns what a member would see if it stood alone."""
         columns, vectors, report = (
             _under(name, known) for known in (self.columns, self.vectors, self.report)
@@ -79,14 +79,37 @@ class Choice:
     Attributes:
         rows: (k,) rows; may repeat where a method samples with replacement.
         scores: (k,) the numbers that decided, noise and all: larger came first.
-        weights: (k,) how much each counts in training.
-        report: what a reader must know of the choice.
+        report: facts of the choice for the record.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
-    weights: NDArray[np.float64]
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the pipeline must know of a method before it runs.
+
+    Attributes:
+        stochastic: `select` draws at random; only then does the seed enter the selection's key.
+        repeats: `select` may choose a document more than once.
+        reads_tokens: `select` needs the number of tokens of each document whatever the budget
+            counts.
+        chooses_target: it chooses among the task's own texts in place of the pool.
+        target_aware: `fit` reads the target.
+        additive: scores for several targets add up, with weights, to the scores for all of them;
+            otherwise each target's scores are standardised first.
+        potential: a score is minus the potential of a balanced transport problem.
+    """
+
+    stochastic: bool = False
+    repeats: bool = False
+    reads_tokens: bool = False
+    chooses_target: bool = False
+    target_aware: bool = True
+    additive: bool = False
+    potential: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,33 +128,19 @@ class Selector(pl.LightningModule):
             under the same keys as if it stood alone, and `fit` and `score` of this one are not
             called.
         version: bumped when the meaning of the scores changes.
-        stochastic: whether `select` draws at random; only then does the seed enter the selection's
-            key.
-        repeats: whether `select` may choose a document more than once.
-        reads_tokens: whether `select` needs the tokens of each document whatever the budget counts.
-        stands_in_for: the member for whose picks it draws others, or None.
-        chooses_target: whether it chooses among the task's own texts in place of the pool.
-        target_aware: whether `fit` looks at the target.
-        additive: whether scores for several targets add up as they are, with weights, to the scores
-            for all of them; otherwise each target's are brought to one scale first.
-        gradient: whether a score is minus the gradient of a transport cost in the document's mass.
+        traits: what the pipeline must know of the method; the same for all its instances, except
+            where members decide it.
+        stands_in_for: the member for whose picks it draws matched random documents, or None.
         show_progress: whether `fit` may show a bar.
     """
 
     version = 1
-    stochastic = False
-    repeats = False
-    reads_tokens = False
-    chooses_target = False
+    traits: Traits = Traits()
     stands_in_for: str | None = None
-    target_aware = True
-    additive = False
-    gradient = False
     show_progress = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.report: dict[str, Any] = {}
         self.members: dict[str, Member] = {}
 
     def applicable(self, task: str) -> str | None:
@@ -142,7 +151,7 @@ class Selector(pl.LightningModule):
                 return f"{name}: {reason}"
         return None
 
-    def ablation(self) -> Mapping[str, Any] | None:
+    def ablation_baseline(self) -> Mapping[str, Any] | None:
         """Returns the settings, as a YAML has them, of the method without what this one adds, or
         None: a cell says how many of its picks that method shares.
 
@@ -168,17 +177,28 @@ class Selector(pl.LightningModule):
                 raise InvalidInput(
                     f"selector.members.{name} is itself made of others; name those instead"
                 )
-            if member.selector.chooses_target:
+            if member.selector.traits.chooses_target:
                 raise InvalidInput(
                     f"selector.members.{name} chooses among the task's own texts, expected one that "
                     "ranks the pool"
                 )
         self.members = dict(members)
 
-    def fit(self, target: Features, pool: Features) -> None:
-        """Learns the scoring function; what it learns is kept in buffers, what a reader must know
-        in `report`.
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Learns the scoring function, which it keeps in buffers, and returns facts for the record."""
+        return {}
+
+    @property
+    def has_sensitivity(self) -> bool:
+        """Whether `sensitivity` computes anything: without it there is no such stage."""
+        return False
+
+    def sensitivity(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Returns facts of a diagnostic that follows `fit` in a stage of its own.
+
+        It reads what `fit` kept, restored into this object, and the vectors that `fit` was given.
         """
+        return {}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is chosen first.
@@ -215,7 +235,7 @@ class Selector(pl.LightningModule):
             for name, member in self.members.items()
         } or dict(columns)
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that fit the budget; equal scores go by id."""
         return take(order(scores.values, scores.id_words), scores, budget)
 
@@ -236,7 +256,7 @@ class Selector(pl.LightningModule):
             self.keep(name, value)
 
 
-def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
+def take(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
     """Returns the longest prefix of `rows` within the budget, each counting once.
 
     Raises:
@@ -249,10 +269,10 @@ def take(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
             f"budget={budget.amount} {budget.unit} is less than the first document needs; "
             "set a larger budget"
         )
-    return Choice(kept, scores.values[kept], np.ones(len(kept)))
+    return Choice(kept, scores.values[kept])
 
 
-def take_in_turn(rows: NDArray[np.int64], scores: Scored, budget: Budget) -> Choice:
+def take_in_turn(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
     """Returns the longest prefix of `rows` within the budget where no score decided their order:
     their scores are 0, -1, -2, ...
 

@@ -12,6 +12,8 @@ from shortlist.selectors.bags import row_sums, totals
 from shortlist.selectors.base import Selector
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -47,7 +49,7 @@ class BM25(Selector):
             )
         self.k1, self.b = k1, b
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps `query` (d,), q_t idf_t, and the pool's mean length.
 
         Raises:
@@ -64,6 +66,7 @@ class BM25(Selector):
         mean_length = totals(pool).sum() / max(len(pool), 1)
         self.keep("query", torch.from_numpy(totals(target) / max(len(target), 1) * idf))
         self.keep("mean_length", torch.tensor(max(mean_length, 1.0), dtype=torch.float64))
+        return {}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the mean BM25 over the queries."""

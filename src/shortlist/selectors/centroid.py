@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from shortlist.selectors.base import Selector
 from shortlist.selectors.neighbours import unit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -24,11 +26,11 @@ class Centroid(Selector):
 
     centre: torch.Tensor
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps `centre` (d,), at length one."""
         vectors = unit(torch.from_numpy(np.array(target.values, dtype=np.float64)))
         self.keep("centre", unit(vectors.mean(0, keepdim=True))[0])
-        self.report = {"mean_length": float(vectors.mean(0).norm())}
+        return {"mean_length": float(vectors.mean(0).norm())}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the cosine of each document with the centre."""

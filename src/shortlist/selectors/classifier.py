@@ -14,6 +14,8 @@ from shortlist.selectors.bags import row_sums, weighted
 from shortlist.selectors.base import Selector
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -51,7 +53,7 @@ class Classifier(Selector):
         self.inverse_penalty, self.negatives = inverse_penalty, negatives
         self.max_iterations = max_iterations
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the weights (d,) and the bias; reports whether the fit converged.
 
         Raises:
@@ -73,7 +75,7 @@ class Classifier(Selector):
         )
         self.keep("weights", torch.from_numpy(found.weights))
         self.keep("bias", torch.tensor(found.bias, dtype=torch.float64))
-        self.report |= {
+        return {
             "positives": len(target),
             "negatives": len(first),
             "iterations": found.iterations,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist.errors import InvalidInput, near
-from shortlist.selectors.base import Choice, Scored, Selector, take
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take
 from shortlist.selectors.matched import documents_of
 from shortlist.stats.sampling import draw_key, order, uniform
 
@@ -25,8 +25,7 @@ class DAPT(Selector):
     DAPT, Gururangan et al., ACL 2020; in GOT-D's Table 2 the curated baseline.
     """
 
-    stochastic = True
-    target_aware = False
+    traits = Traits(stochastic=True, target_aware=False)
 
     def __init__(self, domains: Sequence[str]) -> None:
         """Stores the domains.
@@ -39,7 +38,7 @@ class DAPT(Selector):
         if not self.domains:
             raise InvalidInput("selector.domains is empty; name one domain of the pool at least")
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the documents of these domains whose noise is largest.
 
         Raises:

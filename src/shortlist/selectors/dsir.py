@@ -11,7 +11,7 @@ import torch
 from shortlist.errors import InvalidInput
 from shortlist.kernels.ngrams import dots
 from shortlist.selectors.bags import totals, weighted, word_counts
-from shortlist.selectors.base import Choice, Scored, Selector, take, take_in_turn
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take, take_in_turn
 from shortlist.stats.sampling import draw_key, gumbel, in_proportion, order
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class DSIR(Selector):
     """
 
     version = 2
-    stochastic = True
-    additive = True  # sum_t w_t log p_t - log q: weights toward the targets' geometric mean
+    # Additive: sum_t w_t log p_t - log q is the log-weight toward the targets' geometric mean.
+    traits = Traits(stochastic=True, additive=True)
     log_ratio: torch.Tensor
 
     def __init__(
@@ -80,23 +80,25 @@ class DSIR(Selector):
         self.minimum_length, self.separate = minimum_length, separate
         self.proportions = dict(proportions or {})
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps `log_ratio`, log p - log q per bucket: (d,), or (d, t) of t separate targets.
 
         Raises:
             InvalidInput: `proportions` does not name the target's domains.
         """
+        facts: dict[str, Any] = {}
         raw = self._log(totals(pool))
         if self.separate:
             found = self._separate(target)
-            self.report["targets"] = list(found)
-            self.report["proportions"] = self._shares({name: found[name].sum() for name in found})
+            facts["targets"] = list(found)
+            facts["proportions"] = self._shares({name: found[name].sum() for name in found})
             ratio = np.stack([self._log(counts) - raw for counts in found.values()], axis=1)
         else:
             ratio = self._log(totals(target)) - raw
         self.keep("log_ratio", torch.from_numpy(ratio))
         if self.minimum_length:
-            self.report["too_short"] = int((~self._long(pool.documents)).sum())
+            facts["too_short"] = int((~self._long(pool.documents)).sum())
+        return facts
 
     def _log(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         smoothed = counts + self.smoothing
@@ -150,7 +152,7 @@ class DSIR(Selector):
         """Returns the weight under the target that a document fits best."""
         return np.maximum.reduce(list(columns.values()))
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns a sample without replacement in proportion to the weights.
 
         Raises:

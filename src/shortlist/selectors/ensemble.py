@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Selector
+from shortlist.selectors.base import Selector, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,8 @@ class Ensemble(Selector):
             raise InvalidInput(f"selector.constant must not be negative, found {constant}")
         self.consist_of(members)
         self.rule, self.constant = rule, constant
-        self.target_aware = any(member.selector.target_aware for member in members.values())
+        aware = any(member.selector.traits.target_aware for member in members.values())
+        self.traits = Traits(target_aware=aware)
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the (n,) joint scores; what no member may choose stays at -inf."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from shortlist.selectors.neighbours import nearest
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -43,7 +45,7 @@ class FacilityLocation(WholePool):
             )
         self.neighbours, self.relevance, self.limit = neighbours, relevance, limit
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the greedy order; reports how well its first documents cover the target."""
         assert pool.documents is not None
         found = nearest(
@@ -58,7 +60,7 @@ class FacilityLocation(WholePool):
             rows, values, len(pool), self.relevance, self.limit, pool.documents.id_words()
         )
         self.keep_order(order, len(pool))
-        self.report = {
+        return {
             "seen": len(np.unique(rows)),
             "ordered": len(order),
             "value": float(gains.sum()),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from shortlist.selectors.base import Choice, Scored, Selector
+    from shortlist.selectors.base import Choice, ScoredPool, Selector
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Kept:
 
 def select_with_floors(
     selector: Selector,
-    total: Scored,
-    each: Mapping[str, Scored],
+    total: ScoredPool,
+    each: Mapping[str, ScoredPool],
     floors: Mapping[str, float],
     budget: Budget,
     draw: Callable[[], torch.Generator],
@@ -97,7 +97,7 @@ def select_with_floors(
 
 def _best(
     selector: Selector,
-    scored: Scored,
+    scored: ScoredPool,
     asked: int,
     budget: Budget,
     draw: Callable[[], torch.Generator],
@@ -115,7 +115,7 @@ def _best(
 
 def _ranked(
     selector: Selector,
-    scored: Scored,
+    scored: ScoredPool,
     amount: int,
     budget: Budget,
     draw: Callable[[], torch.Generator],
@@ -133,7 +133,7 @@ def _ranked(
     return rows, np.cumsum(costs[rows])
 
 
-def _without(scored: Scored, out: NDArray[np.bool_]) -> Scored:
+def _without(scored: ScoredPool, out: NDArray[np.bool_]) -> ScoredPool:
     """Returns the scores with -inf, never chosen, where `out` says so."""
     return replace(
         scored,

@@ -20,9 +20,11 @@ from shortlist.ot import (
     solve,
 )
 from shortlist.ot.explanation import transport_plan
-from shortlist.selectors.base import Selector
+from shortlist.selectors.base import Selector, Traits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from shortlist.core import Features
@@ -50,8 +52,8 @@ class TransportSelector(Selector):
     seen or not: g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon).
     """
 
-    additive = True  # the gradient of sum_t w_t OT(pool, target_t) is sum_t w_t g_t
-    gradient = True
+    # Additive: the gradient of sum_t w_t OT(pool, target_t) is sum_t w_t g_t.
+    traits = Traits(additive=True, potential=True)
     targets: torch.Tensor
     f: torch.Tensor
     epsilon: torch.Tensor
@@ -129,6 +131,8 @@ class GOTD(TransportSelector):
     """
 
     version = 2
+    pool_potentials: torch.Tensor
+    mean_cost: torch.Tensor
 
     def __init__(
         self,
@@ -149,7 +153,7 @@ class GOTD(TransportSelector):
             relative_epsilon: regularisation as a fraction of the mean cost; 0 solves exactly.
             tolerance: L1 error of the target marginal, over the whole pool, to stop at.
             max_passes: most visits of the whole pool.
-            sensitivity: also solve at half of epsilon and report the overlap of the top 5 %.
+            sensitivity: whether `sensitivity` solves again at half of epsilon.
             masses: what a document counts: `documents` alike, `column` by the column that
                 `pool.mass` and `task.mass` name, `clusters` each cluster of near copies as one.
             target_penalty: price of missing the target marginal (KL), in multiples of the mean
@@ -174,7 +178,7 @@ class GOTD(TransportSelector):
         if stored_mib is not None and stored_mib < 0:
             raise InvalidInput(f"selector.stored_mib must be 0 or more, found {stored_mib}")
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
-        self.max_passes, self.sensitivity = max_passes, sensitivity
+        self.max_passes, self.half_epsilon = max_passes, sensitivity
         self.masses: Masses = masses
         self.penalties = (
             math.inf if target_penalty is None else float(target_penalty),
@@ -182,7 +186,7 @@ class GOTD(TransportSelector):
         )
         self.stored_bytes = None if stored_mib is None else stored_mib * 2**20
 
-    def ablation(self) -> dict[str, Any]:
+    def ablation_baseline(self) -> dict[str, Any]:
         """Returns the settings of soft-kNN, f = 0, at the same cost and epsilon."""
         return {
             "_target_": "shortlist.selectors.soft_knn.SoftKNN",
@@ -190,7 +194,7 @@ class GOTD(TransportSelector):
             "relative_epsilon": self.relative_epsilon,
         }
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the target's vectors, its potential f, and epsilon; reports the certificate.
 
         Raises:
@@ -226,19 +230,51 @@ class GOTD(TransportSelector):
         self.remember(
             target, found.f, found.epsilon, found.a if uneven else None, found.penalties.pool
         )
-        self.report = certificate(found) | {"masses": self.masses}
+        if self.has_sensitivity:
+            self.keep("pool_potentials", found.g.cpu())
+            self.keep("mean_cost", torch.tensor(found.scale, dtype=torch.float64))
+        facts = certificate(found) | {"masses": self.masses}
         if not found.penalties.balanced:
-            self.report["transported_mass"] = float(found.target_marginal.sum())
-        if self.sensitivity and found.epsilon > 0:
-            log.info("once more at half of epsilon: how far the top 5 % hangs on it")
-            half = epsilon_sensitivity(
-                found, candidates, targets, a=a, b=b, stored_bytes=self.stored_bytes
-            )
-            self.report["overlap_at_half_epsilon"] = half.overlap
-            self.report["converged_at_half_epsilon"] = half.converged
-            if half.reason:
-                self.report["no_half_epsilon"] = half.reason
-                log.warning(half.reason)
+            facts["transported_mass"] = float(found.target_marginal.sum())
+        return facts
+
+    @property
+    def has_sensitivity(self) -> bool:
+        """Whether the settings ask for a solve at half of epsilon; an exact solve has none."""
+        return self.half_epsilon and self.relative_epsilon > 0
+
+    def sensitivity(self, target: Features, pool: Features) -> dict[str, Any]:
+        """Returns the overlap of the top 5 % with that of a solve at half of epsilon.
+
+        The second solve starts from f, on the same pool, target, masses and penalties.
+        """
+        if not self.has_sensitivity:
+            return {}
+        a, b = weighed(self.masses, target, pool)
+        scale = float(self.mean_cost)
+        log.info("transport: solving again at half of epsilon for the overlap of the top 5 %%")
+        half = epsilon_sensitivity(
+            np.asarray(pool.values),
+            np.asarray(target.values),
+            f=self.f,
+            g=self.pool_potentials,
+            epsilon=float(self.epsilon),
+            cost=self.cost,
+            a=a,
+            b=b,
+            target_penalty=self.penalties[0] * scale,
+            pool_penalty=self.penalties[1] * scale,
+            tolerance=self.tolerance,
+            stored_bytes=self.stored_bytes,
+            device=self.device,
+        )
+        if half.reason:
+            log.warning(half.reason)
+        return {
+            "overlap_at_half_epsilon": half.overlap,
+            "converged_at_half_epsilon": half.converged,
+            **({"no_half_epsilon": half.reason} if half.reason else {}),
+        }
 
 
 def weighed(

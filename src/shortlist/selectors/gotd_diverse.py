@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, Scored, Selector, take
+from shortlist.selectors.base import Choice, ScoredPool, Selector, take
 from shortlist.selectors.spacing import spaced
 from shortlist.stats.sampling import order
 
@@ -51,13 +52,13 @@ class GOTDDiverse(Selector):
         self.consist_of(members)
         self.similarity, self.most = similarity, most
 
-    def ablation(self) -> dict[str, Any] | None:
+    def ablation_baseline(self) -> dict[str, Any] | None:
         """Returns the same thinning out of the ranking without its correction, where there is one."""
         name, member = next(iter(self.members.items()))
-        without = member.selector.ablation()
+        without = member.selector.ablation_baseline()
         return None if without is None else {"members": {name: without}}
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that are no near-duplicates of better ones.
 
         Raises:
@@ -75,7 +76,7 @@ class GOTDDiverse(Selector):
         spread = float(np.ptp(values[ranking])) + 1 if len(ranking) else 1.0
         values[passed] -= spread  # below all others, among themselves as they were
         rows = order(values, scores.id_words)
-        choice = take(rows, Scored(values, scores.id_words, scores.costs), budget)
+        choice = take(rows, ScoredPool(values, scores.id_words, scores.costs), budget)
         used = int(np.isin(choice.rows, passed).sum())
         report = {"passed_over": len(passed) - used, "near_duplicates_kept": used}
-        return Choice(choice.rows, choice.scores, choice.weights, report)
+        return replace(choice, report=report)

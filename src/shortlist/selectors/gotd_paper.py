@@ -10,6 +10,8 @@ from shortlist.ot import released_sinkhorn
 from shortlist.selectors.gotd import TransportSelector, certificate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -31,7 +33,7 @@ class GOTDPaper(TransportSelector):
         self.absolute_epsilon, self.momentum = epsilon, momentum
         self.threshold, self.max_iterations = threshold, max_iterations
 
-    def ablation(self) -> dict[str, Any]:
+    def ablation_baseline(self) -> dict[str, Any]:
         """Returns the settings of soft-kNN, f = 0, at the same absolute epsilon."""
         return {
             "_target_": "shortlist.selectors.soft_knn.SoftKNNAt",
@@ -39,7 +41,7 @@ class GOTDPaper(TransportSelector):
             "epsilon": self.absolute_epsilon,
         }
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the target's vectors and the potential f at which the solver stopped."""
         found = released_sinkhorn(
             np.asarray(pool.values),
@@ -52,4 +54,4 @@ class GOTDPaper(TransportSelector):
         )
         self.remember(target, found.f, found.epsilon)
         # The released rule looks at the pool's marginal, so that is the error it stopped at.
-        self.report = certificate(found) | {"marginal_error": found.pool_error}
+        return certificate(found) | {"marginal_error": found.pool_error}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from shortlist.selectors.neighbours import unit
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -32,13 +34,13 @@ class Herding(WholePool):
             raise InvalidInput(f"selector.limit must be at least 1, found {limit}")
         self.limit = limit
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the order; reports how far its mean is from the target's."""
         vectors = unit(torch.from_numpy(np.array(target.values, dtype=np.float64)))
         order, apart = herd(np.asarray(pool.values), vectors.mean(0).numpy(), self.limit)
         self.keep_order(order, len(pool))
         after = [size for size in (10, 100, 1000) if size <= len(apart)]
-        self.report = {
+        return {
             "ordered": len(order),
             "discrepancy": {str(size): float(apart[size - 1]) for size in after},
         }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist.errors import InvalidInput
+from shortlist.selectors.base import Traits
 from shortlist.selectors.coverage import farthest_first
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -23,7 +26,7 @@ class KCenter(WholePool):
     `limit` / 64 products of the pool with 64 vectors, and one of `limit` with 2,048.
     """
 
-    target_aware = False
+    traits = Traits(target_aware=False)
 
     def __init__(self, limit: int) -> None:
         """Stores the length of the order."""
@@ -32,11 +35,11 @@ class KCenter(WholePool):
             raise InvalidInput(f"selector.limit must be at least 1, found {limit}")
         self.limit = limit
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the order; reports the radius its documents leave."""
         order, radii = farthest_first(np.asarray(pool.values), self.limit)
         self.keep_order(order, len(pool))
-        self.report = {
+        return {
             "ordered": len(order),
             "radius": float(radii[-1]) if len(radii) > 1 else None,
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from shortlist.selectors.base import Selector
+from shortlist.selectors.base import Selector, Traits
 from shortlist.selectors.perplexity import one_number
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from shortlist.core import Features
@@ -20,15 +22,16 @@ class LeastToxic(Selector):
     document serves, larger for more toxic. Target-free.
     """
 
-    target_aware = False
+    traits = Traits(target_aware=False)
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Learns nothing.
 
         Raises:
             InvalidInput: the vectors are not one number a document.
         """
         one_number(pool, "selector=least_toxic")
+        return {}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns minus the toxicity."""

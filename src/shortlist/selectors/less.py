@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from shortlist.selectors.base import Selector
 from shortlist.selectors.neighbours import unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from shortlist.core import Features
 
@@ -57,7 +57,7 @@ class LESS(Selector):
         self.by, self.halves = by, halves
         self.weights = None if weights is None else [each / sum(weights) for each in weights]
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps `anchors` (sub-tasks, d); reports sub-tasks and documents without a gradient.
 
         Raises:
@@ -83,7 +83,7 @@ class LESS(Selector):
             int((np.asarray(pool.values[start : start + 8192]) != 0).any(axis=1).sum())
             for start in range(0, len(pool), 8192)
         )
-        self.report = {
+        return {
             "sub_tasks": len(vectors),
             "documents_with_gradient": looked_at,
             "documents_without_gradient": len(pool) - looked_at,

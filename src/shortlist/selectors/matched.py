@@ -10,7 +10,7 @@ import numpy as np
 
 from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, Scored, Selector, take_in_turn
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take_in_turn
 from shortlist.stats.sampling import draw_key, uniform
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ class Matched(Selector):
     `fit` and `score` of a subclass never run; it gives `stand_ins`.
     """
 
-    stochastic = True
-    target_aware = False
+    traits = Traits(stochastic=True, target_aware=False)
     stands_in_for = "like"
 
     def __init__(self, members: Mapping[str, Member]) -> None:
@@ -52,7 +51,7 @@ class Matched(Selector):
 
     @abstractmethod
     def stand_ins(
-        self, picks: NDArray[np.int64], scores: Scored, noise: NDArray[np.float64]
+        self, picks: NDArray[np.int64], scores: ScoredPool, noise: NDArray[np.float64]
     ) -> Iterator[int]:
         """Returns a row for each pick, in order."""
 
@@ -61,7 +60,7 @@ class Matched(Selector):
         first = super().combine(columns)
         return np.where(first > -np.inf, 0.0, -np.inf)
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the stand-ins.
 
         The member draws first, from the same seed as if it stood alone.
@@ -98,7 +97,7 @@ def _until_spent(rows: Iterator[int], costs: NDArray[np.int64], amount: int) -> 
             return
 
 
-def documents_of(scores: Scored) -> Corpus:
+def documents_of(scores: ScoredPool) -> Corpus:
     """Returns the pool's documents.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from shortlist.selectors.base import Selector
 from shortlist.selectors.ngram_models import NGramModel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from shortlist.core import Features
@@ -51,7 +53,7 @@ class MooreLewis(Selector):
             )
         self.order, self.buckets = order, buckets
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the counts of both models, three (order, buckets) tables each."""
         for name, features in zip(_MODELS, (target, pool), strict=True):
             model = NGramModel.empty(self.order, self.buckets)
@@ -59,6 +61,7 @@ class MooreLewis(Selector):
                 model.read(texts)
             for table in _TABLES:
                 self.keep(f"{name}_{table}", torch.from_numpy(getattr(model, table)))
+        return {}
 
     def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
         """Returns the (n,) differences; it reads the documents, not the vectors.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Selector
+from shortlist.selectors.base import Selector, Traits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -24,9 +26,9 @@ class MooreLewisModels(Selector):
     and come first.
     """
 
-    additive = True  # a log-ratio of probabilities, per token
+    traits = Traits(additive=True)  # a log-ratio of probabilities, per token
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Learns nothing; reports what reading the target saved on both sides, in nats per token.
 
         Raises:
@@ -37,9 +39,11 @@ class MooreLewisModels(Selector):
                 "selector=moore_lewis_models needs two losses a document, found vectors of "
                 f"{pool.dimension}; set featurizer=two_losses"
             )
+        facts: dict[str, float] = {}
         for name, features in (("target", target), ("pool", pool)):
             values = np.asarray(features.values, dtype=np.float64)
-            self.report[f"saved_on_{name}"] = float((values[:, 0] - values[:, 1]).mean())
+            facts[f"saved_on_{name}"] = float((values[:, 0] - values[:, 1]).mean())
+        return facts
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the difference of the losses."""

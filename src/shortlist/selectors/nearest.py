@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from shortlist.selectors.neighbours import nearest
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -31,7 +33,7 @@ class RoundRobin(WholePool):
             raise InvalidInput(f"selector.neighbours must be at least 1, found {neighbours}")
         self.neighbours = neighbours
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the order; reports how often several targets wanted the same document."""
         found = nearest(
             np.asarray(pool.values),
@@ -45,7 +47,7 @@ class RoundRobin(WholePool):
         self.keep_order(order, len(pool))
         wanted = np.bincount(rows.ravel(), minlength=len(pool))
         rounds = [done for done in (1, 10, 50, 150, 500) if done <= rows.shape[1]]
-        self.report = {
+        return {
             "neighbours": rows.shape[1],
             "picks": rows.size,
             "distinct": len(order),

@@ -96,7 +96,7 @@ class Peer(WholePool):
             found["checkout"] = commit(Path(self.checkout))
         return found
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the peer's score of each document of the pool; reports what the peer said of itself.
 
         Raises:
@@ -114,10 +114,10 @@ class Peer(WholePool):
             for path in work.glob("*.npy"):
                 path.unlink()
         facts = work / "facts.json"
-        self.report = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
-        self.report |= {**self.identity(), "not_ranked": int((scores == BEYOND).sum())}
+        said = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
         self.keep("pool_scores", torch.from_numpy(scores))
         shutil.rmtree(work)
+        return {**said, **self.identity(), "not_ranked": int((scores == BEYOND).sum())}
 
     def _write(self, path: Path, features: Features) -> None:
         assert features.documents is not None

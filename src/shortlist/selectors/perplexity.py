@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Selector
+from shortlist.selectors.base import Selector, Traits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 
@@ -24,7 +26,7 @@ class Perplexity(Selector):
     """
 
     version = 2
-    target_aware = False
+    traits = Traits(target_aware=False)
     middle: torch.Tensor
 
     def __init__(self, part: str) -> None:
@@ -38,7 +40,7 @@ class Perplexity(Selector):
             raise InvalidInput(f"selector.part must be top, mid or bottom, found {part!r}")
         self.part = part
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the pool's median loss.
 
         Raises:
@@ -47,6 +49,7 @@ class Perplexity(Selector):
         losses = one_number(pool, "selector=perplexity")
         some = losses[losses != 0]
         self.keep("middle", torch.tensor(float(np.median(some)) if len(some) else 0.0))
+        return {}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns larger numbers for the part that is wanted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shortlist.selectors.base import Choice, Scored, Selector, take
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take
 from shortlist.stats.sampling import draw_key, order, uniform
 
 if TYPE_CHECKING:
@@ -18,13 +18,12 @@ class Random(Selector):
     one's.
     """
 
-    stochastic = True
-    target_aware = False
+    traits = Traits(stochastic=True, target_aware=False)
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the documents whose noise, a hash of (seed, id), is largest."""
         noise = uniform(scores.id_words, draw_key(generator))
         noise[scores.values == float("-inf")] = float("-inf")
         return take(
-            order(noise, scores.id_words), Scored(noise, scores.id_words, scores.costs), budget
+            order(noise, scores.id_words), ScoredPool(noise, scores.id_words, scores.costs), budget
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.selectors.base import Scored
+    from shortlist.selectors.base import ScoredPool
 
 
 class RandomDomain(Matched):
@@ -24,7 +24,7 @@ class RandomDomain(Matched):
     """
 
     def stand_ins(
-        self, picks: NDArray[np.int64], scores: Scored, noise: NDArray[np.float64]
+        self, picks: NDArray[np.int64], scores: ScoredPool, noise: NDArray[np.float64]
     ) -> Iterator[int]:
         """Returns a row of the same domain for each pick, in order."""
         return by_stratum(picks, np.array(documents_of(scores).domains), noise)

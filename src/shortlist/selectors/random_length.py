@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from shortlist.selectors.base import Member, Scored
+    from shortlist.selectors.base import Member, ScoredPool
 
 
 class RandomLength(Matched):
@@ -41,13 +41,13 @@ class RandomLength(Matched):
             raise InvalidInput(f"selector.neighbours must be at least 2, found {neighbours}")
         self.neighbours = neighbours
 
-    def sizes(self, scores: Scored) -> NDArray[np.int64]:
+    def sizes(self, scores: ScoredPool) -> NDArray[np.int64]:
         """Returns the (n,) lengths in characters."""
         compute: Any = pc  # its functions are made at run time
         return compute.utf8_length(documents_of(scores).table["text"]).to_numpy()
 
     def stand_ins(
-        self, picks: NDArray[np.int64], scores: Scored, noise: NDArray[np.float64]
+        self, picks: NDArray[np.int64], scores: ScoredPool, noise: NDArray[np.float64]
     ) -> Iterator[int]:
         """Returns a row for each pick, in order, drawn among its neighbours in length."""
         return by_size(picks, self.sizes(scores), noise, scores.id_words, self.neighbours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shortlist.errors import InvalidInput
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from shortlist.selectors.base import Scored
+    from shortlist.selectors.base import ScoredPool
 
 
 class RandomTokens(RandomLength):
@@ -20,9 +21,9 @@ class RandomTokens(RandomLength):
     Tokens are those of the model that is going to be trained.
     """
 
-    reads_tokens = True
+    traits = replace(RandomLength.traits, reads_tokens=True)
 
-    def sizes(self, scores: Scored) -> NDArray[np.int64]:
+    def sizes(self, scores: ScoredPool) -> NDArray[np.int64]:
         """Returns the (n,) numbers of tokens.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from shortlist.selectors.nearest import RoundRobin
 from shortlist.selectors.neighbours import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Features
 
 By = Literal["round_robin", "best"]
@@ -33,11 +35,10 @@ class RDSPlus(RoundRobin):
             raise InvalidInput(f"selector.by must be one of {', '.join(get_args(By))}, found {by}")
         self.by = by
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the order of the rounds, or the largest cosine of each document."""
         if self.by == "round_robin":
-            super().fit(target, pool)
-            return
+            return super().fit(target, pool)
         # The nearest target of each document: the same search with the roles exchanged.
         scores = np.empty(len(pool))
         for start in range(0, len(pool), 8192):
@@ -45,3 +46,4 @@ class RDSPlus(RoundRobin):
             found = nearest(np.asarray(target.values), rows, 1, "cosine", device=self.device)
             scores[start : start + len(rows)] = found.values[:, 0].double().cpu().numpy()
         self.keep("pool_scores", torch.from_numpy(scores))
+        return {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, Scored, Selector, take_in_turn
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take_in_turn
 from shortlist.stats.sampling import draw_key, order, uniform
 
 if TYPE_CHECKING:
@@ -26,12 +26,9 @@ class TAPT(Selector):
     them, and `repeated` says how many are repeats.
     """
 
-    stochastic = True
-    repeats = True
-    chooses_target = True
-    target_aware = False
+    traits = Traits(stochastic=True, repeats=True, chooses_target=True, target_aware=False)
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns every text once, then every text a second time, until the budget is filled.
 
         Raises:

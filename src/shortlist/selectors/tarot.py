@@ -15,6 +15,8 @@ from shortlist.selectors.neighbours import nearest
 from shortlist.selectors.whole_pool import WholePool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from shortlist.core import Features
@@ -64,7 +66,7 @@ class TAROT(WholePool):
         self.folds, self.neighbours, self.ridge = folds, neighbours, ridge
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the order; reports the recommended budget and each fold's distances.
 
         Raises:
@@ -87,9 +89,10 @@ class TAROT(WholePool):
         rows = place[found.rows.cpu().numpy()]
         white = white[torch.from_numpy(by_id)]
         useful = found.values.cpu().numpy() > 0
-        chosen, self.report = self._recommended(rows, useful, white, wanted)
-        order = self._ordered(rows, chosen, white, wanted)
+        chosen, facts = self._recommended(rows, useful, white, wanted)
+        order, solved = self._ordered(rows, chosen, white, wanted)
         self.keep_order(by_id[order], len(pool))
+        return {**facts, "converged": solved.converged, "marginal_error": solved.target_error}
 
     def _transport(self, documents: torch.Tensor, targets: torch.Tensor) -> Transport:
         return solve(
@@ -149,13 +152,13 @@ class TAROT(WholePool):
         chosen: NDArray[np.int64],
         white: torch.Tensor,
         wanted: torch.Tensor,
-    ) -> NDArray[np.int64]:
-        """Returns all documents of the lists: recommended first, then by layer, then by potential."""
+    ) -> tuple[NDArray[np.int64], Transport]:
+        """Returns all documents of the lists (recommended first, then by layer, then by potential)
+        and the solve that gave the potentials.
+        """
         listed = np.unique(rows)
         layer = np.full(len(white), rows.shape[1])
         np.minimum.at(layer, rows.ravel(), np.tile(np.arange(rows.shape[1]), len(rows)))
         solved = self._transport(white[torch.from_numpy(listed)], wanted)
-        self.report["converged"] = solved.converged
-        self.report["marginal_error"] = solved.target_error
         later = ~np.isin(listed, chosen)
-        return listed[np.lexsort((solved.g.cpu().numpy(), layer[listed], later))]
+        return listed[np.lexsort((solved.g.cpu().numpy(), layer[listed], later))], solved

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, Scored
+from shortlist.selectors.base import Choice, ScoredPool, Traits
 from shortlist.selectors.neighbours import nearest
 from shortlist.selectors.spreading import kernel_density, spread
 from shortlist.selectors.whole_pool import WholePool
 from shortlist.stats.sampling import draw_key, with_replacement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shortlist.core import Budget, Features
 
 
@@ -30,8 +32,7 @@ class TSDS(WholePool):
     targets, and for the densities half a product of all neighbours with each other.
     """
 
-    stochastic = True
-    repeats = True
+    traits = Traits(stochastic=True, repeats=True)
 
     def __init__(self, alpha: float, scale: float, sigma: float, neighbours: int) -> None:
         """Stores the settings.
@@ -52,7 +53,7 @@ class TSDS(WholePool):
             )
         self.alpha, self.scale, self.sigma, self.neighbours = alpha, scale, sigma, neighbours
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the probabilities; reports the level and how much of the pool can be drawn."""
         values = np.asarray(pool.values)
         found = nearest(
@@ -64,7 +65,7 @@ class TSDS(WholePool):
         share = spread(distances, density[where.reshape(rows.shape)], self.alpha, self.scale)
         chance = np.bincount(rows.ravel(), weights=share.mass.ravel(), minlength=len(pool))
         self.keep("pool_scores", torch.from_numpy(chance))
-        self.report = {
+        return {
             "level": share.level,
             "reached": int((chance > 0).sum()),
             "effective_documents": float(1 / (chance**2).sum()),
@@ -72,7 +73,7 @@ class TSDS(WholePool):
             "targets_out_of_neighbours": share.exhausted,
         }
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns draws with replacement; the score of a draw is minus its time.
 
         Raises:
@@ -91,4 +92,4 @@ class TSDS(WholePool):
                 f"budget={budget.amount} {budget.unit} is less than the first document needs; "
                 "set a larger budget"
             )
-        return Choice(rows, -times, np.ones(len(rows)))
+        return Choice(rows, -times)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist.selectors.base import Choice, Scored, Selector
+from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,8 @@ class Vanilla(Selector):
     Whatever the budget, it is the same cell; the tables of papers call it "vanilla" or "base".
     """
 
-    target_aware = False
+    traits = Traits(target_aware=False)
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns an empty choice."""
-        return Choice(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0))
+        return Choice(np.empty(0, dtype=np.int64), np.empty(0))

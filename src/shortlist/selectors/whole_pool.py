@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from shortlist.errors import ForeignFeatures, InvalidInput
-from shortlist.selectors.base import Choice, Scored, Selector
+from shortlist.selectors.base import Choice, ScoredPool, Selector
 from shortlist.selectors.blending import BEYOND
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class WholePool(Selector):
             )
         return kept
 
-    def select(self, scores: Scored, budget: Budget, generator: torch.Generator) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that fit the budget.
 
         Raises:

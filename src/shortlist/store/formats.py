@@ -68,9 +68,7 @@ def save_selection(path: Path, selection: Selection) -> None:
     """Writes the selection as Parquet, best first, with what it was chosen from in the file's
     metadata.
     """
-    table = pa.table(
-        {"id": list(selection.ids), "score": selection.scores, "weight": selection.weights}
-    )
+    table = pa.table({"id": list(selection.ids), "score": selection.scores})
     described = {
         "corpus": selection.corpus,
         "budget": selection.budget.amount,
@@ -89,7 +87,6 @@ def load_selection(path: Path) -> Selection:
     return Selection(
         ids=tuple(table["id"].to_pylist()),
         scores=table["score"].to_numpy(),
-        weights=table["weight"].to_numpy(),
         corpus=described["corpus"],
         budget=Budget(described["budget"], described["unit"]),
         why=described["why"],

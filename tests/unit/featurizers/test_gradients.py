@@ -39,7 +39,7 @@ def warmed(model: Path, at: Path, machine: Any, **settings: Any) -> Gradients:
     made = featurizer(model, warmup=WARMUP, **settings)
     at.mkdir()
     made.learn(POOL, at, machine)
-    made.learned = (at, "key")
+    made = made.with_learned(at, "key")
     return made
 
 
@@ -237,6 +237,6 @@ def test_one_whitening_for_steps_and_gradients_is_refused(tiny_model: Path) -> N
 
 def test_the_warmup_is_part_of_the_identity(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
     made = featurizer(tiny_model, warmup=WARMUP)
-    made.model = StoredModel(tiny_model, "head")
-    made.learned = (tmp_path, "one")
+    made = made.with_model(StoredModel(tiny_model, "head"))
+    made = made.with_learned(tmp_path, "one")
     assert made.identity(machine) == {"model": "head", "warmup": "one"}

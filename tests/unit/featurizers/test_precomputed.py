@@ -13,7 +13,7 @@ from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import ForeignFeatures, InvalidInput, Missing
 from shortlist.featurizers import precomputed
 from shortlist.featurizers.precomputed import Precomputed
-from shortlist.selectors.base import Scored, score_pool
+from shortlist.selectors.base import ScoredPool, score_pool
 from shortlist.selectors.gotd import GOTD
 
 TEXTS = ["one", "two", "three", "four"]
@@ -116,7 +116,7 @@ def test_images_of_one_digit_are_selected_from_all(tmp_path: Path, machine: obje
     of_target, of_pool = vectors(target, "target"), vectors(pool, "pool")
     selector = GOTD("sqeuclidean", 0.02, 1e-2, 12, False, "documents", None, None, None, None)
     selector.fit(of_target, of_pool)
-    scored = Scored(score_pool(selector, of_pool, machine), pool.id_words())
+    scored = ScoredPool(score_pool(selector, of_pool, machine), pool.id_words())
     choice = selector.select(scored, Budget(100), torch.Generator())
     chosen = [pool.texts[row] for row in choice.rows]
     digits = labels[[int(name[len("digit-") : -len(".png")]) for name in chosen]]

@@ -36,7 +36,7 @@ def test_the_columns_are_the_losses_of_the_model_as_it_is_and_of_the_one_that_ha
     facts = made.learn(TARGET, read, MACHINE)
     assert facts["documents"] == 6 and facts["last_loss"] < facts["first_loss"]
     before = made.identity(MACHINE)
-    made.learned = (read, "key")
+    made = made.with_learned(read, "key")
     assert made.identity(MACHINE) == {**before, "reading": "key"}
     saved = {}
     for name, corpus in (("target", TARGET), ("others", OTHERS)):

@@ -81,7 +81,7 @@ def test_shifts_of_domain_and_length_are_measured() -> None:
 
 def test_lists_parquet_files_and_run_directories_are_read_alike(tmp_path: Path) -> None:
     write(tmp_path / "shortlist.jsonl", TEN)
-    chosen = Selection(tuple(TEN), np.arange(10.0)[::-1], np.ones(10), "pool", Budget(10), "toy")
+    chosen = Selection(tuple(TEN), np.arange(10.0)[::-1], "pool", Budget(10), "toy")
     save_selection(tmp_path / "selection.parquet", chosen)
     found = [read_picks(tmp_path / name) for name in ("shortlist.jsonl", "selection.parquet", ".")]
     assert {pick.ids for pick in found} == {tuple(TEN)}

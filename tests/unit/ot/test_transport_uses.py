@@ -1,5 +1,7 @@
 """What a solve is used for: ranking, distances between corpora, the released solver, images."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,9 +32,14 @@ def test_the_divergence_of_a_corpus_from_itself_is_zero_and_grows_with_distance(
     assert far[2] == pytest.approx(16, rel=0.05)
 
 
+def sensitivity(found: transport.Transport, pool: Any, target: Any) -> Any:
+    how = {"epsilon": found.epsilon, "cost": found.cost, "tolerance": found.tolerance}
+    return transport.epsilon_sensitivity(pool, target, f=found.f, g=found.g, **how)
+
+
 def test_epsilon_sensitivity_is_an_overlap() -> None:
     found = solve(LARGE_POOL, LARGE_TARGET, epsilon=0.02)
-    figure = transport.epsilon_sensitivity(found, LARGE_POOL, LARGE_TARGET)
+    figure = sensitivity(found, LARGE_POOL, LARGE_TARGET)
     assert figure.converged and 0.5 < figure.overlap <= 1
 
 
@@ -44,7 +51,7 @@ def test_a_divergence_says_which_of_its_solves_fell_short() -> None:
 
 def test_a_fit_stands_where_half_of_its_epsilon_cannot_be_resolved() -> None:
     found = solve(POOL, TARGET, epsilon=2e-5)
-    figure = transport.epsilon_sensitivity(found, POOL, TARGET)
+    figure = sensitivity(found, POOL, TARGET)
     assert figure.overlap is None and figure.converged is None
     assert "too small for float32" in figure.reason
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import toy
 
-from shortlist.core import Aims, Budget, Corpus, Features
+from shortlist.core import Budget, Corpus, Features, TargetSpec
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
 from shortlist.pipeline.scoring import aims_of
@@ -47,7 +47,7 @@ def rated(tmp_path: Path) -> Any:
     formats.save_corpus(pool.path / "corpus.arrow", corpus)
     (leaks.path / "leaks.json").write_text(json.dumps({corpus.ids[3]: "verbatim test"}))
 
-    def read(selector: Selector, aims: Aims, columns: dict[str, dict[str, Any]]) -> Rated:
+    def read(selector: Selector, aims: TargetSpec, columns: dict[str, dict[str, Any]]) -> Rated:
         scores: dict[str, dict[str, Artifact]] = {}
         for aim, own in columns.items():
             for name, column in own.items():
@@ -67,7 +67,7 @@ def gotd() -> GOTD:
 
 
 def test_gradients_add_up_as_they_are_and_a_leak_is_in_no_column(rated: Any) -> None:
-    aims = Aims.of(["a"], {"a": 1, "b": 0.5}, negative="b")
+    aims = TargetSpec.of(["a"], {"a": 1, "b": 0.5}, negative="b")
     found = rated(gotd(), aims, {"a": {"": A}, "b": {"": B}})
     np.testing.assert_allclose(found.total.values, [*(A - 0.5 * B)[:3], -np.inf])
     np.testing.assert_array_equal(found.each["b"].values, [*B[:3], -np.inf])
@@ -77,22 +77,22 @@ def test_gradients_add_up_as_they_are_and_a_leak_is_in_no_column(rated: Any) -> 
 def test_scores_without_a_common_unit_are_brought_to_one_scale_over_what_may_be_chosen(
     rated: Any,
 ) -> None:
-    found = rated(Centroid(), Aims.of(["a", "b"]), {"a": {"": A}, "b": {"": B}})
+    found = rated(Centroid(), TargetSpec.of(["a", "b"]), {"a": {"": A}, "b": {"": B}})
     scaled = [(x[:3] - x[:3].mean()) / x[:3].std() for x in (A, B)]
     np.testing.assert_allclose(found.total.values[:3], sum(scaled) / 2, atol=1e-12)
     np.testing.assert_allclose(found.each["b"].values[:3], scaled[1], atol=1e-12)
 
 
 def test_a_single_target_keeps_the_scores_of_its_method(rated: Any) -> None:
-    found = rated(Centroid(), Aims.of(["a"]), {"a": {"": A}})
+    found = rated(Centroid(), TargetSpec.of(["a"]), {"a": {"": A}})
     np.testing.assert_array_equal(found.total.values, [3, 1, 2, -np.inf])
 
 
 def test_several_scores_a_document_are_refused_where_targets_would_be_weighed(rated: Any) -> None:
     both = np.stack([A, B], axis=1)
     with pytest.raises(InvalidInput, match="cannot also weigh `a` and `b`"):
-        rated(gotd(), Aims.of(["a", "b"]), {"a": {"": both}, "b": {"": both}})
-    found = rated(gotd(), Aims.of(["a"], floors={"a": 0.5}), {"a": {"": both}})
+        rated(gotd(), TargetSpec.of(["a", "b"]), {"a": {"": both}, "b": {"": both}})
+    found = rated(gotd(), TargetSpec.of(["a"], floors={"a": 0.5}), {"a": {"": both}})
     assert list(found.total.columns) == ["0", "1"]
 
 
@@ -110,7 +110,7 @@ class Best(Selector):
 
 def test_targets_are_summed_within_each_member_and_members_are_combined_after(rated: Any) -> None:
     columns = {"a": {"one": A, "two": -A}, "b": {"one": -B, "two": B}}
-    found = rated(Best(), Aims.of(["a", "b"], {"a": 1, "b": 3}), columns)
+    found = rated(Best(), TargetSpec.of(["a", "b"], {"a": 1, "b": 3}), columns)
     one = 0.25 * A - 0.75 * B
     np.testing.assert_allclose(found.total.values[:3], np.maximum(one, -one)[:3])
     np.testing.assert_allclose(found.total.columns["one"][:3], one[:3])
@@ -122,7 +122,7 @@ def test_what_a_method_did_not_put_in_order_for_one_target_is_last_there_and_dro
 ) -> None:
     first = np.array([-1.0, 0.0, BEYOND, 0.0])
     second = np.array([BEYOND, 0.0, BEYOND, -1.0])
-    found = rated(TAPTCurated(1), Aims.of(["a", "b"]), {"a": {"": first}, "b": {"": second}})
+    found = rated(TAPTCurated(1), TargetSpec.of(["a", "b"]), {"a": {"": first}, "b": {"": second}})
     np.testing.assert_allclose(found.each["a"].values[:2], [-(0.5**0.5), 2**0.5])
     assert found.each["a"].values[2:].tolist() == [BEYOND, -np.inf]
     assert found.total.values[1] > found.total.values[0] > BEYOND == found.total.values[2]
@@ -131,9 +131,9 @@ def test_what_a_method_did_not_put_in_order_for_one_target_is_last_there_and_dro
 
 
 def test_a_control_is_matched_to_picks_for_all_targets() -> None:
-    def aims(method: Selector) -> Aims:
+    def aims(method: Selector) -> TargetSpec:
         control = RandomDomain({"like": Member(method, NoFeatures())})
-        parts = SimpleNamespace(selector=control, aims=Aims.of(["a", "b"]))
+        parts = SimpleNamespace(selector=control, aims=TargetSpec.of(["a", "b"]))
         return aims_of(cast("Any", SimpleNamespace(parts=parts)))
 
     assert list(aims(Centroid()).weights) == ["a", "b"]

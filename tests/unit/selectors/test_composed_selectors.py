@@ -15,7 +15,7 @@ from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
 from shortlist.pipeline.compose import build_component
-from shortlist.selectors.base import Member, Scored
+from shortlist.selectors.base import Member, ScoredPool
 from shortlist.selectors.ensemble import Ensemble
 from shortlist.selectors.gotd_diverse import GOTDDiverse
 from shortlist.selectors.less import LESS
@@ -43,13 +43,13 @@ def diverse(similarity: float = 0.9, most: int = 1) -> GOTDDiverse:
     return GOTDDiverse({"gotd": member()}, similarity, most)
 
 
-def copies() -> tuple[Features, Scored]:
+def copies() -> tuple[Features, ScoredPool]:
     """Ten kinds of six near-copies each, the kinds ranked one after the other."""
     pool = features(
         np.repeat(RNG.normal(size=(10, 8)), 6, axis=0) + 0.01 * RNG.normal(size=(60, 8))
     )
     words = np.arange(60, dtype=np.uint64)
-    return pool, Scored(np.arange(60.0)[::-1].copy(), words, vectors={"gotd": pool})
+    return pool, ScoredPool(np.arange(60.0)[::-1].copy(), words, vectors={"gotd": pool})
 
 
 @pytest.mark.parametrize("most", [1, 2, 6])
@@ -76,7 +76,7 @@ def test_what_must_not_be_chosen_stands_in_nobodys_way() -> None:
     values = scores.values.copy()
     values[0] = -np.inf
     choice = diverse().select(
-        Scored(values, scores.id_words, vectors={"gotd": pool}), Budget(2), DRAW
+        ScoredPool(values, scores.id_words, vectors={"gotd": pool}), Budget(2), DRAW
     )
     assert choice.rows.tolist() == [1, 6]
 
@@ -84,7 +84,7 @@ def test_what_must_not_be_chosen_stands_in_nobodys_way() -> None:
 def test_in_tokens_too_and_a_larger_budget_begins_with_a_smaller_one() -> None:
     pool, scores = copies()
     costs = np.arange(60) % 5 + 1
-    priced = Scored(scores.values, scores.id_words, costs, vectors={"gotd": pool})
+    priced = ScoredPool(scores.values, scores.id_words, costs, vectors={"gotd": pool})
     small, large = (diverse().select(priced, Budget(n, "tokens"), DRAW).rows for n in (9, 20))
     assert costs[small].sum() <= 9 and costs[large].sum() <= 20
     assert large[: len(small)].tolist() == small.tolist()
@@ -211,12 +211,12 @@ def test_less_is_the_sum_of_cosines_by_checkpoint_and_the_best_sub_task(machine:
         ):
             for halves in (False, True):
                 selector = LESS(weights, by, halves)  # type: ignore[arg-type]
-                selector.fit(half(one, 1) if halves else one, other)
+                facts = selector.fit(half(one, 1) if halves else one, other)
                 found = selector.score_all(half(other, 0) if halves else other, machine)
                 np.testing.assert_allclose(found[looked_at], expected[looked_at], atol=1e-6)
                 assert found[5] == -np.inf  # outside the sub-pool
-                assert selector.report["documents_without_gradient"] == 1
-                assert selector.report["sub_tasks"] == (2 if by == "domain" else 7)
+                assert facts["documents_without_gradient"] == 1
+                assert facts["sub_tasks"] == (2 if by == "domain" else 7)
 
 
 def test_less_refuses_columns_that_are_no_equal_groups() -> None:
@@ -245,12 +245,12 @@ def test_tarot_recommends_the_documents_of_the_targets_kind(machine: Any) -> Non
     target = features(cloud(60))
     pool = features(np.concatenate([cloud(80), RNG.normal(size=(320, 8))]))
     selector = tarot()
-    selector.fit(target, pool)
-    recommended = selector.report["recommended_budget"]
+    facts = selector.fit(target, pool)
+    recommended = facts["recommended_budget"]
     order = np.argsort(-selector.score_all(pool, machine))
     assert 40 <= recommended <= 110 and (order[:recommended] < 80).mean() > 0.9
-    assert len(selector.report["layers"]) == 5 and min(selector.report["layers"]) >= 2
-    assert selector.report["converged"] is True and selector.report["solves_not_converged"] == 0
+    assert len(facts["layers"]) == 5 and min(facts["layers"]) >= 2
+    assert facts["converged"] is True and facts["solves_not_converged"] == 0
 
 
 def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> None:
@@ -259,7 +259,7 @@ def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> N
 
     target, pool = RNG.normal(size=(20, 4)) + 2, RNG.normal(size=(150, 4))
     selector = tarot(folds=2, neighbours=12)
-    selector.fit(features(target), features(pool))
+    facts = selector.fit(features(target), features(pool))
     mean, matrix = whitening([pool, target], 0.01)
     white, wanted = whiten(pool, mean, matrix), whiten(target, mean, matrix)
     ranked = (-(wanted @ white.T)).argsort(1)
@@ -273,8 +273,8 @@ def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> N
             )
             distances.append(found.primal)
         stop = next(k for k in range(1, 11) if distances[k] >= distances[k - 1] - 1e-9)
-        assert selector.report["layers"][fold] == stop
-        assert selector.report["distances"][fold] == pytest.approx(distances[stop - 1], rel=5e-3)
+        assert facts["layers"][fold] == stop
+        assert facts["distances"][fold] == pytest.approx(distances[stop - 1], rel=5e-3)
 
 
 def test_tarot_needs_as_many_targets_as_folds() -> None:

@@ -1,5 +1,6 @@
 """DSIR against the log-ratio written out, and its draw against the weights."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.sparse import csr_array
 
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Scored, score_pool
+from shortlist.selectors.base import ScoredPool, score_pool
 from shortlist.selectors.dsir import DSIR
 
 RNG = np.random.default_rng(0)
@@ -28,10 +29,13 @@ def dsir(**changed: Any) -> DSIR:
 
 
 def fitted(**changed: Any) -> DSIR:
+    return with_facts(**changed)[0]
+
+
+def with_facts(**changed: Any) -> tuple[DSIR, Mapping[str, Any]]:
     selector = dsir(**changed)
     target = Features(csr_array(TARGET), DOCUMENTS.fingerprint, "", DOCUMENTS)
-    selector.fit(target, Features(csr_array(POOL), "p", ""))
-    return selector
+    return selector, selector.fit(target, Features(csr_array(POOL), "p", ""))
 
 
 def log_ratio(target: np.ndarray, smoothing: float, floor: float) -> np.ndarray:
@@ -51,9 +55,9 @@ def test_a_score_is_the_smoothed_log_ratio_of_the_documents_grams(
 
 
 def test_a_separate_target_has_the_scores_that_it_would_have_alone(machine: Any) -> None:
-    selector = fitted(separate=True)
+    selector, facts = with_facts(separate=True)
     found = score_pool(selector, Features(csr_array(POOL), "p", ""), machine)
-    assert selector.report["targets"] == ["a", "b", "c"]
+    assert facts["targets"] == ["a", "b", "c"]
     for column, name in enumerate("abc"):
         alone = TARGET[np.array(DOMAINS) == name]
         np.testing.assert_allclose(found[:, column], POOL @ log_ratio(alone, 1, 0), atol=1e-10)
@@ -61,13 +65,13 @@ def test_a_separate_target_has_the_scores_that_it_would_have_alone(machine: Any)
 
 def test_separate_targets_share_the_budget_as_their_proportions_say() -> None:
     proportions = {"a": 1.0, "b": 2.0, "c": 5.0}
-    selector = fitted(separate=True, temperature=0.0, proportions=proportions)
-    assert selector.report["proportions"] == [0.125, 0.25, 0.625]
+    selector, facts = with_facts(separate=True, temperature=0.0, proportions=proportions)
+    assert facts["proportions"] == [0.125, 0.25, 0.625]
     # Every document is good for one target alone, by its row modulo 3.
     row = np.arange(600)
     columns = {str(t): np.where(row % 3 == t, 9.0, -9.0) - row / 1e3 for t in range(3)}
-    scored = Scored(
-        selector.combine(columns), row.astype(np.uint64), columns=columns, report=selector.report
+    scored = ScoredPool(
+        selector.combine(columns), row.astype(np.uint64), columns=columns, report=facts
     )
     generator = torch.Generator().manual_seed(0)
     for budget in (8, 80, 160):
@@ -77,9 +81,9 @@ def test_separate_targets_share_the_budget_as_their_proportions_say() -> None:
 
 
 def test_without_proportions_a_target_weighs_as_many_grams_as_it_has() -> None:
-    selector = fitted(separate=True)
+    _, facts = with_facts(separate=True)
     sizes = np.array([TARGET[np.array(DOMAINS) == name].sum() for name in "abc"])
-    np.testing.assert_allclose(selector.report["proportions"], sizes / sizes.sum())
+    np.testing.assert_allclose(facts["proportions"], sizes / sizes.sum())
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ LENGTHS = Corpus.build([" ".join(["word"] * size) + str(size) for size in range(
 
 
 def chosen(selector: DSIR, budget: int) -> list[int]:
-    scored = Scored(np.zeros(10), LENGTHS.id_words(), documents=LENGTHS)
+    scored = ScoredPool(np.zeros(10), LENGTHS.id_words(), documents=LENGTHS)
     rows = selector.select(scored, Budget(budget), torch.Generator().manual_seed(0)).rows
     return sorted(row + 1 for row in rows.tolist())
 
@@ -144,21 +148,21 @@ def test_short_documents_are_counted_and_a_budget_beyond_the_long_ones_is_refuse
     selector = dsir(minimum_length=4)
     values = csr_array(np.ones((10, 30), dtype=np.float32))
     features = Features(values, LENGTHS.fingerprint, "", LENGTHS)
-    selector.fit(features, features)
-    assert selector.report["too_short"] == 3
+    facts = selector.fit(features, features)
+    assert facts["too_short"] == 3
     with pytest.raises(InvalidInput, match="minimum_length=4 leaves 7 documents of the pool"):
         chosen(selector, 8)
 
 
 def test_temperature_zero_takes_the_largest_weights() -> None:
-    scores = Scored(np.arange(20.0), np.arange(20, dtype=np.uint64))
+    scores = ScoredPool(np.arange(20.0), np.arange(20, dtype=np.uint64))
     choice = fitted(temperature=0.0).select(scores, Budget(3), torch.Generator().manual_seed(0))
     assert choice.rows.tolist() == [19, 18, 17]
 
 
 def test_temperature_one_draws_in_proportion_to_the_weights() -> None:
     weights, draws = np.array([1.0, 2.0, 3.0, 4.0]) / 10, 1000
-    scores, selector = Scored(np.log(weights), np.arange(4, dtype=np.uint64)), fitted()
+    scores, selector = ScoredPool(np.log(weights), np.arange(4, dtype=np.uint64)), fitted()
     firsts = [
         selector.select(scores, Budget(1), torch.Generator().manual_seed(seed)).rows[0]
         for seed in range(draws)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, Scored, Selector, take
+from shortlist.selectors.base import Choice, ScoredPool, Selector, take
 from shortlist.selectors.dsir import DSIR
 from shortlist.selectors.floors import select_with_floors
 from shortlist.stats.sampling import order
@@ -26,9 +26,9 @@ def draw() -> Any:
     return seeded(0, "selection")
 
 
-def scored(values: Any, costs: Any = None) -> Scored:
+def scored(values: Any, costs: Any = None) -> ScoredPool:
     values = np.asarray(values, dtype=np.float64)
-    return Scored(values, np.arange(len(values), dtype=np.uint64), costs)
+    return ScoredPool(values, np.arange(len(values), dtype=np.uint64), costs)
 
 
 @st.composite
@@ -132,10 +132,10 @@ def test_a_method_that_draws_keeps_the_floor_by_its_own_draw() -> None:
 class Repeats(Selector):
     """Takes its best document again and again."""
 
-    def select(self, scores: Scored, budget: Budget, generator: Any) -> Choice:
+    def select(self, scores: ScoredPool, budget: Budget, generator: Any) -> Choice:
         first = take(order(scores.values, scores.id_words), scores, Budget(1)).rows
         rows = np.repeat(first, budget.amount)
-        return Choice(rows, scores.values[rows], np.ones(len(rows)))
+        return Choice(rows, scores.values[rows])
 
 
 def test_a_method_that_does_not_take_what_it_is_offered_is_refused() -> None:

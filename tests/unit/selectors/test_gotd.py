@@ -58,13 +58,13 @@ def scores(selector: TransportSelector, values: np.ndarray, machine: object) -> 
 
 def test_a_pool_documents_score_is_minus_its_potential_up_to_a_constant(machine: object) -> None:
     selector = gotd()
-    selector.fit(features(TARGET), features(POOL))
+    facts = selector.fit(features(TARGET), features(POOL))
     found = transport.solve(POOL, TARGET, epsilon=0.02, tolerance=1e-3)
     difference = scores(selector, POOL, machine) + found.g.numpy()
     assert np.ptp(difference) < ROUNDING * found.scale
-    assert selector.report["converged"] is True
-    assert selector.report["marginal_error"] <= 1e-3
-    assert selector.report["epsilon"] == found.epsilon
+    assert facts["converged"] is True
+    assert facts["marginal_error"] <= 1e-3
+    assert facts["epsilon"] == found.epsilon
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_the_plan_of_a_document_is_what_its_score_makes_of_the_potentials(
 def test_a_solve_that_falls_short_is_reported_as_such() -> None:
     # Beyond float32: no solve comes to 1e-9.
     selector = gotd(tolerance=1e-9, max_passes=1, relative_epsilon=1e-3)
-    selector.fit(features(TARGET), features(POOL))
-    assert selector.report["converged"] is False
-    assert selector.report["marginal_error"] > 1e-9
+    facts = selector.fit(features(TARGET), features(POOL))
+    assert facts["converged"] is False
+    assert facts["marginal_error"] > 1e-9
 
 
 def test_a_streamed_solve_cut_off_after_one_pass_is_reported_as_such(
@@ -114,8 +114,7 @@ def test_a_streamed_solve_cut_off_after_one_pass_is_reported_as_such(
     reports = []
     for passes in (1, 12):
         selector = gotd(tolerance=1e-2, max_passes=passes, relative_epsilon=0.05)
-        selector.fit(features(TARGET), features(POOL))
-        reports.append(selector.report)
+        reports.append(selector.fit(features(TARGET), features(POOL)))
     assert [report["regime"] for report in reports] == ["streamed", "streamed"]
     assert [report["converged"] for report in reports] == [False, True]
 
@@ -155,10 +154,10 @@ def test_the_released_settings_are_plain_sinkhorn_with_momentum(machine: object)
     epsilon = 0.1 * float(cost.mean())
     f, turns = momentum_sinkhorn(cost, epsilon, 1.3, 0.1)
     selector = GOTDPaper(epsilon, 1.3, 0.1, 2000)
-    selector.fit(features(TARGET), features(POOL))
-    assert turns > 1 and selector.report["converged"] is True
+    facts = selector.fit(features(TARGET), features(POOL))
+    assert turns > 1 and facts["converged"] is True
     # Every iteration is one visit; one more sees that it was enough, and one certifies.
-    assert selector.report["passes"] == turns + 2
+    assert facts["passes"] == turns + 2
     np.testing.assert_allclose(selector.f.numpy(), f, atol=1e-4 * cost.mean())
 
 
@@ -169,9 +168,9 @@ def test_the_released_settings_hold_where_costs_are_hundreds_of_epsilons(machine
     f, turns = momentum_sinkhorn(cost, 0.5, 1.3, 0.1)
     assert np.median(cost.min(1)) / 0.5 > 300
     selector = GOTDPaper(0.5, 1.3, 0.1, 2000)
-    selector.fit(features(target), features(pool))
-    assert selector.report["converged"] is True
-    assert abs(selector.report["passes"] - (turns + 2)) <= 1  # rounding may move the last turn
+    facts = selector.fit(features(target), features(pool))
+    assert facts["converged"] is True
+    assert abs(facts["passes"] - (turns + 2)) <= 1  # rounding may move the last turn
     np.testing.assert_allclose(selector.f.numpy(), f, atol=1e-2 * cost.mean())
 
 
@@ -188,8 +187,8 @@ def test_what_is_restored_replaces_the_scoring_function(machine: object) -> None
 
 def test_the_released_solver_stopped_by_its_limit_says_so() -> None:
     selector = GOTDPaper(0.5, 1.3, 1e-6, 2)
-    selector.fit(features(TARGET), features(POOL))
-    assert selector.report["converged"] is False
+    facts = selector.fit(features(TARGET), features(POOL))
+    assert facts["converged"] is False
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,11 @@ def test_clusters_of_copies_count_as_one_document(machine: object) -> None:
     pool = known(np.concatenate([POOL, copies]), "p", texts)
     selector, alone, naive = gotd(masses="clusters"), gotd(), gotd()
     selector.fit(known(TARGET, "t"), pool)
-    alone.fit(known(TARGET, "t"), known(POOL, "p"))
+    facts = alone.fit(known(TARGET, "t"), known(POOL, "p"))
     naive.fit(known(TARGET, "t"), pool)
     unseen = Features(cloud(50, 6, 9), "print", "key")
     one, two, three = (score_pool(made, unseen, machine) for made in (selector, alone, naive))
-    scale = alone.report["mean_cost"]
+    scale = facts["mean_cost"]
     # Potentials of two solves to 1e-3, in epsilons of 0.05 mean costs.
     assert np.abs(one - two).max() < 1e-3 * scale < np.ptp(three - two)
 
@@ -107,7 +107,7 @@ def test_masses_that_are_not_there_are_refused_by_setting() -> None:
 
 def test_penalties_are_multiples_of_the_mean_cost(machine: object) -> None:
     selector = gotd(target_penalty=0.5, pool_penalty=2.0)
-    selector.fit(known(TARGET, "t"), known(POOL, "p"))
+    facts = selector.fit(known(TARGET, "t"), known(POOL, "p"))
     found = transport.solve(
         known(POOL, "p").values,
         known(TARGET, "t").values,
@@ -119,7 +119,7 @@ def test_penalties_are_multiples_of_the_mean_cost(machine: object) -> None:
     assert found.penalties.target == pytest.approx(0.5 * found.scale)
     scores = score_pool(selector, known(POOL, "p"), machine)
     np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.scale)
-    mass = selector.report["transported_mass"]
+    mass = facts["transported_mass"]
     assert mass == pytest.approx(float(found.target_marginal.sum())) and 0.1 < mass < 0.99
     with pytest.raises(InvalidInput, match=r"selector\.pool_penalty must be above 0"):
         gotd(pool_penalty=0)
@@ -141,6 +141,7 @@ def test_what_does_not_fit_is_refused_in_the_words_of_the_command_line(
 def test_a_fit_stands_without_a_figure_at_half_its_epsilon() -> None:
     selector = gotd(relative_epsilon=1e-5, sensitivity=True)
     selector.fit(known(TARGET, "t"), known(POOL, "p"))
-    assert selector.report["overlap_at_half_epsilon"] is None
-    assert "too small for float32" in selector.report["no_half_epsilon"]
+    facts = selector.sensitivity(known(TARGET, "t"), known(POOL, "p"))
+    assert facts["overlap_at_half_epsilon"] is None
+    assert "too small for float32" in facts["no_half_epsilon"]
     assert len(selector.f) == 40

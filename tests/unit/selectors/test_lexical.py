@@ -72,7 +72,7 @@ def test_bm25_refuses_vectors_that_are_no_counts(machine: Any) -> None:
 def test_the_classifier_is_the_minimum_of_its_penalised_balanced_loss(machine: Any) -> None:
     near, far = (features(corpus, machine, 16, 2) for corpus in (TARGET, POOL))
     selector = Classifier(3.0, 1000, 500)
-    selector.fit(near, far)
+    facts = selector.fit(near, far)
     rows = np.concatenate([near.values.toarray(), far.values.toarray()]).astype(float)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
     signs = np.repeat([1.0, -1.0], [len(near), len(far)])
@@ -86,7 +86,7 @@ def test_the_classifier_is_the_minimum_of_its_penalised_balanced_loss(machine: A
     found = score_pool(selector, far, machine)
     # Both minimisers stop at a gradient of about 1e-6 of a loss of some tens.
     np.testing.assert_allclose(found, rows[len(near) :] @ best[:-1] + best[-1], atol=1e-4)
-    assert selector.report["fitted_to_the_end"] and selector.report["negatives"] == len(POOL)
+    assert facts["fitted_to_the_end"] and facts["negatives"] == len(POOL)
 
 
 def test_the_classifier_serves_dense_vectors_alike(machine: Any) -> None:
@@ -104,8 +104,8 @@ def test_the_classifiers_sample_of_the_pool_is_the_same_in_any_order(machine: An
     odds = []
     for corpus in (POOL, POOL.take(np.arange(len(POOL))[::-1])):
         selector = Classifier(3.0, 7, 500)
-        selector.fit(features(TARGET, machine), features(corpus, machine))
-        assert selector.report["negatives"] == 7
+        facts = selector.fit(features(TARGET, machine), features(corpus, machine))
+        assert facts["negatives"] == 7
         odds.append(score_pool(selector, features(POOL, machine), machine))
     np.testing.assert_allclose(odds[0], odds[1], atol=1e-4)
 

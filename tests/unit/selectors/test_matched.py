@@ -13,7 +13,7 @@ import torch
 from shortlist.core import Budget, Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
-from shortlist.selectors.base import Choice, Member, Scored, Selector
+from shortlist.selectors.base import Choice, Member, ScoredPool, Selector
 from shortlist.selectors.blending import BEYOND
 from shortlist.selectors.matched import Matched
 from shortlist.selectors.random import Random
@@ -45,7 +45,7 @@ def choose(
     columns: Mapping[str, np.ndarray] = {"like": like}
     settings: dict[str, Any] = {"documents": DOCUMENTS, "columns": columns, "tokens": TOKENS}
     values = selector.combine(columns)
-    scored = Scored(values, DOCUMENTS.id_words(), **{**settings, **changed})
+    scored = ScoredPool(values, DOCUMENTS.id_words(), **{**settings, **changed})
     return selector.select(scored, budget, torch.Generator().manual_seed(seed))
 
 
@@ -146,7 +146,7 @@ def test_the_method_draws_as_if_it_stood_alone() -> None:
     selector = RandomDomain(members={"like": Member(like, NoFeatures())})
     zeros = np.zeros(N)
     alone = like.select(
-        Scored(zeros, DOCUMENTS.id_words()), BUDGET, torch.Generator().manual_seed(7)
+        ScoredPool(zeros, DOCUMENTS.id_words()), BUDGET, torch.Generator().manual_seed(7)
     )
     domains = np.array(DOCUMENTS.domains)
     choice = choose(selector, zeros, BUDGET, seed=7)

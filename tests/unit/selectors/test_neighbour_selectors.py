@@ -11,7 +11,7 @@ import torch
 
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, Scored, Selector
+from shortlist.selectors.base import Choice, ScoredPool, Selector
 from shortlist.selectors.centroid import Centroid
 from shortlist.selectors.facility_location import FacilityLocation
 from shortlist.selectors.herding import Herding
@@ -40,7 +40,7 @@ def choose(
     selector: Selector, pool: Features, amount: int, machine: Any, seed: int = 0, **kw: Any
 ) -> Choice:
     assert pool.documents is not None
-    scores = Scored(selector.score_all(pool, machine), pool.documents.id_words(), **kw)
+    scores = ScoredPool(selector.score_all(pool, machine), pool.documents.id_words(), **kw)
     unit = "tokens" if "costs" in kw else "documents"
     return selector.select(scores, Budget(amount, unit), torch.Generator().manual_seed(seed))
 
@@ -51,15 +51,15 @@ def choose(
 def test_each_target_gets_its_nearest_before_any_gets_its_second(
     selector: Selector, machine: Any
 ) -> None:
-    selector.fit(TARGET, POOL)
+    facts = selector.fit(TARGET, POOL)
     ranked = np.argsort(-COSINES, axis=1)
     for rounds in (1, 2, 5):
         wanted = set(ranked[:, :rounds].ravel().tolist())
         assert set(choose(selector, POOL, len(wanted), machine).rows.tolist()) == wanted
     counts = Counter(ranked[:, :20].ravel().tolist())
-    assert selector.report["duplicates"] == 180 - len(counts)
-    assert selector.report["wanted_by_several"] == sum(count > 1 for count in counts.values()) > 0
-    assert selector.report["distinct_after_rounds"]["10"] == len({*ranked[:, :10].ravel()})
+    assert facts["duplicates"] == 180 - len(counts)
+    assert facts["wanted_by_several"] == sum(count > 1 for count in counts.values()) > 0
+    assert facts["distinct_after_rounds"]["10"] == len({*ranked[:, :10].ravel()})
     with pytest.raises(InvalidInput, match=r"put in order; set selector\.neighbours larger"):
         choose(selector, POOL, len(counts) + 1, machine)
 
@@ -90,8 +90,8 @@ def test_facility_location_covers_every_kind_of_target_where_the_nearest_do_not(
     near += [kinds[[kind]] + 0.3 * RNG.normal(size=(5, 6)) for kind in (1, 2)]
     pool = features(np.concatenate([*near, RNG.normal(size=(100, 6))]))
     selector, plain = FacilityLocation(160, 0.1, 50), RDSPlus(160, "best")
-    for one in (selector, plain):
-        one.fit(target, pool)
+    facts = selector.fit(target, pool)
+    plain.fit(target, pool)
     similar = unit(np.asarray(target.values)) @ unit(np.asarray(pool.values)).T
 
     def cover(rows: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_facility_location_covers_every_kind_of_target_where_the_nearest_do_not(
 
     assert cover(choose(selector, pool, 3, machine).rows).min() > 0.7
     assert cover(choose(plain, pool, 3, machine).rows).min() < 0.4
-    assert selector.report["ordered"] == 50
+    assert facts["ordered"] == 50
     with pytest.raises(InvalidInput, match=r"beyond the 50 documents .* selector\.limit or"):
         choose(selector, pool, 51, machine)
 
@@ -112,23 +112,23 @@ def test_k_centre_reaches_every_cluster_and_herding_the_targets_mean(machine: An
     )
     kind = np.repeat(np.arange(6), [100, 40, 20, 5, 2, 1])
     cover = KCenter(50)
-    cover.fit(TARGET, pool)
+    cover_facts = cover.fit(TARGET, pool)
     assert set(kind[choose(cover, pool, 6, machine).rows]) == set(range(6))
-    assert cover.report["radius"] < 1
+    assert cover_facts["radius"] < 1
     target = features(centres[[0, 0, 0, 1]] + 0.1 * RNG.normal(size=(4, 6)))
     herd = Herding(50)
-    herd.fit(target, pool)
+    herd_facts = herd.fit(target, pool)
     assert Counter(kind[choose(herd, pool, 20, machine).rows].tolist()) == {0: 15, 1: 5}
-    assert herd.report["discrepancy"]["10"] < 0.1
+    assert herd_facts["discrepancy"]["10"] < 0.1
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.15])
 def test_tsds_draws_by_its_probabilities(sigma: float, machine: Any) -> None:
     selector = TSDS(0.5, 1.0, sigma, 50)
-    selector.fit(TARGET, POOL)
+    facts = selector.fit(TARGET, POOL)
     chance = selector.score_all(POOL, machine)
     assert chance.sum() == pytest.approx(1) and (chance >= 0).all()
-    assert selector.report["reached"] == (chance > 0).sum() < 200
+    assert facts["reached"] == (chance > 0).sum() < 200
     drawn = choose(selector, POOL, 20_000, machine)
     error = np.sqrt(chance * (1 - chance) / 20_000)
     assert (np.abs(np.bincount(drawn.rows, minlength=200) / 20_000 - chance) <= 5 * error).all()

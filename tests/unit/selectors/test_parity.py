@@ -50,8 +50,8 @@ def test_gotd_ranks_as_ott_jax_does_where_it_has_converged(
             config.selector.python = PYTHON
         selector = build_component(config, "selector")
         assert selector.applicable("classification") is None
-        selector.fit(target, pool)
-        assert selector.report["converged"] is True
+        facts = selector.fit(target, pool)
+        assert facts["converged"] is True
         scores.append(selector.score_all(pool, machine))
     agreement = float(spearmanr(*scores).statistic)
     top = overlap(*(torch.from_numpy(one) for one in scores), 0.05)

@@ -15,7 +15,7 @@ import torch
 
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Scored
+from shortlist.selectors.base import ScoredPool
 from shortlist.selectors.peer import Peer
 
 # With characters that end a line for str.splitlines but not for JSON lines.
@@ -84,9 +84,9 @@ def test_texts_and_vectors_go_out_and_scores_come_back_by_id(tmp_path: Path) -> 
         "(work / 'facts.json').write_text(json.dumps({'heard': request['arguments']}))\n"
     )
     found = peer(adapter(tmp_path, body + LENGTHS), arguments={"a": [1]})
-    found.fit(TARGET, POOL)
+    facts = found.fit(TARGET, POOL)
     assert found.pool_scores.tolist() == [len(text) for text in TEXTS]
-    assert found.report["heard"] == {"a": [1]} and found.report["not_ranked"] == 0
+    assert facts["heard"] == {"a": [1]} and facts["not_ranked"] == 0
 
 
 def test_the_texts_arrive_as_they_are(tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_a_peer_that_does_not_end_is_stopped(tmp_path: Path) -> None:
 def test_a_budget_beyond_what_the_peer_ranked_is_refused(tmp_path: Path) -> None:
     body = "answer([{'id': r['id'], 'score': 1.0 if n < 4 else None} for n, r in enumerate(pool)])"
     found = peer(adapter(tmp_path, body))
-    found.fit(TARGET, POOL)
-    assert found.report["not_ranked"] == 2
-    scores = Scored(found.pool_scores.numpy(), np.arange(6, dtype=np.uint64))
+    facts = found.fit(TARGET, POOL)
+    assert facts["not_ranked"] == 2
+    scores = ScoredPool(found.pool_scores.numpy(), np.arange(6, dtype=np.uint64))
     draw = torch.Generator()
     assert found.select(scores, Budget(4), draw).rows.tolist() == [0, 1, 2, 3]
     with pytest.raises(InvalidInput, match=r"beyond the 4 documents that Peer put in order"):

@@ -31,6 +31,11 @@ TARGET, POOL = features(TARGET_TEXTS), features(POOL_TEXTS)
 
 def fitted(composed: Any, name: str, checkout: Path, **arguments: Any) -> Any:
     """The peer of the YAML, run with a stand-in for its authors' code."""
+    return with_facts(composed, name, checkout, **arguments)[0]
+
+
+def with_facts(composed: Any, name: str, checkout: Path, **arguments: Any) -> Any:
+    """The same, and the facts of its fit."""
     config = OmegaConf.create(
         OmegaConf.to_container(composed(f"selector=peer_{name}"), resolve=False)
     )
@@ -38,8 +43,7 @@ def fitted(composed: Any, name: str, checkout: Path, **arguments: Any) -> Any:
     config.selector.arguments.update(arguments)
     selector = build_component(config, "selector")
     assert selector.applicable("classification") is None
-    selector.fit(TARGET, POOL)
-    return selector
+    return selector, selector.fit(TARGET, POOL)
 
 
 def write(checkout: Path, name: str, code: str) -> None:
@@ -71,10 +75,10 @@ os.makedirs(config["output_folder"], exist_ok=True)
 np.save(config["output_folder"] + "/selected_candidate_indices.npy", np.repeat(np.arange(30), drawn))
 """,
     )
-    selector = fitted(composed, "tsds", tmp_path, sample_size=50)
+    selector, facts = with_facts(composed, "tsds", tmp_path, sample_size=50)
     scores = selector.pool_scores.numpy()
     assert (scores > 0).sum() <= 3 and scores[scores > BEYOND].sum() == 50
-    assert selector.report["drawn"] == 50
+    assert facts["drawn"] == 50
     again = fitted(composed, "tsds", tmp_path, sample_size=50).pool_scores.numpy()
     assert (again == scores).all()  # their draw has no seed of its own
 
@@ -191,8 +195,8 @@ class DataSelector:
         return chosen, score.max(1)[chosen]
 """,
     )
-    selector = fitted(composed, "tarot", tmp_path, selection_ratio=0.2)
+    selector, facts = with_facts(composed, "tarot", tmp_path, selection_ratio=0.2)
     scores = selector.pool_scores.numpy()
-    assert (scores > BEYOND).sum() == selector.report["recommended_budget"] == 6
+    assert (scores > BEYOND).sum() == facts["recommended_budget"] == 6
     best = (np.asarray(POOL.values) @ np.asarray(TARGET.values).T).max(1)
     assert set(np.argsort(-scores)[:6].tolist()) == set(np.argsort(-best)[:6].tolist())

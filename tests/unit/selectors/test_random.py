@@ -4,14 +4,14 @@ import numpy as np
 import torch
 
 from shortlist.core import Budget
-from shortlist.selectors.base import Scored
+from shortlist.selectors.base import ScoredPool
 from shortlist.selectors.random import Random
 
 WORDS = np.random.default_rng(0).integers(0, 2**64, 20, dtype=np.uint64)
 
 
 def chosen(seed: int, budget: int, values: np.ndarray | None = None) -> list[int]:
-    scores = Scored(np.zeros(20) if values is None else values, WORDS)
+    scores = ScoredPool(np.zeros(20) if values is None else values, WORDS)
     generator = torch.Generator().manual_seed(seed)
     return Random().select(scores, Budget(budget), generator).rows.tolist()
 

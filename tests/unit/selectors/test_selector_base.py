@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from shortlist.core import Budget, Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors import base
-from shortlist.selectors.base import Scored, Selector, score_pool, take
+from shortlist.selectors.base import ScoredPool, Selector, score_pool, take
 from shortlist.stats.sampling import order
 
 WORDS = np.array([3, 1, 2, 0], dtype=np.uint64)
@@ -21,8 +21,9 @@ WORDS = np.array([3, 1, 2, 0], dtype=np.uint64)
 class Sum(Selector):
     """The sum of a vector, plus what was kept."""
 
-    def fit(self, target: Features, pool: Features) -> None:
+    def fit(self, target: Features, pool: Features) -> dict[str, Any]:
         self.keep("added", torch.tensor([float(target.shape[0])]))
+        return {}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         return batch.to_dense().sum(1) + self.added
@@ -74,24 +75,23 @@ def test_keeping_twice_keeps_the_second() -> None:
 
 
 def test_what_must_never_be_chosen_is_not_chosen_where_the_budget_has_room() -> None:
-    scores = Scored(np.array([1.0, -np.inf, 3.0, -np.inf]), WORDS)
+    scores = ScoredPool(np.array([1.0, -np.inf, 3.0, -np.inf]), WORDS)
     choice = take(order(scores.values, WORDS), scores, Budget(4))
     assert choice.rows.tolist() == [2, 0]
-    assert choice.weights.tolist() == [1.0, 1.0]
 
 
 def test_what_must_never_be_chosen_costs_no_tokens() -> None:
-    scores = Scored(np.array([1.0, np.inf, 3.0, -np.inf]), WORDS, np.array([2, 2, 2, 90]))
+    scores = ScoredPool(np.array([1.0, np.inf, 3.0, -np.inf]), WORDS, np.array([2, 2, 2, 90]))
     assert take(np.array([3, 1, 2, 0]), scores, Budget(4, "tokens")).rows.tolist() == [1, 2]
 
 
 def test_a_token_budget_below_the_first_document_is_refused() -> None:
-    scores = Scored(np.ones(4), WORDS, np.full(4, 10))
+    scores = ScoredPool(np.ones(4), WORDS, np.full(4, 10))
     with pytest.raises(InvalidInput, match="budget=9 tokens is less than the first document"):
         take(order(scores.values, WORDS), scores, Budget(9, "tokens"))
 
 
 def test_the_selector_that_decides_nothing_takes_the_largest_scores() -> None:
-    scores = Scored(np.array([1.0, 4.0, 3.0, 2.0]), WORDS)
+    scores = ScoredPool(np.array([1.0, 4.0, 3.0, 2.0]), WORDS)
     choice = Selector().select(scores, Budget(2), torch.Generator())
     assert choice.rows.tolist() == [1, 2]

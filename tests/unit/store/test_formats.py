@@ -53,7 +53,6 @@ def test_a_selection_reads_back_equal(tmp_path: Path) -> None:
     chosen = Selection(
         ("b", "a", "b"),
         np.array([2.0, 1.5, -np.inf]),
-        np.ones(3),
         "pool",
         Budget(9, "tokens"),
         "why",

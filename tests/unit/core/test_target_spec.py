@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from shortlist.core import Aims
+from shortlist.core import TargetSpec
 from shortlist.errors import InvalidInput
 
 
 def test_targets_weigh_alike_unless_weights_are_given_and_only_their_ratio_counts() -> None:
-    assert Aims.of(["a", "b"]).weights == {"a": 0.5, "b": 0.5}
-    assert Aims.of(["a", "b"], {"a": 14, "b": 6}).weights == {"a": 0.7, "b": 0.3}
+    assert TargetSpec.of(["a", "b"]).weights == {"a": 0.5, "b": 0.5}
+    assert TargetSpec.of(["a", "b"], {"a": 14, "b": 6}).weights == {"a": 0.7, "b": 0.3}
 
 
 def test_what_is_gone_away_from_weighs_1_against_all_others_together_unless_it_says_so() -> None:
-    assert Aims.of(["a", "b"], negative="c").weights == {"a": 0.5, "b": 0.5, "c": -1.0}
-    found = Aims.of(["a"], {"a": 4, "c": 0.5}, negative="c")
+    assert TargetSpec.of(["a", "b"], negative="c").weights == {"a": 0.5, "b": 0.5, "c": -1.0}
+    found = TargetSpec.of(["a"], {"a": 4, "c": 0.5}, negative="c")
     assert found.weights == {"a": 1.0, "c": -0.5} and found.toward == {"a": 1.0}
-    assert Aims.of(["a"], {"a": 0, "c": 1}, negative="c").weights == {"a": 0.0, "c": -1.0}
+    assert TargetSpec.of(["a"], {"a": 0, "c": 1}, negative="c").weights == {"a": 0.0, "c": -1.0}
 
 
 def test_one_target_without_a_floor_is_single() -> None:
-    assert Aims.of(["a"]).single and Aims.of(["a"], {"a": 3}, {"a": 0}).single
-    assert not Aims.of(["a"], None, {"a": 0.5}).single and not Aims.of(["a", "b"]).single
-    assert not Aims.of(["a"], negative="b").single
+    assert TargetSpec.of(["a"]).single and TargetSpec.of(["a"], {"a": 3}, {"a": 0}).single
+    assert (
+        not TargetSpec.of(["a"], None, {"a": 0.5}).single and not TargetSpec.of(["a", "b"]).single
+    )
+    assert not TargetSpec.of(["a"], negative="b").single
 
 
 @pytest.mark.parametrize(
@@ -42,9 +44,9 @@ def test_what_cannot_be_meant_is_refused_by_name(
     weights: dict[str, float], floors: dict[str, float], says: str
 ) -> None:
     with pytest.raises(InvalidInput, match=says):
-        Aims.of(["a", "b"], weights, floors)
+        TargetSpec.of(["a", "b"], weights, floors)
 
 
 def test_nothing_is_kept_for_the_best_of_what_is_gone_away_from() -> None:
     with pytest.raises(InvalidInput, match="target_floors names no target `c`"):
-        Aims.of(["a"], None, {"c": 0.1}, "c")
+        TargetSpec.of(["a"], None, {"c": 0.1}, "c")

@@ -10,7 +10,7 @@ from shortlist.errors import InvalidInput, near
 
 
 @dataclass(frozen=True)
-class Aims:
+class TargetSpec:
     """The targets of a selection, by name.
 
     Attributes:
@@ -28,7 +28,7 @@ class Aims:
         weights: Mapping[str, float] | None = None,
         floors: Mapping[str, float] | None = None,
         negative: str | None = None,
-    ) -> Aims:
+    ) -> TargetSpec:
         """Returns the aims that settings describe.
 
         Only the ratio of the weights of `names` matters among themselves: they are scaled to sum
@@ -75,15 +75,15 @@ class Aims:
                     f"found {share:g}"
                 )
         scaled = {name: value / (total or 1.0) for name, value in toward.items()}
-        return Aims(
+        return TargetSpec(
             scaled | ({negative: -away} if negative else {}),
             {name: share for name, share in kept.items() if share > 0},
         )
 
     @property
-    def first(self) -> Aims:
+    def first(self) -> TargetSpec:
         """The first target alone: what is left for a method that looks at no target."""
-        return Aims({next(iter(self.weights)): 1.0})
+        return TargetSpec({next(iter(self.weights)): 1.0})
 
     @property
     def single(self) -> bool:
