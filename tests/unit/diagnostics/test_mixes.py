@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from shortlist.diagnostics.datasheet import mixes
-from shortlist.diagnostics.datasheet.sheet import Table
 from shortlist.diagnostics.datasheet.words import TIMES
+from shortlist.rendering.tables import TextTable
 
 
-def texts(table: Table) -> list[list[str]]:
+def texts(table: TextTable) -> list[list[str]]:
     return [[cell.text.replace(TIMES, "x") for cell in row] for row in table.rows]
 
 

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Matplotlib wants colours; the page has names for them. Each stands for a variable of the style.
-_VARIABLES = {
-    "#010203": "var(--ink)",
-    "#040506": "var(--soft)",
-    "#070809": "var(--line)",
-    "#0a0b0c": "var(--pool)",
-    "#0d0e0f": "var(--target)",
-    "#101112": "var(--chosen)",
-}
-INK, SOFT, LINE, POOL, TARGET, CHOSEN = _VARIABLES
-WIDTH, HEIGHT = 5.2, 3.5  # inches: as wide as a phone, so that letters stay legible there
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "shortlist",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "text.color": INK,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
+from shortlist.rendering.svg import CHOSEN, POOL, TARGET, legend, svg
 
 
 def scatter(parts: Sequence[tuple[str, NDArray[Any]]], axes: tuple[str, str]) -> str:
@@ -59,14 +31,10 @@ def scatter(parts: Sequence[tuple[str, NDArray[Any]]], axes: tuple[str, str]) ->
         axis.set_ylabel(axes[1])
         axis.set_xticks([])
         axis.set_yticks([])
-        legend = axis.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, markerscale=1.6,
-            handletextpad=0.1, columnspacing=1.2,
-        )  # fmt: skip
-        for handle in legend.legend_handles:
+        for handle in legend(axis, 3, markerscale=1.6).legend_handles:
             handle.set_alpha(1)
 
-    return _draw(draw, HEIGHT + 0.6)
+    return svg(draw, 3, 3)
 
 
 def histogram(pool: NDArray[np.float64], picks: NDArray[np.float64], bins: int = 40) -> str:
@@ -87,15 +55,9 @@ def histogram(pool: NDArray[np.float64], picks: NDArray[np.float64], bins: int =
         axis.minorticks_off()
         axis.set_xlabel("score (larger is chosen first)")
         axis.set_ylabel("documents")
-        axis.legend(
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-            ncols=2,
-            handlelength=1,
-            columnspacing=1.2,
-        )
+        legend(axis, 2, handlelength=1)
 
-    return _draw(draw, HEIGHT)
+    return svg(draw, 2, 2)
 
 
 def curve(x: Sequence[float], y: Sequence[float], names: tuple[str, str], at: float | None) -> str:
@@ -112,42 +74,4 @@ def curve(x: Sequence[float], y: Sequence[float], names: tuple[str, str], at: fl
         axis.set_xlabel(names[0])
         axis.set_ylabel(names[1])
 
-    return _draw(draw, HEIGHT)
-
-
-def _draw(draw: Any, height: float) -> str:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure.subplots())
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(file.getvalue())
-
-
-def _one_style(found: re.Match[str]) -> str:
-    """Returns a group of equal marks with their style once, where they have one in common."""
-    styles = set(re.findall(r' style="[^"]*"', found[0]))
-    if len(styles) != 1:
-        return found[0]
-    (style,) = styles
-    return found[0].replace(style, "").replace("<g ", f"<g{style} ", 1)
-
-
-def _inline(svg: str) -> str:
-    """Returns the drawing without its own fonts, colours and needless digits."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
-    svg = re.sub(r"(\d+\.\d)\d+", r"\1", svg).replace("xlink:href", "href")
-    svg = re.sub(r"<g clip-path=[^>]*>\s*(?:<use [^>]*/>\s*)+", _one_style, svg)
-    used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return re.sub(r">\s+<", "><", svg).strip()
+    return svg(draw)

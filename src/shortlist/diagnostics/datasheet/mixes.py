@@ -11,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shortlist.diagnostics.datasheet.sheet import Cell, Table
 from shortlist.diagnostics.datasheet.words import DASH, counted, percent, times
+from shortlist.rendering.tables import TextCell, TextTable
 
 SHOWN = 12  # kinds of a mix; the others are one row
 LENGTHS = (0, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 4000, 8000)  # characters
@@ -36,7 +36,9 @@ class Trait:
     why: str = ""
 
 
-def mix(title: str, values: Sequence[Hashable], rows: NDArray[np.int64], note: str = "") -> Table:
+def mix(
+    title: str, values: Sequence[Hashable], rows: NDArray[np.int64], note: str = ""
+) -> TextTable:
     """Returns the shares of each kind among the picks and in the pool, the most chosen first.
 
     Args:
@@ -66,7 +68,7 @@ def bins(
     edges: Sequence[float],
     unit: str = "",
     note: str = "",
-) -> Table:
+) -> TextTable:
     """Returns the shares of each bin [edge, next edge) among the picks and in the pool."""
     place = np.searchsorted(np.asarray(edges), values, side="right") - 1
     pool = np.bincount(place, minlength=len(edges))
@@ -81,7 +83,7 @@ def bins(
     return _shares(title, parts, len(rows), len(values), note)
 
 
-def lengths(values: NDArray[np.int64], rows: NDArray[np.int64]) -> Table:
+def lengths(values: NDArray[np.int64], rows: NDArray[np.int64]) -> TextTable:
     """Returns the mix of lengths in characters; below it medians and means."""
     chosen = values[rows]
     note = (
@@ -91,7 +93,7 @@ def lengths(values: NDArray[np.int64], rows: NDArray[np.int64]) -> Table:
     return bins("Length in characters", values, rows, LENGTHS, note=note)
 
 
-def copies(labels: NDArray[np.int64], rows: NDArray[np.int64], not_compared: int) -> Table:
+def copies(labels: NDArray[np.int64], rows: NDArray[np.int64], not_compared: int) -> TextTable:
     """Returns how many documents have near copies, and how many repeat one that is there already.
 
     Args:
@@ -111,10 +113,10 @@ def copies(labels: NDArray[np.int64], rows: NDArray[np.int64], not_compared: int
     return _shares("Near copies", parts, len(rows), len(labels), note)
 
 
-def trait(found: Trait, rows: NDArray[np.int64]) -> Table:
+def trait(found: Trait, rows: NDArray[np.int64]) -> TextTable:
     """Returns the mix of a property: bins of numbers in [0, 1], shares of names, or why not."""
     if found.values is None:
-        return Table(found.name, (), (), found.why)
+        return TextTable(found.name, (), (), found.why)
     if len(found.values) and isinstance(found.values[0], float):
         return bins(found.name, np.asarray(found.values, dtype=float), rows, TOXICITY)
     return mix(found.name, found.values, rows)
@@ -127,20 +129,20 @@ def _shares(
     pool: int,
     note: str,
     others: _Part | None = None,
-) -> Table:
+) -> TextTable:
     """Returns the table; the longest bar is the largest share, and `others` have none."""
     longest = max([here / chosen for _, here, _ in parts] + [all_ / pool for _, _, all_ in parts])
 
-    def row(part: _Part, bars: bool) -> tuple[Cell, ...]:
+    def row(part: _Part, bars: bool) -> tuple[TextCell, ...]:
         name, here, all_ = part
         shares = here / chosen, all_ / pool
         length = [share / longest if bars and longest else None for share in shares]
         return (
-            Cell(name),
-            Cell(percent(shares[0]), length[0], "chosen"),
-            Cell(percent(shares[1]), length[1], "pool"),
-            Cell(times(shares[0] / shares[1]) if all_ else DASH),
+            TextCell(name),
+            TextCell(percent(shares[0]), length[0], "chosen"),
+            TextCell(percent(shares[1]), length[1], "pool"),
+            TextCell(times(shares[0] / shares[1]) if all_ else DASH),
         )
 
     rows = [row(part, True) for part in parts] + ([row(others, False)] if others else [])
-    return Table(title, ("", "picks", "pool", "ratio"), tuple(rows), note)
+    return TextTable(title, ("", "picks", "pool", "ratio"), tuple(rows), note)

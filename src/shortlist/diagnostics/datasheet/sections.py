@@ -7,8 +7,9 @@ from typing import Any
 
 from shortlist.core import StageCost
 from shortlist.diagnostics.datasheet import figures
-from shortlist.diagnostics.datasheet.sheet import Cell, Fact, Figure, Section, Table
+from shortlist.diagnostics.datasheet.sheet import Fact, Figure, Section
 from shortlist.diagnostics.datasheet.words import counted, name, percent, seconds, value
+from shortlist.rendering.tables import TextCell, TextTable
 
 _PROOF = "marginal_error"
 _HALF = "overlap_at_half_epsilon"
@@ -31,7 +32,9 @@ def solves(fit: Mapping[str, Any]) -> tuple[Section, ...]:
 
 def _solve(method: str, facts: Mapping[str, Any], anchor: str) -> Section:
     title = f"The fit of {method}" if method else "The fit"
-    table = Table("", (), tuple((Cell(name(key)), Cell(value(v))) for key, v in facts.items()))
+    table = TextTable(
+        "", (), tuple((TextCell(name(key)), TextCell(value(v))) for key, v in facts.items())
+    )
     if _PROOF not in facts:
         return Section(f"fit{anchor}", title, tables=(table,))
     lead = (
@@ -118,8 +121,8 @@ def found(key: str, title: str, data: Any) -> Section | None:
         if isinstance(one, Mapping) and one and all(isinstance(v, Mapping) for v in one.values()):
             tables.append(_table(name(label), [{"": key, **inner} for key, inner in one.items()]))
         elif isinstance(one, Mapping):
-            cells = tuple((Cell(name(str(key))), Cell(value(v))) for key, v in one.items())
-            tables.append(Table(name(label), (), cells))
+            cells = tuple((TextCell(name(str(key))), TextCell(value(v))) for key, v in one.items())
+            tables.append(TextTable(name(label), (), cells))
     return Section(key, title, " ".join(map(_sentence, said)), tuple(facts), tuple(tables))
 
 
@@ -134,15 +137,20 @@ def cost(stages: Sequence[tuple[StageCost, bool]], views: Sequence[tuple[str, fl
     longest = max((stage.seconds for stage, _ in stages), default=0.0)
     rows = [
         (
-            Cell(stage.stage),
-            Cell(seconds(stage.seconds), stage.seconds / longest if longest else 0.0, "pool"),
-            Cell(f"{stage.peak_mib:,.0f} MiB"),
-            Cell("reused" if reused else "computed", kind="soft"),
+            TextCell(stage.stage),
+            TextCell(seconds(stage.seconds), stage.seconds / longest if longest else 0.0, "pool"),
+            TextCell(f"{stage.peak_mib:,.0f} MiB"),
+            TextCell("reused" if reused else "computed", kind="soft"),
         )
         for stage, reused in stages
     ]
     rows += [
-        (Cell(f"{view} (page)", kind="soft"), Cell(seconds(took)), Cell(""), Cell(""))
+        (
+            TextCell(f"{view} (page)", kind="soft"),
+            TextCell(seconds(took)),
+            TextCell(""),
+            TextCell(""),
+        )
         for view, took in views
     ]
     device = stages[-1][0].device if stages else ""
@@ -151,7 +159,7 @@ def cost(stages: Sequence[tuple[StageCost, bool]], views: Sequence[tuple[str, fl
         "cost",
         "What it cost",
         lead,
-        tables=(Table("", ("stage", "time", "memory", ""), tuple(rows)),),
+        tables=(TextTable("", ("stage", "time", "memory", ""), tuple(rows)),),
     )
 
 
@@ -162,10 +170,12 @@ def repeat(command: str, code: Mapping[str, str], inputs: Mapping[str, str]) -> 
     if commit.endswith("+changes"):
         lead += " The tree had changes that were not committed."
     cells = [
-        (Cell(label), Cell(text))
+        (TextCell(label), TextCell(text))
         for label, text in {"commit": commit or "not in a repository", **code, **inputs}.items()
     ]
-    return Section("repeat", "Repeat it", lead, tables=(Table("", (), tuple(cells)),), code=command)
+    return Section(
+        "repeat", "Repeat it", lead, tables=(TextTable("", (), tuple(cells)),), code=command
+    )
 
 
 def _rows(data: Any) -> bool:
@@ -176,13 +186,13 @@ def _rows(data: Any) -> bool:
     )
 
 
-def _table(title: str, rows: Any) -> Table:
+def _table(title: str, rows: Any) -> TextTable:
     if isinstance(rows, Mapping):
         rows = [{"": key, "value": one} for key, one in rows.items()]
     rows = [row if isinstance(row, Mapping) else dict(enumerate(row)) for row in rows]
     heads = list(dict.fromkeys(key for row in rows for key in row))
-    cells = tuple(tuple(Cell(value(row.get(head))) for head in heads) for row in rows)
-    return Table(title, tuple(name(str(head)) for head in heads), cells)
+    cells = tuple(tuple(TextCell(value(row.get(head))) for head in heads) for row in rows)
+    return TextTable(title, tuple(name(str(head)) for head in heads), cells)
 
 
 def _curves(data: Any, at: Any) -> list[Figure]:

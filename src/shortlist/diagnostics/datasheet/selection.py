@@ -8,8 +8,9 @@ import numpy as np
 
 from shortlist.diagnostics.datasheet import figures, mixes
 from shortlist.diagnostics.datasheet.evidence import Evidence, Line
-from shortlist.diagnostics.datasheet.sheet import Cell, Example, Fact, Figure, Group, Section, Table
+from shortlist.diagnostics.datasheet.sheet import Example, Fact, Figure, Group, Section
 from shortlist.diagnostics.datasheet.words import counted, percent, shortened, times, value
+from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.stats.sampling import order
 
 EXAMPLES = 10  # of the top, of the middle, and of the edge
@@ -156,14 +157,16 @@ def _service(
         key=lambda line: -line["nearest"]["cost"],
     )
     top = most[0]["mass"]
-    served = Table(
+    served = TextTable(
         "Served most",
         ("target", "mass", "by picks"),
         tuple(
             (
-                Cell(line["text"]),
-                Cell(times(line["mass"]), line["mass"] / top, "chosen"),
-                Cell(", ".join(f"#{rank[one['id']]:,}" for one in line["served_by"]), kind="soft"),
+                TextCell(line["text"]),
+                TextCell(times(line["mass"]), line["mass"] / top, "chosen"),
+                TextCell(
+                    ", ".join(f"#{rank[one['id']]:,}" for one in line["served_by"]), kind="soft"
+                ),
             )
             for line in most
         ),
@@ -177,14 +180,14 @@ def _service(
     )
     if len(far) > LISTED:
         note += f" {len(far) - LISTED:,} more are in targets.jsonl."
-    without = Table(
+    without = TextTable(
         "Left without",
         ("target", "nearest pick", "at cost") if far else (),
         tuple(
             (
-                Cell(line["text"]),
-                Cell(f"#{rank[line['nearest']['id']]:,}", kind="soft"),
-                Cell(value(line["nearest"]["cost"])),
+                TextCell(line["text"]),
+                TextCell(f"#{rank[line['nearest']['id']]:,}", kind="soft"),
+                TextCell(value(line["nearest"]["cost"])),
             )
             for line in far[:LISTED]
         ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from shortlist.rendering.tables import TextTable
 
 
 @dataclass(frozen=True)
@@ -13,34 +14,6 @@ class Fact:
     label: str
     value: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table: its text, and the length of the bar behind it, 1 where it is longest."""
-
-    text: str
-    share: float | None = None
-    kind: Literal["", "chosen", "pool", "soft"] = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under headings; the first column names the row.
-
-    Attributes:
-        title: its heading.
-        headings: of the columns; none where each row is a name and its value.
-        rows: the rows.
-        note: what to say below.
-        texts: whether the first column holds whole texts, which get a line of their own on a phone.
-    """
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    texts: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +74,7 @@ class Section:
     title: str
     lead: str = ""
     facts: tuple[Fact, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[TextTable, ...] = ()
     figures: tuple[Figure, ...] = ()
     groups: tuple[Group, ...] = ()
     code: str = ""

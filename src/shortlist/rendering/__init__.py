@@ -1,0 +1,1 @@
+"""Rendering shared by the leaderboard and the datasheet: HTML pages, text tables, SVG plots."""

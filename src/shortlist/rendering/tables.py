@@ -1,0 +1,70 @@
+"""Tables of text, as the datasheet and the leaderboard show them, and their Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """One cell of a table.
+
+    Attributes:
+        text: what it shows.
+        share: length of the bar behind the text, 1 for the longest of the table; None for no bar.
+        kind: `chosen` and `pool` colour the bar, `soft` greys the text, `strong` emphasises it.
+    """
+
+    text: str
+    share: float | None = None
+    kind: Literal["", "chosen", "pool", "soft", "strong"] = ""
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Rows of cells under headings; the first column names the row.
+
+    Attributes:
+        title: heading of the table.
+        headings: of the columns; none where each row is a name and its value.
+        rows: the rows.
+        note: text below the table.
+        texts: whether the first column holds whole texts, which get a line of their own on a phone.
+        left: number of leading columns that are aligned to the left; the others are to the right.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[TextCell, ...], ...]
+    note: str = ""
+    texts: bool = False
+    left: int = 1
+
+
+def escape_markdown(text: str) -> str:
+    """Returns Markdown that shows the text in one line: without markup, tags or column borders."""
+    text = " ".join(text.split())
+    for character in "\\`*_[]|~":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def markdown_table(table: TextTable) -> str:
+    """Returns the headings and rows as a Markdown table; without rows the empty string."""
+    if not table.rows:
+        return ""
+    columns = len(table.rows[0])
+    headings = [escape_markdown(text) for text in table.headings or ("",) * columns]
+    rule = ["---" if place < table.left else "---:" for place in range(columns)]
+    return "\n".join(map(_line, [headings, rule, *([_markdown(c) for c in r] for r in table.rows)]))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown(cell: TextCell) -> str:
+    text = escape_markdown(cell.text)
+    return f"**{text}**" if text and cell.kind == "strong" else text
