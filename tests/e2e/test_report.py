@@ -64,10 +64,10 @@ def test_every_target_document_has_a_line_and_the_masses_are_one_on_average(
     assert np.mean([line["mass"] for line in targets]) == pytest.approx(1)
     for line in targets:
         assert line["nearest"]["id"] in picks
-        shares = [one["share"] for one in line["served_by"]]
+        shares = [one["share"] for one in line["covered_by"]]
         assert shares == sorted(shares, reverse=True) and sum(shares) <= 1.001
         # Who brings a target most lists it among its own, if it is among its three.
-        for one in line["served_by"]:
+        for one in line["covered_by"]:
             mine = {near["id"]: near["share"] for near in picks[one["id"]]["targets"]}
             if line["id"] in mine:
                 brought = mine[line["id"]] / (line["mass"] * len(picks) / len(targets))
@@ -119,7 +119,7 @@ def test_the_targets_of_a_topic_that_the_pool_lacks_are_named(run: Any, tmp_path
             "pool.domain=domain", "budget=80", "task=own", f"task.train={target}",
         )  # fmt: skip
         page = (directory / "report.html").read_text(encoding="utf-8")
-        found = [line["text"] for line in lines(directory, "targets.jsonl") if line["left_without"]]
+        found = [line["text"] for line in lines(directory, "targets.jsonl") if line["uncovered"]]
         assert sum(text in page for text in found) == min(len(found), 10)
         return Counter(topic_of[text] for text in found)
 

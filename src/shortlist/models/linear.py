@@ -70,13 +70,13 @@ def logistic(
     return Linear(weights, float(bias[0]), steps, steps < max_iterations)
 
 
-def unit(values: Any) -> Any:
-    """Returns the rows in float64, scaled to length 1; rows of zeros stay."""
+def unit(values: Any, dtype: type[np.floating] = np.float64) -> Any:
+    """Returns the rows, dense or CSR, in `dtype` and scaled to length 1; rows of zeros stay."""
     if isinstance(values, np.ndarray):
-        found = values.astype(np.float64)
+        found = values.astype(dtype)
         norms = np.linalg.norm(found, axis=1, keepdims=True)
         return found / np.where(norms > 0, norms, 1)
-    rows = csr_array(values, dtype=np.float64, copy=True)
+    rows = csr_array(values, dtype=dtype, copy=True)
     norms = np.sqrt(rows.multiply(rows).sum(axis=1))
     rows.data /= np.repeat(np.where(norms > 0, norms, 1), np.diff(rows.indptr))
     return rows

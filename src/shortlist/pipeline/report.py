@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.diagnostics.datasheet import sections
-from shortlist.diagnostics.datasheet.evidence import Evidence, Map
+from shortlist.diagnostics.datasheet.evidence import Evidence
 from shortlist.diagnostics.datasheet.page import html, markdown
 from shortlist.diagnostics.datasheet.selection import examples, headline, mixture, place, service
 from shortlist.diagnostics.datasheet.sheet import Fact, Sheet
 from shortlist.diagnostics.datasheet.words import counted, percent, seconds
-from shortlist.pipeline.reasons import choose_lenses, explain, find_copies, locate
+from shortlist.diagnostics.explanations import CoverageSummary
+from shortlist.diagnostics.projection import SelectionMap
+from shortlist.pipeline.reasons import drawn_map, explained, explainers, find_copies, rows_of
 from shortlist.pipeline.selection import read_rated
 from shortlist.selectors.blending import BEYOND
 from shortlist.store import formats
@@ -49,9 +51,9 @@ def report(
         log.info("report: no document was chosen, so there is no page")
         return
     begin = time.perf_counter()
-    copies, lenses = find_copies(cell, pool), choose_lenses(cell)
-    reasons = explain(cell, lenses, pool, selection, copies)
-    drawn = locate(cell, lenses, pool, selection) if lenses else None
+    copies, through = find_copies(cell, pool), explainers(cell)
+    reasons = explained(cell, through, pool, selection, copies)
+    drawn = drawn_map(cell, through, pool, selection) if through else None
     lines: dict[str, list[dict[str, Any]]] = {}
     for name in ("reasons.jsonl", "targets.jsonl"):
         file = reasons.path / name
@@ -62,12 +64,11 @@ def report(
     rated = read_rated(cell, cell.parts.selector, scores, pool, leaked, None)
     documents = rated.documents
     chosen = formats.load_selection(selection.path / "selection.parquet")
-    row = {key: index for index, key in enumerate(documents.ids)}
     facts = drawn.facts if drawn else {}
     seen = Evidence(
         documents=documents,
         chosen=chosen,
-        rows=np.array([row[key] for key in chosen.ids]),
+        rows=rows_of(documents.ids, chosen.ids),
         # Documents that a method put in no order have no place in a histogram.
         scores=np.where(rated.total.values > BEYOND, rated.total.values, -np.inf),
         stochastic=cell.parts.selector.traits.stochastic,
@@ -76,8 +77,8 @@ def report(
         not_compared=copies.facts["not_compared"],
         picks=lines["reasons.jsonl"],
         targets=lines["targets.jsonl"],
-        service=reasons.facts,
-        drawn=Map(np.load(drawn.path / "places.npy"), **facts) if drawn else None,
+        service={aim: CoverageSummary(**one) for aim, one in reasons.facts.items()},
+        drawn=SelectionMap(np.load(drawn.path / "places.npy"), **facts) if drawn else None,
     )
     views = [("near copies", copies), ("reasons", reasons), ("map", drawn)]
     parts = [

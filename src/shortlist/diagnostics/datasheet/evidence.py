@@ -11,25 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus, Selection
+    from shortlist.diagnostics.explanations import CoverageSummary
+    from shortlist.diagnostics.projection import SelectionMap
 
 Line = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Map:
-    """Pool, target and picks on a plane.
-
-    Attributes:
-        places: (n, 2) of the documents shown: of the pool, of the target, of the picks.
-        sizes: how many of each are shown.
-        totals: out of how many.
-        explained: share of the variance along each axis.
-    """
-
-    places: NDArray[np.float32]
-    sizes: Sequence[int]
-    totals: Sequence[int]
-    explained: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -62,5 +47,5 @@ class Evidence:
     not_compared: int
     picks: Sequence[Line]
     targets: Sequence[Line]
-    service: Mapping[str, Line]
-    drawn: Map | None
+    service: Mapping[str, CoverageSummary]
+    drawn: SelectionMap | None

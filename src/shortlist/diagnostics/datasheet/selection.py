@@ -10,6 +10,7 @@ from shortlist.diagnostics.datasheet import figures, mixes
 from shortlist.diagnostics.datasheet.evidence import Evidence, Line
 from shortlist.diagnostics.datasheet.sheet import Example, Fact, Figure, Group, Section
 from shortlist.diagnostics.datasheet.words import counted, percent, shortened, times, value
+from shortlist.diagnostics.explanations import CoverageSummary
 from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.stats.sampling import order
 
@@ -32,7 +33,7 @@ def headline(seen: Evidence) -> tuple[Fact, ...]:
         Fact("near copies", f"{repeats:,}", "picks that repeat another pick"),
     ]
     if seen.targets:
-        without = sum(facts["left_without"] for facts in seen.service.values())
+        without = sum(facts.uncovered for facts in seen.service.values())
         total = len(seen.targets)
         facts.append(Fact("left without", f"{without:,}", f"of {total:,} target texts"))
     return tuple(facts)
@@ -132,28 +133,28 @@ def service(seen: Evidence) -> tuple[Section, ...]:
 
 
 def _service(
-    seen: Evidence, facts: Line, targets: Sequence[Line], called: tuple[str, str]
+    seen: Evidence, facts: CoverageSummary, targets: Sequence[Line], called: tuple[str, str]
 ) -> Section:
     total = len(targets)
     source = (
         "By the transport plan"
-        if facts["how"] == "plan"
+        if facts.how == "plan"
         else "By cosine in the vectors of the method, which has no transport plan"
     )
-    if facts["member"]:
-        source += f" (of its member {facts['member']})"
+    if facts.member:
+        source += f" (of its member {facts.member})"
     lead = (
-        f"{source}: half of the picks' mass goes to {facts['half']:,} of "
+        f"{source}: half of the picks' mass goes to {facts.half:,} of "
         f"{counted(total, 'target text')}. "
     )
-    if facts["left_without"]:
-        lead += f"{counted(facts['left_without'], 'target text')} no pick comes near."
+    if facts.uncovered:
+        lead += f"{counted(facts.uncovered, 'target text')} no pick comes near."
     else:
         lead += "There is a pick near every one of them."
     rank = {line["id"]: line["rank"] for line in seen.picks}
     most = sorted(targets, key=lambda line: -line["mass"])[:LISTED]
     far = sorted(
-        (line for line in targets if line["left_without"]),
+        (line for line in targets if line["uncovered"]),
         key=lambda line: -line["nearest"]["cost"],
     )
     top = most[0]["mass"]
@@ -165,7 +166,7 @@ def _service(
                 TextCell(line["text"]),
                 TextCell(times(line["mass"]), line["mass"] / top, "chosen"),
                 TextCell(
-                    ", ".join(f"#{rank[one['id']]:,}" for one in line["served_by"]), kind="soft"
+                    ", ".join(f"#{rank[one['id']]:,}" for one in line["covered_by"]), kind="soft"
                 ),
             )
             for line in most
@@ -174,9 +175,9 @@ def _service(
         texts=True,
     )
     note = (
-        f"Left without: even the nearest pick costs more than {value(facts['limit'])}, halfway from "
-        f"what the median pick costs to its own nearest target ({value(facts['near'])}) to the mean "
-        f"cost between pool and target ({value(facts['mean_cost'])})."
+        f"Left without: even the nearest pick costs more than {value(facts.limit)}, halfway from "
+        f"what the median pick costs to its own nearest target ({value(facts.near)}) to the mean "
+        f"cost between pool and target ({value(facts.mean_cost)})."
     )
     if len(far) > LISTED:
         note += f" {len(far) - LISTED:,} more are in targets.jsonl."
