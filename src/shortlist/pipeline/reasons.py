@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from shortlist.diagnostics.explanations import Explainer, choose_explainer, expl
 from shortlist.diagnostics.projection import project_selection
 from shortlist.pipeline.scoring import aims_of
 from shortlist.store import formats
+from shortlist.store.atomic import write_jsonl
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,8 +76,8 @@ def explained(
         labels = np.load(copies.path / "labels.npy")
         made = explain(documents, chosen, rows_of(documents.ids, chosen.ids), labels, through)
         if through:
-            _write(directory / "targets.jsonl", made.targets)
-        _write(directory / "reasons.jsonl", made.picks)
+            write_jsonl(directory / "targets.jsonl", made.targets)
+        write_jsonl(directory / "reasons.jsonl", made.picks)
         return {target: asdict(summary) for target, summary in made.coverage.items()}
 
     inputs = {"selection": selection.key, "copies": copies.key}
@@ -115,8 +115,3 @@ def rows_of(pool: Sequence[str], selected: Sequence[str]) -> NDArray[np.int64]:
     """Returns the (k,) rows in the pool of the selected ids."""
     row = {key: index for index, key in enumerate(pool)}
     return np.array([row[key] for key in selected])
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
