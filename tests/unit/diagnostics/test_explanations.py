@@ -105,7 +105,6 @@ ROWS = np.array([4, 0, 1])
 CHOSEN = Selection(
     tuple(POOL.ids[row] for row in ROWS),
     np.array([3.0, 2.0, 1.0]),
-    np.ones(3),
     POOL.fingerprint,
     Budget(3),
     "",
