@@ -47,7 +47,7 @@ bench: install $(if $(PEERS),,.cache/peers/installed) bench-text ## time everyth
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/training.py --data "$(BENCH_DATA)")
 
-bench-minis: install ## run the mini of every experiment: some hours on two cores
+bench-minis: install ## run every experiment at size=mini: some hours on two cores
 	$(RUN)python benchmarks/minis.py --data "$(BENCH_DATA)"
 
 bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and a million documents

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from shortlist import config
 from shortlist.pipeline import hydra_app
 
-config.register()
+config.register(Path(__file__).parent / "conf")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -1,11 +1,11 @@
-"""Runs the `_mini` of every experiment and says what it took, stage by stage.
+"""Runs every experiment at size=mini and reports the time of each stage.
 
     python benchmarks/minis.py --data DIR [--work .cache/minis] [--only gotd_table3 ...]
 
-One after the other over one cache, two cells at a time. `minutes` is the wall clock of the command; what
-it found in the cache had been computed before, and took `found_minutes` then. `at_most` is the sum, about
-what it would take at most from an empty cache. What was measured already is not run again unless named by
---only; a run that fails gives no row.
+The experiments run one after the other over one cache, two cells at a time. `minutes` is the wall
+clock of the command; `found_minutes` is what the stages that it found in the cache had taken when they
+were computed; `at_most` is their sum, about the most that the command takes from an empty cache. What
+was measured before is not run again unless --only names it; a run that fails gives no row.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from shortlist.store.cache import LEDGER
 
 TITLE = "The experiments in small, on two cores"
 NOTES = (
-    "`python run.py experiment=NAME paths.data=DIR launcher=joblib`, one after the other over one cache. "
-    "`minutes`: wall clock; `found_minutes`: what the stages that it found in the cache had taken when they "
-    "were computed, with those of all earlier reports, which no record names; `at_most`: the sum, about the "
-    "most that the command takes from an empty cache. `computed` and `found` count stages."
+    "`python run.py experiment=NAME size=mini paths.data=DIR launcher=joblib`, one after the other over "
+    "one cache. `minutes`: wall clock; `found_minutes`: what the stages found in the cache had taken "
+    "when they were computed, with those of all earlier reports, which no record names; `at_most`: the "
+    "sum, about the most that the command takes from an empty cache. `computed` and `found` count stages."
 )
-# Those whose stages others share stand before these.
+# Experiments whose stages others reuse come first.
 MINIS = (
     "gotd_controls_epsilon", "gotd_controls_tokens", "gotd_controls_rate", "gotd_controls_mnli",
     "gotd_table12", "gotd_table4", "gotd_table3", "gotd_table2", "detox", "gotd_table1", "gotd_table6",
@@ -71,7 +71,7 @@ def measured(name: str, data: Path, work: Path) -> dict[str, Any]:
     before, earlier = ledger(cache), set(runs.iterdir())
     begin = time.perf_counter()
     settings = [
-        f"experiment={name}_mini", "launcher=joblib", "runtime.progress=false", f"paths.data={data}",
+        f"experiment={name}", "size=mini", "launcher=joblib", "runtime.progress=false", f"paths.data={data}",
         f"paths.cache={cache}", f"paths.results={work / 'results'}", f"paths.runs={runs}",
     ]  # fmt: skip
     code = subprocess.run([sys.executable, "run.py", *settings], cwd=ROOT).returncode

@@ -80,7 +80,7 @@ def configurations() -> Generator[None]:
     from shortlist import config
     from shortlist.pipeline import hydra_app  # noqa: F401  (its resolver)
 
-    config.register()
+    config.register(ROOT / "conf")
     read, known = ConfigRepository.load_config, {}
 
     def load(self: ConfigRepository, config_path: str) -> Any:

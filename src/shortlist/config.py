@@ -5,12 +5,14 @@ The groups named in `HASHED` decide what is computed and make up a cell's key; t
 it is run and never enter one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from shortlist.errors import InvalidInput
 
@@ -146,6 +148,7 @@ class Config:
     finetune: Any = MISSING
     runtime: Runtime = field(default_factory=Runtime)
     protocol: Any = None  # what settings of hashed groups are made from: hashed there
+    sizes: Any = None  # of an experiment: what differs at a size; read by `register`
     logger: Any = None
     paths: Paths = field(default_factory=Paths)
     budget: int = 500
@@ -162,6 +165,49 @@ class Config:
     check: Check = field(default_factory=Check)
 
 
-def register() -> None:
-    """Makes the schema known to Hydra, under the name `schema`."""
-    ConfigStore.instance().store(name="schema", node=Config)
+def register(folder: Path) -> None:
+    """Makes the schema known to Hydra, and every experiment in `folder` at each of its sizes.
+
+    The schema has the name `schema`, the mini version of an experiment is the option
+    `experiment=NAME_mini`. Hydra does not let an interpolated option override other groups, so a
+    size cannot be a group of its own.
+
+    Args:
+        folder: the directory of the configuration (`conf`).
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    paths = sorted((folder / "experiment").glob("*.yaml"))
+    nodes = {path.stem: OmegaConf.load(path) for path in paths}
+    for name in nodes:
+        for size, node in _sizes(name, nodes).items():
+            store.store(group="experiment", name=f"{name}_{size}", node=node, package="_global_")
+
+
+def _sizes(name: str, nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the configuration of an experiment at each of its sizes.
+
+    That is the experiment, then its block `sizes.SIZE`. An experiment that extends another one
+    extends its sizes, too.
+    """
+    blocks: dict[str, Any] = {}
+    for ancestor in _lineage(name, nodes):
+        for size, block in (nodes[ancestor].get("sizes") or {}).items():
+            merged = OmegaConf.merge(blocks.get(size, {}), block)
+            # Of two overrides of one group Hydra takes the first.
+            inherited = blocks.get(size, {}).get("defaults") or []
+            merged["defaults"] = [*(block.get("defaults") or []), *inherited]
+            blocks[size] = merged
+    for block in blocks.values():
+        overrides = [entry for entry in block.defaults if str(entry).startswith("{'override ")]
+        added = [entry for entry in block.defaults if entry not in overrides]
+        block.defaults = [name, *added, "_self_", *overrides]
+        block.sizes = None
+    return blocks
+
+
+def _lineage(name: str, nodes: Mapping[str, Any]) -> list[str]:
+    """Returns the experiments that an experiment extends, the first ancestor first, and itself."""
+    entries = nodes[name].get("defaults") or []
+    bases = [entry for entry in entries if isinstance(entry, str) and entry in nodes]
+    return [*(above for base in bases for above in _lineage(base, nodes)), name]

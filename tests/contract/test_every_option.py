@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,24 @@ def options(group: str) -> list[str]:
 def test_groups_are_flat() -> None:
     # Hydra's glob() over a nested group expands to no job and exits 0.
     assert [path for path in CONF.rglob("*.yaml") if len(path.relative_to(CONF).parts) > 2] == []
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_an_experiment_states_its_command_source_hardware_hours_and_deviations(name: str) -> None:
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    opening = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    labels = [line[2:].split(":")[0] for line in opening if re.match(r"# [A-Z][a-z]+:  ?", line)]
+    assert labels == ["Command", "Reproduces", "Hardware", "Hours", "Deviations"]
+    assert f"# Command:    python run.py experiment={name}" in "\n".join(opening)
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_the_mini_of_an_experiment_reads_local_data_only(composed: Any, name: str) -> None:
+    config = composed(f"experiment={name}_mini")
+    assert config.source.name == "local" and config.sizes is None
+    assert OmegaConf.to_container(config.hydra.sweeper.params)
+    models = [config.model, OmegaConf.select(config, "protocol.vectors.model")]
+    assert not any(model and model["_target_"].endswith("HubModel") for model in models)
 
 
 # Composing takes time, so these groups are composed where they are instantiated.

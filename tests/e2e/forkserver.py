@@ -86,7 +86,7 @@ def main(home: Path, overrides: list[str]) -> None:
     """Prints what became of the cell."""
     torch.set_num_threads(1)
     os.fsync = lambda descriptor: None  # what is killed are processes, not the power
-    schema.register()
+    schema.register(cells.ROOT / "conf")
     with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
         config, fresh = (
             compose("config", [*overrides, f"paths.cache={at}"], return_hydra_config=True)

@@ -39,46 +39,73 @@ OmegaConf.register_new_resolver("data", data, replace=True)
 
 
 def guard(main: Callable[[], Any]) -> None:
-    """Runs `main`; what it refuses is printed as one line and ends with exit code 1.
+    """Runs `main`; a refusal is printed as one line and ends with exit code 1.
 
     HYDRA_FULL_ERROR=1, set by the user, shows tracebacks as Hydra does.
     """
-    sys.argv[1:] = swept(sys.argv[1:])
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        main()
-        return
-    os.environ["HYDRA_FULL_ERROR"] = (
-        "1"  # Hydra prints several lines otherwise, and ends the process itself
-    )
+    tracebacks = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    # Without it, Hydra prints several lines and ends the process itself.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        sys.argv[1:] = sweep_group_settings(name_sizes(sys.argv[1:]))
         main()
     except KeyboardInterrupt:
-        refuse("interrupted; the same command goes on where it stopped", code=130)
+        if tracebacks:
+            raise
+        refuse("interrupted; the same command continues where it stopped", code=130)
     except Exception as error:
         known = isinstance(error, ShortlistError) or _inside_null(sys.argv[1:])
-        if not known and not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4")):
+        known = known or type(error).__module__.startswith(("hydra", "omegaconf", "antlr4"))
+        if tracebacks or not known:
             raise
         refuse(explain(error, sys.argv[1:]))
 
 
-def swept(arguments: list[str]) -> list[str]:
+def name_sizes(arguments: list[str]) -> list[str]:
+    """Returns the arguments with `size=SIZE` made part of the experiment's option.
+
+    `experiment=NAME size=mini` is `experiment=NAME_mini`; `size=full` is the experiment itself.
+
+    Raises:
+        InvalidInput: there is a size without an experiment.
+    """
+    sizes = [argument.removeprefix("size=") for argument in arguments if argument[:5] == "size="]
+    if not sizes:
+        return arguments
+    kept = [argument for argument in arguments if argument[:5] != "size="]
+    if not any(argument.startswith("experiment=") for argument in kept):
+        raise InvalidInput(
+            f"size={sizes[-1]} is the size of an experiment, found none; set experiment=NAME"
+        )
+    suffix = "" if sizes[-1] == "full" else f"_{sizes[-1]}"
+
+    def named(argument: str) -> str:
+        if not argument.startswith("experiment="):
+            return argument
+        return ",".join(f"{option}{suffix}" for option in argument.split(","))
+
+    return [named(argument) for argument in kept]
+
+
+def sweep_group_settings(arguments: list[str]) -> list[str]:
     """Returns the arguments with the settings of a swept group made part of the sweep.
 
     Of `-m selector=gotd,soft_knn selector.cost=cosine` Hydra composes what is not swept first, under
-    the default selector, which may not have the setting. As a sweep over one value it waits for
-    each cell.
+    the default selector, which may not have the setting. As a sweep over one value it is applied
+    to each cell.
     """
     if not {"-m", "--multirun"} & set(arguments):
         return arguments
-    groups = {name for one in arguments for name, _, value in [one.partition("=")] if "," in value}
+    pairs = [argument.partition("=") for argument in arguments]
+    groups = {name for name, _, value in pairs if "," in value}
 
-    def lifted(one: str) -> str:
-        name, equals, value = one.partition("=")
+    def lifted(argument: str) -> str:
+        name, equals, value = argument.partition("=")
         inside = equals and "." in name and name.lstrip("+").split(".")[0] in groups
-        bare = "," not in value and "(" not in value
-        return f"{name}=choice({value})" if inside and bare and value else one
+        single = "," not in value and "(" not in value
+        return f"{name}=choice({value})" if inside and single and value else argument
 
-    return [lifted(one) for one in arguments]
+    return [lifted(argument) for argument in arguments]
 
 
 def refuse(message: str, code: int = 1) -> NoReturn:

@@ -20,10 +20,11 @@ from shortlist.pipeline.hydra_app import (
     guard,
     known_settings,
     name_of,
+    name_sizes,
     one_at_a_time,
     read_run,
+    sweep_group_settings,
     sweep_name,
-    swept,
 )
 
 
@@ -65,7 +66,8 @@ def test_an_interrupt_says_that_the_same_command_goes_on(
         guard(main)
     assert ended.value.code == 130
     assert (
-        capsys.readouterr().err == "error: interrupted; the same command goes on where it stopped\n"
+        capsys.readouterr().err
+        == "error: interrupted; the same command continues where it stopped\n"
     )
 
 
@@ -130,7 +132,28 @@ def test_explains(composed: Any, override: str, line: str) -> None:
     ],
 )  # fmt: skip
 def test_what_belongs_to_a_swept_group_is_swept_with_it(typed: str, composed: str) -> None:
-    assert swept(typed.split()) == composed.split()
+    assert sweep_group_settings(typed.split()) == composed.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "composed"),
+    [
+        ("experiment=a size=mini seed=0", "experiment=a_mini seed=0"),
+        ("-m size=mini experiment=a,b", "-m experiment=a_mini,b_mini"),
+        ("experiment=a size=full", "experiment=a"),
+        ("experiment=a size=mini size=full", "experiment=a"),
+        ("experiment=a task.size=mini", "experiment=a task.size=mini"),
+    ],
+)
+def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> None:
+    assert name_sizes(typed.split()) == composed.split()
+
+
+def test_a_size_without_an_experiment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    sys.argv += ["size=mini", "selector=gotd"]
+    with pytest.raises(SystemExit):
+        guard(lambda: None)
+    assert "size=mini is the size of an experiment, found none" in capsys.readouterr().err
 
 
 def test_a_setting_inside_one_that_is_null_is_refused_by_both_names(
