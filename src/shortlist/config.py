@@ -193,7 +193,7 @@ def _sizes(name: str, nodes: Mapping[str, Any]) -> dict[str, Any]:
     blocks: dict[str, Any] = {}
     for ancestor in _lineage(name, nodes):
         for size, block in (nodes[ancestor].get("sizes") or {}).items():
-            merged = OmegaConf.merge(blocks.get(size, {}), block)
+            merged: Any = OmegaConf.merge(blocks.get(size, {}), block)
             # Of two overrides of one group Hydra takes the first.
             inherited = blocks.get(size, {}).get("defaults") or []
             merged["defaults"] = [*(block.get("defaults") or []), *inherited]
