@@ -30,11 +30,11 @@ from omegaconf import OmegaConf
 from shortlist.core import Corpus
 from shortlist.data.readers import read
 from shortlist.data.sources import LocalSource
+from shortlist.diagnostics.assumption import kinds_of, reference_texts
 from shortlist.featurizers.static import Static
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.ot import CTransform, sinkhorn_divergence, solve
-from shortlist.pipeline.assumption import kinds_of, reference_texts
 from shortlist.runtime import Runtime
 from shortlist.stats.intervals import upper_tail
 

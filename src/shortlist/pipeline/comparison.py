@@ -1,10 +1,11 @@
-"""What a method's correction changed: its picks beside those of the method without it."""
+"""The overlap of a cell's selection with that of its ablation baseline."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
+from shortlist.diagnostics.ablation import baseline_overlap
 from shortlist.pipeline.scoring import ablated, rate
 from shortlist.pipeline.selection import choose
 from shortlist.store import formats
@@ -35,24 +36,9 @@ def compare_picks(
         return
     scores = rate(cell, targets, pool, ablated(cell))
     other = choose(cell, ablation.selector, ablation.settings, scores, pool, leaked)
-    mine, theirs = (
-        set(formats.load_selection(made.path / "selection.parquet").ids)
-        for made in (selection, other)
+    first, second = (
+        formats.load_selection(made.path / "selection.parquet") for made in (selection, other)
     )
-    differ = len(mine - theirs)
-    settings = {name: value for name, value in ablation.changed.items() if name != "_target_"}
-    cell.selected[f"against_{ablation.name}"] = {
-        "same": (len(mine) - differ) / len(mine),
-        "differ": differ,
-        "of": len(mine),
-        "settings": settings,
-    }
-    log.info(
-        "the correction of %s changed %.1f %% of the picks (%s of %s) against %s at %s",
-        type(cell.parts.selector).__name__,
-        100 * differ / len(mine),
-        f"{differ:,}",
-        f"{len(mine):,}",
-        ablation.name,
-        ", ".join(f"{name}={value}" for name, value in settings.items()),
-    )
+    overlap = baseline_overlap(first, second, ablation.changed)
+    cell.selected[f"against_{ablation.name}"] = overlap.facts()
+    log.info("%s", overlap.sentence(type(cell.parts.selector).__name__, ablation.name))

@@ -1,0 +1,322 @@
+"""Check of GOT-D's assumption that the pool resembles the data the model was pre-trained on.
+
+GOT-D corrects for what the model has already read by taking the pool in place of the pre-training
+data (Kang et al. 2024, section 3). The pre-training data are usually not available, so pool and
+target are compared with reference texts of many kinds. The question is not whether the pool differs
+from the reference (with enough documents every pool does) but whether it lies outside the range of
+the reference's kinds: `upper_tail` gives the probability that one more kind lies as far out.
+
+- Tokens per word: a tokenizer holds whole words of its training text and splits the others. It needs
+  neither a head nor training.
+- Loss per token, where the model has a language-model head of its own. A head trained here has read
+  the pool, and predicts source code better than prose it has read as much of, so it is not used.
+- Debiased Sinkhorn divergences in the model's vectors: reported, but not part of the verdict. They
+  separate subjects (biomedicine from the rest) more than languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shortlist.core import Corpus
+from shortlist.data.readers import read
+from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import Featurizer
+from shortlist.models import checkpoint
+from shortlist.models.tokens import tokenize
+from shortlist.ot import sinkhorn_divergence
+from shortlist.progress import quiet
+from shortlist.runtime import Runtime
+from shortlist.stats.intervals import upper_tail
+
+HOLDS, FAILS = 0.05, 0.01  # the assumption holds at this p or more, and fails below that p
+MIN_KINDS = 5  # a reference with fewer domains is cut into `PARTS` kinds by id
+PARTS = 10
+EPSILON = 0.05  # of the mean cost
+
+Verdict = Literal["holds", "unclear", "fails"]
+
+_SENTENCES: Mapping[Verdict, str] = {
+    "holds": "The pool looks like what the model has read: {numbers}; GOT-D's assumption holds.",
+    "unclear": "The pool lies at the edge of what the model has read: {numbers}; "
+    "whether GOT-D's assumption holds is unclear.",
+    "fails": "The pool does not look like what the model has read: {numbers}; GOT-D's assumption "
+    "fails: expect its advantage over soft-kNN to vanish.",
+}
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is measured of the documents of pool, target or reference.
+
+    Attributes:
+        vectors: (n, d) the model's vectors.
+        tokens: (n,) numbers of tokens, without special tokens.
+        words: (n,) numbers of words.
+        losses: (n,) sums of the loss in nats, and (n,) numbers of predictions; None for a model
+            without a language-model head of its own.
+    """
+
+    vectors: NDArray[Any]
+    tokens: NDArray[Any]
+    words: NDArray[Any]
+    losses: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class RangeComparison:
+    """A ratio of sums of pool, target and reference beside its range over the reference's kinds.
+
+    Attributes:
+        pool: ratio of the pool.
+        target: ratio of the target.
+        reference: ratio of all reference texts.
+        lowest: smallest ratio of a kind of the reference.
+        highest: largest one.
+        p: probability that one more kind has the pool's ratio or a larger one.
+        target_p: the same for the target's ratio.
+    """
+
+    pool: float
+    target: float
+    reference: float
+    lowest: float
+    highest: float
+    p: float
+    target_p: float
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """Mean Sinkhorn divergences between equally many documents.
+
+    Attributes:
+        pool_reference: of the pool from the reference without one kind, averaged over the kinds.
+        target_reference: of the target from the same.
+        kind_reference: of each kind from all others.
+        p: probability that one more kind is as far from the others as the pool is.
+        pool_target: of the whole samples of pool and target from each other.
+    """
+
+    pool_reference: float
+    target_reference: float
+    kind_reference: float
+    p: float
+    pool_target: float
+
+
+@dataclass(frozen=True)
+class AssumptionCheck:
+    """The verdict and the numbers behind it.
+
+    Attributes:
+        verdict: `holds`, `unclear` or `fails`.
+        sentence: the verdict with its numbers.
+        p: the smaller probability of both measures, with Bonferroni's correction.
+        tokens_per_word: comparison of tokens per word.
+        loss: comparison of nats per token; None for a model without a head of its own.
+        divergence: divergences, which the verdict does not use.
+        documents: numbers of documents of pool, target and reference.
+        words_read: number of words that pool and target texts were cut to; None where not cut.
+    """
+
+    verdict: Verdict
+    sentence: str
+    p: float
+    tokens_per_word: RangeComparison
+    loss: RangeComparison | None
+    divergence: Divergences
+    documents: Mapping[str, int]
+    words_read: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Returns the check as plain data for a record, without what is None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def check_assumption(
+    pool: Corpus,
+    target: Corpus,
+    reference: Corpus,
+    *,
+    documents: int,
+    featurizer: Featurizer,
+    model: Path,
+    head: Any | None,
+    runtime: Runtime,
+) -> AssumptionCheck:
+    """Returns whether the pool resembles what the model has read.
+
+    Pool and target are cut to the median length of the reference texts: the longer a text, the
+    better a model predicts it.
+
+    Args:
+        pool: the pool.
+        target: the target's texts.
+        reference: texts like those the model was pre-trained on, with their kinds as domains.
+        documents: number of documents of pool and target to measure, the first by id.
+        featurizer: what turns documents into vectors.
+        model: directory of the model.
+        head: the warm-up trainer, whose `losses_on` measures the loss; None for a model without a
+            language-model head of its own.
+        runtime: where the model runs.
+    """
+    length = int(np.median([len(text.split()) for text in reference.texts]))
+    corpora = {
+        "pool": _beginnings(pool, documents, length),
+        "target": _beginnings(target, documents, length),
+        "reference": reference,
+    }
+    measured = {
+        name: _measure(corpus, featurizer, model, head, runtime) for name, corpus in corpora.items()
+    }
+    return replace(assess(measured, kinds_of(reference)), words_read=length)
+
+
+def reference_texts(path: str | None) -> Corpus:
+    """Returns the reference: the user's file, or 160 passages of general English in 16 kinds.
+
+    The passages were written for this project: encyclopaedia, news, fiction, dialogue, letters,
+    instructions, science, medicine, law, reviews, forum, tweets, essays, technology, computing and
+    biography.
+
+    Raises:
+        InvalidInput: it holds fewer than two documents for each of `PARTS` kinds.
+    """
+    file = Path(path) if path else Path(str(files("shortlist.data") / "reference.jsonl"))
+    reference = read(file, domain="domain").corpus.unlabelled()
+    if len(reference) < 2 * PARTS:
+        raise InvalidInput(
+            f"check.reference={file}: expected at least {2 * PARTS} texts, found {len(reference)}; "
+            "give more, or null for the built-in ones"
+        )
+    return reference
+
+
+def kinds_of(reference: Corpus) -> NDArray[np.int64]:
+    """Returns the kind of each document as a number, (n,).
+
+    A kind is a domain; where fewer than `MIN_KINDS` domains have two documents, a tenth by id.
+    """
+    names, numbers, sizes = np.unique(reference.domains, return_inverse=True, return_counts=True)
+    if len(names) >= MIN_KINDS and sizes.min() > 1:
+        return numbers.astype(np.int64)
+    return np.arange(len(reference)) % PARTS
+
+
+def assess(measured: Mapping[str, Measurements], kinds: NDArray[np.int64]) -> AssumptionCheck:
+    """Returns the verdict on measured documents.
+
+    Args:
+        measured: the measurements of `pool`, `target` and `reference`.
+        kinds: (n,) kind of each document of the reference.
+    """
+    tokens = {name: (one.tokens, one.words) for name, one in measured.items()}
+    losses = {name: one.losses for name, one in measured.items() if one.losses is not None}
+    tokens_per_word = _compared(tokens, kinds, logarithm=True)
+    loss = _compared(losses, kinds, logarithm=False) if losses else None
+    compared = {"tokens a word": tokens_per_word} | ({"nats a token": loss} if loss else {})
+    p = min(1.0, len(compared) * min(one.p for one in compared.values()))  # Bonferroni
+    verdict: Verdict = "holds" if p >= HOLDS else "fails" if p < FAILS else "unclear"
+    numbers = " and ".join(
+        f"{one.pool:.2f} {unit} against {one.lowest:.2f} to {one.highest:.2f} in "
+        f"{len(np.unique(kinds))} kinds of reference text"
+        for unit, one in compared.items()
+    )
+    return AssumptionCheck(
+        verdict=verdict,
+        sentence=_SENTENCES[verdict].format(numbers=numbers),
+        p=p,
+        tokens_per_word=tokens_per_word,
+        loss=loss,
+        divergence=divergences({name: one.vectors for name, one in measured.items()}, kinds),
+        documents={name: len(one.tokens) for name, one in measured.items()},
+    )
+
+
+def _compared(
+    ratios: Mapping[str, tuple[NDArray[Any], NDArray[Any]]],
+    kinds: NDArray[np.int64],
+    *,
+    logarithm: bool,
+) -> RangeComparison:
+    """Returns sum / sum of pool, target and reference beside the ratios of the reference's kinds.
+
+    The probabilities are those of the ratios, or of their logarithms.
+    """
+    total = {name: float(sums.sum() / counts.sum()) for name, (sums, counts) in ratios.items()}
+    sums, counts = ratios["reference"]
+    each = np.bincount(kinds, weights=sums) / np.bincount(kinds, weights=counts)
+    scale = np.log if logarithm else np.asarray
+    p, target_p = (
+        upper_tail(float(scale(total[name])), scale(each)) for name in ("pool", "target")
+    )
+    return RangeComparison(
+        **total, lowest=float(each.min()), highest=float(each.max()), p=p, target_p=target_p
+    )
+
+
+def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -> Divergences:
+    """Returns divergences of pool and target from the reference, and of its kinds from each other.
+
+    The divergence of a few documents is large by their number alone, so each kind is compared with
+    the others, and equally many documents of pool and target with the same others.
+
+    Args:
+        vectors: vectors of `pool`, `target` and `reference`.
+        kinds: (n,) kind of each document of the reference.
+    """
+    reference = vectors["reference"]
+    values: dict[str, list[float]] = {"kind": [], "pool": [], "target": []}
+    with quiet("shortlist.ot"):
+        for number, kind in enumerate(np.unique(kinds)):
+            inside, others = reference[kinds == kind], reference[kinds != kind]
+            values["kind"].append(_divergence(inside, others))
+            for name in ("pool", "target"):
+                rows = (number * len(inside) + np.arange(len(inside))) % len(vectors[name])
+                values[name].append(_divergence(vectors[name][np.unique(rows)], others))
+    pool = float(np.mean(values["pool"]))
+    return Divergences(
+        pool_reference=pool,
+        target_reference=float(np.mean(values["target"])),
+        kind_reference=float(np.mean(values["kind"])),
+        p=upper_tail(pool, np.array(values["kind"])),
+        pool_target=_divergence(vectors["pool"], vectors["target"]),
+    )
+
+
+def _divergence(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Returns the debiased Sinkhorn divergence, at least 0, at `EPSILON` of the mean cost."""
+    return max(0.0, sinkhorn_divergence(first, second, epsilon=EPSILON).value)
+
+
+def _beginnings(documents: Corpus, size: int, length: int) -> Corpus:
+    """Returns the first `length` words of the first `size` documents by id."""
+    texts = documents.take(np.arange(min(size, len(documents)))).unlabelled().texts
+    return Corpus.build([" ".join(text.split()[:length]) for text in texts]).unlabelled()
+
+
+def _measure(
+    corpus: Corpus, featurizer: Featurizer, model: Path, head: Any | None, runtime: Runtime
+) -> Measurements:
+    with TemporaryDirectory() as folder:
+        values, _ = featurizer.compute(corpus, Path(folder), runtime)
+        vectors: Any = np.array(values)
+    losses = None
+    if head is not None:
+        held_out = head.losses_on(model, corpus, runtime)
+        losses = (held_out.sums, held_out.counts)
+    tokenizer = checkpoint.tokenizer(model)
+    special = len(tokenizer("")["input_ids"])
+    lengths = tokenize(tokenizer, corpus.texts, None, None).lengths - special
+    return Measurements(
+        vectors, lengths, np.array([len(text.split()) for text in corpus.texts]), losses
+    )
