@@ -1,29 +1,39 @@
-"""Opening and writing checkpoints: every stage's model is an ordinary Hugging Face directory.
+"""Checkpoints: every stage's model is an ordinary Hugging Face directory, opened and written here.
 
-Models and tokenizers are `Any` to the type checker: transformers' annotations of both are wrong in
-too many places (`Module.to`, `pad_token_id`) to be of use.
+Models and tokenizers are `Any` to the type checker, because transformers' annotations of both are
+wrong in too many places (`Module.to`, `pad_token_id`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.vectors import bfloat16_is_fast
+from shortlist.vectors import (
+    bfloat16_is_fast,
+    fast_products_exact,
+    fast_products_exist,
+    float32_products,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
+
+_PROBE_ROWS = 2048  # tokens of a typical batch
+
+# It logs weights that are missing from a file, here always new heads, as warnings.
+logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Silences transformers' loading bars and its report of new weights: what is new here is meant
-    to be.
+def silenced_transformers() -> Generator[None]:
+    """Silences transformers' progress bars and warnings within a context: weights that are missing
+    here are meant to be new.
     """
     from transformers.utils import logging as hub_logging
 
@@ -42,78 +52,78 @@ def tokenizer(directory: Path) -> Any:
     """Returns the tokenizer, with padding and truncation left to the caller.
 
     A tokenizer file may carry both (MiniLM's pads and cuts to 128): they are switched off, so that
-    the length asked for is the length used.
+    the caller's length is the length used.
     """
     from transformers import AutoTokenizer
 
-    with _quiet():
+    with silenced_transformers():
         loaded: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
     if getattr(loaded, "backend_tokenizer", None) is not None:
         loaded.backend_tokenizer.no_truncation()
         loaded.backend_tokenizer.no_padding()
-    loaded.model_max_length = int(1e9)  # else a long text only earns a warning
+    loaded.model_max_length = int(1e9)  # else a long text causes a warning
     if loaded.pad_token is None:
         loaded.pad_token = loaded.eos_token
     return loaded
 
 
-def end_of(words: Any, directory: Path) -> int:
+def end_token_id(tokenizer: Any, directory: Path) -> int:
     """Returns the id of the token that ends a text.
 
     Raises:
         InvalidInput: the tokenizer, that of `directory`, has none.
     """
-    if words.eos_token_id is None:
+    if tokenizer.eos_token_id is None:
         raise InvalidInput(
             f"a tokenizer with an end token was expected of a causal language model, {directory} has "
             "none; set eos_token in its tokenizer_config.json"
         )
-    return int(words.eos_token_id)
+    return int(tokenizer.eos_token_id)
 
 
 def encoder(directory: Path) -> Any:
     """Returns the model without any head, in evaluation mode, float32."""
     from transformers import AutoModel
 
-    with _quiet():
+    with silenced_transformers():
         return AutoModel.from_pretrained(
             str(directory), local_files_only=True, dtype=torch.float32
         ).eval()
 
 
-def masked_lm(directory: Path, *, bare: bool = False) -> Any:
+def masked_lm(directory: Path, *, new_head: bool = False) -> Any:
     """Returns the model with its masked-LM head, decoder tied to the word embeddings, float32.
 
     Args:
-        directory: where it is.
-        bare: whether the weights may lack the head, which is then drawn at random to be trained.
+        directory: directory of the checkpoint.
+        new_head: whether the weights may lack the head, which is then initialised at random.
 
     Raises:
-        InvalidInput: they lack it all the same.
+        InvalidInput: they lack it and `new_head` is false.
     """
-    return _headed(directory, "AutoModelForMaskedLM", "masked-LM", bare)
+    return _with_lm_head(directory, "AutoModelForMaskedLM", "masked-LM", new_head)
 
 
 def causal_lm(directory: Path) -> Any:
     """Returns the model with its causal-LM head, float32.
 
     Raises:
-        InvalidInput: the weights lack it.
+        InvalidInput: the weights lack the head.
     """
-    return _headed(directory, "AutoModelForCausalLM", "causal-LM", bare=False)
+    return _with_lm_head(directory, "AutoModelForCausalLM", "causal-LM", new_head=False)
 
 
-def _headed(directory: Path, kind: str, head: str, bare: bool) -> Any:
-    """Returns a model with the head that predicts tokens; transformers would fill one that is not
-    there with random numbers, whose losses and gradients mean nothing.
+def _with_lm_head(directory: Path, kind: str, head: str, new_head: bool) -> Any:
+    """Returns a model with the head that predicts tokens. transformers would initialise a missing
+    head at random, and its losses and gradients would mean nothing.
     """
     import transformers
 
-    with _quiet():
+    with silenced_transformers():
         model, info = getattr(transformers, kind).from_pretrained(
             str(directory), local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
-    if info["missing_keys"] and not bare:
+    if info["missing_keys"] and not new_head:
         raise InvalidInput(
             f"a model with a trained {head} head was expected, {directory} lacks "
             f"{min(info['missing_keys'])} and {len(info['missing_keys']) - 1} more weights; choose "
@@ -122,14 +132,21 @@ def _headed(directory: Path, kind: str, head: str, bare: bool) -> Any:
     return model
 
 
-def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Any:
-    """Returns the model with a new classification (or, one output, regression) head, float32.
+def lm_head(model: Any) -> Any:
+    """Returns the module that turns hidden states into logits (BERT's `cls`, RoBERTa's `lm_head`),
+    or None.
+    """
+    return getattr(model, "cls", None) or getattr(model, "lm_head", None)
 
-    The head is drawn from torch's global generator: seed it first.
+
+def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Any:
+    """Returns the model with a new classification head (or regression head, one output), float32.
+
+    The head is initialised from torch's global generator: seed it first.
     """
     from transformers import AutoModelForSequenceClassification
 
-    with _quiet():
+    with silenced_transformers():
         return AutoModelForSequenceClassification.from_pretrained(
             str(directory),
             local_files_only=True,
@@ -139,23 +156,21 @@ def classifier(directory: Path, outputs: int, *, regression: bool = False) -> An
         )
 
 
-def save(directory: Path, model: Any, words: Any) -> None:
-    """Writes weights (safetensors), configuration and tokenizer as a directory that transformers
-    opens.
-    """
-    with _quiet():
+def save(directory: Path, model: Any, tokenizer: Any) -> None:
+    """Writes weights (float32, safetensors), configuration and tokenizer."""
+    with silenced_transformers():
         model.to(dtype=torch.float32).save_pretrained(str(directory))
-        words.save_pretrained(str(directory))
+        tokenizer.save_pretrained(str(directory))
 
 
 def positions_of(model: Any) -> int | None:
-    """Returns how many positions the model has, or None where it does not say."""
+    """Returns the model's number of positions, or None where its configuration states none."""
     return getattr(model.config, "max_position_embeddings", None) or getattr(
         model.config, "n_positions", None
     )
 
 
-def fits(model: Any, max_length: int, setting: str) -> int:
+def check_length(model: Any, max_length: int, setting: str) -> int:
     """Returns `max_length` if the model has that many positions.
 
     Raises:
@@ -170,10 +185,8 @@ def fits(model: Any, max_length: int, setting: str) -> int:
 
 
 def precision(wanted: str | int, device: torch.device) -> str:
-    """Returns `32` or `bf16`: what `auto` means on this device, or what was asked for.
-
-    bfloat16 is taken where the hardware multiplies it faster than float32. The answer, not the
-    word `auto`, goes into the keys.
+    """Returns `32` or `bf16`: `wanted`, or for `auto` bfloat16 where the hardware multiplies it
+    faster than float32. The returned value enters keys, not the word `auto`.
 
     Raises:
         InvalidInput: `wanted` is none of auto, 32, bf16.
@@ -188,4 +201,84 @@ def precision(wanted: str | int, device: torch.device) -> str:
     return "bf16" if bfloat16_is_fast() else "32"
 
 
-logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
+def fast_products(device: torch.device, width: int) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which float32 products of width x width go through oneDNN, where a probe
+    against float64 finds its kernel as exact as the default one; elsewhere one without effect.
+
+    On an AMD processor without matrix units it is some 1.7 times as fast.
+    """
+    if fast_products_exist(device, torch.float32) and fast_products_exact(
+        _PROBE_ROWS, width, width
+    ):
+        return float32_products(fast=True)
+    return contextlib.nullcontext()
+
+
+def last_matrices(model: Any, layers: int, setting: str) -> dict[str, Any]:
+    """Returns the modules with a weight matrix in the model's last `layers` layers, by name.
+
+    Raises:
+        InvalidInput: the model has fewer layers, or no list of layers; the message names `setting`.
+    """
+    total = int(model.config.num_hidden_layers)
+    if not 1 <= layers <= total:
+        raise InvalidInput(
+            f"{setting} must lie between 1 and {total} in this model, found {layers}"
+        )
+    stacks = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == total
+    ]
+    if not stacks:
+        raise InvalidInput(
+            f"a list of {total} layers was expected in {type(model).__name__}, found none; choose "
+            "another featurizer.model"
+        )
+    name, stack = stacks[0]
+    return {
+        f"{name}.{layer}.{inner}": module
+        for layer in range(total - layers, total)
+        for inner, module in stack[layer].named_modules()
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+    }
+
+
+def is_transposed(module: Any) -> bool:
+    """Returns whether the module's weight is (in, out), as in GPT-2's `Conv1D`."""
+    return not isinstance(module, torch.nn.Linear)
+
+
+@contextlib.contextmanager
+def gradients_of(model: Any, modules: Mapping[str, Any]) -> Generator[None]:
+    """Requires gradients of these modules' weights and of no other parameter within a context; the
+    layers before them then run without a graph.
+    """
+    model.requires_grad_(False)
+    for module in modules.values():
+        module.weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        model.requires_grad_(False)
+
+
+@contextlib.contextmanager
+def activations(
+    modules: Mapping[str, Any],
+) -> Generator[dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+    """Yields a mapping that a forward pass fills with each module's (input, output)."""
+    recorded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def hook_of(name: str) -> Any:
+        def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
+            recorded[name] = (inputs[0].detach(), output)
+
+        return hook
+
+    handles = [module.register_forward_hook(hook_of(name)) for name, module in modules.items()]
+    try:
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,4 +1,8 @@
-"""How well a language model predicts texts: which tokens it is asked for, and the loss at each."""
+"""Loss of a language model on texts: which tokens are predicted, and the loss in nats of each.
+
+A loss is summed by document, so that two models can be compared document by document. Batches are
+formed by length; a document's loss does not depend on the batch beyond rounding.
+"""
 
 from __future__ import annotations
 
@@ -25,40 +29,32 @@ if TYPE_CHECKING:
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
 
-IGNORED = -100  # the label of a token whose prediction is not asked for
+IGNORED = -100  # the label of a token that is not predicted
 MASK_SHARE = 0.15
-MASK_KEY = 20240502  # arbitrary and fixed: every model is asked for the same tokens
+MASK_KEY = 20240502  # arbitrary and fixed: every model predicts the same tokens
 
 
-def head_of(model: Any) -> Any:
-    """Returns the module that turns hidden states into logits (BERT's `cls`, RoBERTa's `lm_head`),
-    or None.
+def logits_at(model: Any, inputs: dict[str, torch.Tensor], where: torch.Tensor) -> torch.Tensor:
+    """Returns (k, vocabulary) logits at the k positions where the (b, t) mask `where` is true.
+
+    The head costs as much as the rest of a small encoder; on 15 % of the positions it costs a
+    seventh of that. A model whose head is not one module on hidden states is run as a whole.
     """
-    return getattr(model, "cls", None) or getattr(model, "lm_head", None)
-
-
-def asked_logits(model: Any, inputs: dict[str, torch.Tensor], asked: torch.Tensor) -> torch.Tensor:
-    """Returns (k, vocabulary) logits at the k asked-for positions only.
-
-    The decoder costs as much as the rest of a small encoder; on 15 % of the positions it costs a
-    seventh of that. A model whose head is not one module called on hidden states is run whole.
-    """
-    head = head_of(model)
+    head = checkpoint.lm_head(model)
     if head is None:
-        return model(**inputs).logits[asked]
-    return head(model.base_model(**inputs).last_hidden_state[asked])
+        return model(**inputs).logits[where]
+    return head(model.base_model(**inputs).last_hidden_state[where])
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A language-model loss, kept by document so that two models can be compared document by
-    document.
+    """A language model's loss on held-out texts, by document.
 
     Attributes:
         sums: (n,) loss in nats, summed over a document's predictions.
         counts: (n,) number of its predictions.
         protocol: hash of how it was measured.
-        truncated: documents that were cut to the maximal length.
+        truncated: number of documents that were cut to the maximal length.
     """
 
     sums: NDArray[np.float64]
@@ -68,129 +64,134 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Documents as tokens, and the positions at which a model has to predict them.
+class Predictions:
+    """Tokenized documents, and the positions whose tokens a model predicts.
 
     Attributes:
-        tokens: the documents.
-        places: n arrays of positions.
+        tokens: the n documents.
+        positions: n arrays of positions.
     """
 
     tokens: Tokens
-    places: list[NDArray[np.int64]]
+    positions: list[NDArray[np.int64]]
 
     @property
     def counts(self) -> NDArray[np.float64]:
         """(n,) number of predictions."""
-        return np.array([len(row) for row in self.places], dtype=np.float64)
+        return np.array([len(row) for row in self.positions], dtype=np.float64)
 
 
 class LanguageModel(ABC):
-    """A model that is open for predicting, float32, in evaluation mode.
+    """A language model in memory, float32, in evaluation mode.
 
     Attributes:
-        objective: short name of what is predicted.
-        rows_of_logits: how much smaller batches are made because of the logits.
+        objective: `mlm` or `clm`.
+        rows_of_logits: divisor of the batch size, for the memory of the logits.
     """
 
     objective: str
     rows_of_logits = 1
 
     def __init__(self, directory: Path, max_length: int, device: torch.device) -> None:
-        """Opens the model and the tokenizer in `directory`."""
-        self.words: Any = checkpoint.tokenizer(directory)
-        self.model: Any = self.opened(directory).eval().to(device)
+        """Loads the model and the tokenizer in `directory`."""
+        self.tokenizer: Any = checkpoint.tokenizer(directory)
+        self.model: Any = self.load(directory).eval().to(device)
         self.max_length, self.device = max_length, device
 
     @abstractmethod
-    def opened(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Any:
         """Returns the model with its head."""
 
     @abstractmethod
-    def ask(self, corpus: Corpus) -> Asked:
-        """Returns the tokens, cut to `max_length`, and what is asked for: a function of each
-        document alone.
+    def predictions(self, corpus: Corpus) -> Predictions:
+        """Returns the tokens, cut to `max_length`, and the predicted positions, which are a function
+        of each document alone.
         """
 
     @abstractmethod
     def logits(
         self, inputs: dict[str, torch.Tensor], line: torch.Tensor, place: torch.Tensor
     ) -> torch.Tensor:
-        """Returns (k, vocabulary) logits that predict the tokens at (line, place), unseen."""
-
-    def batches(self, asked: Asked, tokens_a_batch: int) -> list[NDArray[np.int64]]:
-        """Returns the rows of each batch; documents that are asked for nothing are in none."""
-        some = np.flatnonzero(asked.counts)
-        size = tokens_a_batch // self.rows_of_logits
-        return [some[rows] for rows in by_length(asked.tokens.lengths[some], size)]
-
-    def losses(self, asked: Asked, rows: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the (k,) losses in nats of all predictions in these rows, in the order of the
-        rows, and (k,) the number of the row among `rows` that each belongs to.
+        """Returns (k, vocabulary) logits of the tokens at (line, place), without the model reading
+        them.
         """
-        inputs = batch(asked.tokens, rows, int(self.words.pad_token_id), types=False)
+
+    def batches(self, predictions: Predictions, tokens_a_batch: int) -> list[NDArray[np.int64]]:
+        """Returns the rows of each batch; documents without a prediction are in none."""
+        some = np.flatnonzero(predictions.counts)
+        size = tokens_a_batch // self.rows_of_logits
+        return [some[rows] for rows in by_length(predictions.tokens.lengths[some], size)]
+
+    def losses(
+        self, predictions: Predictions, rows: NDArray[Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the (k,) losses in nats of all predictions in these rows, in the order of the
+        rows, and the (k,) places within `rows` of the documents that they belong to.
+        """
+        inputs = batch(predictions.tokens, rows, int(self.tokenizer.pad_token_id), types=False)
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        counts = [len(asked.places[row]) for row in rows]
-        line = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(self.device)
-        place = torch.from_numpy(np.concatenate([asked.places[row] for row in rows]))
+        positions = [predictions.positions[row] for row in rows]
+        line = torch.from_numpy(np.repeat(np.arange(len(rows)), [len(row) for row in positions]))
+        line = line.to(self.device)
+        place = torch.from_numpy(np.concatenate(positions))
         place = place.to(self.device)
         truth = inputs["input_ids"][line, place]
         logits = self.logits(inputs, line, place)
         return torch.nn.functional.cross_entropy(logits.float(), truth, reduction="none"), line
 
     @torch.inference_mode()
-    def sums(
-        self, asked: Asked, tokens_a_batch: int, report: Report = lambda done: None
+    def loss_sums(
+        self, predictions: Predictions, tokens_a_batch: int, report: Report = lambda done: None
     ) -> NDArray[np.float64]:
         """Returns the (n,) loss in nats of each document, summed over its predictions."""
-        found = np.zeros(len(asked.tokens))
-        for rows in self.batches(asked, tokens_a_batch):
-            losses, line = self.losses(asked, rows)
-            np.add.at(found, rows[line.cpu().numpy()], losses.double().cpu().numpy())
+        sums = np.zeros(len(predictions.tokens))
+        for rows in self.batches(predictions, tokens_a_batch):
+            losses, line = self.losses(predictions, rows)
+            np.add.at(sums, rows[line.cpu().numpy()], losses.double().cpu().numpy())
             report(len(rows))
-        report(int((asked.counts == 0).sum()))
-        return found
+        report(int((predictions.counts == 0).sum()))
+        return sums
 
     def held_out(self, corpus: Corpus, runtime: Runtime) -> HeldOut:
-        """Returns the loss of each document of the corpus, with the protocol it was measured by."""
-        asked = self.ask(corpus)
+        """Returns the loss of each document of the corpus and the protocol of the measurement."""
+        predictions = self.predictions(corpus)
         show = runtime.progress
         with progress.bar("held-out loss", len(corpus), "documents", show=show) as report:
-            sums = self.sums(asked, runtime.inference_tokens, report)
-        hashed = protocol(self.objective, self.max_length, self.words)
-        return HeldOut(sums, asked.counts, hashed, asked.tokens.truncated)
+            sums = self.loss_sums(predictions, runtime.inference_tokens, report)
+        hashed = protocol(self.objective, self.max_length, self.tokenizer)
+        return HeldOut(sums, predictions.counts, hashed, predictions.tokens.truncated)
 
 
 class Masked(LanguageModel):
-    """An encoder: 15 % of a document's tokens are hidden and predicted from the others.
+    """An encoder: 15 % of a document's tokens are masked and predicted from the others.
 
-    Which is a hash of the document's id and the position: the same for every model, batch size and
-    order. All become the mask token (no random ones: this measures, it does not train). A document in
-    which no token is drawn is asked for its first.
+    Which tokens is a hash of the document's id and the position: the same for every model, batch
+    size and order. All of them become the mask token (none a random one, as in training). A document
+    in which no token is drawn predicts its first.
     """
 
     objective = "mlm"
 
-    def opened(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Any:
         """Returns the model with its masked-LM head."""
         return checkpoint.masked_lm(directory)
 
-    def ask(self, corpus: Corpus) -> Asked:
-        """Returns the tokens and the positions that are hidden."""
-        tokens = tokenize(self.words, corpus.texts, None, self.max_length)
-        special = self.words.all_special_ids
-        words = zip(tokens.ids, corpus.id_words(), strict=True)
-        return Asked(tokens, [_asked(ids, int(word), special) for ids, word in words])
+    def predictions(self, corpus: Corpus) -> Predictions:
+        """Returns the tokens and the masked positions."""
+        tokens = tokenize(self.tokenizer, corpus.texts, None, self.max_length)
+        special = self.tokenizer.all_special_ids
+        pairs = zip(tokens.ids, corpus.id_words(), strict=True)
+        return Predictions(tokens, [_masked(ids, int(bits), special) for ids, bits in pairs])
 
     def logits(
         self, inputs: dict[str, torch.Tensor], line: torch.Tensor, place: torch.Tensor
     ) -> torch.Tensor:
-        """Returns the logits at the positions, the mask token in their place."""
+        """Returns the logits at the positions, with the mask token in their place."""
         ids = inputs["input_ids"].clone()
-        ids[line, place] = self.words.mask_token_id
-        at = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-        at[line, place] = True
-        return asked_logits(self.model, {**inputs, "input_ids": ids}, at)
+        ids[line, place] = self.tokenizer.mask_token_id
+        where = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+        where[line, place] = True
+        return logits_at(self.model, {**inputs, "input_ids": ids}, where)
 
 
 class Causal(LanguageModel):
@@ -199,15 +200,15 @@ class Causal(LanguageModel):
     objective = "clm"
     rows_of_logits = 4
 
-    def opened(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Any:
         """Returns the model with its causal-LM head."""
         return checkpoint.causal_lm(directory)
 
-    def ask(self, corpus: Corpus) -> Asked:
+    def predictions(self, corpus: Corpus) -> Predictions:
         """Returns the tokens, an end token before each document, and all positions but the first."""
-        texts = [f"{self.words.eos_token}{text}" for text in corpus.texts]
-        tokens = tokenize(self.words, texts, None, self.max_length)
-        return Asked(tokens, [np.arange(1, len(ids), dtype=np.int64) for ids in tokens.ids])
+        texts = [f"{self.tokenizer.eos_token}{text}" for text in corpus.texts]
+        tokens = tokenize(self.tokenizer, texts, None, self.max_length)
+        return Predictions(tokens, [np.arange(1, len(ids), dtype=np.int64) for ids in tokens.ids])
 
     def logits(
         self, inputs: dict[str, torch.Tensor], line: torch.Tensor, place: torch.Tensor
@@ -216,58 +217,63 @@ class Causal(LanguageModel):
         return self.model(**inputs).logits[line, place - 1]
 
 
-def protocol(objective: str, max_length: int, words: Any) -> str:
+def protocol(objective: str, max_length: int, tokenizer: Any) -> str:
     """Returns the hash of how the loss is measured; losses under different hashes do not compare.
 
-    The vocabulary of the tokenizer `words` is part of it: a loss per token is a loss per *its* token.
+    The tokenizer's vocabulary is part of it: a loss per token depends on the tokens.
     """
     parts = ["held-out loss 2", objective, str(max_length), str(MASK_SHARE), str(MASK_KEY)]
-    return digest([*parts, vocabulary(words)])
+    return digest([*parts, vocabulary(tokenizer)])
 
 
-def vocabulary(words: Any) -> str:
-    """Returns the hash of the tokens that the tokenizer `words` knows."""
-    return digest(sorted(words.get_vocab()))
+def vocabulary(tokenizer: Any) -> str:
+    """Returns the hash of the tokenizer's tokens."""
+    return digest(sorted(tokenizer.get_vocab()))
 
 
-def masked_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
-    """Returns the masked-LM loss of the model in `directory` on each document of the corpus."""
-    return Masked(directory, max_length, runtime.device).held_out(corpus, runtime)
+def held_out_loss(
+    objective: str, directory: Path, corpus: Corpus, max_length: int, runtime: Runtime
+) -> HeldOut:
+    """Returns the loss of the model in `directory` on each document of the corpus.
 
-
-def causal_losses(directory: Path, corpus: Corpus, max_length: int, runtime: Runtime) -> HeldOut:
-    """Returns the next-token loss of the model in `directory` on each document of the corpus.
+    Args:
+        objective: `mlm` or `clm`.
+        directory: directory of the checkpoint.
+        corpus: texts that the model was not trained on.
+        max_length: tokens read of a document.
+        runtime: the machine.
 
     Raises:
-        InvalidInput: the model has fewer than `max_length` positions.
+        InvalidInput: the model has no such head, or fewer than `max_length` positions.
     """
-    model = Causal(directory, max_length, runtime.device)
-    checkpoint.fits(model.model, max_length, "warmup.max_length")
+    model = {"mlm": Masked, "clm": Causal}[objective](directory, max_length, runtime.device)
+    checkpoint.check_length(model.model, max_length, "warmup.max_length")
     return model.held_out(corpus, runtime)
 
 
 def causal_model(
     directory: Path, context: int | None, setting: str, device: torch.device
 ) -> Causal:
-    """Returns the causal model in `directory`, its `max_length` the context; None: all it has.
+    """Returns the causal model in `directory` with `max_length` set to `context`, or to the number of
+    its positions where that is None.
 
     Raises:
-        InvalidInput: it is no causal model, has no end token or no head in its weights, or it has
-            fewer positions; the message names `setting`, which chose the context.
+        InvalidInput: it is a masked language model, has no end token or no trained head, or has fewer
+            positions; the message names `setting`, which sets the context.
     """
-    words = checkpoint.tokenizer(directory)
-    if words.mask_token_id is not None:
+    tokenizer = checkpoint.tokenizer(directory)
+    if tokenizer.mask_token_id is not None:
         raise InvalidInput(
             f"{setting}: a model that predicts the next token was expected, found a masked one; "
-            "choose model=gpt2, say"
+            "choose model=gpt2 for example"
         )
-    checkpoint.end_of(words, directory)
-    made = Causal(directory, context or 0, device)
-    there = checkpoint.positions_of(made.model)
-    if context is None and there is None:
-        raise InvalidInput(f"the model does not say how many positions it has; set {setting}")
-    made.max_length = checkpoint.fits(made.model, context or there or 0, setting)
-    return made
+    checkpoint.end_token_id(tokenizer, directory)
+    model = Causal(directory, context or 0, device)
+    positions = checkpoint.positions_of(model.model)
+    if context is None and positions is None:
+        raise InvalidInput(f"the model's configuration states no number of positions; set {setting}")
+    model.max_length = checkpoint.check_length(model.model, context or positions or 0, setting)
+    return model
 
 
 def language_model(
@@ -277,19 +283,20 @@ def language_model(
 
     Raises:
         InvalidInput: its weights have no such head, or it has fewer than `max_length` positions; the
-            message names `setting`, which chose that.
+            message names `setting`, which sets that length.
     """
     kind = Causal if checkpoint.tokenizer(directory).mask_token_id is None else Masked
-    made = kind(directory, max_length, device)
-    checkpoint.fits(made.model, max_length, setting)
-    return made
+    model = kind(directory, max_length, device)
+    checkpoint.check_length(model.model, max_length, setting)
+    return model
 
 
-def _asked(ids: NDArray[np.int64], id_word: int, special: list[int]) -> NDArray[np.int64]:
+def _masked(ids: NDArray[np.int64], id_bits: int, special: list[int]) -> NDArray[np.int64]:
+    """Returns the masked positions of one document, a function of its id alone."""
     positions = np.flatnonzero(~np.isin(ids, special))
     if len(positions) == 0:
         return positions
     with np.errstate(over="ignore"):
-        entropy = np.uint64(id_word) + positions.astype(np.uint64) * np.uint64(0xD1342543DE82EF95)
+        entropy = np.uint64(id_bits) + positions.astype(np.uint64) * np.uint64(0xD1342543DE82EF95)
     drawn = positions[uniform(entropy, MASK_KEY) < MASK_SHARE]
     return drawn if len(drawn) else positions[:1]

@@ -1,4 +1,4 @@
-"""Texts as token ids, and token ids as padded batches of similar length."""
+"""Texts as token ids, and token ids as padded batches of documents of similar length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tokens:
         ids: n arrays of token ids, special tokens included.
         types: n arrays of segment ids (0 for the first text, 1 for the second).
         lengths: (n,) number of tokens.
-        truncated: how many documents were cut to the maximal length.
+        truncated: number of documents that were cut to the maximal length.
     """
 
     ids: list[NDArray[np.int64]]
@@ -40,16 +40,22 @@ class Tokens:
 
 
 def tokenize(
-    words: Any,
+    tokenizer: Any,
     texts: Sequence[str],
     texts_b: Sequence[str] | None,
     max_length: int | None,
     report: Report = lambda done: None,
 ) -> Tokens:
-    """Returns the token ids of texts or pairs, cut to `max_length` tokens (longest text first);
-    cuts are counted.
+    """Returns the token ids of n texts or pairs, with special tokens.
+
+    Args:
+        tokenizer: a tokenizer of `checkpoint.tokenizer`.
+        texts: the texts, or the first texts of pairs.
+        texts_b: the second texts of pairs, or None.
+        max_length: tokens kept of a document, the longer text of a pair being cut first; None for all.
+        report: called with the number of documents just tokenized.
     """
-    backend: Any = words.backend_tokenizer
+    backend: Any = tokenizer.backend_tokenizer
     if max_length is None:
         backend.no_truncation()
     else:
@@ -74,7 +80,9 @@ def tokenize(
 
 
 def pad(rows: Sequence[NDArray[np.int64]], value: int, width: int = 0) -> torch.Tensor:
-    """Returns the rows as one tensor, padded on the right with `value` to the longest, or `width`."""
+    """Returns the n rows as a (n, t) tensor, padded on the right with `value`; t is the length of the
+    longest row, at least `width`.
+    """
     padded = np.full((len(rows), max(width, *(len(row) for row in rows))), value, dtype=np.int64)
     for index, row in enumerate(rows):
         padded[index, : len(row)] = row
@@ -89,7 +97,9 @@ def batch(
     types: bool,
     width: int = 0,
 ) -> dict[str, torch.Tensor]:
-    """Returns `input_ids`, `attention_mask` and, if asked for, `token_type_ids` of these rows."""
+    """Returns `input_ids`, `attention_mask` and, where `types` is true, `token_type_ids` of these
+    rows, each (b, t) and padded by `pad_id` to at least `width`.
+    """
     lengths = torch.from_numpy(tokens.lengths[np.asarray(rows)])
     padded = pad([tokens.ids[row] for row in rows], pad_id, width)
     inputs = {
@@ -102,10 +112,10 @@ def batch(
 
 
 def by_length(lengths: NDArray[np.int64], tokens_a_batch: int) -> Iterator[NDArray[np.int64]]:
-    """Returns batches of rows of similar length, longest first, of at most `tokens_a_batch` padded
-    tokens.
+    """Yields batches of rows of similar length, each of at most `tokens_a_batch` padded tokens.
 
-    Longest first, so that what does not fit into memory fails at once and not after an hour.
+    The longest rows come first, so that a batch too large for the memory fails at once and not after
+    an hour.
     """
     rows = np.argsort(-lengths, kind="stable")
     start = 0
@@ -116,18 +126,16 @@ def by_length(lengths: NDArray[np.int64], tokens_a_batch: int) -> Iterator[NDArr
 
 
 class Buckets:
-    """Batches for training: shuffled, but each of similar length.
+    """Shuffled training batches of documents of similar length: a batch sampler.
 
     An epoch is a permutation, cut into stretches of `50 * batch_size` rows; a stretch is sorted by
-    length and cut into batches; the batches are shuffled. Every document comes once an epoch.
+    length and cut into batches; the batches are shuffled. Every document occurs once an epoch.
     """
 
     def __init__(
         self, lengths: NDArray[np.int64], batch_size: int, generator: torch.Generator
     ) -> None:
-        """Stores the lengths (n,), the number of rows a batch and the generator of the
-        permutations.
-        """
+        """Stores the lengths (n,), the rows a batch and the generator of the permutations."""
         self.lengths, self.batch_size, self.generator = lengths, batch_size, generator
 
     def __len__(self) -> int:
