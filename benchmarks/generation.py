@@ -19,8 +19,7 @@ from report import write
 
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
-from shortlist.models.generation import Sampling, Writer, uniforms
-from shortlist.models.nucleus import kept
+from shortlist.models.generation import Sampling, Writer, nucleus, uniforms
 
 ROOT = Path(__file__).parents[1]
 SAMPLING = Sampling(continuations=25, tokens=20, top_p=0.9, temperature=1.0)
@@ -121,7 +120,7 @@ def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
         "prompts": amount,
         "batch": size,
         "spread": spread,
-        "nucleus": round(float(kept(shares, shares.double().sum(1), 0.9).sum(1).float().mean())),
+        "nucleus": round(float(nucleus(shares, shares.double().sum(1), 0.9).sum(1).float().mean())),
         "ours_per_second": round(speed["ours"], 1),
         "generate_per_second": round(speed["generate"], 1),
         "median_ratio": round(statistics.median(ratios), 2),

@@ -180,7 +180,7 @@ def ask(
         length = model.max_length
         rows = max(1, runtime.inference_tokens // length)
         wrapped = models.HFLM(
-            model.model, tokenizer=model.words, max_length=length, batch_size=rows
+            model.model, tokenizer=model.tokenizer, max_length=length, batch_size=rows
         )
         docs = {name: list(task.eval_docs) for name, task in tasks.items()}
         if not all(docs.values()):
@@ -203,7 +203,7 @@ def ask(
     versions = {name: str(found["versions"].get(name)) for name in tasks}
     left_out = sum(map(len, docs.values())) - len(answered)
     judged = [_item(name, sample, metric) for name, sample in answered]
-    cut = sum(_longest(sample, model.words) > length + 1 for _, sample in answered)
+    cut = sum(_longest(sample, model.tokenizer) > length + 1 for _, sample in answered)
     return Answers(judged, digest(hashes), versions, left_out, cut)
 
 

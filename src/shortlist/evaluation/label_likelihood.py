@@ -14,7 +14,7 @@ from shortlist.core import Metric, digest
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalResult, Evaluator
-from shortlist.models.likelihood import Asked, causal_model
+from shortlist.models.likelihood import Predictions, causal_model
 from shortlist.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -193,18 +193,18 @@ class LabelLikelihood(Evaluator):
         """Returns the (n, labels) losses in nats that decide, and how many items were cut."""
         model = causal_model(directory, self.context, "label_likelihood context", runtime.device)
         asked, cut = self._asked(model, self.prompts(items))
-        total = len(asked.places)
+        total = len(asked.positions)
         with progress.bar("label likelihood", total, "prompts", show=runtime.progress) as report:
-            found = model.sums(asked, runtime.inference_tokens, report)
+            found = model.loss_sums(asked, runtime.inference_tokens, report)
         if self.normalise != "sum":
             found = found / asked.counts
         return found.reshape(len(items), len(self.labels)), cut
 
-    def _asked(self, model: Causal, prompts: Sequence[Sequence[Prompt]]) -> tuple[Asked, int]:
-        end = [model.words.eos_token_id] * self.bos
+    def _asked(self, model: Causal, prompts: Sequence[Sequence[Prompt]]) -> tuple[Predictions, int]:
+        end = [model.tokenizer.eos_token_id] * self.bos
         ids, places, cut = list[Any](), list[Any](), 0
         for item in prompts:
-            encoded = model.words.backend_tokenizer.encode_batch([one.text for one in item])
+            encoded = model.tokenizer.backend_tokenizer.encode_batch([one.text for one in item])
             rows = [np.array(end + one.ids, dtype=np.int64) for one in encoded]
             over = max(0, max(map(len, rows)) - model.max_length)
             cut += over > 0
@@ -223,7 +223,7 @@ class LabelLikelihood(Evaluator):
                 places.append(np.arange(start, len(row) - over, dtype=np.int64))
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         tokens = Tokens(ids, [np.zeros_like(row) for row in ids], lengths, cut)
-        return Asked(tokens, places), cut
+        return Predictions(tokens, places), cut
 
 
 def _filled(prompt: str, text: str, text_b: str, label: str) -> Prompt:

@@ -14,7 +14,7 @@ from shortlist.data.readers import Columns, file_digest, read_files
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.evaluation.base import EvalResult, Evaluator
-from shortlist.models.likelihood import Asked, causal_model, vocabulary
+from shortlist.models.likelihood import Predictions, causal_model, vocabulary
 from shortlist.models.tokens import Tokens, tokenize
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
 from shortlist.store.formats import load_corpus, save_corpus
@@ -47,7 +47,7 @@ class Windows:
         cut: texts whose end is not looked at.
     """
 
-    asked: Asked
+    asked: Predictions
     text: NDArray[np.int64]
     cut: int
 
@@ -183,18 +183,22 @@ class Perplexity(Evaluator):
         cut = windows_of(self._ids(model, texts), model.max_length, self.stride)
         total = len(cut.text)
         with progress.bar("perplexity", total, "windows", show=runtime.progress) as report:
-            found = model.sums(cut.asked, runtime.inference_tokens, report)
+            found = model.loss_sums(cut.asked, runtime.inference_tokens, report)
         sums, counts = np.zeros(len(texts)), np.zeros(len(texts))
         np.add.at(sums, cut.text, found)
         np.add.at(counts, cut.text, cut.asked.counts)
-        facts = {"context": model.max_length, "vocabulary": vocabulary(model.words), "cut": cut.cut}
+        facts = {
+            "context": model.max_length,
+            "vocabulary": vocabulary(model.tokenizer),
+            "cut": cut.cut,
+        }
         return sums, counts, facts
 
     def _ids(self, model: Causal, texts: Corpus) -> list[NDArray[np.int64]]:
-        ids = tokenize(model.words, texts.texts, None, None).ids
+        ids = tokenize(model.tokenizer, texts.texts, None, None).ids
         if not self.bos:
             return ids
-        end = np.array([model.words.eos_token_id], dtype=np.int64)
+        end = np.array([model.tokenizer.eos_token_id], dtype=np.int64)
         return [np.concatenate([end, row]) for row in ids]
 
     def _found(
@@ -251,7 +255,7 @@ def windows_of(ids: Sequence[NDArray[np.int64]], context: int, stride: int | Non
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     cut = 0 if stride is not None else sum(len(row) > context for row in ids)
     tokens = Tokens(rows, [np.zeros_like(row) for row in rows], lengths, cut)
-    return Windows(Asked(tokens, places), np.array(text, dtype=np.int64), cut)
+    return Windows(Predictions(tokens, places), np.array(text, dtype=np.int64), cut)
 
 
 def windows(length: int, context: int, stride: int | None) -> Iterator[tuple[int, int, int]]:

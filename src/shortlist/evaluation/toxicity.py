@@ -108,7 +108,7 @@ class Toxicity(Evaluator):
                 "the evaluator of toxicity needs at least one scorer, found none; put one under "
                 "its `scorers`, by name"
             )
-        generation.precision(self.precision, runtime.device)
+        generation.weight_precision(self.precision, runtime.device)
         for scorer in self.scorers.values():
             scorer.check()
 
@@ -208,7 +208,7 @@ class Toxicity(Evaluator):
 
         In half precision the batch is one of them: see `models.generation.generate`.
         """
-        precision = generation.precision(self.precision, runtime.device)
+        precision = generation.weight_precision(self.precision, runtime.device)
         settings = {**asdict(self.sampling), "precision": precision}
         return settings if precision == "32" else {**settings, "batch": self.batch}
 

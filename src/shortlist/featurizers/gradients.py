@@ -13,9 +13,14 @@ from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.shards import Sharded
 from shortlist.featurizers.sketching import Sketch
 from shortlist.featurizers.warming import Checkpoint, Warming, checkpoints, warm
-from shortlist.models.layers import last_matrices, only, seen, transposed
+from shortlist.models.checkpoint import (
+    activations,
+    fast_products,
+    gradients_of,
+    is_transposed,
+    last_matrices,
+)
 from shortlist.models.likelihood import LanguageModel, language_model
-from shortlist.models.products import quick_products
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.models.likelihood import Asked
+    from shortlist.models.likelihood import Predictions
     from shortlist.models.pretrained import Pretrained
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
@@ -130,7 +135,7 @@ class Gradients(Sharded):
             found = checkpoints(self.learned[0])
         sketches = {}
         for number, (name, module) in enumerate(modules.items()):
-            o, i = module.weight.shape[::-1] if transposed(module) else module.weight.shape
+            o, i = module.weight.shape[::-1] if is_transposed(module) else module.weight.shape
             generator = np.random.default_rng([self.seed, number])
             sketches[name] = Sketch.draw(o, i, self.width, generator)
         return Influence(model, modules, sketches, found, self.adam, runtime)
@@ -167,7 +172,7 @@ class Influence:
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
         """Returns (n, columns); the zero row for a document without a token to predict, counted."""
-        asked = self.model.ask(documents)
+        asked = self.model.predictions(documents)
         found = np.zeros((len(documents), self.columns), dtype=np.float32)
         half = self.columns // (1 + self.adam)
         width = half // len(self.checkpoints)
@@ -192,7 +197,7 @@ class Influence:
         return found, counts
 
     def gradients(
-        self, asked: Asked, rows: NDArray[np.int64], at: Checkpoint | None
+        self, asked: Predictions, rows: NDArray[np.int64], at: Checkpoint | None
     ) -> list[torch.Tensor]:
         """Returns [(b, d)]: the sketches, summed over the matrices, of the gradients of each
         document's mean loss; behind them, those of the steps that AdamW would take `at` a checkpoint.
@@ -202,9 +207,9 @@ class Influence:
         """
         width = int(self.model.model.config.hidden_size)
         with (
-            only(self.model.model, self.modules),
-            seen(self.modules) as passed,
-            quick_products(self.runtime.device, width),
+            gradients_of(self.model.model, self.modules),
+            activations(self.modules) as passed,
+            fast_products(self.runtime.device, width),
         ):
             losses, line = self.model.losses(asked, rows)
             counts = torch.bincount(line, minlength=len(rows))

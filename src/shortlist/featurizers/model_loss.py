@@ -9,8 +9,8 @@ import numpy as np
 
 from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.shards import Sharded
+from shortlist.models.checkpoint import fast_products
 from shortlist.models.likelihood import LanguageModel, language_model
-from shortlist.models.products import quick_products
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,9 +75,9 @@ class Losses:
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
         """Returns (n, 1) nats per token; 0 for a document without a token to predict, counted."""
-        asked = self.model.ask(documents)
-        with quick_products(self.runtime.device, int(self.model.model.config.hidden_size)):
-            sums = self.model.sums(asked, self.runtime.inference_tokens, report)
+        asked = self.model.predictions(documents)
+        with fast_products(self.runtime.device, int(self.model.model.config.hidden_size)):
+            sums = self.model.loss_sums(asked, self.runtime.inference_tokens, report)
         empty = int((asked.counts == 0).sum())
         counts = {"truncated": asked.tokens.truncated} | ({"without_words": empty} if empty else {})
         return (sums / np.maximum(asked.counts, 1))[:, None].astype(np.float32), counts

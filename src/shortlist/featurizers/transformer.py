@@ -16,7 +16,7 @@ from shortlist.featurizers.base import Requirements
 from shortlist.featurizers.pooling import POOLINGS
 from shortlist.featurizers.shards import Sharded
 from shortlist.models import checkpoint
-from shortlist.models.products import quick_products
+from shortlist.models.checkpoint import fast_products
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Transformer(Sharded):
         """
         home = self.model.directory()
         model = checkpoint.encoder(home)
-        checkpoint.fits(model, self.max_length, "featurizer.max_length")
+        checkpoint.check_length(model, self.max_length, "featurizer.max_length")
         layers = int(model.config.num_hidden_layers)
         if not -layers - 1 <= self.layer <= layers:
             raise InvalidInput(
@@ -162,7 +162,7 @@ class Encoding:
         if len(batches):
             loader: DataLoader[Any] = DataLoader(batches, batch_size=None)
             runner = self.runtime.trainer(callbacks=[_Rows(values, report)], inference_mode=True)
-            with nullcontext() if self.half else quick_products(self.runtime.device, self.columns):
+            with nullcontext() if self.half else fast_products(self.runtime.device, self.columns):
                 runner.predict(self.module, loader, return_predictions=False)
         empty = int((tokens.lengths == 0).sum())
         report(empty)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
-from shortlist.models.layers import only, transposed
+from shortlist.models.checkpoint import gradients_of, is_transposed
 from shortlist.models.tokens import Buckets
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def warm(
         InvalidInput: no document of the sample has a token to predict.
     """
     sample = pool.take(np.arange(min(settings.documents, len(pool))))
-    asked = model.ask(sample)
+    asked = model.predictions(sample)
     some = np.flatnonzero(asked.counts)
     if len(some) == 0:
         raise InvalidInput(
@@ -125,7 +125,7 @@ def warm(
         names.values(), lr=rate, betas=BETAS, eps=EPSILON, weight_decay=0.0
     )
     with (
-        only(model.model, modules),
+        gradients_of(model.model, modules),
         progress.bar("warm-up for gradients", steps, "steps", show=runtime.progress) as report,
     ):
         for epoch in range(settings.epochs):
@@ -159,7 +159,7 @@ def _save(
         steps = int(state["step"])
         found[f"weight {name}"] = module.weight.detach().clone().contiguous()
         for kind, moment in (("first", state["exp_avg"]), ("second", state["exp_avg_sq"])):
-            found[f"{kind} {name}"] = (moment.T if transposed(module) else moment).contiguous()
+            found[f"{kind} {name}"] = (moment.T if is_transposed(module) else moment).contiguous()
     save_file(found, directory / f"epoch-{epoch:03d}.safetensors")
     facts = json.dumps({"rate": rate, "steps": steps})
     (directory / f"epoch-{epoch:03d}.json").write_text(facts + "\n", encoding="utf-8")

@@ -271,7 +271,9 @@ def causal_model(
     model = Causal(directory, context or 0, device)
     positions = checkpoint.positions_of(model.model)
     if context is None and positions is None:
-        raise InvalidInput(f"the model's configuration states no number of positions; set {setting}")
+        raise InvalidInput(
+            f"the model's configuration states no number of positions; set {setting}"
+        )
     model.max_length = checkpoint.check_length(model.model, context or positions or 0, setting)
     return model
 

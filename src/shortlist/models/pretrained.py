@@ -234,7 +234,7 @@ class UntrainedModel(Pretrained):
             InvalidInput: always.
         """
         raise InvalidInput(
-            f"a model whose weights exist was expected, found a {type(self).__name__}, which the "
+            f"a model whose weights exist was expected, found {type(self).__name__}, which the "
             "pipeline trains first; set model=local model.path=DIR to the directory it has written"
         )
 

@@ -9,9 +9,7 @@ import numpy as np
 
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
-from shortlist.models.intermediate import IntermediateModel
-from shortlist.models.pretrained import StoredModel
-from shortlist.models.scratch import ScratchModel
+from shortlist.models.pretrained import IntermediateModel, ScratchModel, StoredModel
 from shortlist.pipeline.context import Context, Start
 from shortlist.pipeline.teaching import taught
 from shortlist.store import formats
@@ -69,7 +67,7 @@ def pretrained(cell: Context, model: ScratchModel, written: Mapping[str, Any]) -
         if not begun.exists():
             made = begun.with_suffix(".part")
             made.mkdir(parents=True, exist_ok=True)
-            model.begin(kept.texts, made)
+            model.initialise(kept.texts, made)
             made.rename(begun)
         facts = trainer.train_on(begun, kept, directory, model.seed, runtime)
         return {**facts, "left_out": len(left_out)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from shortlist.models.intermediate import IntermediateModel
+    from shortlist.models.pretrained import IntermediateModel
     from shortlist.pipeline.context import Context
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import IGNORED, causal_losses
+from shortlist.models.likelihood import IGNORED, held_out_loss
 from shortlist.models.tokens import tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 
@@ -92,9 +92,9 @@ class CausalLM(TrainingModule):
         """
         pl.seed_everything(seed, verbose=False)
         self.model = checkpoint.causal_lm(start)
-        checkpoint.fits(self.model, self.block, f"{self.place}.block")
+        checkpoint.check_length(self.model, self.block, f"{self.place}.block")
         words = checkpoint.tokenizer(start)
-        end = checkpoint.end_of(words, start)
+        end = checkpoint.end_token_id(words, start)
         blocks = packed(words, end, corpus, self.block, seed)
         examples: Any = torch.from_numpy(blocks)
         loader: DataLoader[Any] = DataLoader(
@@ -116,4 +116,4 @@ class CausalLM(TrainingModule):
 
     def losses_on(self, directory: Path, corpus: Corpus, runtime: Runtime) -> HeldOut:
         """Returns the loss of the model in `directory` on texts it was not trained on."""
-        return causal_losses(directory, corpus, self.max_length, runtime)
+        return held_out_loss("clm", directory, corpus, self.max_length, runtime)

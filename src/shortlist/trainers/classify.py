@@ -118,7 +118,7 @@ class Classifier(TrainingModule):
         self.model = checkpoint.classifier(
             start, len(labels) if labels else 1, regression=labels is None
         )
-        checkpoint.fits(self.model, self.max_length, "finetune.max_length")
+        checkpoint.check_length(self.model, self.max_length, "finetune.max_length")
         if labels is not None:
             self.model.config.id2label = dict(enumerate(labels))
             self.model.config.label2id = {label: index for index, label in enumerate(labels)}

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import IGNORED, head_of
+from shortlist.models.likelihood import IGNORED
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 from shortlist.trainers.masked_lm import mask
@@ -71,8 +71,8 @@ class Head(TrainingModule):
             InvalidInput: the model's head is not a module of its own.
         """
         pl.seed_everything(0, verbose=False)
-        whole: Any = checkpoint.masked_lm(start, bare=True)
-        head = head_of(whole)
+        whole: Any = checkpoint.masked_lm(start, new_head=True)
+        head = checkpoint.lm_head(whole)
         if head is None:
             raise InvalidInput(
                 f"a masked-LM head as one module was expected in {type(whole).__name__}; set model.head=null"

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import IGNORED, asked_logits, masked_losses
+from shortlist.models.likelihood import IGNORED, held_out_loss, logits_at
 from shortlist.models.tokens import Buckets, Tokens, batch, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 
@@ -70,7 +70,7 @@ class MaskedLM(TrainingModule):
         """Returns the mean cross-entropy over the asked-for tokens, 0 where there is none."""
         labels = inputs.pop("labels")
         asked = labels != IGNORED
-        logits = asked_logits(self.model, inputs, asked)
+        logits = logits_at(self.model, inputs, asked)
         if not asked.any():  # a few words in the last batch: the mean of nothing is not a number
             return logits.sum() * 0.0
         return torch.nn.functional.cross_entropy(logits.float(), labels[asked])
@@ -96,7 +96,7 @@ class MaskedLM(TrainingModule):
         """
         pl.seed_everything(seed, verbose=False)
         self.model = checkpoint.masked_lm(start)
-        checkpoint.fits(self.model, self.max_length, "warmup.max_length")
+        checkpoint.check_length(self.model, self.max_length, "warmup.max_length")
         words = checkpoint.tokenizer(start)
         tokens = tokenize(words, corpus.texts, None, self.max_length)
         loader = self._loader(tokens, words, seed)
@@ -114,7 +114,7 @@ class MaskedLM(TrainingModule):
 
     def losses_on(self, directory: Path, corpus: Corpus, runtime: Runtime) -> HeldOut:
         """Returns the loss of the model in `directory` on texts it was not trained on."""
-        return masked_losses(directory, corpus, self.max_length, runtime)
+        return held_out_loss("mlm", directory, corpus, self.max_length, runtime)
 
     def _loader(self, tokens: Tokens, words: Any, seed: int) -> DataLoader[Any]:
         generator = seeded(seed, "masks")

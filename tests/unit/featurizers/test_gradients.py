@@ -48,15 +48,15 @@ def one_by_one(made: Gradients, corpus: Corpus, machine: Any, step: bool = False
     each, or the steps that torch's AdamW takes on them.
     """
     reader = made.reader(machine)
-    model, words = reader.model.model, reader.model.words
+    model, words = reader.model.model, reader.model.tokenizer
     blocks = []
     for each in reader.checkpoints:
         each.load_into(reader.modules)
         found = []
         for text, word in zip(corpus.texts, corpus.id_words(), strict=True):
-            asked = reader.model.ask(Corpus.build([text]))
+            asked = reader.model.predictions(Corpus.build([text]))
             assert Corpus.build([text]).id_words()[0] == word
-            ids, place = torch.from_numpy(asked.tokens.ids[0]), asked.places[0]
+            ids, place = torch.from_numpy(asked.tokens.ids[0]), asked.positions[0]
             shown = ids.clone()
             if words.mask_token_id is not None:
                 shown[place] = words.mask_token_id
@@ -170,7 +170,7 @@ def test_after_one_step_the_moments_are_the_gradient_and_its_square(
     made = featurizer(tiny_model, warmup={**WARMUP, "documents": 3, "epochs": 1})
     made.learn(POOL, tmp_path, machine)
     reader = featurizer(tiny_model).reader(machine)
-    asked = reader.model.ask(POOL.take(range(3)))
+    asked = reader.model.predictions(POOL.take(range(3)))
     reader.model.model.requires_grad_(True)
     reader.model.losses(asked, np.arange(3))[0].mean().backward()
     (found,) = warming.checkpoints(tmp_path)

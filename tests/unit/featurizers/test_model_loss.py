@@ -42,9 +42,9 @@ def test_an_encoders_loss_is_that_of_transformers_at_the_hidden_tokens(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     model, words = checkpoint.masked_lm(tiny_model).eval(), checkpoint.tokenizer(tiny_model)
-    asked = Masked(tiny_model, 100, torch.device("cpu")).ask(CORPUS)
+    asked = Masked(tiny_model, 100, torch.device("cpu")).predictions(CORPUS)
     expected = []
-    for ids, place in zip(asked.tokens.ids, asked.places, strict=True):
+    for ids, place in zip(asked.tokens.ids, asked.positions, strict=True):
         shown, labels = torch.from_numpy(ids.copy()), torch.full((len(ids),), -100)
         labels[place] = shown[place]
         shown[place] = words.mask_token_id

@@ -59,16 +59,16 @@ def test_an_unknown_precision_is_refused() -> None:
 
 def test_more_tokens_than_positions_are_refused_with_the_setting(tiny_model: Path) -> None:
     model = checkpoint.encoder(tiny_model)
-    assert checkpoint.fits(model, 128, "warmup.max_length") == 128
+    assert checkpoint.check_length(model, 128, "warmup.max_length") == 128
     with pytest.raises(
         InvalidInput, match=r"max_length=129 exceeds the model's 128 .* set warmup\.max_l"
     ):
-        checkpoint.fits(model, 129, "warmup.max_length")
+        checkpoint.check_length(model, 129, "warmup.max_length")
 
 
 def test_positions_of_a_gpt2_are_known_too(tiny_gpt2: Path) -> None:
     with pytest.raises(InvalidInput, match="128 positions"):
-        checkpoint.fits(checkpoint.causal_lm(tiny_gpt2), 129, "warmup.block")
+        checkpoint.check_length(checkpoint.causal_lm(tiny_gpt2), 129, "warmup.block")
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end_token(tiny_gpt2: Path) -> None:

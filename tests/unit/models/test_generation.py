@@ -15,8 +15,7 @@ from scipy.stats import kstest
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint, generation
-from shortlist.models.generation import FILE, Sampling, Writer, generate, load, uniforms
-from shortlist.models.nucleus import kept
+from shortlist.models.generation import FILE, Sampling, Writer, generate, load, nucleus, uniforms
 from shortlist.runtime import Runtime
 
 TEXTS = [*toy.sentences("sailing", 20), *toy.sentences("stars", 19), "b", "mast " * 30]
@@ -161,7 +160,7 @@ def test_the_prompts_keys_are_repeated_rightly(decoder: Path, writer: Writer) ->
             text = text[: int((text != writer.end).cumprod().sum()) + 1]
             whole = torch.from_numpy(np.concatenate([prompt, text]))[None]
             weights = model(whole).logits[0, len(prompt) - 1 : -1].double().softmax(1)
-            inside = kept(weights, weights.sum(1), 0.9)
+            inside = nucleus(weights, weights.sum(1), 0.9)
             assert inside[torch.arange(len(text)), torch.from_numpy(text)].all()
             sizes.append(inside.float().sum(1).mean().item())
     assert np.mean(sizes) < 100  # of 257: to lie inside is something
@@ -174,7 +173,7 @@ def test_first_tokens_come_as_often_as_the_model_says(decoder: Path) -> None:
     found = writer.write(ids, uniforms(prompt.id_words(), 8000, 1, 9, 0))[0, :, 0]
     weights = checkpoint.causal_lm(decoder).eval()(torch.from_numpy(ids[0])[None]).logits[0, -1:]
     shares = weights.double().softmax(1)
-    inside = torch.where(kept(shares, shares.sum(1), 0.9), shares, 0.0)[0]
+    inside = torch.where(nucleus(shares, shares.sum(1), 0.9), shares, 0.0)[0]
     expected = (inside / inside.sum()).detach().numpy() * 8000
     counts = np.bincount(found, minlength=len(expected))
     assert counts[expected == 0].sum() == 0
@@ -294,10 +293,10 @@ def test_what_cannot_work_is_refused(decoder: Path, tiny_model: Path) -> None:
         with pytest.raises(InvalidInput, match=said):
             Sampling(*settings)
     with pytest.raises(InvalidInput, match="auto, 32, bf16 or fp16, found '16'"):
-        generation.precision(16, CPU)
+        generation.weight_precision(16, CPU)
     with pytest.raises(InvalidInput, match="fp16 needs a GPU"):
-        generation.precision("fp16", CPU)
-    assert generation.precision("auto", CPU) == "32"
+        generation.weight_precision("fp16", CPU)
+    assert generation.weight_precision("auto", CPU) == "32"
     broken = Writer(decoder, SAMPLING, "32", CPU)
     with torch.no_grad():
         broken.model.transformer.ln_f.bias += torch.nan

@@ -10,7 +10,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.models import checkpoint, likelihood
-from shortlist.models.likelihood import asked_logits, masked_losses
+from shortlist.models.likelihood import held_out_loss, logits_at
 from shortlist.models.tokens import batch, tokenize
 from shortlist.runtime import Runtime
 
@@ -22,7 +22,7 @@ ROUNDING = 1e-4
 
 def losses(model: Path, corpus: Corpus = CORPUS, tokens: int = 8192) -> Any:
     machine = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
-    return masked_losses(model, corpus, 32, machine)
+    return held_out_loss("mlm", model, corpus, 32, machine)
 
 
 @pytest.mark.parametrize("tokens", [1, 60, 200])
@@ -94,7 +94,7 @@ def test_logits_at_the_asked_positions_are_those_of_the_whole_model(tiny_model: 
     inputs = batch(tokens, range(len(TEXTS)), words.pad_token_id, types=False)
     asked = torch.rand(inputs["input_ids"].shape, generator=torch.Generator().manual_seed(0)) < 0.2
     with torch.no_grad():
-        found, whole = asked_logits(model, inputs, asked), model(**inputs).logits[asked]
+        found, whole = logits_at(model, inputs, asked), model(**inputs).logits[asked]
     torch.testing.assert_close(
         found, whole, atol=1e-5, rtol=0
     )  # a product over 32 in another order
@@ -107,14 +107,14 @@ def test_a_model_whose_head_is_unknown_is_run_whole(tiny_gpt2: Path) -> None:
 
     ids = torch.tensor([[1, 2, 3]])
     asked = torch.tensor([[True, False, True]])
-    assert asked_logits(Whole(), {"input_ids": ids}, asked).tolist() == [[1.0], [3.0]]
+    assert logits_at(Whole(), {"input_ids": ids}, asked).tolist() == [[1.0], [3.0]]
 
 
 def test_the_protocol_changes_with_the_length_and_not_with_the_model(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     other = toy.write_bert(tmp_path, seed=1)
-    short = masked_losses(tiny_model, CORPUS, 16, machine)
+    short = held_out_loss("mlm", tiny_model, CORPUS, 16, machine)
     assert losses(tiny_model).protocol == losses(other).protocol != short.protocol
 
 

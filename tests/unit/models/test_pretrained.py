@@ -1,13 +1,38 @@
-"""A model is its bytes: known before they are opened, refused where they are others."""
+"""A model's identity is that of its files; a model that has to be trained first is refused as one."""
+
+from __future__ import annotations
 
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
-from shortlist.models.pretrained import HubModel, LocalModel, PackagedModel
+from shortlist.models import checkpoint
+from shortlist.models.pretrained import (
+    END,
+    HubModel,
+    IntermediateModel,
+    LocalModel,
+    PackagedModel,
+    ScratchModel,
+    StoredModel,
+    byte_level_bpe,
+)
+
+TEXTS = toy.sentences("sailing", 60)
+TOKENIZER = byte_level_bpe(TEXTS, 320)
+MNLI = SimpleNamespace(name="mnli", kind="classification")
+HEAD = {"documents": 3, "epochs": 1, "learning_rate": 0.1, "batch_size": 2, "max_length": 8}
+WEB = SimpleNamespace(name="web", kind="unlabelled")
 
 
 @pytest.fixture
@@ -98,3 +123,96 @@ def test_a_hub_model_is_identified_by_the_commit_its_revision_resolved_to(
         "hub": "some/model",
         "commit": commit,
     }
+
+
+def scratch(**changed: Any) -> ScratchModel:
+    settings: dict[str, Any] = {
+        "vocabulary": 320,
+        "layers": 1,
+        "heads": 2,
+        "width": 16,
+        "positions": 32,
+        "dropout": 0.0,
+        "documents": None,
+        "seed": 0,
+        "pretraining": None,
+    }
+    return ScratchModel(**{**settings, **changed})
+
+
+@given(st.text())
+def test_any_text_comes_back_whole(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER(text)["input_ids"]) == text
+
+
+def test_the_vocabulary_is_bytes_one_special_token_and_merges() -> None:
+    assert len(TOKENIZER) == 320
+    assert TOKENIZER.all_special_tokens == [END]
+    assert len(byte_level_bpe(["a"], 320)) == 257  # nothing to merge
+    assert len(TOKENIZER(TEXTS[0])["input_ids"]) < len(TEXTS[0].encode()) / 2
+
+
+def test_the_untrained_model_is_a_directory_that_transformers_opens(tmp_path: Path) -> None:
+    scratch().initialise(TEXTS, tmp_path)
+    model, tokenizer = checkpoint.causal_lm(tmp_path), checkpoint.tokenizer(tmp_path)
+    config = model.config
+    assert (config.n_layer, config.n_head, config.n_embd, config.n_positions) == (1, 2, 16, 32)
+    assert config.vocab_size == len(tokenizer) == 320
+    assert tokenizer.eos_token == tokenizer.pad_token == END
+    assert tokenizer(TEXTS[0])["input_ids"] == TOKENIZER(TEXTS[0])["input_ids"]
+    with torch.no_grad():  # weights drawn small: every token is about as likely as any
+        loss = model(input_ids=torch.arange(30)[None], labels=torch.arange(30)[None]).loss
+    assert float(loss) == pytest.approx(torch.log(torch.tensor(320.0)).item(), abs=0.1)
+
+
+def test_the_seed_decides_the_initial_weights_and_nothing_else_does(tmp_path: Path) -> None:
+    found = []
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(len(found))  # the caller's generator, which must be left alone too
+        before = torch.get_rng_state()
+        scratch(seed=seed).initialise(TEXTS, tmp_path / place)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(load_file(tmp_path / place / "model.safetensors")["transformer.wte.weight"])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_a_model_from_scratch_has_no_directory_before_it_is_trained() -> None:
+    assert scratch().identity() == {}
+    with pytest.raises(
+        InvalidInput, match=r"ScratchModel, which the pipeline trains first; .*model=local"
+    ):
+        scratch().directory()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("vocabulary", 256, "model.vocabulary must be at least 257"),
+        ("heads", 3, "model.width=16 must be a multiple of model.heads=3"),
+        ("dropout", 1.0, "model.dropout"),
+        ("documents", 0, "model.documents must be at least 1"),
+    ],
+)
+def test_an_impossible_architecture_is_refused_by_the_setting(
+    setting: str, value: float, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        scratch(**{setting: value})
+
+
+def test_a_base_without_weights_and_an_intermediate_task_without_labels_are_refused() -> None:
+    model = IntermediateModel(LocalModel("a"), MNLI, None, 0, HEAD)
+    with pytest.raises(InvalidInput, match=r"model\.base must be a model whose weights exist"):
+        IntermediateModel(model, MNLI, None, 0, HEAD)
+    with pytest.raises(InvalidInput, match=r"model\.intermediate_task must be a task .* found web"):
+        IntermediateModel(LocalModel("a"), WEB, None, 0, HEAD)
+    with pytest.raises(InvalidInput, match=r"model\.head must hold the settings"):
+        IntermediateModel(LocalModel("a"), MNLI, None, 0, {})
+
+
+def test_an_intermediate_model_has_no_directory_before_it_is_trained() -> None:
+    model = IntermediateModel(StoredModel("a", "key"), MNLI, None, 0, HEAD)  # type: ignore[arg-type]
+    assert model.requires_training and model.identity() == {"model": "key"}
+    with pytest.raises(InvalidInput, match="IntermediateModel, which the pipeline trains first"):
+        model.directory()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import IGNORED, causal_losses, causal_model
+from shortlist.models.likelihood import IGNORED, causal_model, held_out_loss
 from shortlist.runtime import Runtime
 from shortlist.trainers.causal_lm import CausalLM, pack, packed
 
@@ -153,7 +153,7 @@ def test_a_held_out_loss_is_the_cross_entropy_after_an_end_token(
     ids = torch.tensor([[words.eos_token_id, *words(CORPUS.texts[0])["input_ids"]]])
     with torch.no_grad():
         expected = float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
-    found = causal_losses(tiny_gpt2, CORPUS, 128, machine)
+    found = held_out_loss("clm", tiny_gpt2, CORPUS, 128, machine)
     assert found.counts[0] == ids.shape[1] - 1
     assert found.sums[0] == pytest.approx(expected, rel=1e-5)  # float32 sums of some 60 numbers
 
@@ -162,9 +162,9 @@ def test_a_held_out_loss_is_the_cross_entropy_after_an_end_token(
 def test_another_batch_size_and_order_give_the_same_loss_of_every_document(
     tiny_gpt2: Path, machine: Any, tokens: int
 ) -> None:
-    expected = causal_losses(tiny_gpt2, CORPUS, 64, machine)
+    expected = held_out_loss("clm", tiny_gpt2, CORPUS, 64, machine)
     other = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
-    found = causal_losses(tiny_gpt2, CORPUS.take(range(23, -1, -1)), 64, other)
+    found = held_out_loss("clm", tiny_gpt2, CORPUS.take(range(23, -1, -1)), 64, other)
     np.testing.assert_array_equal(found.counts[::-1], expected.counts)
     np.testing.assert_allclose(found.sums[::-1], expected.sums, rtol=1e-5)  # as above
 
@@ -173,4 +173,4 @@ def test_texts_longer_than_the_model_has_positions_are_refused_before_they_are_r
     tiny_gpt2: Path, machine: Any
 ) -> None:
     with pytest.raises(InvalidInput, match=r"warmup\.max_length=129 exceeds the model's 128"):
-        causal_losses(tiny_gpt2, CORPUS, 129, machine)
+        held_out_loss("clm", tiny_gpt2, CORPUS, 129, machine)

@@ -9,7 +9,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import masked_losses
+from shortlist.models.likelihood import held_out_loss
 from shortlist.models.pretrained import HeadTraining
 from shortlist.runtime import Runtime
 from shortlist.trainers.head import Head
@@ -50,9 +50,11 @@ def test_the_head_lowers_the_loss_below_that_of_a_random_one(
 ) -> None:
     torch.manual_seed(0)
     checkpoint.save(
-        tmp_path, checkpoint.masked_lm(encoder, bare=True), checkpoint.tokenizer(encoder)
+        tmp_path, checkpoint.masked_lm(encoder, new_head=True), checkpoint.tokenizer(encoder)
     )
-    before, after = (masked_losses(path, CORPUS, 32, machine) for path in (tmp_path, headed[0]))
+    before, after = (
+        held_out_loss("mlm", path, CORPUS, 32, machine) for path in (tmp_path, headed[0])
+    )
     # The frequencies of the words alone are worth more than half a nat of the log 160 = 5.1.
     assert after.sums.sum() / after.counts.sum() < before.sums.sum() / before.counts.sum() - 0.5
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.likelihood import causal_losses
-from shortlist.models.scratch import ScratchModel
+from shortlist.models.likelihood import held_out_loss
+from shortlist.models.pretrained import ScratchModel
 from shortlist.models.tokens import tokenize
 from shortlist.store.cache import unfinished
 from shortlist.trainers import pretraining
@@ -45,7 +45,7 @@ def trainer(**changed: Any) -> Pretraining:
 
 
 def begun(directory: Path, dropout: float = 0.0) -> Path:
-    ScratchModel(290, 1, 2, 32, 64, dropout, None, 0, None).begin(CORPUS.texts, directory)
+    ScratchModel(290, 1, 2, 32, 64, dropout, None, 0, None).initialise(CORPUS.texts, directory)
     return directory
 
 
@@ -55,7 +55,7 @@ def test_a_toy_corpus_is_learnt_beyond_the_frequencies_of_its_tokens(
     start = begun(tmp_path / "start")
     facts = trainer(epochs=10).train_on(start, CORPUS, tmp_path / "made", 0, machine)
     held_out = Corpus.build(toy.sentences("sailing", 40, seed=9))
-    found = causal_losses(tmp_path / "made", held_out, 64, machine)
+    found = held_out_loss("clm", tmp_path / "made", held_out, 64, machine)
     ids = np.concatenate(tokenize(checkpoint.tokenizer(start), held_out.texts, None, None).ids)
     shares = np.unique(ids, return_counts=True)[1] / len(ids)
     unigrams = -(shares * np.log(shares)).sum()  # no model of single tokens does better on them
