@@ -181,7 +181,9 @@ class Masked(LanguageModel):
         tokens = tokenize(self.tokenizer, corpus.texts, None, self.max_length)
         special = self.tokenizer.all_special_ids
         pairs = zip(tokens.ids, corpus.id_words(), strict=True)
-        return Predictions(tokens, [_masked(ids, int(bits), special) for ids, bits in pairs])
+        return Predictions(
+            tokens, [masked_positions(ids, int(bits), special) for ids, bits in pairs]
+        )
 
     def logits(
         self, inputs: dict[str, torch.Tensor], line: torch.Tensor, place: torch.Tensor
@@ -293,7 +295,7 @@ def language_model(
     return model
 
 
-def _masked(ids: NDArray[np.int64], id_bits: int, special: list[int]) -> NDArray[np.int64]:
+def masked_positions(ids: NDArray[np.int64], id_bits: int, special: list[int]) -> NDArray[np.int64]:
     """Returns the masked positions of one document, a function of its id alone."""
     positions = np.flatnonzero(~np.isin(ids, special))
     if len(positions) == 0:

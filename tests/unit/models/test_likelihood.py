@@ -46,40 +46,40 @@ def test_measuring_twice_gives_the_same_bits(tiny_model: Path) -> None:
 
 
 def test_a_loss_is_the_cross_entropy_at_the_masked_tokens(tiny_model: Path) -> None:
-    words, model = checkpoint.tokenizer(tiny_model), checkpoint.masked_lm(tiny_model).eval()
-    tokens, row = tokenize(words, CORPUS.texts, None, 32), 3
+    tokenizer, model = checkpoint.tokenizer(tiny_model), checkpoint.masked_lm(tiny_model).eval()
+    tokens, row = tokenize(tokenizer, CORPUS.texts, None, 32), 3
     ids = tokens.ids[row]
-    asked = likelihood._asked(ids, int(CORPUS.id_words()[row]), words.all_special_ids)
+    where = likelihood.masked_positions(ids, int(CORPUS.id_words()[row]), tokenizer.all_special_ids)
     shown = torch.from_numpy(ids.copy())
-    shown[asked] = words.mask_token_id
+    shown[where] = tokenizer.mask_token_id
     with torch.no_grad():
-        logits = model(input_ids=shown[None]).logits[0, asked]
+        logits = model(input_ids=shown[None]).logits[0, where]
     expected = torch.nn.functional.cross_entropy(
-        logits, torch.from_numpy(ids[asked]), reduction="sum"
+        logits, torch.from_numpy(ids[where]), reduction="sum"
     )
     assert losses(tiny_model).sums[row] == pytest.approx(float(expected), abs=ROUNDING)
 
 
-def test_the_tokens_asked_for_depend_on_the_id_and_the_text_alone() -> None:
+def test_the_masked_tokens_depend_on_the_id_and_the_text_alone() -> None:
     ids = np.arange(10, 210)
-    one, same, other = (likelihood._asked(ids, word, [0]).tolist() for word in (7, 7, 8))
+    one, same, other = (likelihood.masked_positions(ids, bits, [0]).tolist() for bits in (7, 7, 8))
     assert one == same != other
 
 
-def test_the_share_of_tokens_asked_for_is_fifteen_percent() -> None:
+def test_the_share_of_masked_tokens_is_fifteen_percent() -> None:
     ids = np.arange(10, 110)
-    counts = [len(likelihood._asked(ids, word * 2**40, [0])) for word in range(1, 501)]
+    counts = [len(likelihood.masked_positions(ids, bits * 2**40, [0])) for bits in range(1, 501)]
     # 4.5 standard errors of a proportion over 50,000 tokens
     assert abs(np.mean(counts) / 100 - 0.15) < 4.5 * np.sqrt(0.15 * 0.85 / 50_000)
 
 
-def test_special_tokens_are_not_asked_for() -> None:
+def test_special_tokens_are_not_masked() -> None:
     ids = np.array([2, *range(10, 60), 3])
-    for word in range(50):
-        assert not {0, 51} & set(likelihood._asked(ids, word, [2, 3]).tolist())
+    for bits in range(50):
+        assert not {0, 51} & set(likelihood.masked_positions(ids, bits, [2, 3]).tolist())
 
 
-def test_every_document_with_a_word_is_asked_for_one(tiny_model: Path) -> None:
+def test_every_document_with_a_word_predicts_one(tiny_model: Path) -> None:
     assert losses(tiny_model).counts.min() >= 1
 
 
@@ -88,13 +88,13 @@ def test_a_document_without_a_word_has_no_loss_and_no_count(tiny_model: Path) ->
     assert (found.sums[0], found.counts[0]) == (0.0, 0.0)
 
 
-def test_logits_at_the_asked_positions_are_those_of_the_whole_model(tiny_model: Path) -> None:
-    words, model = checkpoint.tokenizer(tiny_model), checkpoint.masked_lm(tiny_model).eval()
-    tokens = tokenize(words, TEXTS, None, 32)
-    inputs = batch(tokens, range(len(TEXTS)), words.pad_token_id, types=False)
-    asked = torch.rand(inputs["input_ids"].shape, generator=torch.Generator().manual_seed(0)) < 0.2
+def test_logits_at_some_positions_are_those_of_the_whole_model(tiny_model: Path) -> None:
+    tokenizer, model = checkpoint.tokenizer(tiny_model), checkpoint.masked_lm(tiny_model).eval()
+    tokens = tokenize(tokenizer, TEXTS, None, 32)
+    inputs = batch(tokens, range(len(TEXTS)), tokenizer.pad_token_id, types=False)
+    where = torch.rand(inputs["input_ids"].shape, generator=torch.Generator().manual_seed(0)) < 0.2
     with torch.no_grad():
-        found, whole = logits_at(model, inputs, asked), model(**inputs).logits[asked]
+        found, whole = logits_at(model, inputs, where), model(**inputs).logits[where]
     torch.testing.assert_close(
         found, whole, atol=1e-5, rtol=0
     )  # a product over 32 in another order
@@ -106,8 +106,8 @@ def test_a_model_whose_head_is_unknown_is_run_whole(tiny_gpt2: Path) -> None:
             return type("Output", (), {"logits": input_ids[..., None].float()})
 
     ids = torch.tensor([[1, 2, 3]])
-    asked = torch.tensor([[True, False, True]])
-    assert logits_at(Whole(), {"input_ids": ids}, asked).tolist() == [[1.0], [3.0]]
+    where = torch.tensor([[True, False, True]])
+    assert logits_at(Whole(), {"input_ids": ids}, where).tolist() == [[1.0], [3.0]]
 
 
 def test_the_protocol_changes_with_the_length_and_not_with_the_model(
