@@ -97,7 +97,7 @@ def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
     asked = prompts(amount)
     ids, _ = writer.read(asked)
     order = np.argsort([-len(row) for row in ids], kind="stable")
-    drawn = uniforms(asked.id_words(), SAMPLING.continuations, SAMPLING.tokens, writer.levels, 0)
+    drawn = uniforms(asked.id_bits(), SAMPLING.continuations, SAMPLING.tokens, writer.levels, 0)
     seconds: dict[str, list[float]] = {"ours": [], "generate": []}
     tokens = dict.fromkeys(seconds, 0)
     for turn, start in enumerate(range(0, amount, size)):

@@ -7,7 +7,7 @@ Vectors may be torch tensors or numpy arrays; a memory map is read one block of 
 # pyright: reportUnknownArgumentType=false
 
 import platform
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -88,6 +88,17 @@ def gather_rows(array: Array, rows: Tensor, device: torch.device, dtype: torch.d
     if isinstance(array, Tensor):
         return array[rows.to(array.device)].to(device=device, dtype=dtype)
     return torch.from_numpy(np.array(array[rows.cpu().numpy()])).to(device=device, dtype=dtype)
+
+
+def row_slices(rows: int, size: int = 8192) -> Iterator[slice]:
+    """Yields consecutive slices of `size` rows, the last one shorter, that cover `rows` rows."""
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def unit_rows(vectors: Tensor) -> Tensor:
+    """Returns the rows scaled to length one, (n, d); a zero row stays zero: its cosine to any is 0."""
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-30)
 
 
 def rows_per_block(columns: int, device: torch.device) -> int:

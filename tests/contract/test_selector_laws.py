@@ -23,8 +23,7 @@ from omegaconf import OmegaConf
 from shortlist.core import Budget, Corpus, Features
 from shortlist.pipeline.compose import build_component
 from shortlist.runtime import Runtime
-from shortlist.selectors.base import Choice, ScoredPool, Selector
-from shortlist.selectors.whole_pool import WholePool
+from shortlist.selectors.base import Choice, ScoredPool, Selector, TransductiveSelector
 from shortlist.store.formats import load_features, save_features
 from shortlist.trainers.base import seeded
 
@@ -76,7 +75,7 @@ class Fitted:
         never = changed.get("values", self.scores) == -np.inf
         plain = ScoredPool(
             self.scores,
-            self.pool.id_words(),
+            self.pool.id_bits(),
             documents=self.pool,
             columns={key: np.where(never, -np.inf, made) for key, made in self.columns.items()},
             vectors=self.vectors,
@@ -367,7 +366,7 @@ def test_what_fit_learned_scores_alike_after_it_is_stored_and_restored(
 def test_a_documents_score_does_not_depend_on_what_it_is_scored_with(
     fitted: Fitted,
 ) -> None:
-    if fitted.selector.members or isinstance(fitted.selector, WholePool):
+    if fitted.selector.members or isinstance(fitted.selector, TransductiveSelector):
         pytest.skip("scores the whole pool at once, or by its members")
     features = fitted.vectors[""]
     documents = fitted.pool.take(range(20, 40))

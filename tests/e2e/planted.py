@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shortlist.selectors.random import Random
+from shortlist.selectors.controls import Random
 
 if TYPE_CHECKING:
     import torch

@@ -186,7 +186,7 @@ class Corpus:
             parts += [] if column is None else [name, *map(str, column)]
         return digest(parts)
 
-    def id_words(self) -> NDArray[np.uint64]:
+    def id_bits(self) -> NDArray[np.uint64]:
         """Returns the first 64 bits of each id, shape (n,): the entropy for per-document
         randomness.
         """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shortlist.selectors.blending import in_last_place
+from shortlist.selectors.base import fill_worst_rank
 
 READ = 2e8  # numbers that all top-k selections of a front read together: a few seconds
 MIN_SOLVES, MAX_SOLVES = 100, 4000  # top-k selections of a front, whatever the size of the pool
@@ -134,7 +134,7 @@ def front_between_targets(
     (a, b), rows = weights, np.unique(selected)
     away = tuple(name for name in (a, b) if weights[name] < 0)
     first, second = (
-        np.where(np.isneginf(scores[name]), -np.inf, sign * in_last_place(scores[name]))
+        np.where(np.isneginf(scores[name]), -np.inf, sign * fill_worst_rank(scores[name]))
         for name, sign in ((a, -1.0 if a in away else 1.0), (b, -1.0 if b in away else 1.0))
     )
     solves = int(min(MAX_SOLVES, max(MIN_SOLVES, READ / len(id_bits))))

@@ -255,7 +255,7 @@ class Writer:
         of `batch` prompts of similar length, the longest first.
         """
         many = self.sampling.continuations
-        id_bits = prompts.id_words()
+        id_bits = prompts.id_bits()
         order = np.argsort([-len(row) for row in ids], kind="stable")
         written: list[list[NDArray[np.int64]]] = [[] for _ in ids]
         ended = np.zeros((len(ids), many), dtype=bool)

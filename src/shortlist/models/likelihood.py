@@ -180,7 +180,7 @@ class Masked(LanguageModel):
         """Returns the tokens and the masked positions."""
         tokens = tokenize(self.tokenizer, corpus.texts, None, self.max_length)
         special = self.tokenizer.all_special_ids
-        pairs = zip(tokens.ids, corpus.id_words(), strict=True)
+        pairs = zip(tokens.ids, corpus.id_bits(), strict=True)
         return Predictions(
             tokens, [masked_positions(ids, int(bits), special) for ids, bits in pairs]
         )

@@ -59,7 +59,7 @@ def advise(
         rated = read_rated(cell, selector, scores, pool, leaked, lengths)
         made = recommend_budget(
             rated.total.values,
-            rated.total.id_words,
+            rated.total.id_bits,
             points,
             [np.asarray(formats.load_features(seen[name][1].path).values) for name in toward],
             list(toward.values()),

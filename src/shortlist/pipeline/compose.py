@@ -22,6 +22,7 @@ from shortlist.data.readers import stem
 from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
+from shortlist.selectors.base import option_name
 from shortlist.store.keys import key as make_key
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Ablation:
 
     @property
     def name(self) -> str:
-        """What it is called: the module of what differs, as `conf/selector` has it."""
-        return str(self.changed["_target_"]).split(".")[-2]
+        """The name that `conf/selector` has for the class of what differs."""
+        return option_name(str(self.changed["_target_"]).rsplit(".", 1)[-1])
 
 
 @dataclass(frozen=True)

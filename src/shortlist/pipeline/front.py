@@ -42,7 +42,7 @@ def trace_front(
             {name: one.values for name, one in rated.each.items()},
             aims.weights,
             np.array([row[key] for key in made.ids]),
-            rated.documents.id_words(),
+            rated.documents.id_bits(),
         )
         with (directory / "pareto.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(front.rows()[0]))

@@ -24,7 +24,7 @@ from shortlist.diagnostics.explanations import CoverageSummary
 from shortlist.diagnostics.projection import SelectionMap
 from shortlist.pipeline.reasons import drawn_map, explained, explainers, find_copies, rows_of
 from shortlist.pipeline.selection import read_rated
-from shortlist.selectors.blending import BEYOND
+from shortlist.selectors.base import UNRANKED
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
 from shortlist.store.provenance import code
@@ -70,7 +70,7 @@ def report(
         chosen=chosen,
         rows=rows_of(documents.ids, chosen.ids),
         # Documents that a method put in no order have no place in a histogram.
-        scores=np.where(rated.total.values > BEYOND, rated.total.values, -np.inf),
+        scores=np.where(rated.total.values > UNRANKED, rated.total.values, -np.inf),
         stochastic=cell.parts.selector.traits.stochastic,
         excluded=frozenset(json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))),
         labels=np.load(copies.path / "labels.npy"),

@@ -18,9 +18,8 @@ from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.pipeline.scoring import Scores, aims_of
 from shortlist.pipeline.starting import existing
-from shortlist.selectors.base import ScoredPool
-from shortlist.selectors.blending import in_last_place, standardised, weighted_sum
-from shortlist.selectors.floors import Kept, select_with_floors
+from shortlist.selectors.base import ScoredPool, fill_worst_rank
+from shortlist.selectors.multi_target import Floor, select_with_floors, standardised, weighted_sum
 from shortlist.stats.sampling import order
 from shortlist.store import formats
 from shortlist.store.atomic import write_jsonl
@@ -161,7 +160,7 @@ def read_rated(
     excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
     allowed = np.array([key not in excluded for key in documents.ids])
     tokens = np.load(lengths.path / "tokens.npy") if lengths else None
-    words = documents.id_words()
+    words = documents.id_bits()
     vectors = {
         name: formats.load_features(judge.pool.path).of(documents)
         for name, judge in next(iter(cell.judges.values()), {}).items()
@@ -170,7 +169,7 @@ def read_rated(
     def scored(columns: Mapping[str, NDArray[np.float64]]) -> ScoredPool:
         return ScoredPool(
             values=selector.combine(columns),
-            id_words=words,
+            id_bits=words,
             costs=tokens if cell.parts.budget.unit == "tokens" else None,
             documents=documents,
             columns=columns,
@@ -226,11 +225,11 @@ def _for_several(
 
     def with_floors(
         one: Selector, total: ScoredPool, each: Mapping[str, ScoredPool]
-    ) -> tuple[Choice, dict[str, Kept]]:
+    ) -> tuple[Choice, dict[str, Floor]]:
         draw = partial(seeded, seed, "selection")
         return select_with_floors(one, total, each, aims.floors, budget, draw)
 
-    kept: dict[str, Kept] = {}
+    kept: dict[str, Floor] = {}
     if aims.floors:
         choice, kept = with_floors(selector, rated.total, rated.each)
         if like := selector.stands_in_for:
@@ -243,7 +242,7 @@ def _for_several(
     else:
         choice = selector.select(rated.total, budget, seeded(seed, "selection"))
     rows = np.unique(choice.rows)
-    best = {aim: order(one.values, one.id_words)[: len(rows)] for aim, one in rated.each.items()}
+    best = {aim: order(one.values, one.id_bits)[: len(rows)] for aim, one in rated.each.items()}
     held = Counter(row for one in kept.values() for row in one.rows.tolist())
     return choice, {
         "applied": True,
@@ -255,7 +254,7 @@ def _for_several(
         "kept_for_several": sum(count > 1 for count in held.values()),
         "among_best": {aim: float(np.isin(rows, top).mean()) for aim, top in best.items()},
         "mean_score": {
-            aim: float(in_last_place(one.values)[rows].mean()) for aim, one in rated.each.items()
+            aim: float(fill_worst_rank(one.values)[rows].mean()) for aim, one in rated.each.items()
         },
     }
 

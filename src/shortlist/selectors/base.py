@@ -1,11 +1,13 @@
-"""What a selector is: it fits on target and pool, scores documents one by one, and picks.
+"""Base classes of selectors: what a method learns, how it scores documents and which it selects.
 
-A new method is a subclass with `fit` and `score` (and, if it is not "take the best", `select`), and
-a YAML of the same name in `conf/selector`. Nothing else knows its name.
+A method is a subclass of `Selector` with `fit` and `score` (and `select`, where it does not take
+the documents of largest score), and a YAML of the same name in `conf/selector`. Larger scores are
+selected first; -inf excludes a document.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
 
 from shortlist import progress
-from shortlist.errors import InvalidInput
+from shortlist.errors import ForeignFeatures, InvalidInput
 from shortlist.stats.sampling import order, within_budget
+from shortlist.vectors import row_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,62 +31,9 @@ if TYPE_CHECKING:
     from shortlist.ot.explanation import Plan
     from shortlist.runtime import Runtime
 
-_CHUNK = 8192
-
-
-@dataclass(frozen=True)
-class ScoredPool:
-    """The pool after scoring: what `select` chooses from.
-
-    Attributes:
-        values: (n,) score of each document; larger is chosen first; -inf is never chosen.
-        id_words: (n,) 64 bits of each id, the entropy of per-document draws.
-        costs: (n,) cost of each document in the unit of the budget, or None where each costs 1.
-        documents: the pool's documents, row for row.
-        columns: (n,) scores by each member of a method that is made of others; where a method gives
-            a document several, under `member.0`, `member.1`, ... (alone: `0`, `1`, ...).
-        vectors: the pool's vectors by member, or under `""` where the method stands alone.
-        report: what `fit` reported; of a member under `member.fact`.
-        tokens: (n,) tokens as the model counts them, where the method says that it reads them.
-    """
-
-    values: NDArray[np.float64]
-    id_words: NDArray[np.uint64]
-    costs: NDArray[np.int64] | None = None
-    documents: Corpus | None = None
-    columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
-    vectors: Mapping[str, Features] = field(default_factory=dict[str, Any])
-    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    tokens: NDArray[np.int64] | None = None
-
-    def of(self, name: str, member: Selector) -> ScoredPool:
-        """Returns what a member would see if it stood alone."""
-        columns, vectors, report = (
-            _under(name, known) for known in (self.columns, self.vectors, self.report)
-        )
-        values = member.combine(columns)
-        return replace(self, values=values, columns=columns, vectors=vectors, report=report)
-
-
-def _under(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries of one member, under the names they have where it stands alone."""
-    own = {key: value for key, value in known.items() if key.split(".")[0] == name}
-    return {key.removeprefix(name).removeprefix("."): value for key, value in own.items()}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Rows of the pool, best first.
-
-    Attributes:
-        rows: (k,) rows; may repeat where a method samples with replacement.
-        scores: (k,) the numbers that decided, noise and all: larger came first.
-        report: facts of the choice for the record.
-    """
-
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+BATCH_ROWS = 8192  # documents per call of `score`
+# The score of a document that a method left without a rank: finite, and below all other scores.
+UNRANKED = float(np.finfo(np.float64).min)
 
 
 @dataclass(frozen=True)
@@ -93,10 +42,10 @@ class Traits:
 
     Attributes:
         stochastic: `select` draws at random; only then does the seed enter the selection's key.
-        repeats: `select` may choose a document more than once.
+        repeats: `select` may select a document more than once.
         reads_tokens: `select` needs the number of tokens of each document whatever the budget
             counts.
-        chooses_target: it chooses among the task's own texts in place of the pool.
+        chooses_target: it selects among the task's own texts in place of the pool.
         target_aware: `fit` reads the target.
         additive: scores for several targets add up, with weights, to the scores for all of them;
             otherwise each target's scores are standardised first.
@@ -113,29 +62,96 @@ class Traits:
 
 
 @dataclass(frozen=True)
+class ScoredPool:
+    """The pool after scoring: what `select` selects from.
+
+    Attributes:
+        values: (n,) score of each document; -inf is never selected.
+        id_bits: (n,) 64 bits of each id, which decide random draws and equal scores.
+        costs: (n,) cost of each document in the unit of the budget, or None where each costs 1.
+        documents: the pool's documents, row for row.
+        columns: (n,) scores by each member of a composed method; a method that gives a document
+            several scores has columns `member.0`, `member.1`, ... (without members: `0`, `1`, ...).
+        vectors: the pool's vectors by member, or under `""` without members.
+        report: facts that `fit` returned; those of a member under `member.fact`.
+        tokens: (n,) number of tokens, for methods with the trait `reads_tokens`.
+    """
+
+    values: NDArray[np.float64]
+    id_bits: NDArray[np.uint64]
+    costs: NDArray[np.int64] | None = None
+    documents: Corpus | None = None
+    columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, Any])
+    vectors: Mapping[str, Features] = field(default_factory=dict[str, Any])
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tokens: NDArray[np.int64] | None = None
+
+    def of(self, name: str, member: Selector) -> ScoredPool:
+        """Returns the scored pool of the member `name`, as if that method had run alone."""
+        columns, vectors, report = (
+            _of_member(name, named) for named in (self.columns, self.vectors, self.report)
+        )
+        values = member.combine(columns)
+        return replace(self, values=values, columns=columns, vectors=vectors, report=report)
+
+    @property
+    def selectable(self) -> NDArray[np.bool_]:
+        """(n,) whether a document may be selected."""
+        return self.values > -np.inf
+
+    @property
+    def ranking(self) -> NDArray[np.int64]:
+        """Rows from the largest score to the smallest, equal scores by id."""
+        return order(self.values, self.id_bits)
+
+
+def _of_member(name: str, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of one member, under the names they have without members."""
+    return {
+        key.removeprefix(name).removeprefix("."): value
+        for key, value in named.items()
+        if key.split(".")[0] == name
+    }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows of the pool, best first.
+
+    Attributes:
+        rows: (k,) rows; they may repeat where the method has the trait `repeats`.
+        scores: (k,) numbers that decided, random part included, in decreasing order.
+        report: facts of the choice for the record.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
 class Member:
-    """A method that another one is made of, and the vectors it looks at."""
+    """A method that is part of a composed one, and the featurizer whose vectors it reads."""
 
     selector: Selector
     featurizer: Featurizer
 
 
 class Selector(pl.LightningModule):
-    """Base of all methods.
+    """Base class of all methods.
 
     Attributes:
-        members: the methods that this one is made of, by name; each is fitted and scores by itself,
-            under the same keys as if it stood alone, and `fit` and `score` of this one are not
-            called.
-        version: bumped when the meaning of the scores changes.
         traits: what the pipeline must know of the method; the same for all its instances, except
             where members decide it.
-        stands_in_for: the member for whose picks it draws matched random documents, or None.
-        show_progress: whether `fit` may show a bar.
+        version: raised when the meaning of the scores changes.
+        members: the methods that this one is composed of, by name. Each is fitted and scored under
+            the keys that it has alone; `fit` and `score` of this method are then not called.
+        stands_in_for: the member whose picks are replaced by matched random documents, or None.
+        show_progress: whether `fit` may show progress.
     """
 
-    version = 1
     traits: Traits = Traits()
+    version = 1
     stands_in_for: str | None = None
     show_progress = True
 
@@ -143,32 +159,70 @@ class Selector(pl.LightningModule):
         super().__init__()
         self.members: dict[str, Member] = {}
 
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Learns the scoring function, keeps it by `keep`, and returns facts for the record."""
+        return {}
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is selected first.
+
+        A method with several scores a document (one for each of several targets) returns (b, t);
+        `combine` and `select` then receive t columns.
+        """
+        return torch.zeros(batch.shape[0], device=batch.device)
+
+    def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
+        """Returns the (n,) or (n, t) scores of the whole pool: by default `score`, batch by batch."""
+        return score_pool(self, pool, runtime)
+
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
+        """Returns the documents of largest score that fit the budget, equal scores by id."""
+        return take(scores.ranking, scores, budget)
+
     def applicable(self, task: str) -> str | None:
-        """Returns why the method, or one of its members, cannot serve this kind of task, or None."""
+        """Returns why the method, or a member, cannot serve this kind of task; None if it can."""
         for name, member in self.members.items():
             reason = member.selector.applicable(task)
             if reason is not None:
                 return f"{name}: {reason}"
         return None
 
-    def ablation_baseline(self) -> Mapping[str, Any] | None:
-        """Returns the settings, as a YAML has them, of the method without what this one adds, or
-        None: a cell says how many of its picks that method shares.
+    def identity(self) -> dict[str, str]:
+        """Returns what decides the scores beside the settings, such as another program's digest."""
+        return {}
 
-        A method made of others may return `members` alone, `{name: settings}`: then the method
-        without is itself, made of those.
+    def ablation_baseline(self) -> Mapping[str, Any] | None:
+        """Returns the settings, as a YAML has them, of this method without what it adds, or None.
+
+        The record says how many picks both share. A composed method may return `members` alone,
+        `{name: settings}`: the baseline is then this method with those members.
         """
         return None
 
-    def identity(self) -> dict[str, str]:
-        """Returns what decides the scores beside the settings: the code of another program, say."""
+    @property
+    def has_sensitivity(self) -> bool:
+        """Whether `sensitivity` computes anything; without it the stage is left out."""
+        return False
+
+    def sensitivity(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Returns facts of a diagnostic after `fit`, computed in a stage of its own.
+
+        It reads what `fit` kept, restored into this object, and the vectors that `fit` received.
+        """
         return {}
 
+    def plan(self, batch: torch.Tensor) -> Plan | None:
+        """Returns the transport plan from (b, d) dense vectors to the target, for explanations.
+
+        None where the method has no plan. Scores of a method with one are minus its potentials.
+        """
+        return None
+
     def consist_of(self, members: Mapping[str, Member]) -> None:
-        """Makes this method one of `members`.
+        """Sets the members of a composed method.
 
         Raises:
-            InvalidInput: there is none, or one is itself made of others.
+            InvalidInput: there is none, or one is composed itself or selects among the target.
         """
         if not members:
             raise InvalidInput("selector.members is empty; name one method at least")
@@ -184,83 +238,121 @@ class Selector(pl.LightningModule):
                 )
         self.members = dict(members)
 
-    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Learns the scoring function, which it keeps in buffers, and returns facts for the record."""
-        return {}
-
-    @property
-    def has_sensitivity(self) -> bool:
-        """Whether `sensitivity` computes anything: without it there is no such stage."""
-        return False
-
-    def sensitivity(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Returns facts of a diagnostic that follows `fit` in a stage of its own.
-
-        It reads what `fit` kept, restored into this object, and the vectors that `fit` was given.
-        """
-        return {}
-
-    def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """Returns (b,) scores of (b, d) vectors, dense or CSR; larger is chosen first.
-
-        A method that needs several numbers a document (one for each of several targets) returns
-        (b, t); `combine` and `select` then see t columns.
-        """
-        return torch.zeros(batch.shape[0], device=batch.device)
-
-    def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        """Returns `score(batch)`: what Lightning runs on any device."""
-        return self.score(batch)
-
-    def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-        """Returns the (n,) or (n, t) scores of the whole pool; by default `score`, batch after batch."""
-        return score_pool(self, pool, runtime)
-
-    def plan(self, batch: torch.Tensor) -> Plan | None:
-        """Returns where the mass of (b, d) dense vectors goes, by target, for the reasons; None
-        where the method moves no mass.
-
-        The scores of a method with a plan are minus its potentials.
-        """
-        return None
-
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Returns the (n,) scores that the members' make together; by default the first's."""
+        """Returns the (n,) joint scores of the members' columns; by default the first member's."""
         return next(iter(self.by_member(columns).values()))
 
     def by_member(self, columns: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-        """Returns one column a member: a method that gives a document several combines its own."""
+        """Returns one (n,) column per member; a member with several columns combines them first."""
         return {
-            name: member.selector.combine(_under(name, columns))
+            name: member.selector.combine(_of_member(name, columns))
             for name, member in self.members.items()
         } or dict(columns)
 
-    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
-        """Returns the best documents that fit the budget; equal scores go by id."""
-        return take(order(scores.values, scores.id_words), scores, budget)
+    def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        """Returns `score(batch)`; Lightning calls it on any device."""
+        return self.score(batch)
 
     def keep(self, name: str, value: torch.Tensor) -> None:
-        """Keeps a tensor that `fit` learned as a buffer, so that it moves between devices and is
-        stored.
-        """
+        """Keeps a tensor that `fit` learned as a buffer: it moves between devices and is stored."""
         if name in self._buffers:
             self._buffers[name] = value
         else:
             self.register_buffer(name, value)
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Puts back what `fit` kept, by name; a buffer that is not declared yet would not reload
-        otherwise.
-        """
+        """Puts back what `fit` kept; buffers need not be declared before."""
         for name, value in state.items():
             self.keep(name, value)
 
 
-def take(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
-    """Returns the longest prefix of `rows` within the budget, each counting once.
+class TransductiveSelector(Selector):
+    """A method that scores the whole pool at once while it fits.
+
+    `fit` of a subclass ends with `keep("pool_scores", ...)`, one score a document, or with
+    `keep_ranking`. Documents outside the fitted pool have no score.
+
+    Attributes:
+        ranking_length: the setting that makes the ranking longer, where only a part of the pool is
+            ranked.
+    """
+
+    pool_scores: torch.Tensor
+    ranking_length = "limit"
+
+    def keep_ranking(self, rows: NDArray[np.int64], count: int) -> None:
+        """Keeps a ranking as scores: 0, -1, -2, ... for `rows`, `UNRANKED` for the others.
+
+        Args:
+            rows: rows of the pool, best first.
+            count: documents in the pool.
+        """
+        scores = np.full(count, UNRANKED)
+        scores[rows] = -np.arange(len(rows), dtype=np.float64)
+        self.keep("pool_scores", torch.from_numpy(scores))
+
+    def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
+        """Returns the (n,) scores that `fit` kept.
+
+        Raises:
+            ForeignFeatures: the pool has another number of documents than the fitted one.
+        """
+        kept = self.pool_scores.double().cpu().numpy()
+        if len(kept) != len(pool):
+            raise ForeignFeatures(
+                f"scores of {len(kept):,} documents were kept, found a pool of {len(pool):,}; "
+                "fit on this pool"
+            )
+        return kept
+
+    def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
+        """Returns the documents of largest score that fit the budget.
+
+        Raises:
+            InvalidInput: the budget exceeds the ranked documents.
+        """
+        choice = super().select(scores, budget, generator)
+        ranked = int((choice.scores > UNRANKED).sum())
+        if ranked < len(choice.rows):
+            raise InvalidInput(
+                f"budget={budget.amount:,} {budget.unit} reaches beyond the {ranked:,} documents "
+                f"that {type(self).__name__} put in order; set selector.{self.ranking_length} larger, "
+                "or a smaller budget"
+            )
+        return choice
+
+
+def option_name(class_name: str) -> str:
+    """Returns the name that `conf` has for a class: `k_center` for `KCenter`, `gotd` for `GOTD`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
+
+
+def fill_worst_rank(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns (n,) scores with the smallest ranked score in place of `UNRANKED`."""
+    unranked = column == UNRANKED
+    ranked = np.isfinite(column) & ~unranked
+    return np.where(unranked, column[ranked].min() if ranked.any() else 0.0, column)
+
+
+def documents_of(source: ScoredPool | Features, method: str) -> Corpus:
+    """Returns the documents that scores or vectors belong to.
 
     Raises:
-        InvalidInput: not one document fits a token budget.
+        InvalidInput: they came without documents.
+    """
+    if source.documents is None:
+        raise InvalidInput(
+            f"{method} reads the documents themselves, found none beside vectors or scores; "
+            "join vectors to their corpus (Features.of)"
+        )
+    return source.documents
+
+
+def take(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
+    """Returns the longest prefix of `rows` within the budget.
+
+    Raises:
+        InvalidInput: no document fits a token budget.
     """
     rows = rows[scores.values[rows] > -np.inf]
     kept = within_budget(rows, scores.costs, budget.amount)
@@ -272,29 +364,25 @@ def take(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
     return Choice(kept, scores.values[kept])
 
 
-def take_in_turn(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
-    """Returns the longest prefix of `rows` within the budget where no score decided their order:
-    their scores are 0, -1, -2, ...
+def take_ranked(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
+    """Returns the longest prefix of `rows` within the budget, with the scores 0, -1, -2, ...
 
-    Raises:
-        InvalidInput: not one document fits a token budget.
+    For methods whose order of rows does not follow from scores; raises as `take` does.
     """
     choice = take(rows, scores, budget)
     return replace(choice, scores=np.arange(0.0, -len(choice.rows), -1.0))
 
 
 def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-    """Returns the (n,) or (n, t) scores of the whole pool, streamed through Lightning's predict loop.
+    """Returns the (n,) or (n, t) scores of the whole pool, by Lightning's predict loop.
 
     Raises:
         InvalidInput: a score is not a number.
     """
-    loader: DataLoader[Any] = DataLoader(_Batches(pool), batch_size=None)
-    blocks: list[NDArray[np.float64]] = []
     with progress.bar("scores", len(pool), "documents", show=runtime.progress) as report:
-        runner = runtime.trainer(inference_mode=True, callbacks=[_Collect(blocks, report)])
-        runner.predict(selector, loader, return_predictions=False)
-    scores = np.concatenate(blocks)
+        runner = runtime.trainer(inference_mode=True)
+        blocks: Any = runner.predict(selector, _Batches(pool, report))
+    scores = np.concatenate([block.double().cpu().numpy() for block in blocks])
     if np.isnan(scores).any():
         bad = int(np.isnan(scores).sum())
         raise InvalidInput(
@@ -304,16 +392,16 @@ def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[
     return scores
 
 
-class _Batches(torch.utils.data.IterableDataset[torch.Tensor]):
-    """Consecutive blocks of rows as tensors; CSR stays CSR."""
+class _Batches:
+    """Consecutive blocks of rows as tensors, dense or CSR; each is reported when the next is asked."""
 
-    def __init__(self, features: Features) -> None:
-        self.features = features
+    def __init__(self, features: Features, report: progress.Report) -> None:
+        self.features, self.report = features, report
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         values: Any = self.features.values
-        for start in range(0, len(self.features), _CHUNK):
-            block = values[start : start + _CHUNK]
+        for rows in row_slices(len(self.features), BATCH_ROWS):
+            block = values[rows]
             if isinstance(block, np.ndarray):
                 yield torch.from_numpy(np.array(block))  # a copy: torch takes no read-only maps
             else:
@@ -324,22 +412,4 @@ class _Batches(torch.utils.data.IterableDataset[torch.Tensor]):
                     size=block.shape,
                     check_invariants=False,  # scipy made it
                 )
-
-
-class _Collect(pl.Callback):
-    """Keeps each batch's scores, in the order of the pool."""
-
-    def __init__(self, blocks: list[NDArray[np.float64]], report: progress.Report) -> None:
-        self.blocks, self.report = blocks, report
-
-    def on_predict_batch_end(
-        self,
-        trainer: Any,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self.blocks.append(outputs.double().cpu().numpy())
-        self.report(len(outputs))
+            self.report(block.shape[0])

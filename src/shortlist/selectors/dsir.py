@@ -10,8 +10,16 @@ import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.kernels.ngrams import dots
-from shortlist.selectors.bags import totals, weighted, word_counts
-from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, take, take_in_turn
+from shortlist.selectors.bag_of_words import column_totals, weighted_sums, word_counts
+from shortlist.selectors.base import (
+    Choice,
+    ScoredPool,
+    Selector,
+    Traits,
+    documents_of,
+    take,
+    take_ranked,
+)
 from shortlist.stats.sampling import draw_key, gumbel, in_proportion, order
 
 if TYPE_CHECKING:
@@ -19,23 +27,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.core import Budget, Corpus, Features
+    from shortlist.core import Budget, Features
     from shortlist.runtime import Runtime
 
 
 class DSIR(Selector):
     """Importance resampling in the space of hashed n-grams.
 
-    A bag-of-n-grams model is estimated from the target (p) and from the pool (q); a document with
-    counts phi(x) has the log-weight phi(x) . (log p - log q); the budget is sampled without
-    replacement in proportion to the weights (Gumbel top-k). The authors' package is reproduced to
-    1e-6 by `selector.smoothing=0 selector.floor=1e-8 selector.minimum_length=100`. Deviations of
-    the defaults: both models are smoothed by counts in place of that constant, which makes a bucket
-    the target never saw a veto; short documents are not dropped. The draw is always seeded and
-    belongs to the document, not to its row.
+    score(x) = phi(x) . (log p - log q), with counts phi(x) and bag-of-n-grams models p of the target
+    and q of the pool (section 3). The budget is sampled without replacement in proportion to the
+    weights exp(score), by Gumbel top-k. `selector.smoothing=0 selector.floor=1e-8
+    selector.minimum_length=100` reproduces the authors' package to 1e-6. Deviations of the
+    defaults: both models are smoothed by counts in place of that constant, which makes a bucket
+    that the target lacks a veto; short documents are not dropped. The draw is always seeded and
+    belongs to the document, not to its row. Cost: one pass over the counts.
 
     With `separate`, each domain of the target is a target of its own: p is estimated for each, and
-    the budget is drawn in turn so that at every length of the list each target has its share.
+    the budget is drawn in turn so that every prefix holds each target's share.
     """
 
     version = 2
@@ -58,7 +66,8 @@ class DSIR(Selector):
             smoothing: Laplace counts added to every bucket of both models.
             floor: added to every probability inside the logarithm.
             temperature: factor on the Gumbel noise; 1 samples, 0 takes the largest weights.
-            minimum_length: documents of fewer words (signs count) are not chosen; 0 drops none.
+            minimum_length: documents of fewer words (punctuation counts) are not selected; 0 drops
+                none.
             separate: whether each domain of the target is a target of its own.
             proportions: share of each, by domain; None for the shares of their n-grams.
 
@@ -87,81 +96,77 @@ class DSIR(Selector):
             InvalidInput: `proportions` does not name the target's domains.
         """
         facts: dict[str, Any] = {}
-        raw = self._log(totals(pool))
+        raw = self._log_probabilities(column_totals(pool))
         if self.separate:
-            found = self._separate(target)
-            facts["targets"] = list(found)
-            facts["proportions"] = self._shares({name: found[name].sum() for name in found})
-            ratio = np.stack([self._log(counts) - raw for counts in found.values()], axis=1)
+            counts = self._counts_by_domain(target)
+            facts["targets"] = list(counts)
+            facts["proportions"] = self._shares({name: counts[name].sum() for name in counts})
+            logs = [self._log_probabilities(one) - raw for one in counts.values()]
+            ratio = np.stack(logs, axis=1)
         else:
-            ratio = self._log(totals(target)) - raw
+            ratio = self._log_probabilities(column_totals(target)) - raw
         self.keep("log_ratio", torch.from_numpy(ratio))
         if self.minimum_length:
-            facts["too_short"] = int((~self._long(pool.documents)).sum())
+            facts["too_short"] = int((~self._long_enough(pool)).sum())
         return facts
 
-    def _log(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _log_probabilities(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         smoothed = counts + self.smoothing
-        # A model without a single n-gram is uniform over none: every bucket has the floor.
+        # Without a single n-gram no bucket has a probability: each gets the floor.
         return np.log(smoothed / max(smoothed.sum(), 1.0) + self.floor)
 
-    def _separate(self, target: Features) -> dict[str, NDArray[np.float64]]:
-        if target.documents is None:
-            raise InvalidInput(
-                "selector.separate needs the target's documents, found vectors alone"
-            )
-        domains = np.array(target.documents.domains)
+    def _counts_by_domain(self, target: Features) -> dict[str, NDArray[np.float64]]:
+        domains = np.array(documents_of(target, "selector.separate").domains)
         if len(np.unique(domains)) < 2:
             raise InvalidInput(
                 f"selector.separate needs a target of several domains, found the one {str(domains[0])!r}; "
                 "name the column that parts it (task=own task.domain=COLUMN)"
             )
         return {
-            str(name): totals(replace(target, values=target.values[domains == name]))
+            str(name): column_totals(replace(target, values=target.values[domains == name]))
             for name in np.unique(domains)
         }
 
     def _shares(self, sizes: Mapping[str, float]) -> list[float]:
-        wanted = self.proportions or sizes
-        if set(wanted) != set(sizes):
+        shares = self.proportions or sizes
+        if set(shares) != set(sizes):
             raise InvalidInput(
                 f"selector.proportions must name the target's domains {sorted(sizes)}, found "
-                f"{sorted(wanted)}"
+                f"{sorted(shares)}"
             )
-        whole = sum(wanted.values())
-        return [float(wanted[name] / whole) for name in sizes]
+        whole = sum(shares.values())
+        return [float(shares[name] / whole) for name in sizes]
 
-    def _long(self, documents: Corpus | None) -> NDArray[np.bool_]:
-        return word_counts(documents, "selector.minimum_length") >= self.minimum_length
+    def _long_enough(self, source: Features | ScoredPool) -> NDArray[np.bool_]:
+        return word_counts(source, "selector.minimum_length") >= self.minimum_length
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the log importance weight of each document, for each separate target."""
-        return weighted(batch, self.log_ratio)
+        return weighted_sums(batch, self.log_ratio)
 
     def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-        """Returns the same of all documents; of stored counts in one compiled loop."""
+        """Returns the log importance weights of the pool; sparse counts in one compiled loop."""
         values: Any = pool.values
         if isinstance(values, np.ndarray):
             return super().score_all(pool, runtime)
         ratio = self.log_ratio.double().cpu().numpy()
         weights, threads = ratio.reshape(len(ratio), -1), torch.get_num_threads()
-        found = dots(values.data, values.indices, values.indptr, weights, threads)
-        return found if ratio.ndim == 2 else found[:, 0]
+        scores = dots(values.data, values.indices, values.indptr, weights, threads)
+        return scores if ratio.ndim == 2 else scores[:, 0]
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Returns the weight under the target that a document fits best."""
+        """Returns the largest log importance weight over the separate targets."""
         return np.maximum.reduce(list(columns.values()))
 
     def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns a sample without replacement in proportion to the weights.
 
         Raises:
-            InvalidInput: fewer long enough documents are left than the budget asks for, or there are
-                several targets beside `separate`.
+            InvalidInput: fewer documents are long enough than the budget asks for.
         """
-        allowed = scores.values > -np.inf
+        allowed = scores.selectable
         if self.minimum_length:
-            allowed &= self._long(scores.documents)
+            allowed &= self._long_enough(scores)
             left = int(allowed.sum() if scores.costs is None else scores.costs[allowed].sum())
             if left < budget.amount:
                 raise InvalidInput(
@@ -171,13 +176,12 @@ class DSIR(Selector):
         targets = list(scores.columns.values()) if self.separate else [scores.values]
         noisy = [
             np.where(allowed, values, -np.inf)
-            + self.temperature * gumbel(scores.id_words, draw_key(generator))
+            + self.temperature * gumbel(scores.id_bits, draw_key(generator))
             for values in targets
         ]
+        ranked = [order(values, scores.id_bits) for values in noisy]
         if not self.separate:
-            rows = order(noisy[0], scores.id_words)
-            return take(rows, replace(scores, values=noisy[0]), budget)
-        ranked = [order(values, scores.id_words) for values in noisy]
+            return take(ranked[0], replace(scores, values=noisy[0]), budget)
         needed = int(allowed.sum()) if scores.costs is not None else budget.amount
         rows = in_proportion(ranked, scores.report["proportions"], min(needed, int(allowed.sum())))
-        return take_in_turn(rows, scores, budget)
+        return take_ranked(rows, scores, budget)

@@ -1,4 +1,4 @@
-"""Rankings of several methods made into one."""
+"""Rank aggregation over several methods."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Ensemble(Selector):
 
     Scores of different methods have no common unit; ranks have. `mean_rank`: minus the mean of the
     ranks (Borda 1781). `reciprocal_rank`: sum of 1 / (constant + rank) (Cormack, Clarke and
-    Buettcher, SIGIR 2009, constant 60): one very good rank outweighs several fair ones. Equal
-    scores share their mean rank. Members score without the noise that they might choose by.
+    Buettcher, SIGIR 2009, constant 60), where one very good rank outweighs several fair ones. Equal
+    scores share their mean rank. Members are ranked by their scores, without random draws.
     """
 
     version = 2
@@ -51,7 +51,7 @@ class Ensemble(Selector):
         self.traits = Traits(target_aware=aware)
 
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Returns the (n,) joint scores; what no member may choose stays at -inf."""
+        """Returns the (n,) joint scores; -inf for documents that a member excludes."""
         scores = np.stack(list(self.by_member(columns).values()))
         never = (scores == -np.inf).any(axis=0)
         joint = np.full(scores.shape[1], -np.inf)

@@ -1,4 +1,4 @@
-"""GOT-D: gradients of optimal transport, Kang et al., ICLR 2024, arXiv 2405.02774."""
+"""GOT-D: gradients of optimal transport (Kang et al., ICLR 2024, arXiv 2405.02774), and its ablation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from shortlist.ot import (
     Words,
     cluster_masses,
     epsilon_sensitivity,
+    released_sinkhorn,
+    scale_of,
     solve,
 )
 from shortlist.ot.explanation import transport_plan
@@ -46,10 +48,10 @@ WORDS = Words(
 
 
 class TransportSelector(Selector):
-    """A method whose score is -g_j, the candidate potential that a target potential f implies.
+    """Base class of methods whose score is minus the candidate potential that f implies.
 
-    What `fit` keeps is small (the target's vectors and f), and any document can be scored by it,
-    seen or not: g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon).
+    score(x_j) = -g_j with g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon). The target's
+    vectors and its potential f are kept, so that documents outside the pool can be scored too.
     """
 
     # Additive: the gradient of sum_t w_t OT(pool, target_t) is sum_t w_t g_t.
@@ -65,7 +67,7 @@ class TransportSelector(Selector):
         self.cost = cost
         self._transform: CTransform | None = None
 
-    def remember(
+    def keep_potential(
         self,
         target: Features,
         f: torch.Tensor,
@@ -73,8 +75,14 @@ class TransportSelector(Selector):
         masses: torch.Tensor | None = None,
         pool_penalty: float = math.inf,
     ) -> None:
-        """Keeps what `score` needs; `epsilon` and `pool_penalty` in the unit of the cost, the
-        target's `masses` where they differ.
+        """Keeps what `score` needs.
+
+        Args:
+            target: vectors (M, d).
+            f: (M,) target potential.
+            epsilon: regularisation in the unit of the cost; so is `pool_penalty`.
+            masses: (M,) of the targets, or None where they are equal.
+            pool_penalty: KL penalty of the pool's marginal; infinite where it is met.
         """
         self.keep("targets", torch.from_numpy(np.array(target.values)))
         self.keep("f", f.double().cpu())
@@ -85,25 +93,25 @@ class TransportSelector(Selector):
             self.keep("pool_penalty", torch.tensor(pool_penalty, dtype=torch.float64))
 
     def keep(self, name: str, value: torch.Tensor) -> None:
-        """Keeps a tensor, and forgets the scoring function that was made of the earlier ones."""
+        """Keeps a tensor, and drops the scoring function that was made of earlier ones."""
         self._transform = None
         super().keep(name, value)
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """Returns -g_j: high where a document is near targets, most near those that cost the most.
+        """Returns -g_j: high near targets, most near those with a large f_i.
 
-        Calibration (LAVA's gradient) is an increasing affine map of g; it cannot change a ranking
-        and is left out.
+        The calibration of LAVA is an increasing affine map of g, which changes no ranking; it is
+        left out.
         """
         if self._transform is None or self._transform.f.device != batch.device:
-            known = dict(self.named_buffers())
+            kept = dict(self.named_buffers())
             self._transform = CTransform(
                 self.targets,
                 self.f,
                 epsilon=float(self.epsilon),
                 cost=self.cost,
-                a=known.get("target_masses"),
-                pool_penalty=float(known.get("pool_penalty", math.inf)),
+                a=kept.get("target_masses"),
+                pool_penalty=float(kept.get("pool_penalty", math.inf)),
                 device=batch.device,
             )
         return -self._transform(batch)
@@ -117,17 +125,17 @@ class TransportSelector(Selector):
 
 
 class GOTD(TransportSelector):
-    """Documents whose mass, if there were more of it, would lower the transport cost from pool to
-    target the most.
+    """Documents whose additional mass lowers the transport cost from pool to target the most.
 
-    The gradient of OT(pool, target) in the mass of document j is its potential g_j up to a constant
-    (Theorem 1). f_i is high where the pool is scarce around target i: the only place where the
-    pool's density, hence the correction for what the model has already read, enters.
+    score(x_j) = -g_j: the gradient of OT(pool, target) in the mass of document j is its potential
+    g_j up to a constant (Theorem 1). f_i is large where the pool is scarce around target i; through
+    f alone the pool's density enters, and with it the correction for what the model has read.
 
-    Deviations from the released code: epsilon is relative to the mean cost in place of 0.1, padding
-    never enters a vector, the solve is run to a stated marginal error over the whole pool, and one
-    that falls short is marked in the record. Masses and penalties are not in the paper; as they are
-    set by default they change nothing.
+    Deviations from the released code: epsilon is relative to the mean cost in place of 0.1; padding
+    never enters a vector; the solve reaches a stated marginal error over the whole pool, and one
+    that does not is marked in the record. Masses and penalties are not in the paper; their defaults
+    change nothing. Cost: two or three passes of products of the pool with the targets, and as many
+    again for `sensitivity`.
     """
 
     version = 2
@@ -152,18 +160,18 @@ class GOTD(TransportSelector):
             cost: ground cost.
             relative_epsilon: regularisation as a fraction of the mean cost; 0 solves exactly.
             tolerance: L1 error of the target marginal, over the whole pool, to stop at.
-            max_passes: most visits of the whole pool.
+            max_passes: most passes over the whole pool.
             sensitivity: whether `sensitivity` solves again at half of epsilon.
-            masses: what a document counts: `documents` alike, `column` by the column that
-                `pool.mass` and `task.mass` name, `clusters` each cluster of near copies as one.
-            target_penalty: price of missing the target marginal (KL), in multiples of the mean
-                cost: targets that the pool cannot serve are then given up; None meets it.
+            masses: mass of a document: equal (`documents`), from the columns `pool.mass` and
+                `task.mass` (`column`), or one for each cluster of near-duplicates (`clusters`).
+            target_penalty: KL penalty of the target marginal, in multiples of the mean cost, under
+                which targets that the pool does not cover count less; None meets the marginal.
             pool_penalty: likewise for the pool's marginal: documents far from every target then
-                take no part in f.
-            stored_mib: memory for costs that are kept; None goes by the number of targets.
+                have little influence on f.
+            stored_mib: memory for stored costs in MiB; None goes by the number of targets.
 
         Raises:
-            InvalidInput: unknown masses, or a penalty or memory that is none.
+            InvalidInput: unknown masses, or a penalty or memory out of range.
         """
         super().__init__(cost)
         if masses not in get_args(Masses):
@@ -189,19 +197,19 @@ class GOTD(TransportSelector):
     def ablation_baseline(self) -> dict[str, Any]:
         """Returns the settings of soft-kNN, f = 0, at the same cost and epsilon."""
         return {
-            "_target_": "shortlist.selectors.soft_knn.SoftKNN",
+            "_target_": "shortlist.selectors.gotd.SoftKNN",
             "cost": self.cost,
             "relative_epsilon": self.relative_epsilon,
         }
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Keeps the target's vectors, its potential f, and epsilon; reports the certificate.
+        """Keeps the target's vectors, its potential f, and epsilon; returns the certificate.
 
         Raises:
-            InvalidInput: masses are asked for that are not there.
+            InvalidInput: the masses asked for are missing.
         """
         candidates, targets = np.asarray(pool.values), np.asarray(target.values)
-        a, b = weighed(self.masses, target, pool)
+        a, b = document_masses(self.masses, target, pool)
         with progress.bar("transport", None, "passes", show=self.show_progress) as report:
             done = 0
 
@@ -210,7 +218,7 @@ class GOTD(TransportSelector):
                 report(int(passes) - done)
                 done = int(passes)
 
-            found = solve(
+            solved = solve(
                 candidates,
                 targets,
                 epsilon=self.relative_epsilon,
@@ -226,16 +234,14 @@ class GOTD(TransportSelector):
                 progress=step,
                 words=WORDS,
             )
-        uneven = a is not None
-        self.remember(
-            target, found.f, found.epsilon, found.a if uneven else None, found.penalties.pool
-        )
+        target_masses = None if a is None else solved.a
+        self.keep_potential(target, solved.f, solved.epsilon, target_masses, solved.penalties.pool)
         if self.has_sensitivity:
-            self.keep("pool_potentials", found.g.cpu())
-            self.keep("mean_cost", torch.tensor(found.scale, dtype=torch.float64))
-        facts = certificate(found) | {"masses": self.masses}
-        if not found.penalties.balanced:
-            facts["transported_mass"] = float(found.target_marginal.sum())
+            self.keep("pool_potentials", solved.g.cpu())
+            self.keep("mean_cost", torch.tensor(solved.scale, dtype=torch.float64))
+        facts = certificate(solved) | {"masses": self.masses}
+        if not solved.penalties.balanced:
+            facts["transported_mass"] = float(solved.target_marginal.sum())
         return facts
 
     @property
@@ -250,7 +256,7 @@ class GOTD(TransportSelector):
         """
         if not self.has_sensitivity:
             return {}
-        a, b = weighed(self.masses, target, pool)
+        a, b = document_masses(self.masses, target, pool)
         scale = float(self.mean_cost)
         log.info("transport: solving again at half of epsilon for the overlap of the top 5 %%")
         half = epsilon_sensitivity(
@@ -277,47 +283,133 @@ class GOTD(TransportSelector):
         }
 
 
-def weighed(
+class GOTDPaper(TransportSelector):
+    """GOT-D with the released solver: plain Sinkhorn with momentum, stopped early.
+
+    Squared Euclidean cost, epsilon 0.1 absolute, momentum 1.3, threshold 0.1 on the L1 marginal
+    error, at most 2,000 iterations (paper, appendix C.3; released selection notebook). The released
+    code prints whether this converged and goes on; here the record says so. Cost: one pass over
+    pool and targets an iteration.
+    """
+
+    version = 2
+
+    def __init__(
+        self, epsilon: float, momentum: float, threshold: float, max_iterations: int
+    ) -> None:
+        """Stores the released solver's settings, under its own names."""
+        super().__init__("sqeuclidean")
+        self.absolute_epsilon, self.momentum = epsilon, momentum
+        self.threshold, self.max_iterations = threshold, max_iterations
+
+    def ablation_baseline(self) -> dict[str, Any]:
+        """Returns the settings of soft-kNN, f = 0, at the same absolute epsilon."""
+        return {
+            "_target_": "shortlist.selectors.gotd.SoftKNN",
+            "cost": self.cost,
+            "epsilon": self.absolute_epsilon,
+        }
+
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Keeps the target's vectors and the potential f at which the solver stopped."""
+        solved = released_sinkhorn(
+            np.asarray(pool.values),
+            np.asarray(target.values),
+            epsilon=self.absolute_epsilon,
+            momentum=self.momentum,
+            threshold=self.threshold,
+            max_iterations=self.max_iterations,
+            device=self.device,
+        )
+        self.keep_potential(target, solved.f, solved.epsilon)
+        # The released rule stops by the pool's marginal, so that is the error to report.
+        return certificate(solved) | {"marginal_error": solved.pool_error}
+
+
+class SoftKNN(TransportSelector):
+    """Soft nearest neighbours, the ablation f = 0 of GOT-D: a soft minimum of the costs to targets.
+
+    score(x_j) = epsilon log mean_i exp(-C_ij / epsilon). GOT-D adds f, the price of a target that
+    the pool covers badly; the difference between the two is what the correction for the pool's
+    density is worth. Cost: one product of the pool with the targets.
+    """
+
+    # No potential of a balanced transport problem: nothing makes the targets share the pool.
+    traits = Traits(additive=True)
+
+    def __init__(
+        self, cost: Cost, relative_epsilon: float | None = None, epsilon: float | None = None
+    ) -> None:
+        """Stores the settings.
+
+        Args:
+            cost: ground cost.
+            relative_epsilon: regularisation as a fraction of the mean cost, as GOT-D has it.
+            epsilon: regularisation in the unit of the cost, as the released GOT-D code has it.
+
+        Raises:
+            InvalidInput: both are given, or none.
+        """
+        super().__init__(cost)
+        if (relative_epsilon is None) == (epsilon is None):
+            raise InvalidInput(
+                "selector.relative_epsilon or selector.epsilon must be given, and not both; found "
+                f"{relative_epsilon} and {epsilon}"
+            )
+        self.relative_epsilon, self.absolute_epsilon = relative_epsilon, epsilon
+
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Keeps the target's vectors, f = 0, and epsilon."""
+        epsilon = self.absolute_epsilon
+        if self.relative_epsilon is not None:
+            points, targets = np.asarray(pool.values), np.asarray(target.values)
+            epsilon = self.relative_epsilon * scale_of(points, targets, cost=self.cost)
+        assert epsilon is not None
+        self.keep_potential(target, torch.zeros(len(target), dtype=torch.float64), epsilon)
+        return {}
+
+
+def document_masses(
     masses: Masses, target: Features, pool: Features
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Returns the masses of targets and pool, (M,) and (N,), or None where all count alike.
+    """Returns the masses of targets and pool, (M,) and (N,), or None where they are equal.
 
     Raises:
-        InvalidInput: neither corpus has the column that `masses` needs.
+        InvalidInput: neither corpus has the column that `masses` needs, or documents are missing.
     """
     if masses == "documents":
         return None, None
-    given = [one.documents for one in (target, pool)]
+    corpora = [features.documents for features in (target, pool)]
     if masses == "column":
-        found = [None if one is None else one.masses for one in given]
+        given = [None if corpus is None else corpus.masses for corpus in corpora]
     else:
         from shortlist.data.duplicates import clusters  # numba takes a third of a second to import
 
-        if any(one is None for one in given):
+        if any(corpus is None for corpus in corpora):
             raise InvalidInput("selector.masses=clusters needs the documents, found vectors alone")
-        labels = [clusters(one.texts).labels for one in given if one is not None]
-        found = [cluster_masses(one).numpy() for one in labels]
-    if all(one is None for one in found):
+        labels = [clusters(corpus.texts).labels for corpus in corpora if corpus is not None]
+        given = [cluster_masses(label).numpy() for label in labels]
+    if all(mass is None for mass in given):
         raise InvalidInput(
             f"selector.masses={masses} needs masses, found none in pool or task; set "
             "pool=files pool.mass=COLUMN (or task=own task.mass=COLUMN), or selector.masses=documents"
         )
-    return found[0], found[1]
+    return given[0], given[1]
 
 
-def certificate(found: Transport) -> dict[str, Any]:
-    """Returns what proves how good a solve is, as plain data for the record."""
+def certificate(solved: Transport) -> dict[str, Any]:
+    """Returns the errors and bounds of a solve as plain data for the record."""
     return {
-        "converged": found.converged,
-        "marginal_error": found.target_error,
-        "pool_error": found.pool_error,
-        "pool_error_worst": found.pool_error_worst,
-        "dual": found.dual,
-        "primal": found.primal,
-        "gap": found.gap,
-        "epsilon": found.epsilon,
-        "mean_cost": found.scale,
-        "passes": found.passes,
-        "regime": found.regime,
-        "dtype": str(found.dtype).removeprefix("torch."),
+        "converged": solved.converged,
+        "marginal_error": solved.target_error,
+        "pool_error": solved.pool_error,
+        "pool_error_worst": solved.pool_error_worst,
+        "dual": solved.dual,
+        "primal": solved.primal,
+        "gap": solved.gap,
+        "epsilon": solved.epsilon,
+        "mean_cost": solved.scale,
+        "passes": solved.passes,
+        "regime": solved.regime,
+        "dtype": str(solved.dtype).removeprefix("torch."),
     }

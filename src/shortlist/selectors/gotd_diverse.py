@@ -1,4 +1,7 @@
-"""GOT-D whose picks may not repeat each other."""
+"""GOT-D with greedy near-duplicate suppression."""
+# The stubs of torch leave these unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -6,29 +9,33 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Choice, ScoredPool, Selector, take
-from shortlist.selectors.spacing import spaced
 from shortlist.stats.sampling import order
+from shortlist.vectors import float32_products, gather_rows, row_slices, unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
+    from numpy.typing import NDArray
 
     from shortlist.core import Budget
     from shortlist.selectors.base import Member
+    from shortlist.vectors import Array
+
+_ROWS = 1024
 
 
 class GOTDDiverse(Selector):
-    """The best documents by GOT-D of which no two are near-duplicates.
+    """The best documents by GOT-D that are no near-duplicates of better ones.
 
     A ranking by score has no term for diversity, and near-duplicates score alike (Kang et al. 2024,
-    appendix D.2). Here the ranking is read from the top and a document is passed over where `most`
-    chosen ones have a cosine above `similarity` to it. Those passed over come last, and only if the
-    rest does not fill the budget; the record counts them. Everything before the choice is GOT-D's
-    own work, shared with its cells.
+    appendix D.2). The ranking is read from the top, and a document is suppressed where `most`
+    selected ones have a cosine above `similarity` to it. Suppressed documents rank last and are
+    selected only if the others do not fill the budget; the record counts them. Cost beside GOT-D's:
+    one product of the documents read with those selected.
     """
 
     version = 2
@@ -37,9 +44,9 @@ class GOTDDiverse(Selector):
         """Stores the settings.
 
         Args:
-            members: the method whose ranking is thinned out, under any name.
-            similarity: cosine of two near-duplicates.
-            most: how many near-duplicates of a document may be chosen before it.
+            members: the one method whose ranking is read, under any name.
+            similarity: cosine above which two documents are near-duplicates.
+            most: how many near-duplicates of a document may be selected before it.
         """
         super().__init__()
         if not -1 <= similarity <= 1 or most < 1:
@@ -53,30 +60,82 @@ class GOTDDiverse(Selector):
         self.similarity, self.most = similarity, most
 
     def ablation_baseline(self) -> dict[str, Any] | None:
-        """Returns the same thinning out of the ranking without its correction, where there is one."""
+        """Returns the member's baseline under the same suppression, where the member has one."""
         name, member = next(iter(self.members.items()))
-        without = member.selector.ablation_baseline()
-        return None if without is None else {"members": {name: without}}
+        baseline = member.selector.ablation_baseline()
+        return None if baseline is None else {"members": {name: baseline}}
 
     def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the best documents that are no near-duplicates of better ones.
 
         Raises:
-            InvalidInput: the method's vectors are counts.
+            InvalidInput: the member's vectors are counts.
         """
         vectors = next(iter(scores.vectors.values())).values
         if not isinstance(vectors, np.ndarray):
             raise InvalidInput(
                 "near-duplicates are found by dense vectors; set another featurizer for the member"
             )
-        ranking = order(scores.values, scores.id_words)
-        ranking = ranking[scores.values[ranking] > -np.inf]
-        passed = spaced(vectors, ranking, self.similarity, self.most, budget.amount, scores.costs)
+        ranking = scores.ranking
+        ranking = ranking[scores.selectable[ranking]]
+        suppressed = suppress_near_duplicates(
+            vectors, ranking, self.similarity, self.most, budget.amount, scores.costs
+        )
         values = scores.values.copy()
-        spread = float(np.ptp(values[ranking])) + 1 if len(ranking) else 1.0
-        values[passed] -= spread  # below all others, among themselves as they were
-        rows = order(values, scores.id_words)
-        choice = take(rows, ScoredPool(values, scores.id_words, scores.costs), budget)
-        used = int(np.isin(choice.rows, passed).sum())
-        report = {"passed_over": len(passed) - used, "near_duplicates_kept": used}
+        below = float(np.ptp(values[ranking])) + 1 if len(ranking) else 1.0
+        values[suppressed] -= below  # below all others, in their own order
+        rows = order(values, scores.id_bits)
+        choice = take(rows, ScoredPool(values, scores.id_bits, scores.costs), budget)
+        used = int(np.isin(choice.rows, suppressed).sum())
+        report = {"passed_over": len(suppressed) - used, "near_duplicates_kept": used}
         return replace(choice, report=report)
+
+
+def suppress_near_duplicates(
+    pool: Array,
+    ranking: NDArray[np.int64],
+    similarity: float,
+    most: int,
+    amount: int,
+    costs: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Returns the suppressed rows, in the order of the ranking, which is read until the budget is
+    full.
+
+    A row is suppressed where `most` kept rows have a cosine to it above `similarity`; the others
+    are kept. The rows kept for a larger amount begin with those for a smaller one. Cost: one
+    product of the rows read with the rows kept, in blocks; memory: the rows kept.
+
+    Args:
+        pool: (N, d), torch or numpy.
+        ranking: rows, best first.
+        similarity: cosine above which two rows are near-duplicates.
+        most: how many near-duplicates of a row may be kept before it.
+        amount: how many rows to keep, or what they may cost.
+        costs: (N,) cost of each row of the pool, or None where each costs 1.
+    """
+    cpu = torch.device("cpu")
+    suppressed: list[int] = []
+    kept = torch.empty(0, pool.shape[1])
+    spent = 0
+    for part in row_slices(len(ranking), _ROWS):
+        rows = ranking[part]
+        # Ascending, so that a memory map is read in order; then back into the ranking's order.
+        sorted_rows, back = np.unique(rows, return_inverse=True)
+        block = gather_rows(pool, torch.from_numpy(sorted_rows), cpu, torch.float32)
+        vectors = unit_rows(block)[torch.from_numpy(back)]
+        with float32_products():
+            near = (vectors @ kept.T > similarity).sum(1).numpy()
+            among = (vectors @ vectors.T > similarity).numpy()
+        places: list[int] = []
+        for place, row in enumerate(rows.tolist()):
+            if near[place] >= most:
+                suppressed.append(row)
+                continue
+            spent += 1 if costs is None else int(costs[row])
+            if spent > amount:
+                return np.array(suppressed, dtype=np.int64)
+            places.append(place)
+            near += among[place]
+        kept = torch.cat([kept, vectors[places]])
+    return np.array(suppressed, dtype=np.int64)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Selector
-from shortlist.selectors.neighbours import unit
+from shortlist.selectors.base import Selector, documents_of
+from shortlist.vectors import row_slices, unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +26,9 @@ class LESS(Selector):
     G the step that AdamW would take on the candidate and g the target's gradient at warm-up
     checkpoint t, both projected; eta_t the learning rate around t (section 4, equations 5 and 6; the
     released code likewise scales every gradient to length one, so that short texts do not win by
-    large ones). The gradients are the featurizer's, and so are its deviations
-    (`featurizer=gradients`). A gradient costs a forward and a backward pass a document and
-    checkpoint, so it is meant for a sub-pool: documents whose vector is zero in every column were
-    not looked at, are counted in the record, and are never chosen.
+    large ones). Gradients, their deviations and their cost (a forward and a backward pass a
+    document and checkpoint) are the featurizer's (`featurizer=gradients`). Documents whose vector
+    is zero in every column have no gradient: they are counted and never selected.
     """
 
     version = 3
@@ -58,7 +57,7 @@ class LESS(Selector):
         self.weights = None if weights is None else [each / sum(weights) for each in weights]
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Keeps `anchors` (sub-tasks, d); reports sub-tasks and documents without a gradient.
+        """Keeps `anchors` (sub-tasks, d); returns counts of sub-tasks and of documents without a gradient.
 
         Raises:
             InvalidInput: the columns cannot be cut into as many groups.
@@ -73,20 +72,19 @@ class LESS(Selector):
         whole = torch.from_numpy(np.array(target.values, dtype=np.float64))
         vectors = self._weighted(self._half(whole, 1))
         if self.by == "domain":
-            assert target.documents is not None
-            domains = np.array(target.documents.domains)
+            domains = np.array(documents_of(target, "selector.by=domain").domains)
             vectors = torch.stack(
                 [vectors[torch.from_numpy(domains == name)].mean(0) for name in sorted({*domains})]
             )
         self.keep("anchors", vectors)
-        looked_at = sum(
-            int((np.asarray(pool.values[start : start + 8192]) != 0).any(axis=1).sum())
-            for start in range(0, len(pool), 8192)
+        with_gradient = sum(
+            int((np.asarray(pool.values[rows]) != 0).any(axis=1).sum())
+            for rows in row_slices(len(pool))
         )
         return {
             "sub_tasks": len(vectors),
-            "documents_with_gradient": looked_at,
-            "documents_without_gradient": len(pool) - looked_at,
+            "documents_with_gradient": with_gradient,
+            "documents_without_gradient": len(pool) - with_gradient,
         }
 
     def _half(self, rows: torch.Tensor, which: int) -> torch.Tensor:
@@ -96,7 +94,7 @@ class LESS(Selector):
         """Returns the rows with each group at the length of the square root of its rate."""
         if self.weights is None:
             return rows
-        groups = unit(rows.reshape(len(rows) * len(self.weights), -1))
+        groups = unit_rows(rows.reshape(len(rows) * len(self.weights), -1))
         lengths = torch.tensor(self.weights, dtype=rows.dtype, device=rows.device).sqrt()
         return (groups.reshape(len(rows), len(self.weights), -1) * lengths[:, None]).reshape(
             rows.shape
@@ -105,5 +103,5 @@ class LESS(Selector):
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the influence of each document on its best sub-task."""
         steps = self._weighted(self._half(batch.double(), 0))
-        found = (steps @ self.anchors.T).amax(1)
-        return found.masked_fill((batch == 0).all(1), -torch.inf)
+        scores = (steps @ self.anchors.T).amax(1)
+        return scores.masked_fill((batch == 0).all(1), -torch.inf)

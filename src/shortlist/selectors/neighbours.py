@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of a few targets among many rows, a block of the pool at a time."""
+"""Exact search for the nearest pool rows of each target, one block of the pool at a time."""
 # The stubs of torch leave these unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -17,7 +17,9 @@ from shortlist.vectors import (
     fast_products_exist,
     float32_products,
     read_rows,
+    row_slices,
     rows_per_block,
+    unit_rows,
 )
 
 Measure = Literal["cosine", "euclidean"]
@@ -37,11 +39,6 @@ class Neighbours:
     values: Tensor
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Returns the rows at length one, (n, d); a zero row stays zero: its cosine to any is 0."""
-    return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-30)
-
-
 def nearest(
     pool: Array,
     target: Array,
@@ -52,10 +49,9 @@ def nearest(
 ) -> Neighbours:
     """Returns the k nearest pool rows of every target (fewer if the pool is smaller).
 
-    One product of the pool with the targets, in blocks that stay in cache. A block's entries are
-    compared with each target's k-th best so far and only those above it are kept, which after the
-    first blocks are few (k / t of block t): so the search costs little beside the product. Memory:
-    one block, and about 2 k pairs a target.
+    One product of the pool with the targets, in blocks that stay in cache. Of a block only entries
+    above each target's k-th best so far are kept, after t blocks about k / t of them, so that the
+    search costs little beside the product. Memory: one block, and about 2 k pairs a target.
 
     Args:
         pool: (N, d), torch or numpy (a memory map is read block by block).
@@ -76,13 +72,13 @@ def nearest(
     points = read_rows(target, 0, m, place, torch.float32)
     # Distances do not change when both are moved; near the origin float32 cancels less.
     center = points.mean(0) if measure == "euclidean" else torch.zeros_like(points[0])
-    points = unit(points) if measure == "cosine" else points - center
+    points = unit_rows(points) if measure == "cosine" else points - center
     step = max(rows_per_block(m, place), min(k, 8192))
     best = _Best(m, k, place)
     quick = fast_products_exist(place, torch.float32)
     out = torch.empty(m, min(step, n), device=place)
-    for start in range(0, n, step):
-        stop = min(start + step, n)
+    for part in row_slices(n, step):
+        start, stop = part.start, part.stop
         rows = read_rows(pool, start, stop, place, torch.float32)
         if not bool(torch.isfinite(rows).all()):
             bad = start + int((~torch.isfinite(rows).all(1)).nonzero()[0])
@@ -94,7 +90,7 @@ def nearest(
         )
         with float32_products(fast=quick and fast_products_exact(step, rows.shape[1], m)):
             if measure == "cosine":
-                torch.mm(points, unit(rows).T, out=block)
+                torch.mm(points, unit_rows(rows).T, out=block)
             else:  # -|x|^2 + 2 x.p: largest where the distance is smallest
                 rows = rows - center
                 torch.addmm(-(rows * rows).sum(1), points, rows.T, alpha=2, out=block)
@@ -118,9 +114,9 @@ class _Best:
         self.threshold = torch.full((m, 1), -torch.inf, device=device)
 
     def add(self, block: Tensor, start: int) -> None:
-        """Takes the columns start.. into account."""
+        """Adds the columns from `start` on."""
         if block.shape[1] > self.k and bool((self.filled < self.k).any()):
-            # Nothing to compare with yet: the block's own best stand for it.
+            # Without a k-th best so far, the block's own best are kept.
             found = block.topk(self.k, dim=1)
             self._append(
                 torch.arange(len(block), device=block.device).repeat_interleave(self.k),

@@ -1,4 +1,4 @@
-"""Somebody else's code as a selector: files in, scores out, another process in between."""
+"""Other authors' code as a selector, run in a process of its own: files in, scores out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import torch
 
 from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput
-from shortlist.selectors.blending import BEYOND
-from shortlist.selectors.whole_pool import WholePool
+from shortlist.selectors.base import UNRANKED, TransductiveSelector
 from shortlist.store.atomic import write_jsonl
 from shortlist.store.provenance import commit
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE")
 
 
-class Peer(WholePool):
+class Peer(TransductiveSelector):
     """A peer's own code, run in its own environment by an adapter script.
 
     The adapter is called with one argument, a directory. It finds there `request.json` (`checkout`
@@ -40,7 +39,7 @@ class Peer(WholePool):
     prints goes to a log, which is kept when it fails.
     """
 
-    longer = "arguments"
+    ranking_length = "arguments"
 
     def __init__(
         self,
@@ -117,7 +116,7 @@ class Peer(WholePool):
         said = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
         self.keep("pool_scores", torch.from_numpy(scores))
         shutil.rmtree(work)
-        return {**said, **self.identity(), "not_ranked": int((scores == BEYOND).sum())}
+        return {**said, **self.identity(), "not_ranked": int((scores == UNRANKED).sum())}
 
     def _write(self, path: Path, features: Features) -> None:
         assert features.documents is not None
@@ -173,7 +172,7 @@ class Peer(WholePool):
             try:
                 row = json.loads(line)
                 key, score = row["id"], row["score"]
-                value = BEYOND if score is None else float(score)
+                value = UNRANKED if score is None else float(score)
             except (ValueError, KeyError, TypeError) as error:
                 raise InvalidInput(
                     f'peer {name}: expected {{"id": ..., "score": number or null}}, found '

@@ -1,8 +1,11 @@
 """Targeted data selection by optimal transport (TAROT), Feng et al., ICML 2025, arXiv 2412.00420."""
+# The stubs of torch leave these unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +13,10 @@ import torch
 
 from shortlist.errors import InvalidInput
 from shortlist.ot import Transport, solve
-from shortlist.selectors.joint_whitening import whiten, whitening
+from shortlist.progress import quiet
+from shortlist.selectors.base import TransductiveSelector, documents_of
 from shortlist.selectors.neighbours import nearest
-from shortlist.selectors.whole_pool import WholePool
+from shortlist.vectors import read_rows, row_slices, unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,19 +24,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Features
+    from shortlist.vectors import Array
 
-log = logging.getLogger(__name__)
 
-
-class TAROT(WholePool):
+class TAROT(TransductiveSelector):
     """Nearest documents in whitened space, as many layers as lower the transport distance.
 
     Pool and target are whitened together and scaled to length one; the distance is
     sqrt(2 - 2 cosine). With `folds` parts of the target: the k nearest documents of one part's
     texts are compared with the other parts by transport, k = 1, 2, ... until the distance stops
-    falling. All folds' documents together are the selection that the method recommends; the record
-    says how many they are (`recommended_budget`), and they come first in the order: by layer (as
-    whose k-th neighbour they come), within a layer by their potential in one transport to all
+    falling. The documents of all folds are the selection that the method recommends; their number
+    is recorded (`recommended_budget`), and they come first in the ranking: by layer (the smallest k
+    for which they are a k-th neighbour), within a layer by their potential in one transport to all
     targets. Further layers follow.
 
     Deviations from the released code: whitening with a ridge relative to the mean variance;
@@ -43,7 +46,7 @@ class TAROT(WholePool):
     the targets and some ten small solves a fold; memory: a second copy of the vectors.
     """
 
-    longer = "neighbours"
+    ranking_length = "neighbours"
 
     def __init__(
         self, folds: int, neighbours: int, ridge: float, relative_epsilon: float, tolerance: float
@@ -67,31 +70,30 @@ class TAROT(WholePool):
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Keeps the order; reports the recommended budget and each fold's distances.
+        """Keeps the ranking; returns the recommended budget and each fold's distances.
 
         Raises:
             InvalidInput: the target has fewer texts than folds.
         """
-        assert pool.documents is not None
         if len(target) < self.folds:
             raise InvalidInput(
                 f"selector.folds={self.folds} needs as many target texts, found {len(target)}; "
                 f"set selector.folds={max(2, len(target))} or less"
             )
         candidates, targets = np.asarray(pool.values), np.asarray(target.values)
-        mean, matrix = whitening([candidates, targets], self.ridge)
+        mean, matrix = joint_whitening([candidates, targets], self.ridge)
         white, wanted = whiten(candidates, mean, matrix), whiten(targets, mean, matrix)
-        found = nearest(white, wanted, self.neighbours, "cosine", device=self.device)
-        # In the order of ids, so that the order of the pool's rows has no say in a solve.
-        by_id = np.argsort(pool.documents.id_words(), kind="stable")
+        near = nearest(white, wanted, self.neighbours, "cosine", device=self.device)
+        # In the order of ids, so that the order of the pool's rows does not enter a solve.
+        by_id = np.argsort(documents_of(pool, "selector=tarot").id_bits(), kind="stable")
         place = np.empty_like(by_id)
         place[by_id] = np.arange(len(by_id))
-        rows = place[found.rows.cpu().numpy()]
+        rows = place[near.rows.cpu().numpy()]
         white = white[torch.from_numpy(by_id)]
-        useful = found.values.cpu().numpy() > 0
+        useful = near.values.cpu().numpy() > 0
         chosen, facts = self._recommended(rows, useful, white, wanted)
-        order, solved = self._ordered(rows, chosen, white, wanted)
-        self.keep_order(by_id[order], len(pool))
+        ranking, solved = self._ranked(rows, chosen, white, wanted)
+        self.keep_ranking(by_id[ranking], len(pool))
         return {**facts, "converged": solved.converged, "marginal_error": solved.target_error}
 
     def _transport(self, documents: torch.Tensor, targets: torch.Tensor) -> Transport:
@@ -110,9 +112,14 @@ class TAROT(WholePool):
         white: torch.Tensor,
         wanted: torch.Tensor,
     ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-        """Returns the documents of all folds, and the report."""
-        level = logging.getLogger("shortlist.ot").level
-        logging.getLogger("shortlist.ot").setLevel(logging.WARNING)
+        """Returns the documents that all folds recommend, and facts.
+
+        Args:
+            rows: (M, k) nearest documents of each target.
+            useful: (M, k) whether their cosine is above 0.
+            white: (N, d) whitened pool.
+            wanted: (M, d) whitened targets.
+        """
         part = np.arange(len(rows)) % self.folds  # texts are sorted by a hash: any cut is random
         chosen: list[NDArray[np.int64]] = []
         layers: list[int] = []
@@ -122,21 +129,20 @@ class TAROT(WholePool):
             rest = wanted[torch.from_numpy(part != fold)]
             best, kept, depth = np.inf, np.empty(0, dtype=np.int64), 0
             for k in range(1, rows.shape[1] + 1):
-                near, fit = rows[part == fold, :k], useful[part == fold, :k]
-                documents = np.unique(near[fit])
+                documents = np.unique(rows[part == fold, :k][useful[part == fold, :k]])
                 if len(documents) == len(kept):
-                    break  # nothing more that is on the target's side
-                found = self._transport(white[torch.from_numpy(documents)], rest)
-                unsolved += not found.converged
-                # The primal value is that of a plan that meets both marginals, even where the solve
-                # fell short; the dual one is then anything.
-                if found.primal >= best:
+                    break  # no further document has a cosine above 0
+                with quiet("shortlist.ot"):
+                    solved = self._transport(white[torch.from_numpy(documents)], rest)
+                unsolved += not solved.converged
+                # The primal value is that of a feasible plan, even where the solve fell short; the
+                # dual value is then no bound.
+                if solved.primal >= best:
                     break
-                best, kept, depth = found.primal, documents, k
+                best, kept, depth = solved.primal, documents, k
             chosen.append(kept)
             layers.append(depth)
             distances.append(float(best))
-        logging.getLogger("shortlist.ot").setLevel(level)
         together = np.unique(np.concatenate(chosen))
         return together, {
             "recommended_budget": len(together),
@@ -146,7 +152,7 @@ class TAROT(WholePool):
             "solves_not_converged": unsolved,
         }
 
-    def _ordered(
+    def _ranked(
         self,
         rows: NDArray[np.int64],
         chosen: NDArray[np.int64],
@@ -162,3 +168,45 @@ class TAROT(WholePool):
         solved = self._transport(white[torch.from_numpy(listed)], wanted)
         later = ~np.isin(listed, chosen)
         return listed[np.lexsort((solved.g.cpu().numpy(), layer[listed], later))], solved
+
+
+def joint_whitening(parts: Sequence[Array], ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns (mean (d,), matrix (d, d)), float64, that whiten the rows of all parts together.
+
+    Cholesky whitening: with the covariance C and L L' = C + ridge (trace C / d) I, the matrix is
+    inv(L)'. One reading of the parts for the mean and one for the covariance, block by block.
+
+    Args:
+        parts: matrices (n_i, d), torch or numpy (memory maps are read block by block).
+        ridge: share of the mean variance added to each variance, so that directions with little
+            more than noise are not magnified.
+    """
+    count = sum(len(part) for part in parts)
+    dimensions = parts[0].shape[1]
+    total = torch.zeros(dimensions, dtype=torch.float64)
+    for rows in _blocks(parts):
+        total += rows.sum(0)
+    mean = total / count
+    covariance = torch.zeros(dimensions, dimensions, dtype=torch.float64)
+    for rows in _blocks(parts):
+        centred = rows - mean
+        covariance += centred.T @ centred
+    covariance /= count
+    level = float(covariance.trace()) / dimensions
+    covariance.diagonal().add_(ridge * level if level > 0 else 1.0)
+    lower = torch.linalg.cholesky(covariance)
+    return mean, torch.linalg.solve_triangular(lower, torch.eye(dimensions).double(), upper=False).T
+
+
+def whiten(part: Array, mean: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Returns the rows whitened and at length one, (n, d) float32; as much memory as the rows."""
+    out = torch.empty(len(part), len(mean))
+    for at, rows in zip(row_slices(len(part)), _blocks([part]), strict=True):
+        out[at] = unit_rows((rows - mean) @ matrix).float()
+    return out
+
+
+def _blocks(parts: Sequence[Array]) -> Iterator[torch.Tensor]:
+    for part in parts:
+        for rows in row_slices(len(part)):
+            yield read_rows(part, rows.start, rows.stop, torch.device("cpu"), torch.float64)

@@ -120,7 +120,7 @@ def test_unlabelled_forgets_the_order_of_the_rows() -> None:
 
 def test_id_words_are_the_first_sixteen_digits_of_the_ids() -> None:
     corpus = Corpus.build(["a", "b"])
-    assert [f"{word:016x}" for word in corpus.id_words().tolist()] == [i[:16] for i in corpus.ids]
+    assert [f"{word:016x}" for word in corpus.id_bits().tolist()] == [i[:16] for i in corpus.ids]
 
 
 def test_features_of_their_own_corpus_pass() -> None:

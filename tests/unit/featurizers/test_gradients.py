@@ -53,9 +53,9 @@ def one_by_one(made: Gradients, corpus: Corpus, machine: Any, step: bool = False
     for each in reader.checkpoints:
         each.load_into(reader.modules)
         found = []
-        for text, word in zip(corpus.texts, corpus.id_words(), strict=True):
+        for text, word in zip(corpus.texts, corpus.id_bits(), strict=True):
             asked = reader.model.predictions(Corpus.build([text]))
-            assert Corpus.build([text]).id_words()[0] == word
+            assert Corpus.build([text]).id_bits()[0] == word
             ids, place = torch.from_numpy(asked.tokens.ids[0]), asked.positions[0]
             shown = ids.clone()
             if words.mask_token_id is not None:

@@ -114,9 +114,9 @@ def test_images_of_one_digit_are_selected_from_all(tmp_path: Path, machine: obje
         return Features(values, corpus.fingerprint, "precomputed")
 
     of_target, of_pool = vectors(target, "target"), vectors(pool, "pool")
-    selector = GOTD("sqeuclidean", 0.02, 1e-2, 12, False, "documents", None, None, None, None)
+    selector = GOTD("sqeuclidean", 0.02, 1e-2, 12, False, "documents", None, None, None)
     selector.fit(of_target, of_pool)
-    scored = ScoredPool(score_pool(selector, of_pool, machine), pool.id_words())
+    scored = ScoredPool(score_pool(selector, of_pool, machine), pool.id_bits())
     choice = selector.select(scored, Budget(100), torch.Generator())
     chosen = [pool.texts[row] for row in choice.rows]
     digits = labels[[int(name[len("digit-") : -len(".png")]) for name in chosen]]

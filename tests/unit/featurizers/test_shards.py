@@ -46,7 +46,7 @@ class Lengths(Sharded):
         with self.log.open("a") as log:
             log.write(json.dumps(documents.texts) + "\n")
         report(len(documents))
-        words = documents.id_words()[:, None] >> np.array([1, 20, 40], dtype=np.uint64)
+        words = documents.id_bits()[:, None] >> np.array([1, 20, 40], dtype=np.uint64)
         return words.astype(np.float32), {"letters": sum(map(len, documents.texts))}
 
 

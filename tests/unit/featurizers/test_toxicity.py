@@ -15,7 +15,7 @@ from shortlist.errors import InvalidInput, Missing
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.toxicity import Toxicity
 from shortlist.selectors.base import score_pool
-from shortlist.selectors.least_toxic import LeastToxic
+from shortlist.selectors.model_scores import LeastToxic
 
 
 class Lengths(Scorer):

@@ -153,7 +153,7 @@ def test_the_prompts_keys_are_repeated_rightly(decoder: Path, writer: Writer) ->
     # Every token lies in the nucleus that one pass over prompt and continuation gives, unpadded.
     model = checkpoint.causal_lm(decoder).eval()
     ids, _ = writer.read(PROMPTS.take([0, 39, 7]))
-    written = writer.write(ids, uniforms(PROMPTS.take([0, 39, 7]).id_words(), 4, 12, 9, 5))
+    written = writer.write(ids, uniforms(PROMPTS.take([0, 39, 7]).id_bits(), 4, 12, 9, 5))
     sizes = []
     for prompt, texts in zip(ids, written, strict=True):
         for text in texts:
@@ -170,7 +170,7 @@ def test_first_tokens_come_as_often_as_the_model_says(decoder: Path) -> None:
     writer = Writer(decoder, Sampling(8000, 1, 0.9, 1.0), "32", CPU)
     prompt = PROMPTS.take([5])
     ids, _ = writer.read(prompt)
-    found = writer.write(ids, uniforms(prompt.id_words(), 8000, 1, 9, 0))[0, :, 0]
+    found = writer.write(ids, uniforms(prompt.id_bits(), 8000, 1, 9, 0))[0, :, 0]
     weights = checkpoint.causal_lm(decoder).eval()(torch.from_numpy(ids[0])[None]).logits[0, -1:]
     shares = weights.double().softmax(1)
     inside = torch.where(nucleus(shares, shares.sum(1), 0.9), shares, 0.0)[0]

@@ -49,7 +49,7 @@ def test_a_loss_is_the_cross_entropy_at_the_masked_tokens(tiny_model: Path) -> N
     tokenizer, model = checkpoint.tokenizer(tiny_model), checkpoint.masked_lm(tiny_model).eval()
     tokens, row = tokenize(tokenizer, CORPUS.texts, None, 32), 3
     ids = tokens.ids[row]
-    where = likelihood.masked_positions(ids, int(CORPUS.id_words()[row]), tokenizer.all_special_ids)
+    where = likelihood.masked_positions(ids, int(CORPUS.id_bits()[row]), tokenizer.all_special_ids)
     shown = torch.from_numpy(ids.copy())
     shown[where] = tokenizer.mask_token_id
     with torch.no_grad():

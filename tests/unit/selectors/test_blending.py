@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shortlist.selectors.blending import standardised, weighted_sum
+from shortlist.selectors.multi_target import standardised, weighted_sum
 
 
 def test_a_weighted_sum_is_what_it_says_and_keeps_what_one_column_excludes() -> None:

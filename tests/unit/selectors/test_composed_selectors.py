@@ -16,10 +16,10 @@ from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
 from shortlist.pipeline.compose import build_component
 from shortlist.selectors.base import Member, ScoredPool
+from shortlist.selectors.controls import Random
 from shortlist.selectors.ensemble import Ensemble
 from shortlist.selectors.gotd_diverse import GOTDDiverse
 from shortlist.selectors.less import LESS
-from shortlist.selectors.random import Random
 from shortlist.selectors.tarot import TAROT
 
 RNG = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def test_what_must_not_be_chosen_stands_in_nobodys_way() -> None:
     values = scores.values.copy()
     values[0] = -np.inf
     choice = diverse().select(
-        ScoredPool(values, scores.id_words, vectors={"gotd": pool}), Budget(2), DRAW
+        ScoredPool(values, scores.id_bits, vectors={"gotd": pool}), Budget(2), DRAW
     )
     assert choice.rows.tolist() == [1, 6]
 
@@ -84,7 +84,7 @@ def test_what_must_not_be_chosen_stands_in_nobodys_way() -> None:
 def test_in_tokens_too_and_a_larger_budget_begins_with_a_smaller_one() -> None:
     pool, scores = copies()
     costs = np.arange(60) % 5 + 1
-    priced = ScoredPool(scores.values, scores.id_words, costs, vectors={"gotd": pool})
+    priced = ScoredPool(scores.values, scores.id_bits, costs, vectors={"gotd": pool})
     small, large = (diverse().select(priced, Budget(n, "tokens"), DRAW).rows for n in (9, 20))
     assert costs[small].sum() <= 9 and costs[large].sum() <= 20
     assert large[: len(small)].tolist() == small.tolist()
@@ -255,12 +255,12 @@ def test_tarot_recommends_the_documents_of_the_targets_kind(machine: Any) -> Non
 
 def test_tarot_stops_each_fold_where_the_transport_distance_stops_falling() -> None:
     from shortlist.ot import solve
-    from shortlist.selectors.joint_whitening import whiten, whitening
+    from shortlist.selectors.tarot import joint_whitening, whiten
 
     target, pool = RNG.normal(size=(20, 4)) + 2, RNG.normal(size=(150, 4))
     selector = tarot(folds=2, neighbours=12)
     facts = selector.fit(features(target), features(pool))
-    mean, matrix = whitening([pool, target], 0.01)
+    mean, matrix = joint_whitening([pool, target], 0.01)
     white, wanted = whiten(pool, mean, matrix), whiten(target, mean, matrix)
     ranked = (-(wanted @ white.T)).argsort(1)
     for fold in range(2):

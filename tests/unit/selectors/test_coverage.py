@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from shortlist.selectors import coverage
-from shortlist.selectors.coverage import facility_greedy, farthest_first, herd, round_robin
+from shortlist.selectors.coverage import facility_greedy, farthest_first, herd
+from shortlist.selectors.similarity import round_robin
 
 
 def test_a_round_robin_takes_all_first_places_before_any_second() -> None:

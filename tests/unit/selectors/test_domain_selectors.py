@@ -10,10 +10,8 @@ import torch
 
 from shortlist.core import Budget, Corpus
 from shortlist.errors import InvalidInput
-from shortlist.selectors.all_domains import AllDomains
 from shortlist.selectors.base import Choice, ScoredPool, Selector
-from shortlist.selectors.dapt import DAPT
-from shortlist.selectors.tapt import TAPT
+from shortlist.selectors.controls import DAPT, TAPT, AllDomains
 
 SIZES = {"small": 5, "middle": 30, "large": 65}
 DOCUMENTS = Corpus.build(
@@ -26,7 +24,7 @@ DOMAINS = np.array(DOCUMENTS.domains)
 def choose(selector: Selector, budget: Budget, seed: int = 0, costs: np.ndarray | None = None,
            values: np.ndarray | None = None) -> Choice:  # fmt: skip
     scored = ScoredPool(
-        np.zeros(100) if values is None else values, DOCUMENTS.id_words(), costs, DOCUMENTS
+        np.zeros(100) if values is None else values, DOCUMENTS.id_bits(), costs, DOCUMENTS
     )
     return selector.select(scored, budget, torch.Generator().manual_seed(seed))
 

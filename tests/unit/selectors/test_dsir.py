@@ -134,7 +134,7 @@ LENGTHS = Corpus.build([" ".join(["word"] * size) + str(size) for size in range(
 
 
 def chosen(selector: DSIR, budget: int) -> list[int]:
-    scored = ScoredPool(np.zeros(10), LENGTHS.id_words(), documents=LENGTHS)
+    scored = ScoredPool(np.zeros(10), LENGTHS.id_bits(), documents=LENGTHS)
     rows = selector.select(scored, Budget(budget), torch.Generator().manual_seed(0)).rows
     return sorted(row + 1 for row in rows.tolist())
 

@@ -15,7 +15,7 @@ from shortlist.core import Budget
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Choice, ScoredPool, Selector, take
 from shortlist.selectors.dsir import DSIR
-from shortlist.selectors.floors import select_with_floors
+from shortlist.selectors.multi_target import select_with_floors
 from shortlist.stats.sampling import order
 from shortlist.trainers.base import seeded
 
@@ -48,7 +48,7 @@ def test_floors_are_met_exactly_and_the_rest_is_the_best_of_all_subsets(case: An
     if not floors:
         return
     best = {
-        name: set(order(each[name].values, each[name].id_words)[: math.ceil(s * k - 1e-9)].tolist())
+        name: set(order(each[name].values, each[name].id_bits)[: math.ceil(s * k - 1e-9)].tolist())
         for name, s in floors.items()
     }
     wanted = set().union(*best.values())
@@ -133,7 +133,7 @@ class Repeats(Selector):
     """Takes its best document again and again."""
 
     def select(self, scores: ScoredPool, budget: Budget, generator: Any) -> Choice:
-        first = take(order(scores.values, scores.id_words), scores, Budget(1)).rows
+        first = take(order(scores.values, scores.id_bits), scores, Budget(1)).rows
         rows = np.repeat(first, budget.amount)
         return Choice(rows, scores.values[rows])
 

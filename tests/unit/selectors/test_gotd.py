@@ -11,9 +11,7 @@ from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.ot import forecasting
 from shortlist.selectors.base import score_pool
-from shortlist.selectors.gotd import GOTD, TransportSelector
-from shortlist.selectors.gotd_paper import GOTDPaper
-from shortlist.selectors.soft_knn import SoftKNN
+from shortlist.selectors.gotd import GOTD, GOTDPaper, SoftKNN, TransportSelector
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(6, 12))

@@ -16,12 +16,10 @@ from scipy.sparse import csr_array
 from shortlist.core import Corpus, Features
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.ngrams import NGrams
+from shortlist.selectors.bag_of_words import BM25, Classifier
 from shortlist.selectors.base import score_pool
-from shortlist.selectors.bm25 import BM25
-from shortlist.selectors.classifier import Classifier
-from shortlist.selectors.least_toxic import LeastToxic
+from shortlist.selectors.model_scores import LeastToxic, Perplexity
 from shortlist.selectors.moore_lewis import MooreLewis
-from shortlist.selectors.perplexity import Perplexity
 
 TARGET = Corpus.build([*toy.sentences("sailing", 6), "A reef, a reef!"])
 POOL = Corpus.build([*toy.sentences("sailing", 9, 5), *toy.sentences("baking", 9), "", "Zyx"])

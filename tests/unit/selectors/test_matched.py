@@ -13,15 +13,21 @@ import torch
 from shortlist.core import Budget, Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
-from shortlist.selectors.base import Choice, Member, ScoredPool, Selector
-from shortlist.selectors.blending import BEYOND
-from shortlist.selectors.matched import Matched
-from shortlist.selectors.random import Random
-from shortlist.selectors.random_domain import RandomDomain
-from shortlist.selectors.random_length import RandomLength
-from shortlist.selectors.random_tokens import RandomTokens
-from shortlist.selectors.tapt import TAPT
-from shortlist.selectors.whole_pool import WholePool
+from shortlist.selectors.base import (
+    UNRANKED,
+    Choice,
+    Member,
+    ScoredPool,
+    Selector,
+    TransductiveSelector,
+)
+from shortlist.selectors.controls import TAPT, Random
+from shortlist.selectors.matched_controls import (
+    MatchedControl,
+    RandomDomain,
+    RandomLength,
+    RandomTokens,
+)
 
 N = 3000
 RNG = np.random.default_rng(0)
@@ -34,7 +40,7 @@ LENGTHS = np.array([len(text) for text in DOCUMENTS.texts])
 TOKENS = WORDS + 1 + (np.arange(N) % 3) * 20
 
 
-def control(kind: type[Matched], **settings: Any) -> Matched:
+def control(kind: type[MatchedControl], **settings: Any) -> MatchedControl:
     return kind(members={"like": Member(Selector(), NoFeatures())}, **settings)
 
 
@@ -45,7 +51,7 @@ def choose(
     columns: Mapping[str, np.ndarray] = {"like": like}
     settings: dict[str, Any] = {"documents": DOCUMENTS, "columns": columns, "tokens": TOKENS}
     values = selector.combine(columns)
-    scored = ScoredPool(values, DOCUMENTS.id_words(), **{**settings, **changed})
+    scored = ScoredPool(values, DOCUMENTS.id_bits(), **{**settings, **changed})
     return selector.select(scored, budget, torch.Generator().manual_seed(seed))
 
 
@@ -83,7 +89,7 @@ def test_a_method_that_knows_more_than_length_keeps_its_gain_over_matched() -> N
 @pytest.mark.parametrize(
     ("kind", "sizes"), [(RandomLength, LENGTHS), (RandomTokens, TOKENS)], ids=["length", "tokens"]
 )
-def test_the_sizes_are_those_of_the_picks(kind: type[Matched], sizes: np.ndarray) -> None:
+def test_the_sizes_are_those_of_the_picks(kind: type[MatchedControl], sizes: np.ndarray) -> None:
     choice = choose(control(kind, neighbours=10), NOISE, BUDGET)
     picks = np.argsort(-NOISE)[: BUDGET.amount]
     # Ten neighbours of 3,000 are a three-hundredth of the range apart; runs of ties aside.
@@ -101,7 +107,7 @@ def test_the_domains_are_exactly_those_of_the_picks() -> None:
 
 
 @pytest.mark.parametrize("kind", [RandomLength, RandomTokens, RandomDomain])
-def test_a_token_budget_is_spent_whatever_the_picks_cost(kind: type[Matched]) -> None:
+def test_a_token_budget_is_spent_whatever_the_picks_cost(kind: type[MatchedControl]) -> None:
     settings = {} if kind is RandomDomain else {"neighbours": 20}
     for like in (TOKENS, -TOKENS):  # picks of many tokens, picks of few
         choice = choose(
@@ -111,8 +117,10 @@ def test_a_token_budget_is_spent_whatever_the_picks_cost(kind: type[Matched]) ->
 
 
 def test_a_method_that_orders_a_part_of_the_pool_alone_has_a_control_of_as_many_tokens() -> None:
-    like = np.where(np.sort(NOISE)[-800] < NOISE, NOISE, BEYOND)
-    selector = RandomTokens(members={"like": Member(WholePool(), NoFeatures())}, neighbours=20)
+    like = np.where(np.sort(NOISE)[-800] < NOISE, NOISE, UNRANKED)
+    selector = RandomTokens(
+        members={"like": Member(TransductiveSelector(), NoFeatures())}, neighbours=20
+    )
     choice = choose(selector, like, Budget(5000, "tokens"), costs=TOKENS)
     assert 5000 - TOKENS.max() < TOKENS[choice.rows].sum() <= 5000
     # The same stand-ins, one for each pick, as of a method that has put all in order.
@@ -146,7 +154,7 @@ def test_the_method_draws_as_if_it_stood_alone() -> None:
     selector = RandomDomain(members={"like": Member(like, NoFeatures())})
     zeros = np.zeros(N)
     alone = like.select(
-        ScoredPool(zeros, DOCUMENTS.id_words()), BUDGET, torch.Generator().manual_seed(7)
+        ScoredPool(zeros, DOCUMENTS.id_bits()), BUDGET, torch.Generator().manual_seed(7)
     )
     domains = np.array(DOCUMENTS.domains)
     choice = choose(selector, zeros, BUDGET, seed=7)

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from shortlist.selectors.matching import by_size, by_stratum
+from shortlist.selectors.matched_controls import match_size, match_stratum
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -22,7 +22,7 @@ def noise(seed: int = 0) -> np.ndarray:
 
 
 def sized(picks: np.ndarray, drawn: np.ndarray, neighbours: int = 20) -> list[int]:
-    return list(by_size(picks, SIZES, drawn, WORDS, neighbours))
+    return list(match_size(picks, SIZES, drawn, WORDS, neighbours))
 
 
 def test_a_stand_in_is_among_the_nearest_in_size_while_any_of_them_is_left() -> None:
@@ -39,26 +39,26 @@ def test_no_row_stands_in_twice_even_where_neighbourhoods_run_out() -> None:
 
 def test_more_picks_leave_the_first_stand_ins_as_they_are() -> None:
     assert sized(PICKS, noise())[:20] == sized(PICKS[:20], noise())
-    whole = list(by_stratum(PICKS, STRATA, noise()))
-    assert whole[:20] == list(by_stratum(PICKS[:20], STRATA, noise()))
+    whole = list(match_stratum(PICKS, STRATA, noise()))
+    assert whole[:20] == list(match_stratum(PICKS[:20], STRATA, noise()))
 
 
 def test_strata_are_matched_one_by_one() -> None:
-    found = list(by_stratum(PICKS, STRATA, noise()))
+    found = list(match_stratum(PICKS, STRATA, noise()))
     assert STRATA[found].tolist() == STRATA[PICKS].tolist()
     assert len(set(found)) == len(PICKS)
 
 
 def test_a_pick_too_many_of_a_stratum_is_passed_over() -> None:
     alone = np.array([9, 9, 0, 1])
-    found = list(by_stratum(np.array([2, 2, 3]), alone, np.array([0.1, 0.2, 0.3, 0.4])))
+    found = list(match_stratum(np.array([2, 2, 3]), alone, np.array([0.1, 0.2, 0.3, 0.4])))
     assert found == [2, 3]
 
 
 def test_what_must_never_be_drawn_is_not() -> None:
     drawn = np.where(np.arange(N) % 2 == 0, noise(), -np.inf)
     picks = np.flatnonzero(np.arange(N) % 2 == 0)[:100]
-    for found in (sized(picks, drawn), list(by_stratum(picks, STRATA, drawn))):
+    for found in (sized(picks, drawn), list(match_stratum(picks, STRATA, drawn))):
         assert len(found) == 100 and all(row % 2 == 0 for row in found)
 
 
@@ -68,7 +68,7 @@ def test_every_row_like_a_pick_is_as_likely_as_another(kind: str) -> None:
     for seed in range(draws):
         drawn = noise(seed)
         counts.update(
-            sized(pick, drawn, 8) if kind == "size" else by_stratum(pick, np.zeros(N), drawn)
+            sized(pick, drawn, 8) if kind == "size" else match_stratum(pick, np.zeros(N), drawn)
         )
     if kind == "size":
         # 4.5 standard errors of a proportion of an eighth.

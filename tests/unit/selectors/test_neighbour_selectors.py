@@ -12,12 +12,8 @@ import torch
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Choice, ScoredPool, Selector
-from shortlist.selectors.centroid import Centroid
-from shortlist.selectors.facility_location import FacilityLocation
-from shortlist.selectors.herding import Herding
-from shortlist.selectors.k_center import KCenter
-from shortlist.selectors.rds_plus import RDSPlus
-from shortlist.selectors.tapt_curated import TAPTCurated
+from shortlist.selectors.coverage import FacilityLocation, Herding, KCenter
+from shortlist.selectors.similarity import Centroid, RDSPlus, TAPTCurated
 from shortlist.selectors.tsds import TSDS
 
 RNG = np.random.default_rng(0)
@@ -40,7 +36,7 @@ def choose(
     selector: Selector, pool: Features, amount: int, machine: Any, seed: int = 0, **kw: Any
 ) -> Choice:
     assert pool.documents is not None
-    scores = ScoredPool(selector.score_all(pool, machine), pool.documents.id_words(), **kw)
+    scores = ScoredPool(selector.score_all(pool, machine), pool.documents.id_bits(), **kw)
     unit = "tokens" if "costs" in kw else "documents"
     return selector.select(scores, Budget(amount, unit), torch.Generator().manual_seed(seed))
 

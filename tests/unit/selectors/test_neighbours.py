@@ -9,7 +9,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from shortlist.errors import InvalidInput
 from shortlist.selectors import neighbours
-from shortlist.selectors.neighbours import nearest, unit
+from shortlist.selectors.neighbours import nearest
+from shortlist.vectors import unit_rows
 
 RNG = np.random.default_rng(0)
 POOL = RNG.normal(size=(500, 8)).astype(np.float32)
@@ -61,7 +62,7 @@ def test_a_pool_sorted_towards_the_targets_is_searched_right() -> None:
 
 
 def test_a_vector_of_zeros_has_cosine_zero() -> None:
-    assert torch.equal(unit(torch.zeros(1, 3)), torch.zeros(1, 3))
+    assert torch.equal(unit_rows(torch.zeros(1, 3)), torch.zeros(1, 3))
     pool = np.array([[0, 0], [1, 0], [-1, 0]], dtype=np.float32)
     found = nearest(pool, np.array([[2, 0]], dtype=np.float32), 3, "cosine")
     assert found.rows.tolist() == [[1, 0, 2]] and found.values.tolist() == [[1, 0, -1]]

@@ -11,7 +11,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.kernels.words import TextBatch, text_batch
-from shortlist.selectors.ngram_models import NGramModel
+from shortlist.selectors.moore_lewis import NGramModel
 
 # Two of some hundred n-grams share one of 2^22 buckets with a chance of 10^-3.
 BUCKETS = 2**22

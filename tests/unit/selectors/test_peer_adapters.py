@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from shortlist.core import Corpus, Features
 from shortlist.pipeline.compose import build_component
-from shortlist.selectors.whole_pool import BEYOND
+from shortlist.selectors.base import UNRANKED
 
 RNG = np.random.default_rng(0)
 TARGET_TEXTS = [f"anchor boat {number}" for number in range(3)]
@@ -77,7 +77,7 @@ np.save(config["output_folder"] + "/selected_candidate_indices.npy", np.repeat(n
     )
     selector, facts = with_facts(composed, "tsds", tmp_path, sample_size=50)
     scores = selector.pool_scores.numpy()
-    assert (scores > 0).sum() <= 3 and scores[scores > BEYOND].sum() == 50
+    assert (scores > 0).sum() <= 3 and scores[scores > UNRANKED].sum() == 50
     assert facts["drawn"] == 50
     again = fitted(composed, "tsds", tmp_path, sample_size=50).pool_scores.numpy()
     assert (again == scores).all()  # their draw has no seed of its own
@@ -197,6 +197,6 @@ class DataSelector:
     )
     selector, facts = with_facts(composed, "tarot", tmp_path, selection_ratio=0.2)
     scores = selector.pool_scores.numpy()
-    assert (scores > BEYOND).sum() == facts["recommended_budget"] == 6
+    assert (scores > UNRANKED).sum() == facts["recommended_budget"] == 6
     best = (np.asarray(POOL.values) @ np.asarray(TARGET.values).T).max(1)
     assert set(np.argsort(-scores)[:6].tolist()) == set(np.argsort(-best)[:6].tolist())

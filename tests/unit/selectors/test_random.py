@@ -5,7 +5,7 @@ import torch
 
 from shortlist.core import Budget
 from shortlist.selectors.base import ScoredPool
-from shortlist.selectors.random import Random
+from shortlist.selectors.controls import Random
 
 WORDS = np.random.default_rng(0).integers(0, 2**64, 20, dtype=np.uint64)
 

@@ -44,7 +44,7 @@ def test_a_pool_streamed_in_blocks_has_the_scores_of_the_pool_at_once(
     monkeypatch: pytest.MonkeyPatch, machine: Any, sparse: bool
 ) -> None:
     values = np.random.default_rng(0).integers(0, 3, (23, 5)).astype(np.float32)
-    monkeypatch.setattr(base, "_CHUNK", 7)
+    monkeypatch.setattr(base, "BATCH_ROWS", 7)
     pool = features(csr_array(values) if sparse else values)
     np.testing.assert_array_equal(score_pool(fitted(1), pool, machine), values.sum(1) + 1)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from shortlist.selectors import spacing
-from shortlist.selectors.joint_whitening import whiten, whitening
-from shortlist.selectors.spacing import spaced
+from shortlist.selectors import gotd_diverse
+from shortlist.selectors.gotd_diverse import suppress_near_duplicates
+from shortlist.selectors.tarot import joint_whitening, whiten
 
 
 def loop(
@@ -36,22 +36,25 @@ def loop(
 def test_those_passed_over_have_too_many_like_them_before_them(
     monkeypatch: pytest.MonkeyPatch, block: int, similarity: float, most: int, amount: int
 ) -> None:
-    monkeypatch.setattr(spacing, "_ROWS", block)
+    monkeypatch.setattr(gotd_diverse, "_ROWS", block)
     rng = np.random.default_rng(0)
     points = rng.normal(size=(120, 3)).astype(np.float32)
     ranking, costs = rng.permutation(120)[:90], rng.integers(1, 4, 120)
     expected = loop(points, ranking, similarity, most, amount, costs)
-    assert spaced(points, ranking, similarity, most, amount, costs).tolist() == expected
+    assert (
+        suppress_near_duplicates(points, ranking, similarity, most, amount, costs).tolist()
+        == expected
+    )
     ones = np.ones(120, dtype=np.int64)
     expected = loop(points, ranking, similarity, most, amount, ones)
-    assert spaced(points, ranking, similarity, most, amount).tolist() == expected
+    assert suppress_near_duplicates(points, ranking, similarity, most, amount).tolist() == expected
 
 
 def test_whitened_rows_have_no_mean_and_unit_covariance_before_they_are_scaled() -> None:
     rng = np.random.default_rng(0)
     mixed = (rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4)) + 7).astype(np.float32)
     parts = [mixed[:420], mixed[420:]]
-    mean, matrix = whitening(parts, 0.0)
+    mean, matrix = joint_whitening(parts, 0.0)
     white = (mixed - mean.numpy()) @ matrix.numpy()
     np.testing.assert_allclose(white.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(4), atol=1e-4)
@@ -63,6 +66,6 @@ def test_whitened_rows_have_no_mean_and_unit_covariance_before_they_are_scaled()
 def test_a_direction_without_variance_is_not_blown_up() -> None:
     flat = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     flat[:, 2] = 1.0
-    mean, matrix = whitening([flat], 0.01)
+    mean, matrix = joint_whitening([flat], 0.01)
     assert np.isfinite(matrix.numpy()).all()
     assert abs(whiten(flat, mean, matrix)[:, 2]).max() < 1e-3

@@ -1,11 +1,11 @@
-"""The spread of TSDS against the linear program it solves, and its densities against all pairs."""
+"""The mass assignment of TSDS against the linear program it solves, and its densities against all pairs."""
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from shortlist.selectors import spreading
-from shortlist.selectors.spreading import kernel_density, spread
+from shortlist.selectors import tsds
+from shortlist.selectors.tsds import assign_mass, kernel_density
 
 
 def program(distances: np.ndarray, density: np.ndarray, alpha: float, scale: float) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_the_mass_is_the_optimum_of_the_linear_program(alpha: float, kde: bool, 
     distances = rng.uniform(0.2, 2, (m, n))
     density = rng.uniform(1, 4, n) if kde else np.ones(n)
     order = np.argsort(distances, axis=1)
-    found = spread(np.take_along_axis(distances, order, 1), density[order], alpha, scale)
+    found = assign_mass(np.take_along_axis(distances, order, 1), density[order], alpha, scale)
     plan = np.zeros((m, n))
     np.put_along_axis(plan, order, found.mass, axis=1)
 
@@ -48,20 +48,23 @@ def test_the_mass_is_the_optimum_of_the_linear_program(alpha: float, kde: bool, 
 
 def test_nearness_alone_takes_the_nearest_and_evenness_alone_takes_all() -> None:
     distances = np.sort(np.random.default_rng(0).uniform(0.1, 1, (3, 8)), axis=1)
-    near = spread(distances, np.ones((3, 8)), 1.0, 1.0)
+    near = assign_mass(distances, np.ones((3, 8)), 1.0, 1.0)
     assert near.mass[:, 0] == pytest.approx(1 / 3) and near.exhausted == 0
-    even = spread(distances, np.ones((3, 8)), 1e-9, 1.0)
+    even = assign_mass(distances, np.ones((3, 8)), 1e-9, 1.0)
     np.testing.assert_allclose(even.mass, 1 / 24)
     assert even.exhausted == 3  # the lists ended before the trade did
 
 
 def test_a_list_of_one_holds_all_of_its_targets_mass() -> None:
-    assert spread(np.ones((2, 1)), np.ones((2, 1)), 0.5, 1.0).mass.ravel().tolist() == [0.5, 0.5]
+    assert assign_mass(np.ones((2, 1)), np.ones((2, 1)), 0.5, 1.0).mass.ravel().tolist() == [
+        0.5,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize("rows", [3, 16, 4096])
 def test_densities_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(spreading, "_ROWS", rows)
+    monkeypatch.setattr(tsds, "_ROWS", rows)
     points = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) + 5
     used = np.array([1, 4, 7, 8, 20, 21, 33, 48])
     apart = ((points[used][:, None] - points[used]) ** 2).sum(2)

@@ -240,7 +240,7 @@ def examples(seen: Evidence) -> Section:
     values = seen.scores.copy()
     values[seen.rows] = -np.inf
     values[[key in seen.excluded for key in seen.documents.ids]] = -np.inf
-    following = order(values, seen.documents.id_words())[:half]
+    following = order(values, seen.documents.id_bits())[:half]
     after = tuple(out(int(row)) for row in following if values[row] > -np.inf)
     return _shown(
         [

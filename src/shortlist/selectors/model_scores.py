@@ -1,4 +1,4 @@
-"""Documents by how well the model predicts them."""
+"""Target-free selectors by one number a document that the featurizer computed: loss or toxicity."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Perplexity(Selector):
     """The documents that the model finds hardest (top), easiest (bottom) or middling (mid).
 
     score(x) = loss, -loss, or -|loss - median loss of the pool|, loss in nats per token; the
-    exponential that makes it a perplexity changes no order. Target-free. Ivison et al. 2025 found
-    top worse than random and mid hardly better. A loss of exactly 0 is that of a document without a
+    exponential that makes it a perplexity changes no order. Ivison et al. 2025 (arXiv 2503.01807)
+    found top worse than random and mid hardly better. A document whose loss is exactly 0 has no
     token to predict (`featurizer=model_loss`): it has no score, and the record counts it.
     """
 
@@ -30,7 +30,7 @@ class Perplexity(Selector):
     middle: torch.Tensor
 
     def __init__(self, part: str) -> None:
-        """Stores the part of the pool that is wanted.
+        """Stores the part of the pool that is selected.
 
         Raises:
             InvalidInput: there is no such part.
@@ -47,15 +47,38 @@ class Perplexity(Selector):
             InvalidInput: the vectors are not one loss a document.
         """
         losses = one_number(pool, "selector=perplexity")
-        some = losses[losses != 0]
-        self.keep("middle", torch.tensor(float(np.median(some)) if len(some) else 0.0))
+        known = losses[losses != 0]
+        self.keep("middle", torch.tensor(float(np.median(known)) if len(known) else 0.0))
         return {}
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """Returns larger numbers for the part that is wanted."""
+        """Returns larger numbers for the part that is selected."""
         loss = batch[:, 0].double()
-        wanted = {"top": loss, "bottom": -loss, "mid": -(loss - self.middle).abs()}[self.part]
-        return wanted.masked_fill(loss == 0, -torch.inf)
+        scores = {"top": loss, "bottom": -loss, "mid": -(loss - self.middle).abs()}[self.part]
+        return scores.masked_fill(loss == 0, -torch.inf)
+
+
+class LeastToxic(Selector):
+    """The documents with the smallest toxicity score (GOT-D, section 3.1, baseline RTP).
+
+    score(x) = -toxicity. Deviation: the paper used Perspective; here any featurizer that gives one
+    number a document, larger for more toxic.
+    """
+
+    traits = Traits(target_aware=False)
+
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Learns nothing.
+
+        Raises:
+            InvalidInput: the vectors are not one number a document.
+        """
+        one_number(pool, "selector=least_toxic")
+        return {}
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """Returns minus the toxicity."""
+        return -batch[:, 0].double()
 
 
 def one_number(features: Features, method: str) -> np.ndarray:
