@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from shortlist.pipeline.inputs import task_data
 
 from shortlist.core import Record
 from shortlist.leaderboard.noise import FIELDS, FILE
-from shortlist.pipeline.inputs import task_data
 from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
 from shortlist.store.records import read_records

@@ -1,8 +1,9 @@
-"""One cell, top to bottom: the file to read first.
+"""One cell from its configuration to its record: the file to read first.
 
-Everything is instantiated before anything is computed. Then each line of `run` is one stage, and
-each stage has one key: a hash of its settings and of what it reads. What the store has under that
-key is not computed again.
+Everything is instantiated before anything is computed. Each line of `run` then calls one stage and
+binds its frozen result; later stages take those results as arguments. A stage has one key, a hash
+of its settings and of the keys of what it reads, and is not computed again where the store has an
+artifact under that key.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shortlist.config import HASHED
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
-from shortlist.pipeline.advice import advise
-from shortlist.pipeline.assumption import check_assumption
-from shortlist.pipeline.comparison import compare_picks
+from shortlist.pipeline.base_model import base_model
 from shortlist.pipeline.compose import (
     absolute,
     build_components,
@@ -27,16 +27,20 @@ from shortlist.pipeline.compose import (
     input_digests,
     with_targets,
 )
-from shortlist.pipeline.context import Context
-from shortlist.pipeline.evaluation import evaluate_model, prepare_evaluators
-from shortlist.pipeline.front import trace_front
-from shortlist.pipeline.inputs import candidates, check_leaks, load_pool, load_targets, load_task
+from shortlist.pipeline.data import choose_from, load_data
+from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, write_datasheet
 from shortlist.pipeline.prefilter import prefilter
-from shortlist.pipeline.report import REPORT, report
-from shortlist.pipeline.scoring import methods, rate
-from shortlist.pipeline.selection import select
-from shortlist.pipeline.starting import base_model
-from shortlist.pipeline.training import compare_losses, evaluate, fine_tune, warm_up
+from shortlist.pipeline.recorder import record_fields
+from shortlist.pipeline.selection import SHORTLIST, rank, select, write_shortlist
+from shortlist.pipeline.stage import Cell, Notes
+from shortlist.pipeline.training import (
+    check_evaluators,
+    compare_losses,
+    evaluate_language_model,
+    evaluate_predictions,
+    fine_tune,
+    warm_up,
+)
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
 from shortlist.store.provenance import code
@@ -50,53 +54,70 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(cell: Context) -> dict[str, Any]:
-    """Returns the fields of the record that the cell decides, stage after stage."""
+def run(cell: Cell) -> dict[str, Any]:
+    """Returns the fields of the record that the stages of the cell decide.
+
+    Each line calls one stage and binds its frozen result. What it computes is charged to the role
+    of the `Cell` that it is given, hence to one cost column of a table.
+
+    Raises:
+        InvalidInput: the task has no labels to fine-tune on.
+    """
     parts, until = cell.parts, cell.parts.until
     reason = parts.selector.applicable(parts.task.kind)
     if reason is not None:
         return {"status": "skipped", "reason": reason}
-    evaluated = bool(parts.task.evaluators)
-    if parts.task.kind == "unlabelled" and (
-        until == "finetune" or (until == "evaluate" and not evaluated)
-    ):
-        raise InvalidInput(
-            f"task {parts.task.name} has no labels to fine-tune on; "
-            f"set until=warmup{' or evaluate' if evaluated else ''}, or task.label=COLUMN where "
-            "there are some"
-        )
-    if until == "evaluate":
-        prepare_evaluators(cell)
+    check_labels(cell)
+    checks = check_evaluators(cell) if until == "evaluate" else Notes()
+    selection, diagnostics = cell.charged_to("selection"), cell.charged_to("diagnostics")
+    training, evaluation = cell.charged_to("training"), cell.charged_to("evaluation")
 
-    whole, task = load_pool(cell), load_task(cell)
-    targets = load_targets(cell, task)
-    leaked = check_leaks(cell, whole, task, targets)
-    near = prefilter(cell, whole, targets)
-    pool, forbidden = candidates(cell, near, task, targets, leaked)
-    check_assumption(cell, near, task)
+    data = load_data(cell)
+    documents = prefilter(cell, data)
+    candidates = choose_from(cell, data, documents)
+    assumption = check_assumption(diagnostics, documents, data.task)
 
-    scores = rate(cell, targets, pool, methods(cell))
-    selection = select(cell, scores, pool, forbidden)
-    trace_front(cell, scores, selection, pool, forbidden)
-    compare_picks(cell, selection, targets, pool, forbidden)
-    advise(cell, scores, targets, pool, forbidden)
-    report(cell, scores, pool, forbidden, selection)
+    ranking = rank(selection, data, candidates, parts.selector, cell.settings["selector"])
+    selected = select(selection, ranking)
+    write_shortlist(cell.directory / SHORTLIST, selected)
+
+    diagnosis = diagnose(diagnostics, data, ranking, selected)
+    notes = checks + data.notes + candidates.notes + ranking.notes + selected.notes
+    notes += assumption + diagnosis
+    write_datasheet(diagnostics, ranking, selected, notes)
     if until == "select":
-        return cell.outcome()
+        return record_fields(notes)
 
-    base = base_model(cell, whole, leaked)
-    warm = warm_up(cell, base, selection, pool)
-    compare_losses(cell, base, warm, task)
+    base = base_model(training, data)
+    warm = warm_up(training, base, selected)
+    notes += base.notes + warm.notes + compare_losses(evaluation, base, warm, data.task)
     if until == "warmup":
-        return cell.outcome()
-    if evaluated:
-        evaluate_model(cell, base, warm, task)
-        return cell.outcome()
+        return record_fields(notes)
+    if parts.task.evaluators:
+        return record_fields(notes, evaluate_language_model(evaluation, base, warm, data.task))
 
-    tuned = fine_tune(cell, warm, task)
-    if until == "evaluate":
-        evaluate(cell, tuned, task)
-    return cell.outcome()
+    tuned = fine_tune(training, warm, data.task)
+    notes += tuned.notes
+    if until == "finetune":
+        return record_fields(notes)
+    return record_fields(notes, evaluate_predictions(evaluation, tuned, data.task))
+
+
+def check_labels(cell: Cell) -> None:
+    """Refuses to fine-tune on a task without labels, before anything is computed.
+
+    Raises:
+        InvalidInput: the task has no labels, and `until` asks for fine-tuning.
+    """
+    task, until = cell.parts.task, cell.parts.until
+    if task.kind != "unlabelled" or until in ("select", "warmup"):
+        return
+    if until == "finetune" or not task.evaluators:
+        alternative = "warmup or evaluate" if task.evaluators else "warmup"
+        raise InvalidInput(
+            f"task {task.name} has no labels to fine-tune on; set until={alternative}, or "
+            "task.label=COLUMN where there are some"
+        )
 
 
 def execute(
@@ -106,7 +127,7 @@ def execute(
     directory: Path,
     group: Path | None = None,
 ) -> Record:
-    """Returns the record of one cell, whatever happens to it.
+    """Returns the record of one cell, also where the cell fails.
 
     This is the one place where any exception is caught: a failing cell becomes a `failed` record
     with its one-line reason, the traceback stays in `directory`, and the sweep goes on.
@@ -114,7 +135,7 @@ def execute(
     Args:
         config: the composed configuration.
         choices: which option of each group was chosen.
-        overrides: what was typed.
+        overrides: the arguments as typed.
         directory: the run's directory.
         group: the sweep's directory, which loggers share; of a single run, its own.
 
@@ -125,43 +146,36 @@ def execute(
     results = make_directory(absolute(config.paths.results), "paths.results")
     config = with_targets(config)
     groups = ("task", "pool", "selector", "featurizer", "model")
-    known: dict[str, Any] = {
-        "key": cell_key(config, {}),  # of a cell that fails before it is known what it reads
-        "axes": Axes(
+    record = Record(
+        key=cell_key(config, {}),  # of a cell that fails before it is known what it reads
+        status="failed",
+        axes=Axes(
             **{group: choices.get(group, "") for group in groups},
             budget=config.budget,
             budget_unit=config.budget_unit.name,
             seed=config.seed,
         ),
-        "until": config.until.name,
-        "code": code(),
-        "config": hashed_settings(config),
-        "overrides": tuple(typed for typed in overrides if _hashed_root(typed)),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        until=config.until.name,
+        code=code(),
+        config=hashed_settings(config),
+        overrides=tuple(override for override in overrides if _is_hashed(override)),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     loggers: list[Any] = []
     try:
         parts = build_components(config)
         parts.runtime.settle()
         loggers = parts.loggers
         reads = input_digests(parts)
-        known |= {"key": cell_key(config, reads), "inputs": reads}
+        record = replace(record, key=cell_key(config, reads), inputs=reads)
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
-        cell = Context(
-            parts,
-            known["config"],
-            store,
-            directory,
-            inputs=dict(reads),
-            axes=known["axes"],
-            typed=overrides,
-        )
-        record = Record(**{**known, **run(cell)})
-        hits = sum(stage.hit for stage in cell.stages)
-        log.info("cell: %d stages computed, %d reused", len(cell.stages) - hits, hits)
+        cell = Cell(parts, record.config, store, directory, record.axes, overrides)
+        fields = run(cell)
+        inputs = {**reads, **fields.pop("inputs", {})}
+        record = replace(record, **fields, inputs=inputs)
     except Exception as error:
-        record = Record(**known, status="failed", reason=_keep(error, directory))
+        record = replace(record, reason=_keep(error, directory))
     write_text(directory / "record.json", record.to_json())
     _publish(results, record, directory / REPORT)
     for logger in loggers:
@@ -173,9 +187,9 @@ def execute(
     return record
 
 
-def _hashed_root(typed: str) -> bool:
-    """Returns whether an override decides what is computed; where it ran is nobody's business."""
-    return re.split(r"[.=@]", typed.lstrip("+~"), maxsplit=1)[0] in {
+def _is_hashed(override: str) -> bool:
+    """Returns whether an override belongs to a hashed group: machine settings stay out of records."""
+    return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0] in {
         *HASHED,
         "trainer",
         "experiment",

@@ -1,4 +1,4 @@
-"""Fewer domains for everybody: the pool without those that are far from the targets."""
+"""The pool without the domains that are far from the targets, the same for every selector."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import numpy as np
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.ot.nearness import domain_divergences
+from shortlist.pipeline.data import CORPUS, Documents
+from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.progress import quiet
 from shortlist.store import formats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.pipeline.context import Context
-    from shortlist.store.cache import Artifact
+    from shortlist.pipeline.data import CellData
 
 log = logging.getLogger(__name__)
 
 
-def prefilter(cell: Context, pool: Artifact, targets: Mapping[str, Artifact]) -> Artifact:
-    """Returns the pool of the `pool.prefilter.keep` domains nearest to the targets, or the pool.
+def prefilter(cell: Cell, data: CellData) -> Documents:
+    """Returns the documents of the `pool.prefilter.keep` domains nearest to the targets, or the pool.
 
     The selector has no part in it, so every method chooses from the same documents. A domain's
-    distance is its divergence to each target to choose toward, weighted as the targets are; equal
-    distances go by name.
+    distance is its divergence to each target that documents are chosen toward, weighted as the
+    targets are; equal distances are ordered by name.
 
     Raises:
         InvalidInput: the pool has no domains, or fewer than are to be kept.
     """
-    settings = cell.parts.prefilter
+    settings, pool = cell.parts.prefilter, data.pool
     if settings is None:
         return pool
-    table = measure_domains(cell, pool, targets)
+    table = measure_domains(cell, data)
     rows = table.facts["domains"]
     if settings.keep > len(rows):
         raise InvalidInput(
@@ -51,33 +51,38 @@ def prefilter(cell: Context, pool: Artifact, targets: Mapping[str, Artifact]) ->
     nearest = {row["domain"] for row in rows[: settings.keep]}
 
     def compute(directory: Path) -> dict[str, Any]:
-        documents = formats.load_corpus(pool.path / "corpus.arrow")
+        documents = pool.corpus
         kept = documents.take([i for i, name in enumerate(documents.domains) if name in nearest])
-        formats.save_corpus(directory / "corpus.arrow", kept)
+        formats.save_corpus(directory / CORPUS, kept)
         return {
             "documents": len(kept),
             "fingerprint": kept.fingerprint,
             "counts": {"left_out": len(documents) - len(kept)},
-            "revision": pool.facts["revision"],
+            "revision": pool.stage.facts["revision"],
         }
 
-    # The domains by name and not by the table's key: targets that agree on them share the pool.
-    inputs = {"pool": pool.facts["fingerprint"]}
-    made = cell.stage("prefilter", 1, {"domains": sorted(nearest)}, inputs, compute)
-    cell.counts["prefilter_left_out"] = made.facts["counts"]["left_out"]
-    cell.inputs["whole_pool_fingerprint"] = pool.facts["fingerprint"]
-    cell.inputs["pool_fingerprint"] = made.facts["fingerprint"]
-    cell.selected["divergences"] = [{**row, "kept": row["domain"] in nearest} for row in rows]
+    # The domains by name in place of the table's key: targets that agree on them share the pool.
+    inputs = {"pool": pool.fingerprint}
+    stage = cell.stage("prefilter", 1, {"domains": sorted(nearest)}, inputs, compute)
     log.info(
         "prefilter: %s documents of %s kept, of the domains %s",
-        f"{made.facts['documents']:,}",
-        f"{pool.facts['documents']:,}",
+        f"{stage.facts['documents']:,}",
+        f"{pool.stage.facts['documents']:,}",
         ", ".join(f"{row['domain']} ({row['divergence']:.4g})" for row in rows[: settings.keep]),
     )
-    return made
+    notes = Notes(
+        stages=(table, stage),
+        counts={"prefilter_left_out": stage.facts["counts"]["left_out"]},
+        inputs={
+            "whole_pool_fingerprint": pool.fingerprint,
+            "pool_fingerprint": stage.facts["fingerprint"],
+        },
+        selection={"divergences": [{**row, "kept": row["domain"] in nearest} for row in rows]},
+    )
+    return Documents(stage, notes)
 
 
-def measure_domains(cell: Context, pool: Artifact, targets: Mapping[str, Artifact]) -> Artifact:
+def measure_domains(cell: Cell, data: CellData) -> Stage:
     """Returns the table of divergences, nearest first; how many are kept is not in its key.
 
     Deviation from the paper's protocol (Kang et al. 2024, appendix C.2: 10,000 documents a domain,
@@ -88,13 +93,13 @@ def measure_domains(cell: Context, pool: Artifact, targets: Mapping[str, Artifac
         InvalidInput: the pool has no domains.
     """
     settings, runtime = cell.parts.prefilter, cell.parts.runtime
-    assert settings is not None  # `prefilter` has asked
-    featurizer, aims = settings.featurizer, cell.parts.aims
-    # Where documents are only chosen away from something, all targets weigh 0 and count alike here.
-    weights = aims.toward or {name: 1.0 for name, weight in aims.weights.items() if weight == 0}
+    assert settings is not None  # checked by `prefilter`
+    featurizer, pool, spec = settings.featurizer, data.pool, cell.parts.aims
+    # Where documents are only chosen away from a target, all others have weight 0 and count alike.
+    weights = spec.toward or {name: 1.0 for name, weight in spec.weights.items() if weight == 0}
 
     def compute(directory: Path) -> dict[str, Any]:
-        documents = formats.load_corpus(pool.path / "corpus.arrow")
+        documents = pool.corpus
         sizes = Counter(documents.domains)
         if not any(sizes):
             raise InvalidInput(
@@ -113,43 +118,42 @@ def measure_domains(cell: Context, pool: Artifact, targets: Mapping[str, Artifac
                     "pool.prefilter needs dense vectors; choose another "
                     "featurizer@pool.prefilter.featurizer, such as static"
                 )
-            found = np.array(values, dtype=np.float32)
+            vectors = np.array(values, dtype=np.float32)
             for file in at.iterdir():
                 file.unlink()
             at.rmdir()
-            return found
+            return vectors
 
         named = np.array(documents.domains)
         domains = {
             name: sample(documents, np.flatnonzero(named == name), f"domain{number}")
             for number, name in enumerate(sorted(sizes))
         }
-        wanted = {
-            name: formats.load_corpus(targets[name].path / "target.arrow") for name in weights
-        }
         samples = {
             name: sample(corpus, np.arange(len(corpus)), f"target{number}")
-            for number, (name, corpus) in enumerate(wanted.items())
+            for number, (name, corpus) in enumerate(
+                (name, data.targets[name].target) for name in weights
+            )
         }
         with quiet("shortlist.ot"):
-            found = domain_divergences(
+            divergences = domain_divergences(
                 domains, samples, relative_epsilon=settings.relative_epsilon, cost=settings.cost
             )
         rows: list[dict[str, Any]] = [
             {
-                "domain": name,
-                "documents": sizes[name],
-                "sampled": len(domains[name]),
-                "divergence": math.fsum(weights[aim] * own[aim] for aim in weights),
-                **({"by_target": own} if len(weights) > 1 else {}),
+                "domain": domain,
+                "documents": sizes[domain],
+                "sampled": len(domains[domain]),
+                "divergence": math.fsum(weights[name] * by_target[name] for name in weights),
+                **({"by_target": by_target} if len(weights) > 1 else {}),
             }
-            for name, own in found.items()
+            for domain, by_target in divergences.items()
         ]
         return {"domains": sorted(rows, key=lambda row: (row["divergence"], row["domain"]))}
 
-    written = cell.config["pool"]["prefilter"]
-    decide = {name: value for name, value in written.items() if name != "keep"}
-    inputs = {"pool": pool.facts["fingerprint"], **featurizer.identity(runtime)}
-    inputs |= {f"target.{name}": targets[name].facts["target"] for name in weights}
-    decide |= {"weights": weights, "version": featurizer.version}
-    return cell.stage("divergences", 1, decide, inputs, compute)
+    written = cell.settings["pool"]["prefilter"]
+    decisive = {name: value for name, value in written.items() if name != "keep"}
+    decisive |= {"weights": weights, "version": featurizer.version}
+    inputs = {"pool": pool.fingerprint, **featurizer.identity(runtime)}
+    inputs |= {f"target.{name}": data.targets[name].fingerprint("target") for name in weights}
+    return cell.stage("divergences", 1, decisive, inputs, compute)

@@ -1,80 +1,167 @@
-"""How good each document is: vectors, fitted methods, scores."""
+"""From candidates to scores: vectors, fitted methods, and the score of every candidate."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from shortlist.pipeline.preparing import prepared, whitened
+from shortlist.core import Features, digest
+from shortlist.errors import InvalidInput
+from shortlist.featurizers.whitened import Whitened
+from shortlist.featurizers.whitening import Whitening, blocks
+from shortlist.models.pretrained import StoredModel
+from shortlist.pipeline.base_model import available, with_head
+from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.store import formats
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from shortlist.core import Features, TargetSpec
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus, TargetSpec
     from shortlist.featurizers.base import Featurizer
-    from shortlist.pipeline.context import Context
+    from shortlist.pipeline.data import Candidates, CellData, TaskSplits
     from shortlist.selectors.base import Selector
-    from shortlist.store.cache import Artifact
 
-
-Scores = Mapping[str, Mapping[str, "Artifact"]]  # by target, then by method
+FITTED, SCORES = "fitted.safetensors", "scores.npy"
+TUNING_SEED = 0  # the vectors of a task serve the cells of all seeds
 
 
 @dataclass(frozen=True)
 class Method:
-    """A selector that fits and scores by itself, its vectors, and both their settings."""
+    """A selector that fits and scores by itself, and its featurizer.
+
+    Attributes:
+        selector: the selector, not fitted.
+        featurizer: what turns documents into its vectors.
+        selector_settings: the selector's settings as plain data.
+        featurizer_settings: the featurizer's.
+    """
 
     selector: Selector
     featurizer: Featurizer
-    settings: Mapping[str, Any]
-    features: Mapping[str, Any]
+    selector_settings: Mapping[str, Any]
+    featurizer_settings: Mapping[str, Any]
+
+    def with_featurizer(self, featurizer: Featurizer) -> Method:
+        """Returns the method with another featurizer under the same settings."""
+        return replace(self, featurizer=featurizer)
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A method after it has scored the pool, and the artifacts behind its scores.
+class Vectors:
+    """The vectors of a corpus in the store.
 
     Attributes:
-        method: selector and featurizer.
-        targets: the file of the target's documents.
+        stage: the stage that computed them.
+        corpus: the documents they belong to.
+    """
+
+    stage: Stage
+    corpus: Corpus
+
+    @cached_property
+    def features(self) -> Features:
+        """The vectors, joined with their documents.
+
+        Raises:
+            ForeignFeatures: they belong to another corpus.
+        """
+        return formats.load_features(self.stage.path).of(self.corpus)
+
+
+@dataclass(frozen=True)
+class FittedMethod:
+    """A method fitted to one target, and its scores of the candidates.
+
+    Attributes:
+        method: the method.
         target: vectors of the target.
-        pool: vectors of the pool.
-        fitted: what the selector has learned.
-        scores: the scores of the pool.
+        candidates: vectors of the candidates.
+        fit: the stage of the fit.
+        scoring: the stage of the scores.
     """
 
     method: Method
-    targets: Path
-    target: Artifact
-    pool: Artifact
-    fitted: Artifact
-    scores: Artifact
+    target: Vectors
+    candidates: Vectors
+    fit: Stage
+    scoring: Stage
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """(n,) or (n, t) scores of the candidates; larger is chosen first."""
+        return np.load(self.scoring.path / SCORES)
+
+    def selector(self) -> Selector:
+        """Returns a selector that holds what was learned."""
+        fitted = copy.deepcopy(self.method.selector)
+        fitted.restore(load_file(self.fit.path / FITTED))
+        return fitted
 
 
-def methods(cell: Context) -> dict[str, Method]:
+@dataclass(frozen=True)
+class MethodScores:
+    """The scores of all methods of a selector for all its targets.
+
+    Attributes:
+        methods: the fitted methods by target, then by member (`""` for a selector without members).
+        notes: what fitting and scoring add to the record.
+    """
+
+    methods: Mapping[str, Mapping[str, FittedMethod]]
+    notes: Notes
+
+    @property
+    def fit_facts(self) -> Mapping[str, Any]:
+        """What the fits report, by name: `fact`, `member.fact` or `target.member.fact`."""
+        return self.notes.selection.get("fit", {})
+
+    def qualified(self) -> Iterator[tuple[str, FittedMethod]]:
+        """Yields each fitted method after the prefix of its facts: `""`, `member.` or
+        `target.member.`.
+        """
+        for target, members in self.methods.items():
+            for name, method in members.items():
+                yield _prefix(target, name, len(self.methods)), method
+
+    def keys(self) -> dict[str, str]:
+        """Returns the keys of the scores as inputs of a stage."""
+        return {
+            f"scores.{prefix}".rstrip("."): method.scoring.key
+            for prefix, method in self.qualified()
+        }
+
+
+def targets_of(spec: TargetSpec, selector: Selector) -> TargetSpec:
+    """Returns what a selector can choose for: the first target alone where it reads no target.
+
+    A control that reads no target may draw documents like a member that does: the member counts.
+    """
+    selectors = (selector, *(member.selector for member in selector.members.values()))
+    return spec if any(one.traits.target_aware for one in selectors) else spec.first
+
+
+def methods_of(
+    selector: Selector,
+    featurizer: Featurizer,
+    selector_settings: Mapping[str, Any],
+    featurizer_settings: Mapping[str, Any],
+) -> dict[str, Method]:
     """Returns what has to be fitted: the members of the selector by name, or itself as `""`.
 
     A member is keyed by its own settings: alone in another cell it is the same stage.
     """
-    parts, config = cell.parts, cell.config
-    return _fitted(parts.selector, parts.featurizer, config["selector"], config["featurizer"])
-
-
-def _fitted(
-    selector: Selector,
-    featurizer: Featurizer,
-    settings: Mapping[str, Any],
-    features: Mapping[str, Any],
-) -> dict[str, Method]:
     if not selector.members:
-        return {"": Method(selector, featurizer, settings, features)}
-    written = settings["members"]
+        return {"": Method(selector, featurizer, selector_settings, featurizer_settings)}
+    written = selector_settings["members"]
     return {
         name: Method(
             member.selector,
@@ -86,70 +173,93 @@ def _fitted(
     }
 
 
-def ablated(cell: Context) -> dict[str, Method]:
-    """Returns the method that the selector's picks are compared with, on the same vectors: its
-    members by name, or itself as `""`; nothing where there is none.
-    """
-    parts, ablation = cell.parts, cell.parts.ablation
-    if ablation is None:
-        return {}
-    return _fitted(
-        ablation.selector, parts.featurizer, ablation.settings, cell.config["featurizer"]
-    )
-
-
-def rate(
-    cell: Context, targets: Mapping[str, Artifact], pool: Artifact, rated: Mapping[str, Method]
-) -> Scores:
-    """Returns the scores of the pool, for each target by each method, by name.
+def score_candidates(
+    cell: Cell,
+    data: CellData,
+    candidates: Candidates,
+    selector: Selector,
+    settings: Mapping[str, Any],
+) -> MethodScores:
+    """Returns the scores of the candidates, for each target by each method of the selector.
 
     Each pair of target and method is fitted and scored under its own keys: a cell for several
-    targets shares this work with the cells for one of them. A method that looks at no target is
-    asked for the first alone.
+    targets shares this work with the cells for one of them.
+
+    Args:
+        cell: the cell.
+        data: its data.
+        candidates: the documents to score.
+        selector: the selector.
+        settings: its settings as plain data.
     """
-    found: dict[str, dict[str, Artifact]] = {}
-    aims = aims_of(cell)
-    for aim, task in targets.items():
-        if aim not in aims.weights:
+    spec = targets_of(cell.parts.aims, selector)
+    methods = methods_of(selector, cell.parts.featurizer, settings, cell.settings["featurizer"])
+    fitted: dict[str, dict[str, FittedMethod]] = {}
+    notes, fit_facts = Notes(), dict[str, Any]()
+    for target, splits in data.targets.items():
+        if target not in spec.weights:
             continue
-        own = found.setdefault(aim, {})
-        for name, method in rated.items():
-            alone = len(aims.weights) == 1
-            candidates, target = vectors(cell, method, task, pool, "target" if alone else aim)
-            called = name if alone else f"{aim}.{name}".rstrip(".")
-            fitted = fit(cell, called, method, (task, target), (pool, candidates))
-            own[name] = score(cell, method, fitted, (pool, candidates))
-            judge = Judge(method, task.path / "target.arrow", target, candidates, fitted, own[name])
-            cell.judges.setdefault(aim, {}).setdefault(name, judge)
-    return found
+        for name, method in methods.items():
+            count_name = "target" if len(spec.weights) == 1 else target
+            pool, aimed, vector_notes = vectors(cell, data, candidates, method, splits, count_name)
+            fit_stage = fit(cell, method, aimed, pool)
+            score_stage = score(cell, method, fit_stage, pool)
+            fitted.setdefault(target, {})[name] = FittedMethod(
+                method, aimed, pool, fit_stage, score_stage
+            )
+            prefix = _prefix(target, name, len(spec.weights))
+            fit_facts |= {f"{prefix}{fact}": value for fact, value in fit_stage.facts.items()}
+            notes += vector_notes + Notes(
+                stages=(fit_stage, score_stage), warnings=_convergence_warning(fit_stage)
+            )
+    return MethodScores(fitted, notes + Notes(selection={"fit": fit_facts}))
 
 
-def aims_of(cell: Context) -> TargetSpec:
-    """Returns what the cell's selector can aim at: the first target where it looks at none.
+def _prefix(target: str, name: str, targets: int) -> str:
+    """Returns the prefix of a method's facts: target and member where there are several."""
+    return "".join(f"{part}." for part in ("" if targets == 1 else target, name) if part)
 
-    A control looks at none and stands in for picks of a member that does.
-    """
-    aims, selector = cell.parts.aims, cell.parts.selector
-    made_of = (selector, *(member.selector for member in selector.members.values()))
-    return aims if any(one.traits.target_aware for one in made_of) else aims.first
+
+def _convergence_warning(fit_stage: Stage) -> tuple[str, ...]:
+    if fit_stage.facts.get("converged") is not False:
+        return ()
+    return (f"transport not converged: marginal error {fit_stage.facts['marginal_error']:.1e}",)
 
 
 def vectors(
-    cell: Context, method: Method, task: Artifact, pool: Artifact, name: str
-) -> tuple[Artifact, Artifact]:
-    """Returns the vectors of the pool and of the task's target, as the method sees them; `name` is
-    what the target's counts are called.
+    cell: Cell,
+    data: CellData,
+    candidates: Candidates,
+    method: Method,
+    target: TaskSplits,
+    target_name: str,
+) -> tuple[Vectors, Vectors, Notes]:
+    """Returns the vectors of the candidates and of the target, as the method sees them, and notes.
+
+    Args:
+        cell: the cell.
+        data: its data.
+        candidates: the documents to choose from.
+        method: the method.
+        target: the target's splits.
+        target_name: what the target's counts are called in the record.
     """
-    ready = prepared(cell, method, task, pool)
-    candidates = featurize(
-        cell, ready, pool.path / "corpus.arrow", pool.facts["fingerprint"], "pool"
+    ready, notes = _ready(cell, data, candidates, method, target)
+    documents = candidates.documents
+    pool, pool_notes = featurize(cell, ready, documents.corpus, documents.fingerprint, "pool")
+    aimed, target_notes = featurize(
+        cell, ready, target.target, target.fingerprint("target"), target_name
     )
-    target = featurize(cell, ready, task.path / "target.arrow", task.facts["target"], name)
-    return whitened(cell, method, candidates, target)
+    notes += pool_notes + target_notes
+    if isinstance(method.featurizer, Whitened):
+        return _whitened(cell, method, method.featurizer, pool, aimed, notes)
+    return pool, aimed, notes
 
 
-def featurize(cell: Context, method: Method, corpus: Path, fingerprint: str, name: str) -> Artifact:
-    """Returns the vectors of the corpus in the file `corpus`; `name` is what its counts are called.
+def featurize(
+    cell: Cell, method: Method, corpus: Corpus, fingerprint: str, name: str
+) -> tuple[Vectors, Notes]:
+    """Returns the vectors of a corpus; `name` is what its counts are called in the record.
 
     Raises:
         ForeignFeatures: the vectors belong to another corpus, or their number is another.
@@ -157,100 +267,204 @@ def featurize(cell: Context, method: Method, corpus: Path, fingerprint: str, nam
     featurizer, runtime = method.featurizer, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
-        documents = formats.load_corpus(corpus)
-        values, facts = featurizer.compute(documents, directory, runtime)
-        formats.save_features(directory, documents.fingerprint, values)
+        values, facts = featurizer.compute(corpus, directory, runtime)
+        formats.save_features(directory, corpus.fingerprint, values)
         return facts
 
-    inputs = {"corpus": fingerprint, **featurizer.identity(runtime)}
-    made = cell.stage("features", featurizer.version, method.features, inputs, compute)
-    formats.load_features(made.path).of(formats.load_corpus(corpus))
-    cell.counts |= {f"{name}_{fact}": count for fact, count in made.facts.items() if count}
-    return made
+    stage = cell.stage(
+        "features",
+        featurizer.version,
+        method.featurizer_settings,
+        {"corpus": fingerprint, **featurizer.identity(runtime)},
+        compute,
+    )
+    computed = Vectors(stage, corpus)
+    _ = computed.features  # refuses vectors of another corpus before anything is fitted on them
+    counts = {f"{name}_{fact}": count for fact, count in stage.facts.items() if count}
+    return computed, Notes(stages=(stage,), counts=counts)
 
 
-def fit(
-    cell: Context,
-    name: str,
-    method: Method,
-    target: tuple[Artifact, Artifact],
-    pool: tuple[Artifact, Artifact],
-) -> Artifact:
-    """Returns what the selector learned; neither budget nor seed is in its key.
-
-    Args:
-        cell: the cell.
-        name: what a member is called; `""` where the selector stands alone.
-        method: what is fitted.
-        target: the task and its target's vectors.
-        pool: the pool and its vectors.
-    """
-    # A copy: of what was learned for one target nothing may stay behind for the next.
+def fit(cell: Cell, method: Method, target: Vectors, candidates: Vectors) -> Stage:
+    """Returns what the selector learned; neither budget nor seed enters its key."""
+    # A copy: what was learned for one target must not reach the fit for the next.
     selector = copy.deepcopy(method.selector)
 
-    def compute(directory: Path) -> dict[str, Any]:
+    def compute(directory: Path) -> Mapping[str, Any]:
         selector.to(cell.parts.runtime.device)
         selector.show_progress = cell.parts.runtime.progress
-        facts = selector.fit(
-            _joined(target[0].path / "target.arrow", target[1]),
-            _joined(pool[0].path / "corpus.arrow", pool[1]),
-        )
+        facts = selector.fit(target.features, candidates.features)
         state = {key: value.contiguous().clone() for key, value in selector.state_dict().items()}
-        save_file(state, directory / "fitted.safetensors")
-        return dict(facts)
+        save_file(state, directory / FITTED)
+        return facts
 
-    inputs = {"target": target[1].key, "pool": pool[1].key, **selector.identity()}
-    made = cell.stage("fit", selector.version, method.settings, inputs, compute)
-    facts = {**made.facts, **sensitivity(cell, method, made, target, pool)}
-    cell.selected["fit"] = {
-        **cell.selected.get("fit", {}),
-        **{f"{name}.{fact}" if name else fact: value for fact, value in facts.items()},
-    }
-    if made.facts.get("converged") is False:
-        error = made.facts["marginal_error"]
-        cell.warnings.append(f"transport not converged: marginal error {error:.1e}")
-    return made
+    inputs = {"target": target.stage.key, "pool": candidates.stage.key, **selector.identity()}
+    return cell.stage("fit", selector.version, method.selector_settings, inputs, compute)
 
 
-def sensitivity(
-    cell: Context,
-    method: Method,
-    fitted: Artifact,
-    target: tuple[Artifact, Artifact],
-    pool: tuple[Artifact, Artifact],
-) -> Mapping[str, Any]:
-    """Returns the facts of the selector's diagnostic after its fit; none where it has none."""
-    if not method.selector.has_sensitivity:
-        return {}
-    selector = copy.deepcopy(method.selector)
-
-    def compute(directory: Path) -> dict[str, Any]:
-        selector.restore(load_file(fitted.path / "fitted.safetensors"))
-        selector.to(cell.parts.runtime.device)
-        return dict(
-            selector.sensitivity(
-                _joined(target[0].path / "target.arrow", target[1]),
-                _joined(pool[0].path / "corpus.arrow", pool[1]),
-            )
-        )
-
-    inputs = {"fit": fitted.key, "target": target[1].key, "pool": pool[1].key}
-    return cell.stage("sensitivity", selector.version, {}, inputs, compute).facts
-
-
-def score(
-    cell: Context, method: Method, fitted: Artifact, pool: tuple[Artifact, Artifact]
-) -> Artifact:
-    """Returns the score of every document of the pool."""
+def score(cell: Cell, method: Method, fit_stage: Stage, candidates: Vectors) -> Stage:
+    """Returns the score of every candidate."""
     selector, runtime = copy.deepcopy(method.selector), cell.parts.runtime
 
     def compute(directory: Path) -> None:
-        selector.restore(load_file(fitted.path / "fitted.safetensors"))
-        features = _joined(pool[0].path / "corpus.arrow", pool[1])
-        np.save(directory / "scores.npy", selector.score_all(features, runtime))
+        selector.restore(load_file(fit_stage.path / FITTED))
+        np.save(directory / SCORES, selector.score_all(candidates.features, runtime))
 
-    return cell.stage("scores", 1, {}, {"fit": fitted.key, "pool": pool[1].key}, compute)
+    inputs = {"fit": fit_stage.key, "pool": candidates.stage.key}
+    return cell.stage("scores", 1, {}, inputs, compute)
 
 
-def _joined(corpus: Path, vectors: Artifact) -> Features:
-    return formats.load_features(vectors.path).of(formats.load_corpus(corpus))
+def _ready(
+    cell: Cell, data: CellData, candidates: Candidates, method: Method, target: TaskSplits
+) -> tuple[Method, Notes]:
+    """Returns the method with a featurizer whose requirements are met, and notes.
+
+    Of a whitened featurizer that is the inner one; `_whitened` transforms its vectors.
+    """
+    featurizer = method.featurizer
+    if featurizer.inner is not None:
+        inner = method.featurizer_settings["inner"]
+        inner_method = replace(method, featurizer=featurizer.inner, featurizer_settings=inner)
+        return _ready(cell, data, candidates, inner_method, target)
+    settings, needs, notes = method.featurizer_settings, featurizer.requirements(), Notes()
+    if (model := needs.model) is not None:
+        model, notes = available(cell, model, settings["model"], data)
+        if needs.token_head and model.head is not None:
+            with_tokens = with_head(cell, model, settings["model"]["head"], data)
+            model, notes = with_tokens.model, notes + with_tokens.notes
+        if needs.tuning is not None:
+            model, tuning_notes = _tune(cell, needs.tuning, model, settings["tuning"], target)
+            notes += tuning_notes
+        if model is not needs.model:
+            featurizer = featurizer.with_model(model)
+    if needs.learns_from is not None:
+        featurizer, learned_notes = _learn(
+            cell, featurizer, settings, needs.learns_from, candidates, target
+        )
+        notes += learned_notes
+    return method.with_featurizer(featurizer), notes
+
+
+def _tune(
+    cell: Cell, trainer: Any, model: Any, settings: Mapping[str, Any], target: TaskSplits
+) -> tuple[StoredModel, Notes]:
+    """Returns the featurizer's model after training on the target.
+
+    GOT-D's protocol (Kang et al. 2024, appendix C.3): distilBERT fine-tuned on the target for some
+    minutes. A trainer of labels reads the training split, one that predicts tokens the target.
+
+    Raises:
+        InvalidInput: the trainer learns labels and the target has none.
+    """
+    reads_texts = trainer.objective is not None
+    train = target.target if reads_texts else target.data.train
+    labels = None if reads_texts else target.labels
+    if train.labels is None and not reads_texts:
+        raise InvalidInput(
+            "featurizer.tuning needs a target with labels, this one has none; set "
+            "featurizer.tuning=null, or take a trainer that reads texts (trainer@featurizer.tuning=mlm)"
+        )
+
+    def compute(directory: Path) -> dict[str, Any]:
+        start, runtime = model.directory(), cell.parts.runtime
+        if reads_texts:
+            return trainer.train_on(start, train, directory, TUNING_SEED, runtime, "tuning")
+        return trainer.train_on(start, train, None, labels, directory, TUNING_SEED, runtime)
+
+    inputs = {"train": target.fingerprint("target" if reads_texts else "train")}
+    inputs |= {**model.identity(), **trainer.identity(cell.parts.runtime)}
+    stage = cell.stage(
+        "tuned",
+        trainer.version,
+        {**settings, "seed": TUNING_SEED, "labels": labels},
+        inputs,
+        compute,
+    )
+    truncated = stage.facts.get("truncated")
+    counts = {"tuned_truncated": truncated} if truncated else {}
+    return StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts)
+
+
+def _learn(
+    cell: Cell,
+    featurizer: Featurizer,
+    settings: Mapping[str, Any],
+    source: str,
+    candidates: Candidates,
+    target: TaskSplits,
+) -> tuple[Featurizer, Notes]:
+    """Returns the featurizer with what it learned from the candidates without leaks, or from the
+    target, which holds no evaluation text.
+    """
+    runtime = cell.parts.runtime
+    if source == "target":
+        inputs = {"target": target.fingerprint("target")}
+        documents, excluded = target.target, {}
+    else:
+        inputs = {"pool": candidates.documents.fingerprint}
+        documents, excluded = candidates.corpus, candidates.leaks.excluded
+
+    def compute(directory: Path) -> dict[str, Any]:
+        rows = [row for row, key in enumerate(documents.ids) if key not in excluded]
+        return featurizer.learn(documents.take(rows), directory, runtime)
+
+    inputs |= featurizer.identity(runtime)
+    if excluded:
+        inputs["left_out"] = digest(sorted(excluded))
+    stage = cell.stage("learned", featurizer.version, settings, inputs, compute)
+    counts = {
+        f"learned_{fact}": count
+        for fact, count in stage.facts.items()
+        if isinstance(count, int) and count
+    }
+    return featurizer.with_learned(stage.path, stage.key), Notes(stages=(stage,), counts=counts)
+
+
+def _whitened(
+    cell: Cell,
+    method: Method,
+    featurizer: Whitened,
+    candidates: Vectors,
+    target: Vectors,
+    notes: Notes,
+) -> tuple[Vectors, Vectors, Notes]:
+    """Returns the vectors of candidates and target under the whitening of the candidates."""
+    settings = {
+        name: value for name, value in method.featurizer_settings.items() if name != "inner"
+    }
+
+    def learn(directory: Path) -> dict[str, Any]:
+        whitening = featurizer.whitening(candidates.features.values)
+        np.save(directory / "mean.npy", whitening.mean)
+        np.save(directory / "matrix.npy", whitening.matrix)
+        return {"rank": whitening.rank, "dimensions": len(whitening.mean)}
+
+    learned = cell.stage(
+        "whitening", featurizer.version, settings, {"pool": candidates.stage.key}, learn
+    )
+
+    def transform(vectors: Vectors) -> Vectors:
+        def compute(directory: Path) -> None:
+            mean, matrix = (np.load(learned.path / f"{name}.npy") for name in ("mean", "matrix"))
+            whitening = Whitening(mean, matrix, learned.facts["rank"])
+            features = vectors.features
+            values = np.lib.format.open_memmap(
+                directory / "values.npy",
+                mode="w+",
+                dtype=np.float32,
+                shape=(len(features), matrix.shape[1]),
+            )
+            start = 0
+            for block in blocks(np.asarray(features.values)):
+                values[start : start + len(block)] = featurizer.apply(whitening, block)
+                start += len(block)
+            formats.save_features(directory, features.corpus, values)
+
+        inputs = {"whitening": learned.key, "vectors": vectors.stage.key}
+        stage = cell.stage("features", featurizer.version, settings, inputs, compute)
+        return Vectors(stage, vectors.corpus)
+
+    pool, aimed = transform(candidates), transform(target)
+    notes += Notes(
+        stages=(learned, pool.stage, aimed.stage), selection={"whitening": dict(learned.facts)}
+    )
+    return pool, aimed, notes

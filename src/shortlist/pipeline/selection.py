@@ -1,25 +1,27 @@
-"""Which documents: the scores of the methods become a list."""
+"""From scores to a selection."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.core import Budget, Selection, TargetSpec
+from shortlist.core import Budget, Corpus, Selection, TargetSpec
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
-from shortlist.pipeline.scoring import Scores, aims_of
-from shortlist.pipeline.starting import existing
-from shortlist.selectors.base import ScoredPool, fill_worst_rank
-from shortlist.selectors.multi_target import Floor, select_with_floors, standardised, weighted_sum
+from shortlist.pipeline.base_model import available
+from shortlist.pipeline.scoring import MethodScores, score_candidates, targets_of
+from shortlist.pipeline.stage import Cell, Notes, Stage
+from shortlist.selectors.base import ScoredPool
+from shortlist.selectors.blending import in_last_place, standardised, weighted_sum
+from shortlist.selectors.floors import Kept, select_with_floors
 from shortlist.stats.sampling import order
 from shortlist.store import formats
 from shortlist.store.atomic import write_jsonl
@@ -30,86 +32,174 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.core import Corpus
-    from shortlist.pipeline.context import Context
+    from shortlist.core import Features
+    from shortlist.pipeline.data import Candidates, CellData
     from shortlist.selectors.base import Choice, Selector
-    from shortlist.store.cache import Artifact
 
 log = logging.getLogger(__name__)
 
+SELECTION, TOKENS = "selection.parquet", "tokens.npy"
+SHORTLIST = "shortlist.jsonl"
+
 
 @dataclass(frozen=True)
-class Rated:
-    """The pool as a selection sees it.
+class TargetScores:
+    """The candidates as a selector chooses from them.
 
     Attributes:
-        documents: the pool.
         total: scores for all targets together.
-        each: scores for each target alone, as they enter the sum.
-        allowed: (n,) whether a document may be chosen.
-        excluded: how many documents repeat evaluation texts and have no score.
+        by_target: scores for each target alone, as they enter the sum.
     """
 
-    documents: Corpus
     total: ScoredPool
-    each: Mapping[str, ScoredPool]
-    allowed: NDArray[np.bool_]
-    excluded: int
+    by_target: Mapping[str, ScoredPool]
 
 
-def select(cell: Context, scores: Scores, pool: Artifact, leaked: Artifact) -> Artifact:
-    """Returns the selection; `shortlist.jsonl` in the run's directory shows it to people.
+@dataclass(frozen=True)
+class Ranking:
+    """A selector with the scores of its methods: everything that a selection is made from.
+
+    Attributes:
+        selector: the selector.
+        settings: its settings as plain data.
+        spec: targets, weights and floors that it can choose for.
+        scores: the scores of its methods.
+        candidates: the documents.
+        budget: how much may be chosen.
+        tokens: the stage that counted the candidates' tokens, where they are needed.
+        notes: what scoring and counting add to the record.
+    """
+
+    selector: Selector
+    settings: Mapping[str, Any]
+    spec: TargetSpec
+    scores: MethodScores
+    candidates: Candidates
+    budget: Budget
+    tokens: Stage | None
+    notes: Notes
+
+    @cached_property
+    def combined(self) -> TargetScores:
+        """The scores for each target and for all together."""
+        methods = self.scores.methods
+        return combine_scores(
+            self.selector,
+            self.spec,
+            {
+                target: {name: fitted.scores for name, fitted in members.items()}
+                for target, members in methods.items()
+            },
+            self.candidates.corpus,
+            self.candidates.selectable,
+            vectors={
+                name: fitted.candidates.features
+                for name, fitted in next(iter(methods.values()), {}).items()
+            },
+            tokens=None if self.tokens is None else np.load(self.tokens.path / TOKENS),
+            tokens_are_budget=self.budget.unit == "tokens",
+            report=self.scores.fit_facts,
+        )
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The keys of everything that decides `combined`, as inputs of a stage."""
+        keys = self.scores.keys() | {"leaks": self.candidates.leaks.stage.key}
+        return keys | ({} if self.tokens is None else {"tokens": self.tokens.key})
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A selection in the store.
+
+    Attributes:
+        stage: the stage that made it.
+        notes: what it adds to the record.
+        candidates: what it was chosen from.
+    """
+
+    stage: Stage
+    notes: Notes
+    candidates: Candidates
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The selection, best first."""
+        return formats.load_selection(self.stage.path / SELECTION)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """(k,) rows of the selected documents among the candidates, best first."""
+        return self.candidates.rows(self.selection.ids)
+
+    @cached_property
+    def documents(self) -> Corpus:
+        """The selected documents, best first."""
+        return self.selection.of(self.candidates.corpus)
+
+    @property
+    def size(self) -> int:
+        """How many documents were selected."""
+        return self.stage.facts["size"]
+
+
+def rank(
+    cell: Cell,
+    data: CellData,
+    candidates: Candidates,
+    selector: Selector,
+    settings: Mapping[str, Any],
+) -> Ranking:
+    """Returns the candidates as scored by the methods of a selector; tokens are counted where the
+    budget or the selector needs them.
+
+    Args:
+        cell: the cell.
+        data: its data.
+        candidates: the documents to choose from.
+        selector: the cell's selector, or the ablation baseline.
+        settings: the selector's settings as plain data.
+    """
+    scores = score_candidates(cell, data, candidates, selector, settings)
+    budget, tokens, notes = cell.parts.budget, None, scores.notes
+    if budget.unit == "tokens" or selector.traits.reads_tokens:
+        tokens, token_notes = count_tokens(cell, data, candidates)
+        notes += token_notes
+    spec = targets_of(cell.parts.aims, selector)
+    return Ranking(selector, settings, spec, scores, candidates, budget, tokens, notes)
+
+
+def select(cell: Cell, ranking: Ranking) -> Selected:
+    """Returns the selection that a selector makes of its scores.
 
     Raises:
         InvalidInput: the budget is more than the pool has, or a floor cannot be met.
     """
-    selector = cell.parts.selector
-    made = choose(cell, selector, cell.config["selector"], scores, pool, leaked)
-    cell.selected |= made.facts
-    if aims_of(cell) is not cell.parts.aims and not cell.parts.aims.single:
-        log.info(
-            "%s looks at no target: weights and floors change nothing", type(selector).__name__
-        )
-        cell.selected["targets"] = {"weights": dict(cell.parts.aims.weights), "applied": False}
-    write_shortlist(cell.directory / "shortlist.jsonl", made, pool)
-    return made
-
-
-def choose(
-    cell: Context,
-    selector: Selector,
-    written: Mapping[str, Any],
-    scores: Scores,
-    pool: Artifact,
-    leaked: Artifact,
-) -> Artifact:
-    """Returns the selection that `selector`, whose settings are `written`, makes of its scores."""
-    budget, seed, aims = cell.parts.budget, cell.parts.seed, aims_of(cell)
-    needs_tokens = budget.unit == "tokens" or selector.traits.reads_tokens
-    lengths = count_tokens(cell, pool) if needs_tokens else None
+    selector, spec, budget, seed = ranking.selector, ranking.spec, ranking.budget, cell.parts.seed
+    candidates = ranking.candidates
 
     def compute(directory: Path) -> dict[str, Any]:
-        rated = read_rated(cell, selector, scores, pool, leaked, lengths)
-        documents, costs, allowed = rated.documents, rated.total.costs, rated.allowed
-        available = rated.total.values > -np.inf
-        unscored = int((allowed & ~available).sum())
-        left = available.sum() if costs is None else costs[available].sum()
+        combined, corpus = ranking.combined, candidates.corpus
+        scored = combined.total.values > -np.inf
+        unscored = int((candidates.selectable & ~scored).sum())
+        costs = combined.total.costs
         if not selector.traits.repeats:
-            _check_budget(budget, int(left), rated.excluded, unscored)
+            available = int(scored.sum() if costs is None else costs[scored].sum())
+            check_budget(budget, available, int((~candidates.selectable).sum()), unscored)
         facts: dict[str, Any] = {}
-        if aims.single:
-            choice = selector.select(rated.total, budget, seeded(seed, "selection"))
+        if spec.single:
+            choice = selector.select(combined.total, budget, seeded(seed, "selection"))
         else:
-            choice, facts["targets"] = _for_several(selector, rated, aims, budget, seed)
-        ids, domains = documents.ids, documents.domains
+            choice, facts["targets"] = _select_for_several(selector, combined, spec, budget, seed)
+        ids, domains = corpus.ids, corpus.domains
         selection = Selection(
             ids=tuple(ids[row] for row in choice.rows),
             scores=choice.scores,
-            corpus=documents.fingerprint,
+            corpus=corpus.fingerprint,
             budget=budget,
             why=(type(selector).__doc__ or "").strip().splitlines()[0],
         )
-        formats.save_selection(directory / "selection.parquet", selection)
+        formats.save_selection(directory / SELECTION, selection)
         return facts | {
             "size": len(selection),
             "unique": len(set(selection.ids)),
@@ -119,190 +209,200 @@ def choose(
             **choice.report,
         }
 
-    settings: dict[str, Any] = {"budget": budget.amount, "unit": budget.unit}
+    # The selector's settings beside the keys of the scores: `select` may read others than `score`.
+    settings: dict[str, Any] = {"selector": ranking.settings, "version": selector.version}
+    settings |= {"budget": budget.amount, "unit": budget.unit}
     settings |= {"seed": seed} if selector.traits.stochastic else {}
-    if not aims.single:  # "sum": raised when scores for several targets are added in another way
-        settings |= {"weights": aims.weights, "floors": aims.floors, "sum": 2}
-    # The selector again, beside the scores' key: `select` may read settings that `score` does not.
-    settings |= {"selector": written, "version": selector.version}
-    inputs = score_keys(scores) | {"leaks": leaked.key}
-    inputs |= {"tokens": lengths.key} if lengths else {}
-    # For several targets, version 2 weighed orders that left documents out.
-    return cell.stage("selection", 2 if aims.single else 3, settings, inputs, compute)
+    if not spec.single:  # "sum": raised when scores for several targets are added in another way
+        settings |= {"weights": spec.weights, "floors": spec.floors, "sum": 2}
+    stage = cell.stage("selection", 4, settings, ranking.inputs, compute)
+    facts = dict(stage.facts)
+    if spec is not cell.parts.aims and not cell.parts.aims.single:
+        log.info("%s reads no target: weights and floors change nothing", type(selector).__name__)
+        facts["targets"] = {"weights": dict(cell.parts.aims.weights), "applied": False}
+    return Selected(stage, Notes(stages=(stage,), selection=facts), candidates)
 
 
-def read_rated(
-    cell: Context,
+def combine_scores(
     selector: Selector,
-    scores: Scores,
-    pool: Artifact,
-    leaked: Artifact,
-    lengths: Artifact | None,
-) -> Rated:
-    """Returns the scores for each target and their weighted sum, by method and together.
+    spec: TargetSpec,
+    scores: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    corpus: Corpus,
+    selectable: NDArray[np.bool_],
+    *,
+    vectors: Mapping[str, Features] = MappingProxyType({}),
+    tokens: NDArray[np.int64] | None = None,
+    tokens_are_budget: bool = False,
+    report: Mapping[str, Any] = MappingProxyType({}),
+) -> TargetScores:
+    """Returns the scores for each target and their weighted sum.
 
     Scores of an additive method are summed as they are: of a transport method the sum is the
     gradient of sum_t w_t OT(pool, target_t); of a log-ratio it is the ratio for the geometric mean
-    of the targets. Others have no common unit, so each target's scores are brought to mean 0 and
-    standard deviation 1 over the pool first: then a weight is what a standard deviation is worth.
+    of the targets. Other scores have no common unit, so those for each target are standardised over
+    the selectable documents first: a weight is then what one standard deviation is worth.
 
-    A negative weight goes away from a target. The paper's GOT-D (contrast) is described in words
+    A negative weight chooses away from a target. The paper's GOT-D (contrast) is described in words
     only, as toxic samples as the negative target (Kang et al. 2024, section 3.1 and appendix C.1.2;
     no formula, no code); read with its Theorem 1 it takes the largest gradients of OT(pool, toxic).
     Here that is one term of a sum: toward clean *and* away from toxic, -g_clean + w g_toxic, which
     lowers OT(pool, clean) - w OT(pool, toxic) the fastest. Weight 0 for every other target gives
     the paper's reading alone.
 
+    Args:
+        selector: the selector whose methods gave the scores.
+        spec: targets and their weights.
+        scores: (n,) or (n, t) scores by target, then by member.
+        corpus: the n candidates.
+        selectable: (n,) whether a candidate may be selected; the others get -inf.
+        vectors: the candidates' vectors by member.
+        tokens: (n,) tokens of each document, where they are needed.
+        tokens_are_budget: whether the budget counts tokens.
+        report: what the fits report.
+
     Raises:
         InvalidInput: there are several targets, and a method gives a document several scores.
     """
-    aims, documents = aims_of(cell), formats.load_corpus(pool.path / "corpus.arrow")
-    excluded = json.loads((leaked.path / "leaks.json").read_text(encoding="utf-8"))
-    allowed = np.array([key not in excluded for key in documents.ids])
-    tokens = np.load(lengths.path / "tokens.npy") if lengths else None
-    words = documents.id_bits()
-    vectors = {
-        name: formats.load_features(judge.pool.path).of(documents)
-        for name, judge in next(iter(cell.judges.values()), {}).items()
-    }
+    id_words = corpus.id_words()
 
-    def scored(columns: Mapping[str, NDArray[np.float64]]) -> ScoredPool:
+    def scored_pool(columns: Mapping[str, NDArray[np.float64]]) -> ScoredPool:
         return ScoredPool(
             values=selector.combine(columns),
-            id_bits=words,
-            costs=tokens if cell.parts.budget.unit == "tokens" else None,
-            documents=documents,
+            id_words=id_words,
+            costs=tokens if tokens_are_budget else None,
+            documents=corpus,
             columns=columns,
             vectors=vectors,
-            report=cell.selected.get("fit", {}),
+            report=report,
             tokens=tokens,
         )
 
     columns: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for aim, made in scores.items():
-        own = columns.setdefault(aim, {})
-        for name, one in made.items():
+    for target, by_member in scores.items():
+        for name, values in by_member.items():
             method = selector.members[name].selector if name else selector
-            found = np.load(one.path / "scores.npy")
-            if found.ndim > 1 and len(scores) > 1:
+            if values.ndim > 1 and len(scores) > 1:
                 raise InvalidInput(
-                    f"{type(method).__name__} parts its target by domain (selector.separate) and "
-                    f"cannot also weigh {' and '.join(f'`{one}`' for one in scores)}; give it one "
-                    "target, or set selector.separate=false"
+                    f"{type(method).__name__} scores each domain of its target separately "
+                    "(selector.separate) and cannot also weigh "
+                    f"{' and '.join(f'`{one}`' for one in scores)}; give it one target, or set "
+                    "selector.separate=false"
                 )
-            for part, values in _parts(name, found):
-                column = np.where(allowed, values, -np.inf)
-                alike = aims.single or method.traits.additive
-                own[part] = column if alike else standardised(column)
-    each = {aim: scored(column) for aim, column in columns.items()}
-    if aims.single:
-        (total,) = each.values()
-        return Rated(documents, total, each, allowed, int((~allowed).sum()))
-    members = next(iter(columns.values()))
-    total = scored(
+            for column_name, column in _columns(name, values):
+                masked = np.where(selectable, column, -np.inf)
+                comparable = spec.single or method.traits.additive
+                columns.setdefault(target, {})[column_name] = (
+                    masked if comparable else standardised(masked)
+                )
+    by_target = {target: scored_pool(own) for target, own in columns.items()}
+    if spec.single:
+        (total,) = by_target.values()
+        return TargetScores(total, by_target)
+    total = scored_pool(
         {
-            name: weighted_sum({aim: own[name] for aim, own in columns.items()}, aims.weights)
-            for name in members
+            name: weighted_sum({target: own[name] for target, own in columns.items()}, spec.weights)
+            for name in next(iter(columns.values()))
         }
     )
-    return Rated(documents, total, each, allowed, int((~allowed).sum()))
+    return TargetScores(total, by_target)
 
 
-def score_keys(scores: Scores) -> dict[str, str]:
-    """Returns the keys of the scores as inputs of a stage."""
-    alone = len(scores) == 1
-    return {
-        ".".join(part for part in ("scores", "" if alone else aim, name) if part): made.key
-        for aim, own in scores.items()
-        for name, made in own.items()
-    }
+def _columns(name: str, scores: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yields a method's columns of scores by name: `dsir`, or `dsir.0`, `dsir.1` for several."""
+    if scores.ndim == 1:
+        yield name, scores
+    else:
+        for index, column in enumerate(scores.T):
+            yield f"{name}.{index}".lstrip("."), column
 
 
-def _for_several(
-    selector: Selector, rated: Rated, aims: TargetSpec, budget: Budget, seed: int
+def _select_for_several(
+    selector: Selector, scores: TargetScores, spec: TargetSpec, budget: Budget, seed: int
 ) -> tuple[Choice, dict[str, Any]]:
-    """Returns the choice for several targets, and what it has for each of them."""
-
-    def with_floors(
-        one: Selector, total: ScoredPool, each: Mapping[str, ScoredPool]
-    ) -> tuple[Choice, dict[str, Floor]]:
-        draw = partial(seeded, seed, "selection")
-        return select_with_floors(one, total, each, aims.floors, budget, draw)
-
-    kept: dict[str, Floor] = {}
-    if aims.floors:
-        choice, kept = with_floors(selector, rated.total, rated.each)
+    """Returns the choice for several targets, and what it holds for each of them."""
+    draw = partial(seeded, seed, "selection")
+    floors: dict[str, Kept] = {}
+    if not spec.floors:
+        choice = selector.select(scores.total, budget, draw())
+    else:
+        choice, floors = select_with_floors(
+            selector, scores.total, scores.by_target, spec.floors, budget, draw
+        )
         if like := selector.stands_in_for:
             member = selector.members[like].selector
-            alone = {aim: one.of(like, member) for aim, one in rated.each.items()}
-            picks, _ = with_floors(member, rated.total.of(like, member), alone)
-            # What the control reports of its parts is about the parts.
+            picks, _ = select_with_floors(
+                member,
+                scores.total.of(like, member),
+                {target: pool.of(like, member) for target, pool in scores.by_target.items()},
+                spec.floors,
+                budget,
+                draw,
+            )
+            # The control reports the overlap of its parts; what counts is that of the whole.
             overlap = len(np.intersect1d(choice.rows, picks.rows))
             choice = replace(choice, report={**choice.report, "overlap": overlap})
-    else:
-        choice = selector.select(rated.total, budget, seeded(seed, "selection"))
     rows = np.unique(choice.rows)
-    best = {aim: order(one.values, one.id_bits)[: len(rows)] for aim, one in rated.each.items()}
-    held = Counter(row for one in kept.values() for row in one.rows.tolist())
+    best = {
+        target: order(pool.values, pool.id_words)[: len(rows)]
+        for target, pool in scores.by_target.items()
+    }
+    held = Counter(row for picks in floors.values() for row in picks.rows.tolist())
     return choice, {
         "applied": True,
-        "weights": dict(aims.weights),
+        "weights": dict(spec.weights),
         "floors": {
-            aim: {"share": aims.floors[aim], "asked": one.asked, "kept": one.met}
-            for aim, one in kept.items()
+            target: {"share": spec.floors[target], "asked": picks.asked, "kept": picks.met}
+            for target, picks in floors.items()
         },
         "kept_for_several": sum(count > 1 for count in held.values()),
-        "among_best": {aim: float(np.isin(rows, top).mean()) for aim, top in best.items()},
+        "among_best": {target: float(np.isin(rows, top).mean()) for target, top in best.items()},
         "mean_score": {
-            aim: float(fill_worst_rank(one.values)[rows].mean()) for aim, one in rated.each.items()
+            target: float(in_last_place(pool.values)[rows].mean())
+            for target, pool in scores.by_target.items()
         },
     }
 
 
-def count_tokens(cell: Context, pool: Artifact) -> Artifact:
-    """Returns the number of tokens of each document, as the model to be trained counts them."""
-    model = existing(cell, cell.parts.model, cell.config["model"])
+def count_tokens(cell: Cell, data: CellData, candidates: Candidates) -> tuple[Stage, Notes]:
+    """Returns the number of tokens of each candidate, as the model to be trained counts them."""
+    model, notes = available(cell, cell.parts.model, cell.settings["model"], data)
 
     def compute(directory: Path) -> None:
-        texts = formats.load_corpus(pool.path / "corpus.arrow").texts
-        words = checkpoint.tokenizer(model.directory())
-        np.save(directory / "tokens.npy", tokenize(words, texts, None, None).lengths)
+        tokenizer = checkpoint.tokenizer(model.directory())
+        lengths = tokenize(tokenizer, candidates.corpus.texts, None, None).lengths
+        np.save(directory / TOKENS, lengths)
 
-    inputs = {"corpus": pool.facts["fingerprint"], **model.identity()}
-    return cell.stage("tokens", 1, {}, inputs, compute)
+    inputs = {"corpus": candidates.documents.fingerprint, **model.identity()}
+    stage = cell.stage("tokens", 1, {}, inputs, compute)
+    return stage, notes + Notes(stages=(stage,))
 
 
-def write_shortlist(path: Path, selection: Artifact, pool: Artifact) -> None:
+def write_shortlist(path: Path, selected: Selected) -> None:
     """Writes the selection as JSON lines, best first: id, rank, score, domain, text."""
-    chosen = formats.load_selection(selection.path / "selection.parquet")
-    documents = chosen.of(formats.load_corpus(pool.path / "corpus.arrow"))
-    rows = zip(chosen.ids, chosen.scores.tolist(), documents.domains, documents.texts, strict=True)
+    documents, selection = selected.documents, selected.selection
+    rows = zip(
+        selection.ids, selection.scores.tolist(), documents.domains, documents.texts, strict=True
+    )
     write_jsonl(
         path,
         (
-            {"id": key, "rank": rank, "score": value, "domain": domain, "text": text}
-            for rank, (key, value, domain, text) in enumerate(rows, start=1)
+            {"id": key, "rank": position, "score": value, "domain": domain, "text": text}
+            for position, (key, value, domain, text) in enumerate(rows, start=1)
         ),
     )
 
 
-def _parts(name: str, scores: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yields a method's columns of scores by name: `dsir`, or `dsir.0`, `dsir.1` where it has
-    several.
+def check_budget(budget: Budget, available: int, leaked: int, unscored: int) -> None:
+    """Refuses a budget that the candidates cannot fill.
+
+    Raises:
+        InvalidInput: the budget is more than is available.
     """
-    if scores.ndim == 1:
-        yield name, scores
-    else:
-        for at, column in enumerate(scores.T):
-            yield f"{name}.{at}".lstrip("."), column
-
-
-def _check_budget(budget: Budget, available: int, leaked: int, unscored: int) -> None:
     if budget.amount > available:
         reasons = {"repeat evaluation texts": leaked, "have no score": unscored}
-        told = " and ".join(f"{count:,} that {why}" for why, count in reasons.items() if count)
-        aside = f" (after {told} were set aside)" if told else ""
+        excluded = " and ".join(f"{count:,} that {why}" for why, count in reasons.items() if count)
+        without = f" (without {excluded})" if excluded else ""
         raise InvalidInput(
-            f"budget={budget.amount:,} {budget.unit} is more than the pool's {available:,}{aside}; "
+            f"budget={budget.amount:,} {budget.unit} is more than the pool's {available:,}{without}; "
             f"set budget={available} or less, or a larger pool"
         )

@@ -1,101 +1,112 @@
-"""What becomes of the model: the warm-up, what the warm-up changed, the fine-tuning."""
+"""From a selection to a measured model: warm-up, losses before and after, fine-tuning, evaluation."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import logging
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist.core import Metric, digest, pack_item_scores
-from shortlist.pipeline.context import Context, Start
-from shortlist.pipeline.inputs import task_data
+from shortlist.errors import InvalidInput, near
+from shortlist.evaluation.base import EvalContext
+from shortlist.models.pretrained import StoredModel
+from shortlist.pipeline.base_model import CellModel
+from shortlist.pipeline.data import SPLITS
+from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
-from shortlist.store import formats
 from shortlist.tasks.contributions import contributions
 from shortlist.trainers.classify import Validation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from shortlist.store.cache import Artifact
+    from shortlist.pipeline.data import TaskSplits
+    from shortlist.pipeline.selection import Selected
+    from shortlist.store.cache import Compute
 
-HELD_OUT_DOCUMENTS = 300  # of the test texts, first by id
+log = logging.getLogger(__name__)
+
+HELD_OUT_DOCUMENTS = 300  # of the held-out texts, first by id
 
 
-def warm_up(cell: Context, base: Start, selection: Artifact, pool: Artifact) -> Start:
-    """Returns the model after reading the selection.
+def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
+    """Returns the model after training on the selection.
 
-    The key holds the chosen ids, not how they were chosen: equal selections train once. Where
-    nothing was chosen it is the model as it was.
+    The key holds the selected ids in place of how they were selected: equal selections train once.
+    An empty selection leaves the base model as it is.
     """
-    if selection.facts["size"] == 0:
-        return base
+    if selected.size == 0:
+        return CellModel(base.model)
     trainer, seed, runtime = cell.parts.warmup, cell.parts.seed, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
-        chosen = formats.load_selection(selection.path / "selection.parquet")
-        documents = chosen.of(formats.load_corpus(pool.path / "corpus.arrow"))
-        return trainer.train_on(base.path, documents, directory, seed, runtime)
+        return trainer.train_on(base.model.path, selected.documents, directory, seed, runtime)
 
-    inputs = {"model": base.key, "selection": selection.facts["sha256"]}
+    inputs = {"model": base.model.key, "selection": selected.stage.facts["sha256"]}
     inputs |= trainer.identity(runtime)
-    settings = {**cell.config["warmup"], "seed": seed}
-    made = cell.stage("warmup", trainer.version, settings, inputs, compute)
-    cell.counts |= {
-        f"warmup_{fact}": count for fact, count in made.facts.items() if isinstance(count, int)
+    settings = {**cell.settings["warmup"], "seed": seed}
+    stage = cell.stage("warmup", trainer.version, settings, inputs, compute)
+    counts = {
+        f"warmup_{fact}": count for fact, count in stage.facts.items() if isinstance(count, int)
     }
-    return Start(made.path, made.key)
+    return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts))
 
 
-def compare_losses(cell: Context, base: Start, warm: Start, task: Artifact) -> None:
-    """Adds the language-model loss on held-out target texts before and after, and the drop.
+def compare_losses(cell: Cell, base: CellModel, warm: CellModel, task: TaskSplits) -> Notes:
+    """Returns the language-model loss on held-out target texts before and after, and the drop.
 
-    The drop is paired: both models are asked for the same tokens of the same documents.
+    The drop is paired: both models predict the same tokens of the same documents.
     """
-    before, after = held_out(cell, base, task), held_out(cell, warm, task)
-    first, second = (np.load(made.path / "sums.npy") for made in (before, after))
-    counts = np.load(before.path / "counts.npy")
-    name = cell.parts.warmup.objective
-    for suffix, unit, better, sums in (
+    before, after = held_out_loss(cell, base, task), held_out_loss(cell, warm, task)
+    first, second = (np.load(stage.path / "sums.npy") for stage in (before, after))
+    tokens = np.load(before.path / "counts.npy")
+    objective = cell.parts.warmup.objective
+    metrics: list[Metric] = []
+    item_scores: dict[str, str] = {}
+    for suffix, unit, higher_is_better, sums in (
         ("loss_before", "nats", False, first),
         ("loss_after", "nats", False, second),
         ("loss_drop", "nats_gained", True, first - second),
     ):
-        found = ratio_of_sums(sums, counts)
-        packed = pack_item_scores(linearised_ratio(sums, counts))
-        cell.item_scores[f"{name}_{suffix}"] = packed
-        cell.metrics.append(
+        ratio, name = ratio_of_sums(sums, tokens), f"{objective}_{suffix}"
+        item_scores[name] = pack_item_scores(linearised_ratio(sums, tokens))
+        metrics.append(
             Metric(
-                name=f"{name}_{suffix}",
+                name=name,
                 unit=unit,
-                higher_is_better=better,
-                value=found.value,
-                n=len(counts),
-                stderr=found.stderr,
+                higher_is_better=higher_is_better,
+                value=ratio.value,
+                n=len(tokens),
+                stderr=ratio.stderr,
                 protocol=before.facts["protocol"],
             )
         )
+    counts = {f"held_out_{fact}": after.facts[fact] for fact in ("not_measured", "truncated")}
+    return Notes(
+        stages=(before, after), counts=counts, metrics=tuple(metrics), item_scores=item_scores
+    )
 
 
-def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
-    """Returns the model's loss on texts of the split that the task holds out, by document."""
+def held_out_loss(cell: Cell, current: CellModel, task: TaskSplits) -> Stage:
+    """Returns a model's loss on texts of the split that the task holds out, by document."""
     trainer, runtime = cell.parts.warmup, cell.parts.runtime
     split = cell.parts.task.held_out
 
     def compute(directory: Path) -> dict[str, Any]:
-        texts = formats.load_corpus(task.path / f"{split}.arrow").unlabelled()
+        texts = task.data.split(split).unlabelled()
         sample = texts.take(np.arange(min(HELD_OUT_DOCUMENTS, len(texts))))
-        found = trainer.losses_on(model.path, sample, runtime)
-        np.save(directory / "sums.npy", found.sums)
-        np.save(directory / "counts.npy", found.counts)
-        protocol = digest([found.protocol, sample.fingerprint])
+        losses = trainer.losses_on(current.model.path, sample, runtime)
+        np.save(directory / "sums.npy", losses.sums)
+        np.save(directory / "counts.npy", losses.counts)
         return {
-            "protocol": protocol,
+            "protocol": digest([losses.protocol, sample.fingerprint]),
             "not_measured": len(texts) - len(sample),
-            "truncated": found.truncated,
+            "truncated": losses.truncated,
         }
 
     settings = {
@@ -103,66 +114,162 @@ def held_out(cell: Context, model: Start, task: Artifact) -> Artifact:
         "max_length": trainer.max_length,
         "documents": HELD_OUT_DOCUMENTS,
     }
-    inputs = {"model": model.key, split: task.facts[split]}
-    made = cell.stage("held_out", 3, settings, inputs, compute)
-    for fact in ("not_measured", "truncated"):
-        cell.counts[f"held_out_{fact}"] = made.facts[fact]
-    return made
+    inputs = {"model": current.model.key, split: task.fingerprint(split)}
+    return cell.stage("held_out", 3, settings, inputs, compute)
 
 
-def fine_tune(cell: Context, warm: Start, task: Artifact) -> Start:
-    """Returns the model after training on the target's labels."""
-    part, trainer = cell.parts.task, cell.parts.finetune
-    seed, runtime = cell.parts.seed, cell.parts.runtime
-    labels = task.facts["labels"]
+def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
+    """Returns the model after training on the task's labels."""
+    spec, trainer = cell.parts.task, cell.parts.finetune
+    seed, runtime, labels = cell.parts.seed, cell.parts.runtime, task.labels
 
     def compute(directory: Path) -> dict[str, Any]:
-        data = task_data(task)
+        data = task.data
 
-        def judge(values: NDArray[np.float64]) -> float:
-            metrics = part.evaluate(values, data, "validation")
-            ranking = next(metric for metric in metrics if metric.primary)
-            return ranking.value if ranking.higher_is_better else -ranking.value
+        def validation_score(values: NDArray[np.float64]) -> float:
+            metrics = spec.evaluate(values, data, "validation")
+            primary = next(metric for metric in metrics if metric.primary)
+            return primary.value if primary.higher_is_better else -primary.value
 
-        validation = Validation(data.validation, judge)
-        return trainer.train_on(warm.path, data.train, validation, labels, directory, seed, runtime)
+        validation = Validation(data.validation, validation_score)
+        return trainer.train_on(
+            warm.model.path, data.train, validation, labels, directory, seed, runtime
+        )
 
-    inputs = {"model": warm.key, "train": task.facts["train"], **trainer.identity(runtime)}
-    settings = {**cell.config["finetune"], "seed": seed, "labels": labels}
+    inputs = {"model": warm.model.key, "train": task.fingerprint("train")}
+    inputs |= trainer.identity(runtime)
+    settings = {**cell.settings["finetune"], "seed": seed, "labels": labels}
     if trainer.keep_epoch == "best":
-        inputs["validation"] = task.facts["validation"]
-        settings |= {"primary": part.primary, "positive": part.positive, "task": part.version}
-    made = cell.stage("finetune", trainer.version, settings, inputs, compute)
-    cell.counts["finetune_truncated"] = made.facts["truncated"]
-    return Start(made.path, made.key)
+        inputs["validation"] = task.fingerprint("validation")
+        settings |= {"primary": spec.primary, "positive": spec.positive, "task": spec.version}
+    stage = cell.stage("finetune", trainer.version, settings, inputs, compute)
+    counts = {"finetune_truncated": stage.facts["truncated"]}
+    return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts))
 
 
-def evaluate(cell: Context, tuned: Start, task: Artifact) -> None:
-    """Adds the task's metrics on its test split, in front of the others, and the outcomes by item.
+def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Notes:
+    """Returns the task's metrics on its test split and the score of each item.
 
-    Nothing before this has seen the split's labels.
+    No earlier stage reads the labels of the test split.
     """
-    part, trainer, runtime = cell.parts.task, cell.parts.finetune, cell.parts.runtime
-    labels = task.facts["labels"]
+    spec, trainer, runtime = cell.parts.task, cell.parts.finetune, cell.parts.runtime
+    labels = task.labels
 
     def compute(directory: Path) -> dict[str, Any]:
-        data = task_data(task)
         outputs = len(labels) if labels else 1
-        predicted = trainer.predict(tuned.path, data.test, outputs, runtime)
+        predicted = trainer.predict(tuned.model.path, task.data.test, outputs, runtime)
         np.save(directory / "predictions.npy", predicted.values)
-        found = part.evaluate(predicted.values, data, "test")
+        metrics = spec.evaluate(predicted.values, task.data, "test")
         return {
-            "metrics": [asdict(metric) for metric in found],
+            "metrics": [asdict(metric) for metric in metrics],
             "truncated": predicted.truncated,
         }
 
-    settings = {"task": cell.config["task"], "max_length": trainer.max_length, "labels": labels}
+    settings = {"task": cell.settings["task"], "max_length": trainer.max_length, "labels": labels}
     settings |= {"trainer": trainer.version}
-    inputs = {"model": tuned.key, "test": task.facts["test"], **trainer.identity(runtime)}
-    made = cell.stage("evaluate", part.version, settings, inputs, compute)
-    cell.counts["evaluate_truncated"] = made.facts["truncated"]
-    cell.metrics[:0] = [Metric(**metric) for metric in made.facts["metrics"]]
-    predictions = np.load(made.path / "predictions.npy")
-    test = formats.load_corpus(task.path / "test.arrow")
-    found = contributions(part, predictions, test, tuple(labels) if labels else None)
-    cell.item_scores |= {name: pack_item_scores(values) for name, values in found.items()}
+    inputs = {"model": tuned.model.key, "test": task.fingerprint("test")}
+    inputs |= trainer.identity(runtime)
+    stage = cell.stage("evaluate", spec.version, settings, inputs, compute)
+    predictions = np.load(stage.path / "predictions.npy")
+    items = contributions(spec, predictions, task.data.test, tuple(labels) if labels else None)
+    return Notes(
+        stages=(stage,),
+        counts={"evaluate_truncated": stage.facts["truncated"]},
+        metrics=tuple(Metric(**metric) for metric in stage.facts["metrics"]),
+        item_scores={name: pack_item_scores(values) for name, values in items.items()},
+    )
+
+
+def check_evaluators(cell: Cell) -> Notes:
+    """Lets every evaluator refuse, before anything is computed, what cannot work; returns a warning
+    where the scorer that measures the model has also chosen the documents.
+
+    Raises:
+        InvalidInput: the task's primary metric is not among the evaluators', or two share a name.
+    """
+    task, featurizer = cell.parts.task, cell.parts.featurizer
+    names = [name for evaluator in task.evaluators.values() for name in evaluator.metric_names()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidInput(
+            f"task {task.name}: two evaluators measure {', '.join(repeated)}; leave one of them out "
+            "or rename its metrics"
+        )
+    if task.evaluators and task.primary not in names:
+        raise InvalidInput(
+            f"task {task.name}: expected task.primary among the metrics of its evaluators, found "
+            f"{task.primary!r}; {near(str(task.primary), names)}"
+        )
+    for evaluator in task.evaluators.values():
+        evaluator.check(cell.parts.source, cell.parts.runtime)
+    selecting = featurizer.scorer
+    warnings = tuple(
+        f"the documents were chosen by the scorer that also measures the model ({name}): its "
+        "numbers favour this method; compare another scorer's"
+        for evaluator in task.evaluators.values()
+        for name, scorer in evaluator.scorers.items()
+        if selecting is not None and scorer.identity() == selecting.identity()
+    )
+    for warning in warnings:
+        log.warning("%s", warning)
+    return Notes(warnings=warnings)
+
+
+def evaluate_language_model(
+    cell: Cell, base: CellModel, warm: CellModel, task: TaskSplits
+) -> Notes:
+    """Returns the metrics of the task's evaluators and the score of each item.
+
+    Raises:
+        InvalidInput: the task's primary metric could not be measured.
+    """
+    spec, notes = cell.parts.task, Notes()
+    for name, evaluator in spec.evaluators.items():
+        recorder = _RecordingCell(cell)
+        result = evaluator.evaluate(
+            EvalContext(
+                model=warm.model,
+                base=base.model,
+                data=task.data,
+                digests={split: task.fingerprint(split) for split in SPLITS},
+                source=cell.parts.source,
+                stage=recorder.stage,
+                seed=cell.parts.seed,
+                runtime=cell.parts.runtime,
+            )
+        )
+        notes += Notes(
+            stages=tuple(recorder.stages),
+            metrics=tuple(
+                replace(metric, primary=metric.name == spec.primary) for metric in result.metrics
+            ),
+            item_scores={key: pack_item_scores(items) for key, items in result.item_scores.items()},
+            counts={f"{name}_{fact}": count for fact, count in result.counts.items()},
+            warnings=result.warnings,
+        )
+    if not any(metric.primary for metric in notes.metrics):
+        raise InvalidInput(
+            f"task {spec.name}: task.primary={spec.primary} was not measured: "
+            f"{'; '.join(notes.warnings)}"
+        )
+    return notes
+
+
+class _RecordingCell:
+    """Passes stages on to a cell and keeps them, since an evaluator returns metrics alone."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.stages: list[Stage] = []
+
+    def stage(
+        self,
+        name: str,
+        version: int,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        compute: Compute,
+    ) -> Stage:
+        """Returns the finished stage; see `Cell.stage`."""
+        self.stages.append(self.cell.stage(name, version, settings, inputs, compute))
+        return self.stages[-1]

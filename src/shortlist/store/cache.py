@@ -26,6 +26,7 @@ from shortlist.store.keys import key as make_key
 log = logging.getLogger(__name__)
 
 Facts = Mapping[str, Any]
+Compute = Callable[[Path], Facts | None]
 MANIFEST = "manifest.json"
 LEDGER = "executions.jsonl"
 UNFINISHED = ".unfinished"
@@ -96,7 +97,7 @@ class Store:
         version: int,
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
-        compute: Callable[[Path], Facts | None],
+        compute: Compute,
     ) -> Artifact:
         """Returns the artifact of this stage, computing it if it is not there.
 
@@ -166,9 +167,7 @@ class Store:
             hit=hit,
         )
 
-    def _compute(
-        self, home: Path, key: str, material: Facts, compute: Callable[[Path], Facts | None]
-    ) -> None:
+    def _compute(self, home: Path, key: str, material: Facts, compute: Compute) -> None:
         for leftover in home.glob(
             f".{key}.*"
         ):  # of a killed run: the lock says that nobody is at it

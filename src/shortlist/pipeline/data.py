@@ -1,0 +1,469 @@
+"""The data of a cell: pool, task, targets, leaks, and the candidates that a selector chooses from."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist.core import Corpus
+from shortlist.data.contamination import KINDS, leaks
+from shortlist.data.quarantine import render
+from shortlist.data.task import TaskData
+from shortlist.errors import InvalidInput
+from shortlist.pipeline.stage import Cell, Notes, Stage
+from shortlist.progress import forward
+from shortlist.store import formats
+from shortlist.store.atomic import write_jsonl, write_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from shortlist.data.quarantine import BadRow
+    from shortlist.store.cache import Compute
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test", "target")
+PROTECTED = ("validation", "test")  # splits whose texts may not be selected
+CORPUS = "corpus.arrow"
+QUARANTINE = "quarantine.txt"
+LEAKS = "leaks.jsonl"  # every leak, with both texts
+EXCLUDED = "excluded.json"  # the documents that may not be selected, with the kind of leak
+
+_CONSEQUENCE = {"drop": "they are never selected", "report": "they stay", "refuse": ""}
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A corpus in the store: the pool, a part of it, or a task's own texts.
+
+    Attributes:
+        stage: the stage whose `corpus.arrow` holds it.
+        notes: what the stage adds to the record.
+    """
+
+    stage: Stage
+    notes: Notes
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The documents, sorted by id."""
+        return formats.load_corpus(self.stage.path / CORPUS)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the corpus."""
+        return self.stage.facts["fingerprint"]
+
+
+@dataclass(frozen=True)
+class TaskSplits:
+    """The data of a task in the store.
+
+    Attributes:
+        name: the task's name.
+        stage: the stage whose `<split>.arrow` files hold it.
+        notes: what the stage adds to the record.
+    """
+
+    name: str
+    stage: Stage
+    notes: Notes
+
+    @cached_property
+    def data(self) -> TaskData:
+        """All splits and the target."""
+        splits: dict[str, Any] = {split: self._load(split) for split in SPLITS}
+        labels = tuple(self.labels) if self.labels else None
+        return TaskData(**splits, labels=labels, counts=self.stage.facts["counts"])
+
+    @cached_property
+    def target(self) -> Corpus:
+        """The target: the training texts without labels."""
+        return self._load("target")
+
+    @property
+    def labels(self) -> list[str] | None:
+        """Class names in the order of the model's outputs, or None where there are no classes."""
+        return self.stage.facts["labels"]
+
+    def fingerprint(self, split: str) -> str:
+        """Returns the fingerprint of one of `SPLITS`."""
+        return self.stage.facts[split]
+
+    def _load(self, split: str) -> Corpus:
+        return formats.load_corpus(self.stage.path / f"{split}.arrow")
+
+
+@dataclass(frozen=True)
+class LeakCheck:
+    """Documents that repeat an evaluation text, and which of them may not be selected.
+
+    Attributes:
+        stage: the stage that compared the texts.
+        notes: what it adds to the record.
+    """
+
+    stage: Stage
+    notes: Notes
+
+    @cached_property
+    def excluded(self) -> Mapping[str, str]:
+        """The kind of leak by id of the documents that may not be selected; under
+        `leaks.action=report` there is none.
+        """
+        return json.loads((self.stage.path / EXCLUDED).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class CellData:
+    """What a cell reads: the whole pool, its task, the targets, and the leaks of the pool.
+
+    Attributes:
+        pool: the whole pool, before a prefilter.
+        task: what is trained and measured on.
+        targets: the tasks that documents are chosen for, by name; `task` alone where none are named.
+        leaks: documents of the pool that repeat an evaluation text.
+    """
+
+    pool: Documents
+    task: TaskSplits
+    targets: Mapping[str, TaskSplits]
+    leaks: LeakCheck
+
+    @property
+    def notes(self) -> Notes:
+        """What loading and checking add to the record."""
+        named = [target.notes for target in self.targets.values() if target is not self.task]
+        return sum([self.task.notes, *named, self.leaks.notes], self.pool.notes)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The documents that a selector chooses from: the pool, its nearest domains, or the task's texts.
+
+    Attributes:
+        documents: the documents.
+        leaks: which of them may not be selected.
+        notes: what making the candidates adds to the record.
+    """
+
+    documents: Documents
+    leaks: LeakCheck
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def corpus(self) -> Corpus:
+        """The documents, sorted by id."""
+        return self.documents.corpus
+
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """The row of each document by its id."""
+        return {key: row for row, key in enumerate(self.corpus.ids)}
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Returns the (k,) rows of documents by their ids."""
+        return np.array([self.row_of[key] for key in ids], dtype=np.int64)
+
+    @cached_property
+    def selectable(self) -> NDArray[np.bool_]:
+        """(n,) whether a document may be selected."""
+        excluded = self.leaks.excluded
+        return np.array([key not in excluded for key in self.corpus.ids], dtype=bool)
+
+
+def load_data(cell: Cell) -> CellData:
+    """Returns pool, task and targets, and the pool's documents that repeat evaluation texts.
+
+    Raises:
+        InvalidInput: pool or target has no documents, no text is held out to measure a loss on, or
+            there are leaks and `leaks.action` is `refuse`.
+    """
+    pool, task = load_pool(cell), load_task(cell)
+    targets = load_targets(cell, task)
+    return CellData(pool, task, targets, find_leaks(cell, pool, task, targets))
+
+
+def load_pool(cell: Cell) -> Documents:
+    """Returns the pool, sorted by id: the order and the cut of its files change nothing.
+
+    Raises:
+        InvalidInput: it has no documents.
+    """
+    pool, source = cell.parts.pool, cell.parts.source
+
+    def compute(directory: Path) -> dict[str, Any]:
+        with forward(show=cell.parts.runtime.progress) as report:
+            loaded = pool.load(source, report)
+        if len(loaded.corpus) == 0:
+            raise InvalidInput(
+                "the pool has no documents; look at pool.paths, pool.domains and the rejected rows"
+            )
+        formats.save_corpus(directory / CORPUS, loaded.corpus)
+        _save_quarantine(directory, loaded.quarantined)
+        return {
+            "documents": len(loaded.corpus),
+            "fingerprint": loaded.corpus.fingerprint,
+            "counts": dict(loaded.counts),
+            "revision": loaded.revision,
+        }
+
+    settings = {name: value for name, value in cell.settings["pool"].items() if name != "prefilter"}
+    return Documents(*_load(cell, "pool", pool, compute, "pool", settings))
+
+
+def load_task(cell: Cell) -> TaskSplits:
+    """Returns the task's splits and its target.
+
+    Raises:
+        InvalidInput: the target has no documents, or no text is held out to measure a loss on.
+    """
+    task = cell.parts.task
+    splits = load_splits(cell, task, "task", cell.settings["task"])
+    if cell.parts.until != "select" and len(getattr(splits.data, task.held_out)) == 0:
+        raise InvalidInput(
+            f"task {task.name} keeps no texts to measure a loss on; set until=select, "
+            "or give it more texts or task.test=FILE"
+        )
+    return splits
+
+
+def load_targets(cell: Cell, task: TaskSplits) -> dict[str, TaskSplits]:
+    """Returns the tasks that documents are chosen for, by name.
+
+    Raises:
+        InvalidInput: a target has no documents.
+    """
+    settings = {
+        **(cell.settings.get("targets") or {}),
+        **(cell.settings.get("negative_target") or {}),
+    }
+    targets = {
+        name: task if target is cell.parts.task else load_splits(cell, target, name, settings[name])
+        for name, target in cell.parts.targets.items()
+    }
+    if all(target is not task for target in targets.values()):
+        warning = (
+            f"documents were chosen for {', '.join(targets)}; the task that is trained and measured "
+            f"on, {cell.parts.task.name}, is not one of them"
+        )
+        log.warning("%s", warning)
+        first, target = next(iter(targets.items()))
+        targets[first] = replace(target, notes=target.notes + Notes(warnings=(warning,)))
+    return targets
+
+
+def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -> TaskSplits:
+    """Returns the splits of `task`; its counts and inputs are noted under `name`.
+
+    Raises:
+        InvalidInput: the target has no documents.
+    """
+
+    def compute(directory: Path) -> dict[str, Any]:
+        with forward(show=cell.parts.runtime.progress) as report:
+            data = task.load(cell.parts.source, report)
+        if len(data.target) == 0:
+            raise InvalidInput(
+                f"target of task {task.name} has no documents; give it training texts"
+            )
+        _save_quarantine(directory, data.quarantined)
+        for split in SPLITS:
+            formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
+        return {
+            "labels": data.labels,
+            "counts": dict(data.counts),
+            "revision": data.revision,
+            **{split: getattr(data, split).fingerprint for split in SPLITS},
+        }
+
+    # Evaluators decide how a model is measured, not what the data are.
+    data_settings = {key: value for key, value in settings.items() if key != "evaluators"}
+    return TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
+
+
+def find_leaks(
+    cell: Cell,
+    documents: Documents,
+    task: TaskSplits,
+    targets: Mapping[str, TaskSplits],
+    name: str = "pool",
+) -> LeakCheck:
+    """Returns the documents that repeat a validation or test text.
+
+    Evaluation texts are those of the task, those that its evaluators measure on beside them, and
+    those of every other target that documents are chosen toward, since a model may be evaluated on
+    it as well. `leaks.jsonl`, in the artifact and in the run's directory, lists every leak with
+    both texts; `excluded.json` holds what may not be selected: nothing under `leaks.action=report`.
+
+    Args:
+        cell: the cell.
+        documents: the documents that are compared with the evaluation texts.
+        task: the task.
+        targets: the targets by name.
+        name: what the documents are called in counts, messages and file names.
+
+    Raises:
+        InvalidInput: there are leaks, and `leaks.action` is `refuse`.
+    """
+    action = cell.parts.leaks
+    protected, evaluator_stages = _evaluation_texts(cell, task, targets)
+
+    def compute(directory: Path) -> dict[str, Any]:
+        corpus = documents.corpus
+        rows: list[dict[str, Any]] = []
+        for split, (stage, file) in protected.items():
+            texts = formats.load_corpus(stage.path / f"{file}.arrow")
+            found = leaks(corpus, texts)
+            leaked = _texts_of(corpus, {leak.id for leak in found})
+            repeated = _texts_of(texts, {leak.where for leak in found})
+            rows += [
+                {
+                    **asdict(leak),
+                    "split": split,
+                    "text": leaked[leak.id],
+                    "repeats": repeated[leak.where],
+                }
+                for leak in found
+            ]
+        write_jsonl(directory / LEAKS, rows)
+        strongest: dict[str, str] = {}
+        for row in sorted(rows, key=lambda row: KINDS.index(row["kind"])):
+            strongest.setdefault(row["id"], row["kind"])
+        excluded = {} if action == "report" else strongest
+        text = json.dumps(excluded, sort_keys=True, indent=1) + "\n"
+        (directory / EXCLUDED).write_text(text, encoding="utf-8")
+        kinds = Counter(strongest.values())
+        return {
+            "leaked": len(strongest),
+            "first": min(strongest, default=""),
+            "kinds": {kind: kinds[kind] for kind in KINDS},
+        }
+
+    inputs = {
+        "pool": documents.fingerprint,
+        **{split: stage.facts[file] for split, (stage, file) in protected.items()},
+    }
+    # `refuse` finds what `drop` finds: the two share an artifact.
+    stage = cell.stage("leaks", 3, {"keep": action == "report"}, inputs, compute)
+    kinds = stage.facts["kinds"]
+    prefix = "" if name == "pool" else f"{name}_"
+    notes = Notes(
+        stages=(*evaluator_stages, stage),
+        counts={f"{prefix}leaked": stage.facts["leaked"]},
+        selection={f"{prefix}leaks": {"action": action, **kinds}},
+    )
+    if not stage.facts["leaked"]:
+        return LeakCheck(stage, notes)
+    listed = write_text(
+        cell.directory / f"{prefix}{LEAKS}", (stage.path / LEAKS).read_text(encoding="utf-8")
+    )
+    summary = (
+        f"{stage.facts['leaked']:,} documents of the {name} repeat validation or test texts "
+        f"({', '.join(f'{kind} {count:,}' for kind, count in kinds.items() if count)})"
+    )
+    if action == "refuse":
+        raise InvalidInput(
+            f"expected a {name} without evaluation texts (leaks.action=refuse), found: {summary}; "
+            f"first: {stage.facts['first']}; listed in {listed}; remove them or set "
+            "leaks.action=drop"
+        )
+    log.warning("leaks: %s; %s; listed in %s", summary, _CONSEQUENCE[action], listed)
+    if action == "report":
+        notes += Notes(warnings=(f"{summary} and stay (leaks.action=report)",))
+    return LeakCheck(stage, notes)
+
+
+def _evaluation_texts(
+    cell: Cell, task: TaskSplits, targets: Mapping[str, TaskSplits]
+) -> tuple[dict[str, tuple[Stage, str]], list[Stage]]:
+    """Returns stage and file of every evaluation text by the name of its split, and the stages of
+    the evaluators among them.
+    """
+    empty = Corpus.build([]).fingerprint
+    texts = {split: (task.stage, split) for split in PROTECTED}
+    for name, weight in cell.parts.aims.weights.items():
+        target = targets.get(name)
+        if target is None or target is task or weight < 0:
+            continue
+        texts |= {
+            f"{name}.{split}": (target.stage, split)
+            for split in PROTECTED
+            if target.fingerprint(split) != empty
+        }
+    stages: list[Stage] = []
+    for name, evaluator in cell.parts.task.evaluators.items():
+        stage = evaluator.texts(cell.parts.source, cell.stage)
+        if stage is not None:
+            texts[f"{name}.texts"] = (stage, "texts")
+            stages.append(stage)
+    return texts, stages
+
+
+def choose_from(cell: Cell, data: CellData, documents: Documents) -> Candidates:
+    """Returns the candidates: `documents` of the pool, or the task's own texts where the selector
+    chooses among those.
+    """
+    if not cell.parts.selector.traits.chooses_target:
+        return Candidates(documents, data.leaks, documents.notes)
+    texts = task_texts(cell, data.task)
+    leaks = find_leaks(cell, texts, data.task, data.targets, "target")
+    return Candidates(texts, leaks, documents.notes + texts.notes + leaks.notes)
+
+
+def task_texts(cell: Cell, task: TaskSplits) -> Documents:
+    """Returns the task's training texts as documents to choose from."""
+
+    def compute(directory: Path) -> dict[str, Any]:
+        formats.save_corpus(directory / CORPUS, task.target)
+        return {"documents": len(task.target), "fingerprint": task.target.fingerprint}
+
+    stage = cell.stage("candidates", 1, {}, {"target": task.fingerprint("target")}, compute)
+    return Documents(stage, Notes(stages=(stage,)))
+
+
+def _texts_of(corpus: Corpus, ids: set[str]) -> dict[str, str]:
+    """Returns the texts of these documents by id; those of a pair are joined by a line break."""
+    named = zip(corpus.ids, corpus.joined(), strict=True)
+    return {key: text for key, text in named if key in ids}
+
+
+def _load(
+    cell: Cell, stage: str, part: Any, compute: Compute, name: str, settings: Mapping[str, Any]
+) -> tuple[Stage, Notes]:
+    """Returns the stage that loads a pool or a task, and its notes under `name`."""
+    settings = {**settings, "source": cell.settings["source"]}
+    loaded = cell.stage(stage, part.version, settings, part.identity(cell.parts.source), compute)
+    _show_quarantine(cell, name, loaded)
+    facts = loaded.facts
+    inputs = {f"{name}_{fact}": facts[fact] for fact in ("fingerprint", *SPLITS) if fact in facts}
+    if facts["revision"]:
+        inputs[f"{name}_revision"] = facts["revision"]
+    counts = {f"{name}_{fact}": count for fact, count in facts["counts"].items()}
+    return loaded, Notes(stages=(loaded,), counts=counts, inputs=inputs)
+
+
+def _save_quarantine(directory: Path, rows: Sequence[BadRow]) -> None:
+    if rows:
+        (directory / QUARANTINE).write_text(render(rows), encoding="utf-8")
+
+
+def _show_quarantine(cell: Cell, name: str, stage: Stage) -> None:
+    """Copies the list of rejected rows into the run's directory, computed now or earlier."""
+    listed = stage.path / QUARANTINE
+    if listed.is_file():
+        text = listed.read_text(encoding="utf-8")
+        shown = write_text(cell.directory / f"{name}_{QUARANTINE}", text)
+        rows = text.splitlines()
+        log.warning(
+            "%s: %d rows rejected, listed in %s; first: %s", name, len(rows), shown, rows[0]
+        )

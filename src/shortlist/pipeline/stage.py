@@ -1,0 +1,104 @@
+"""What every stage function receives (`Cell`) and returns beside its value (`Notes`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shortlist.core import Metric, Role, StageCost
+from shortlist.store.cache import Artifact, Compute, Store
+
+if TYPE_CHECKING:
+    from shortlist.core import Axes
+    from shortlist.pipeline.compose import Components
+
+
+@dataclass(frozen=True)
+class Stage(Artifact):
+    """A finished stage, charged to a role.
+
+    Attributes:
+        role: which cost column of a table it counts toward.
+    """
+
+    role: Role = "preparation"
+
+    @property
+    def cost(self) -> StageCost:
+        """The stage's line in a record."""
+        return StageCost(
+            self.stage, self.key, self.seconds, self.peak_mib, self.device, role=self.role
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the experiment grid: what was asked for, before anything is computed.
+
+    Attributes:
+        parts: the objects that the configuration names.
+        settings: the hashed groups of the configuration as plain data; stages take their keys from
+            them.
+        store: where artifacts live.
+        directory: the run's directory.
+        axes: the cell's place in a table.
+        overrides: the arguments as typed.
+        role: the role that stages computed through this object are charged to.
+    """
+
+    parts: Components
+    settings: Mapping[str, Any]
+    store: Store
+    directory: Path
+    axes: Axes
+    overrides: tuple[str, ...] = ()
+    role: Role = "preparation"
+
+    def charged_to(self, role: Role) -> Cell:
+        """Returns the same cell; what is computed through it is charged to `role`."""
+        return replace(self, role=role)
+
+    def stage(
+        self,
+        name: str,
+        version: int,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        compute: Compute,
+    ) -> Stage:
+        """Returns the finished stage, computed if the store does not have it (see `Store.stage`)."""
+        artifact = self.store.stage(name, version, settings, inputs, compute)
+        return Stage(**vars(artifact), role=self.role)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a stage adds to the record of its cell.
+
+    Attributes:
+        stages: the finished stages, in order.
+        counts: what was left out, cut or failed, by name.
+        inputs: fingerprints and digests of what went in, by name.
+        selection: facts of the selection (`Record.selection`), by name.
+        warnings: what a reader of the numbers must know.
+        metrics: what was measured.
+        item_scores: what each test item contributed to a metric, packed, by the metric's name.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    inputs: Mapping[str, str] = field(default_factory=dict[str, str])
+    selection: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    warnings: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    item_scores: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __add__(self, other: Notes) -> Notes:
+        """Returns both notes; of two values under one name the later one stands."""
+        joined: dict[str, Any] = {}
+        for item in fields(self):
+            first, second = getattr(self, item.name), getattr(other, item.name)
+            joined[item.name] = first + second if isinstance(first, tuple) else {**first, **second}
+        return Notes(**joined)
