@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus, Features, Selection
-from shortlist.diagnostics.datasheet.words import shortened
 from shortlist.models.linear import unit
 from shortlist.ot import calibrate
 from shortlist.ot.explanation import Plan
@@ -409,3 +408,12 @@ def uncovered(coverage: Coverage, mean_cost: float) -> tuple[NDArray[np.bool_], 
     near = float(np.median(coverage.least))
     limit = near + FAR * max(mean_cost - near, 0.0)
     return coverage.distance > limit, limit
+
+
+def shortened(text: str, length: int) -> str:
+    """Returns the text in one line, at most `length` characters of it, and how many more there are."""
+    line = " ".join(text.split())
+    if len(line) <= length:
+        return line
+    kept = line[:length].rsplit(" ", 1)[0] or line[:length]
+    return f"{kept} …({len(line) - len(kept):,} characters more)"

@@ -9,8 +9,8 @@ import numpy as np
 from shortlist.diagnostics.datasheet import figures, mixes
 from shortlist.diagnostics.datasheet.evidence import Evidence, Line
 from shortlist.diagnostics.datasheet.sheet import Example, Fact, Figure, Group, Section
-from shortlist.diagnostics.datasheet.words import counted, percent, shortened, times, value
-from shortlist.diagnostics.explanations import CoverageSummary
+from shortlist.diagnostics.datasheet.words import counted, percent, times, value
+from shortlist.diagnostics.explanations import CoverageSummary, shortened
 from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.stats.sampling import order
 

@@ -10,15 +10,6 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 DASH = "\N{EN DASH}"
 
 
-def shortened(text: str, length: int) -> str:
-    """Returns the text in one line, at most `length` characters of it, and how many more there are."""
-    line = " ".join(text.split())
-    if len(line) <= length:
-        return line
-    kept = line[:length].rsplit(" ", 1)[0] or line[:length]
-    return f"{kept} …({len(line) - len(kept):,} characters more)"
-
-
 def percent(share: float) -> str:
     """Returns a fraction as a percentage with the digits it deserves."""
     if not math.isfinite(share):
