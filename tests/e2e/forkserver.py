@@ -31,8 +31,8 @@ from shortlist.store.cache import Store
 
 STAGES = (
     ("pool", 1), ("task", 1), ("leaks", 1), ("features", 1), ("features", 2), ("fit", 1),
-    ("scores", 1), ("selection", 1),
-    ("fit", 1), ("scores", 1), ("selection", 1), ("advice", 1),  # of the ablation; how many?
+    ("scores", 1), ("selection", 1), ("sensitivity", 1),
+    ("fit", 1), ("scores", 1), ("selection", 1), ("advice", 1),  # of the ablation baseline; budget
     ("head", 1), ("warmup", 1), ("held_out", 1), ("held_out", 2),
     ("finetune", 1), ("evaluate", 1),
 )  # fmt: skip
@@ -50,8 +50,10 @@ def killing(stage: str, number: int) -> Any:
             if material["stage"] == stage:
                 seen[0] += 1
                 if seen[0] == number:
-                    largest = max(directory.rglob("*"), key=lambda path: path.stat().st_size)
-                    os.truncate(largest, largest.stat().st_size // 2)
+                    sizes = {path: path.stat().st_size for path in directory.rglob("*")}
+                    if sizes:  # a stage may have facts alone
+                        largest = max(sizes, key=lambda path: sizes[path])
+                        os.truncate(largest, sizes[largest] // 2)
                     (Path(directory).parent / "died").write_text(key)
                     os.kill(os.getpid(), signal.SIGKILL)
             return facts

@@ -118,7 +118,7 @@ def test_a_broken_line_is_set_aside_with_file_line_and_reason_and_the_cell_goes_
     ended = cells.command(*small, *CHEAP, f"paths.data={copied}")
     assert (ended.code, ended.refusals) == (0, [])
     (told,) = [line for line in (ended.out + ended.err).splitlines() if "near.jsonl:4:" in line]
-    assert "1 rows were set aside" in told
+    assert "1 rows rejected" in told
     (kept,) = (tmp_path / "cache" / "pool").glob("*/quarantine.txt")
     assert kept.read_text().startswith(f"{file}:4: ")
     (record,) = (json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.json"))

@@ -169,7 +169,9 @@ def test_methods_share_the_base_and_a_judge_of_other_texts_makes_another_result(
     ):
         record = cell(*typed)
         assert (record.status, record.reason) == ("done", "")
-        told = any("chosen by the scorer that judges" in warning for warning in record.warnings)
+        told = any(
+            "chosen by the scorer that also measures" in warning for warning in record.warnings
+        )
         assert told == (typed == ("selector=least_toxic",))
         same = [record.metric(name).protocol for name in ("emt_toxic", "perplexity")]
         assert same == [first.metric(name).protocol for name in ("emt_toxic", "perplexity")]
@@ -204,7 +206,7 @@ def test_toward_clean_away_from_toxic_and_least_toxic_choose_less_of_the_rude(
     [
         (["until=finetune"], "has no labels to fine-tune on; set until=warmup or evaluate"),
         (["task.evaluators.toxicity.scorers.linear.labelled=none.jsonl"], "labelled texts: "),
-        (["task.primary=emt_toxik"], "expected task.primary among what its evaluators measure"),
+        (["task.primary=emt_toxik"], "expected task.primary among the metrics of its evaluators"),
         (["evaluator@task.evaluators.more=toxicity"], "two evaluators measure"),
         (["scorer@task.evaluators.toxicity.scorers.extra=detoxify"], "scorer=detoxify "),
     ],

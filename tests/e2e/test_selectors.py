@@ -30,7 +30,7 @@ def test_a_sweep_over_five_budgets_selects_five_times_and_does_all_else_once(
     assert cells.command(*typed).code == 0
     assert ran(tmp_path) == {  # twice: GOT-D, and soft-kNN that its picks are compared with
         "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 10,
-        "advice": 5,
+        "sensitivity": 1, "advice": 5,
     }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_controls_compute_nothing_of_gotd_that_its_own_cell_has_computed(
     assert (ended.code, ended.refusals) == (0, [])
     assert ran(tmp_path) == {
         "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 5,
-        "tokens": 1, "advice": 1,
+        "tokens": 1, "sensitivity": 1, "advice": 1,
     }  # fmt: skip
     found = {
         record.axes.selector: record.selection for record in read_records(tmp_path / "results")

@@ -18,6 +18,7 @@ from shortlist.diagnostics.datasheet.sheet import (
     Section,
     Sheet,
 )
+from shortlist.diagnostics.explanations import shortened
 from shortlist.rendering.tables import TextCell, TextTable
 
 NASTY = "</style></svg><script>alert(1)</script> <img src=x onerror=alert(2)> | `code` *bold* & \"'"
@@ -110,11 +111,11 @@ def test_equal_numbers_give_equal_bytes() -> None:
 
 def test_a_long_text_is_shortened_visibly_and_the_rest_is_counted() -> None:
     text = "word " * 400
-    short = words.shortened(text, 100)
+    short = shortened(text, 100)
     kept, rest = short.split(" …(")
     assert len(kept) <= 100
     assert rest == f"{len(text.strip()) - len(kept):,} characters more)"
-    assert words.shortened("a\n b", 100) == "a b"
+    assert shortened("a\n b", 100) == "a b"
 
 
 @pytest.mark.parametrize(

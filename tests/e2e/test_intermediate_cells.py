@@ -47,7 +47,7 @@ def cell(tmp_path: Path, composed: Any) -> Callable[..., Any]:
     return execute
 
 
-def made(tmp_path: Path, stage: str = "taught") -> list[str]:
+def made(tmp_path: Path, stage: str = "intermediate") -> list[str]:
     """Keys of the models that were taught so far."""
     return [key for name, key in executions(tmp_path / "cache") if name == stage]
 
@@ -55,7 +55,7 @@ def made(tmp_path: Path, stage: str = "taught") -> list[str]:
 def test_methods_and_seeds_share_one_model_which_is_not_the_base(cell: Any, tmp_path: Path) -> None:
     first = cell("selector=random")
     assert (first.status, first.reason) == ("done", "")
-    assert (first.counts["lesson_examples"], first.counts["lesson_left_out"]) == (12, 0)
+    assert (first.counts["intermediate_examples"], first.counts["intermediate_left_out"]) == (12, 0)
     vectors = ("featurizer.max_length=32", "featurizer.precision=32", "until=warmup")
     for typed in (
         ("selector=random", "seed=1"),
@@ -68,7 +68,7 @@ def test_methods_and_seeds_share_one_model_which_is_not_the_base(cell: Any, tmp_
     assert len(made(tmp_path, "head")) == 1  # a head of its own, over the taught encoder
     name = "bert.encoder.layer.0.attention.self.query.weight"
     before = load_file(tmp_path / "bert" / "model.safetensors")[name]
-    after = load_file(tmp_path / "cache" / "taught" / key / "model.safetensors")[name]
+    after = load_file(tmp_path / "cache" / "intermediate" / key / "model.safetensors")[name]
     assert (before != after).any()
 
 
@@ -78,7 +78,7 @@ def test_what_it_is_taught_decides_the_cell(cell: Any, tmp_path: Path) -> None:
     rows = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
     second = cell("selector=random", "until=warmup")
-    assert first.key != second.key and second.counts["lesson_examples"] == 11
+    assert first.key != second.key and second.counts["intermediate_examples"] == 11
     assert len(set(made(tmp_path))) == 2
 
 
@@ -91,4 +91,7 @@ def test_examples_that_repeat_evaluation_texts_are_left_out_and_counted(
         row = {"text_a": f"{leaked} {leaked}", "text_b": "Who is to say?", "label": "neutral"}
         file.write(json.dumps(row) + "\n")
     record = cell("selector=random", "until=warmup")
-    assert (record.counts["lesson_examples"], record.counts["lesson_left_out"]) == (12, 1)
+    assert (record.counts["intermediate_examples"], record.counts["intermediate_left_out"]) == (
+        12,
+        1,
+    )
