@@ -92,7 +92,7 @@ def _pretrain(
         if not initial.exists():
             partial = initial.with_suffix(".part")
             partial.mkdir(parents=True, exist_ok=True)
-            model.begin(sample.texts, partial)
+            model.initialise(sample.texts, partial)
             partial.rename(initial)
         facts = trainer.train_on(initial, sample, directory, model.seed, runtime)
         return {**facts, "left_out": len(excluded)}
