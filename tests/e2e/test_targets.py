@@ -280,8 +280,8 @@ def test_a_user_sees_what_the_correction_changed_and_how_many_documents_to_take(
         *small, *STATIC[:-1], targets, "target_weights={citation_intent: 2, music: 1}"
     )
     assert ended.code == 0, ended
-    (line,) = [line for line in ended.err.splitlines() if "that GOTD selected" in line]
-    assert "differ from those of soft_knn at cost=sqeuclidean, relative_epsilon=0.01" in line
+    (line,) = [line for line in ended.err.splitlines() if "the correction of GOTD changed" in line]
+    assert "against soft_knn at cost=sqeuclidean, relative_epsilon=0.01" in line
     assert [line for line in ended.err.splitlines() if "budget recommendation: " in line]
 
 
