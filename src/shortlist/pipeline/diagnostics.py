@@ -41,7 +41,7 @@ from shortlist.diagnostics.pareto import (
 from shortlist.diagnostics.projection import SelectionMap, project_selection
 from shortlist.pipeline.selection import rank, select
 from shortlist.pipeline.stage import Cell, Notes, Stage
-from shortlist.selectors.blending import BEYOND
+from shortlist.selectors.base import UNRANKED
 from shortlist.store.atomic import write_jsonl, write_text
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def trace_front(cell: Cell, ranking: Ranking, selected: Selected) -> Notes:
             {name: scores.values for name, scores in by_target.items()},
             spec.weights,
             selected.rows,
-            ranking.combined.total.id_words,
+            ranking.combined.total.id_bits,
         )
         _write_csv(directory / PARETO, front.rows())
         return front.facts()
@@ -219,7 +219,7 @@ def advise_budget(cell: Cell, ranking: Ranking) -> Notes:
         total = ranking.combined.total
         recommendation = recommend_budget(
             total.values,
-            total.id_words,
+            total.id_bits,
             points,
             [np.asarray(method.target.features.values) for method in fitted],
             list(toward.values()),
@@ -274,7 +274,7 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
         chosen=selected.selection,
         rows=selected.rows,
         # Documents that the method did not rank have no place in a histogram.
-        scores=np.where(total > BEYOND, total, -np.inf),
+        scores=np.where(total > UNRANKED, total, -np.inf),
         stochastic=ranking.selector.traits.stochastic,
         excluded=frozenset(ranking.candidates.leaks.excluded),
         labels=np.load(copies.path / "labels.npy"),

@@ -19,9 +19,8 @@ from shortlist.models.tokens import tokenize
 from shortlist.pipeline.base_model import available
 from shortlist.pipeline.scoring import MethodScores, score_candidates, targets_of
 from shortlist.pipeline.stage import Cell, Notes, Stage
-from shortlist.selectors.base import ScoredPool
-from shortlist.selectors.blending import in_last_place, standardised, weighted_sum
-from shortlist.selectors.floors import Kept, select_with_floors
+from shortlist.selectors.base import ScoredPool, fill_worst_rank
+from shortlist.selectors.multi_target import Floor, select_with_floors, standardised, weighted_sum
 from shortlist.stats.sampling import order
 from shortlist.store import formats
 from shortlist.store.atomic import write_jsonl
@@ -263,12 +262,12 @@ def combine_scores(
     Raises:
         InvalidInput: there are several targets, and a method gives a document several scores.
     """
-    id_words = corpus.id_words()
+    id_bits = corpus.id_bits()
 
     def scored_pool(columns: Mapping[str, NDArray[np.float64]]) -> ScoredPool:
         return ScoredPool(
             values=selector.combine(columns),
-            id_words=id_words,
+            id_bits=id_bits,
             costs=tokens if tokens_are_budget else None,
             documents=corpus,
             columns=columns,
@@ -321,7 +320,7 @@ def _select_for_several(
 ) -> tuple[Choice, dict[str, Any]]:
     """Returns the choice for several targets, and what it holds for each of them."""
     draw = partial(seeded, seed, "selection")
-    floors: dict[str, Kept] = {}
+    floors: dict[str, Floor] = {}
     if not spec.floors:
         choice = selector.select(scores.total, budget, draw())
     else:
@@ -343,7 +342,7 @@ def _select_for_several(
             choice = replace(choice, report={**choice.report, "overlap": overlap})
     rows = np.unique(choice.rows)
     best = {
-        target: order(pool.values, pool.id_words)[: len(rows)]
+        target: order(pool.values, pool.id_bits)[: len(rows)]
         for target, pool in scores.by_target.items()
     }
     held = Counter(row for picks in floors.values() for row in picks.rows.tolist())
@@ -357,7 +356,7 @@ def _select_for_several(
         "kept_for_several": sum(count > 1 for count in held.values()),
         "among_best": {target: float(np.isin(rows, top).mean()) for target, top in best.items()},
         "mean_score": {
-            target: float(in_last_place(pool.values)[rows].mean())
+            target: float(fill_worst_rank(pool.values)[rows].mean())
             for target, pool in scores.by_target.items()
         },
     }

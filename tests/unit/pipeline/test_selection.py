@@ -14,17 +14,15 @@ from shortlist.errors import InvalidInput
 from shortlist.featurizers.none import NoFeatures
 from shortlist.pipeline.scoring import targets_of
 from shortlist.pipeline.selection import TargetScores, check_budget, combine_scores
-from shortlist.selectors.base import Member, Selector
-from shortlist.selectors.blending import BEYOND
-from shortlist.selectors.centroid import Centroid
+from shortlist.selectors.base import UNRANKED, Member, Selector
+from shortlist.selectors.controls import Random
 from shortlist.selectors.dsir import DSIR
 from shortlist.selectors.ensemble import Ensemble
 from shortlist.selectors.gotd import GOTD
 from shortlist.selectors.gotd_diverse import GOTDDiverse
-from shortlist.selectors.perplexity import Perplexity
-from shortlist.selectors.random import Random
-from shortlist.selectors.random_domain import RandomDomain
-from shortlist.selectors.tapt_curated import TAPTCurated
+from shortlist.selectors.matched_controls import RandomDomain
+from shortlist.selectors.model_scores import Perplexity
+from shortlist.selectors.similarity import Centroid, TAPTCurated
 
 A, B = np.array([3.0, 1.0, 2.0, 9.0]), np.array([100.0, 400.0, 300.0, 900.0])
 CORPUS = Corpus.build(toy.sentences("music", 4)).canonical()
@@ -93,14 +91,14 @@ def test_targets_are_summed_within_each_member_and_members_are_combined_after() 
 def test_what_a_method_did_not_put_in_order_for_one_target_is_last_there_and_drowns_no_other() -> (
     None
 ):
-    first = np.array([-1.0, 0.0, BEYOND, 0.0])
-    second = np.array([BEYOND, 0.0, BEYOND, -1.0])
+    first = np.array([-1.0, 0.0, UNRANKED, 0.0])
+    second = np.array([UNRANKED, 0.0, UNRANKED, -1.0])
     found = combined(
         TAPTCurated(1), TargetSpec.of(["a", "b"]), {"a": {"": first}, "b": {"": second}}
     )
     np.testing.assert_allclose(found.by_target["a"].values[:2], [-(0.5**0.5), 2**0.5])
-    assert found.by_target["a"].values[2:].tolist() == [BEYOND, -np.inf]
-    assert found.total.values[1] > found.total.values[0] > BEYOND == found.total.values[2]
+    assert found.by_target["a"].values[2:].tolist() == [UNRANKED, -np.inf]
+    assert found.total.values[1] > found.total.values[0] > UNRANKED == found.total.values[2]
     with pytest.raises(InvalidInput, match="reaches beyond the 2 documents"):
         TAPTCurated(1).select(found.total, Budget(3), torch.Generator())
 
