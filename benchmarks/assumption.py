@@ -179,11 +179,11 @@ def decoder(data: Path, folder: Path, home: Path) -> list[dict[str, Any]]:
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(start)
-    from shortlist.trainers.causal_lm import CausalLM
+    from shortlist.trainers.language_model import CausalLM
 
     trainer = CausalLM(
         block=128, epochs=2, learning_rate=2e-3, batch_size=16, max_length=128,
-        weight_decay=0.01, warmup_fraction=0.05, clip=1.0, precision="32",
+        weight_decay=0.01, warmup_fraction=0.05, clip=1.0, precision="32", betas=(0.9, 0.999), eps=1e-8,
     )  # fmt: skip
     trained = home / "trained"
     trained.mkdir(exist_ok=True)

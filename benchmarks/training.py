@@ -38,6 +38,8 @@ SETTINGS: dict[str, Any] = {
     "weight_decay": 0.01,
     "warmup_fraction": 0.06,
     "clip": 1.0,
+    "betas": (0.9, 0.999),
+    "eps": 1e-8,
 }
 
 

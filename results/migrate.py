@@ -42,16 +42,19 @@ CLASSES = {
     "shortlist.examinations.perplexity.Perplexity": "shortlist.evaluation.perplexity.Perplexity",
     "shortlist.examinations.toxicity.Toxicity": "shortlist.evaluation.toxicity.Toxicity",
     "shortlist.scorers.linear.LinearScorer": "shortlist.evaluation.scorers.linear.LinearScorer",
+    "shortlist.models.scratch.ScratchModel": "shortlist.models.pretrained.ScratchModel",
+    "shortlist.trainers.causal_lm.CausalLM": "shortlist.trainers.language_model.CausalLM",
+    "shortlist.trainers.masked_lm.MaskedLM": "shortlist.trainers.language_model.MaskedLM",
 }
 # Settings by dotted path in `config` (`*` also matches dots): old path -> current last component.
-SETTINGS: dict[str, str] = {}
+SETTINGS: dict[str, str] = {"task.examinations": "evaluators"}
 # Settings that no longer exist, with the only value that their removal leaves without effect.
 REMOVED: dict[str, Any] = {"*.grown_from": None}
 # Settings that a class has gained: class (current name) -> the values that repeat the old behaviour.
 ADDED: dict[str, dict[str, Any]] = {}
 # Entries of `inputs`, `counts` and `selection`, stages, overrides: old text -> current text at the
 # beginning of the name. An override is replaced as a whole.
-INPUTS: dict[str, str] = {}
+INPUTS: dict[str, str] = {"read.examination.": "read.evaluator."}
 COUNTS: dict[str, str] = {}
 SELECTION: dict[str, str] = {}
 STAGES: dict[str, str] = {}

@@ -16,7 +16,7 @@ from shortlist.pipeline.data import find_leaks, load_splits, task_texts
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.store.cache import unfinished
 from shortlist.store.keys import key as make_key
-from shortlist.trainers.head import Head
+from shortlist.trainers.language_model import MaskedLMHead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,7 +189,7 @@ def with_head(
     if training is None:
         key = make_key("model", model.version, {}, identity)
         return CellModel(StoredModel(model.directory(), key))
-    head = Head(training, cell.parts.warmup.wanted_precision)
+    head = MaskedLMHead(training, cell.parts.warmup.precision_setting)
     sample, excluded = _sample(data, training.documents)
 
     def compute(directory: Path) -> dict[str, Any]:

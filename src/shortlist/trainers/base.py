@@ -1,8 +1,8 @@
-"""What the training stages share: optimiser, schedule, the loop, the seed."""
+"""The base of all trainers: optimiser, learning-rate schedule, training loop, seeds."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
 
     from shortlist.runtime import Runtime
 
-log = logging.getLogger(__name__)
-
 
 class TrainingModule(pl.LightningModule):
-    """A model under AdamW with linear warm-up and decay.
+    """A model trained by AdamW with linear warm-up and decay of the learning rate.
 
     Attributes:
-        version: bumped when the same settings begin to train another model.
-        done: steps that an earlier run has left behind it, of a trainer that goes on.
-        objective: what it predicts of the texts themselves (`mlm`, `clm`); None: labels, or nothing.
+        version: raised when the same settings would train another model.
+        steps_done: steps of an earlier, interrupted run that this one continues.
+        objective: `mlm` or `clm` of a trainer that learns from texts alone; None of one that learns
+            from labels.
     """
 
     version = 1
-    done = 0
+    steps_done = 0
     objective: str | None = None
 
     def __init__(
@@ -45,23 +44,23 @@ class TrainingModule(pl.LightningModule):
         warmup_fraction: float,
         clip: float,
         precision: str,
-        betas: Sequence[float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        betas: Sequence[float],
+        eps: float,
     ) -> None:
-        """Stores the settings; the model comes later, by `open`.
+        """Stores the settings; the model is loaded by `train_on`.
 
         Args:
             epochs: passes over the documents.
             learning_rate: peak rate.
             batch_size: documents a step.
-            max_length: tokens read of a document; what is cut is counted.
-            weight_decay: of every weight matrix (not of biases and layer norms).
-            warmup_fraction: share of the steps over which the rate rises from 0; then it falls to 0
+            max_length: tokens read of a document; truncated documents are counted.
+            weight_decay: decay of the weight matrices (not of biases and layer norms).
+            warmup_fraction: share of the steps over which the rate rises from 0; it then falls to 0
                 linearly.
             clip: largest norm of the gradient.
             precision: `32`, `bf16` (mixed) or `auto`.
-            betas: how slowly AdamW's two moments forget; its own where nothing is said.
-            eps: what AdamW adds to the root of the second moment; likewise.
+            betas: decay rates of AdamW's two moments.
+            eps: added by AdamW to the root of the second moment.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -85,31 +84,28 @@ class TrainingModule(pl.LightningModule):
                 f"{list(betas)} and {eps:g}"
             )
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
-        self.max_length, self.weight_decay, self.warmup_fraction = (
-            max_length,
-            weight_decay,
-            warmup_fraction,
-        )
-        self.clip, self.wanted_precision = clip, precision
+        self.max_length, self.weight_decay = max_length, weight_decay
+        self.warmup_fraction = warmup_fraction
+        self.clip, self.precision_setting = clip, precision
         self.betas, self.eps = cast("tuple[float, float]", tuple(betas)), eps
         self.model: Any = None
         self.losses: list[float] = []
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
-        """Returns the precision that `auto` comes to here."""
-        return {"precision": checkpoint.precision(self.wanted_precision, runtime.device)}
+        """Returns the resolved precision, which enters the key."""
+        return {"precision": checkpoint.precision(self.precision_setting, runtime.device)}
 
     def configure_optimizers(self) -> Any:
         """Returns the optimiser and its schedule, stepped once a batch."""
         optimizer = self.optimiser()
-        steps = self.done + int(self.trainer.estimated_stepping_batches)
+        steps = self.steps_done + int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.rate(self.done + step, steps)
+            optimizer, lambda step: self.rate_factor(self.steps_done + step, steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Returns AdamW over the weights that are trained."""
+        """Returns AdamW over the weights that require gradients."""
         decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
         plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
         return torch.optim.AdamW(
@@ -123,16 +119,16 @@ class TrainingModule(pl.LightningModule):
             fused=True,
         )
 
-    def rate(self, step: int, steps: int) -> float:
-        """Returns the share of the peak rate at step `step` of `steps`, counted from 0."""
+    def rate_factor(self, step: int, steps: int) -> float:
+        """Returns the share of the peak learning rate at step `step` of `steps`, counted from 0."""
         rise = int(self.warmup_fraction * steps)
         if step < rise:
             return (step + 1) / (rise + 1)
         return max(0.0, (steps - step) / max(1, steps - rise))
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clips the gradient. By hand, because Lightning refuses to clip for a fused optimizer,
-        which it need not here.
+        """Clips the gradient, which Lightning refuses to do for a fused optimiser (needlessly: no
+        gradient scaler is used).
         """
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
 
@@ -143,27 +139,33 @@ class TrainingModule(pl.LightningModule):
         runtime: Runtime,
         *callbacks: pl.Callback,
     ) -> None:
-        """Trains `self.model` over the loader's batches, watched by `callbacks`.
+        """Trains `self.model` over the loader's batches, `epochs` times.
+
+        Args:
+            loader: batches of `training_step`.
+            what: name of the training in the progress bar and in messages.
+            runtime: the machine.
+            callbacks: further callbacks of Lightning's trainer.
 
         Raises:
-            InvalidInput: the loss is no longer a number.
+            InvalidInput: the loss is NaN.
         """
         steps = self.epochs * len(loader)
-        mixed = checkpoint.precision(self.wanted_precision, runtime.device) == "bf16"
+        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         self.losses = []
         with progress.bar(what, steps, "steps", show=runtime.progress) as report:
             trainer = runtime.trainer(
                 max_epochs=self.epochs,
                 precision="bf16-mixed" if mixed else "32-true",
-                callbacks=[_Watch(report, what), *callbacks],
+                callbacks=[_LossMonitor(report, what), *callbacks],
             )
             self.model.train()
             trainer.fit(self, loader)
         self.model.eval()
 
 
-class _Watch(pl.Callback):
-    """Moves the bar and stops at the first loss that is no number."""
+class _LossMonitor(pl.Callback):
+    """Keeps the losses, moves the progress bar and stops at the first loss that is NaN."""
 
     def __init__(self, report: progress.Report, what: str) -> None:
         self.report, self.what = report, what
@@ -182,9 +184,7 @@ class _Watch(pl.Callback):
 
 
 def seeded(seed: int, *names: str) -> torch.Generator:
-    """Returns a generator whose stream is decided by the seed and what it is for."""
-    import hashlib
-
+    """Returns a generator whose stream is a function of the seed and of the names of its use."""
     material = ":".join([str(seed), *names]).encode()
     return torch.Generator().manual_seed(
         int.from_bytes(hashlib.sha256(material).digest()[:8], "little") >> 1

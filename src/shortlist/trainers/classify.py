@@ -1,6 +1,4 @@
-"""Fine-tuning on the target's labels: one class, one sentence or a pair; a regression is one
-output.
-"""
+"""Fine-tuning on labels: classification or regression of single texts or pairs."""
 
 from __future__ import annotations
 
@@ -29,12 +27,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What a fine-tuned model says.
+class ClassifierOutput:
+    """Predictions of a fine-tuned model.
 
     Attributes:
-        values: (n, outputs) class probabilities, or (n,) values where there is one output.
-        truncated: documents that were cut to the maximal length.
+        values: (n, outputs) class probabilities, or (n,) values of a regression.
+        truncated: number of documents that were cut to the maximal length.
     """
 
     values: NDArray[np.float64]
@@ -43,33 +41,35 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Validation:
-    """Examples that decide which epoch's weights are kept.
+    """Examples by which the epoch is chosen whose weights are kept.
 
     Attributes:
         corpus: the examples; none of them is trained on.
-        judge: predictions for them -> a number; larger is better.
+        metric: a function from predictions (values of `ClassifierOutput`) to a number, larger is
+            better.
     """
 
     corpus: Corpus
-    judge: Callable[[NDArray[np.float64]], float]
+    metric: Callable[[NDArray[np.float64]], float]
 
 
 class Classifier(TrainingModule):
-    """A new head on the warmed-up model, all weights trained.
-
-    Attributes:
-        keep: `best`: the weights of the epoch that did best on validation, of equal ones the first;
-            `last`: those of the last epoch, and validation is not looked at.
-        patience: epochs without a better one after which the training stops; None: never.
-    """
+    """A new classification or regression head on a model, all weights trained."""
 
     version = 2
 
     def __init__(self, keep: str, patience: int | None, **settings: Any) -> None:
-        """Stores the settings; the others as in `TrainingModule`.
+        """Stores the settings.
+
+        Args:
+            keep: `best` keeps the weights of the epoch with the best validation metric, the first of
+                equal ones; `last` those of the last epoch, without validation.
+            patience: number of epochs without a better one after which training stops; None for
+                never.
+            settings: those of `TrainingModule`.
 
         Raises:
-            InvalidInput: `keep` is neither, or patience makes no sense.
+            InvalidInput: a setting is out of range.
         """
         super().__init__(**settings)
         if keep not in {"best", "last"}:
@@ -102,13 +102,16 @@ class Classifier(TrainingModule):
         """Returns facts of the training; the trained model is written into `directory`.
 
         Args:
-            start: directory of the model to start from.
+            start: directory of the initial model.
             train: labelled documents.
-            validation: what decides on the epoch; not looked at where the last one is kept.
+            validation: examples that choose the epoch; unused where the last one is kept.
             labels: the classes, in the order of the outputs; None for a regression.
             directory: where the model is written.
-            seed: decides the head's first weights, order and dropout.
+            seed: seed of the head's initial weights, of order and dropout.
             runtime: the machine.
+
+        Raises:
+            InvalidInput: there are no labels, or no validation examples to choose the epoch by.
         """
         if train.labels is None:
             raise InvalidInput(
@@ -125,14 +128,17 @@ class Classifier(TrainingModule):
             truth = torch.tensor([self.model.config.label2id[label] for label in train.labels])
         else:
             truth = torch.tensor([float(label) for label in train.labels])
-        words = checkpoint.tokenizer(start)
-        if self.model.config.pad_token_id is None:  # GPT-2: else it takes one text at a time
-            self.model.config.pad_token_id = words.pad_token_id
-        tokens = tokenize(words, train.texts, train.texts_b, self.max_length)
+        tokenizer = checkpoint.tokenizer(start)
+        if self.model.config.pad_token_id is None:  # GPT-2, which else accepts batches of one only
+            self.model.config.pad_token_id = tokenizer.pad_token_id
+        tokens = tokenize(tokenizer, train.texts, train.texts_b, self.max_length)
         pairs = train.texts_b is not None and bool(getattr(self.model.config, "type_vocab_size", 0))
 
         def collate(rows: list[int]) -> dict[str, torch.Tensor]:
-            return {**batch(tokens, rows, words.pad_token_id, types=pairs), "labels": truth[rows]}
+            return {
+                **batch(tokens, rows, tokenizer.pad_token_id, types=pairs),
+                "labels": truth[rows],
+            }
 
         order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
         rows: Any = range(len(tokens))
@@ -144,81 +150,83 @@ class Classifier(TrainingModule):
                     "validation examples were expected to choose the epoch by, found none; "
                     "set finetune.keep=last"
                 )
-            watch = _KeepBest(self, words, validation, runtime)
-            self.run(loader, "fine-tuning", runtime, watch)
-            self.model.load_state_dict(watch.weights)
-            facts |= {"validation": watch.scores, "epoch": watch.epoch}
+            best = _KeepBest(self, tokenizer, validation, runtime)
+            self.run(loader, "fine-tuning", runtime, best)
+            self.model.load_state_dict(best.weights)
+            facts |= {"validation": best.scores, "epoch": best.epoch}
         else:
             self.run(loader, "fine-tuning", runtime)
-        checkpoint.save(directory, self.model, words)
+        checkpoint.save(directory, self.model, tokenizer)
         self.model = None
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
 
-    def predict(self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime) -> Predicted:
-        """Returns what the model in `directory` says of each document.
+    def predict(
+        self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime
+    ) -> ClassifierOutput:
+        """Returns the predictions of the model in `directory` for each document.
 
         Args:
-            directory: the fine-tuned model.
-            corpus: documents to label.
+            directory: directory of the fine-tuned model.
+            corpus: the documents.
             outputs: number of classes; 1 for a regression.
             runtime: the machine.
         """
-        words = checkpoint.tokenizer(directory)
+        tokenizer = checkpoint.tokenizer(directory)
         model: Any = (
             checkpoint.classifier(directory, outputs, regression=outputs == 1)
             .eval()
             .to(runtime.device)
         )
-        return self.predict_with(model, words, corpus, outputs, runtime)
+        return self.predict_with(model, tokenizer, corpus, outputs, runtime)
 
     def predict_with(
-        self, model: Any, words: Any, corpus: Corpus, outputs: int, runtime: Runtime
-    ) -> Predicted:
-        """Returns what `model`, in evaluation mode, says of each document; see `predict`."""
-        tokens: Tokens = tokenize(words, corpus.texts, corpus.texts_b, self.max_length)
+        self, model: Any, tokenizer: Any, corpus: Corpus, outputs: int, runtime: Runtime
+    ) -> ClassifierOutput:
+        """Returns the predictions of `model`, in evaluation mode; see `predict`."""
+        tokens: Tokens = tokenize(tokenizer, corpus.texts, corpus.texts_b, self.max_length)
         pairs = corpus.texts_b is not None and bool(getattr(model.config, "type_vocab_size", 0))
-        found = np.zeros((len(tokens), outputs))
-        mixed = checkpoint.precision(self.wanted_precision, runtime.device) == "bf16"
+        values = np.zeros((len(tokens), outputs))
+        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         with (
             progress.bar("predictions", len(tokens), "documents", show=runtime.progress) as report,
             torch.inference_mode(),
             torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
         ):
             for rows in by_length(tokens.lengths, runtime.inference_tokens):
-                inputs = batch(tokens, rows, words.pad_token_id, types=pairs)
+                inputs = batch(tokens, rows, tokenizer.pad_token_id, types=pairs)
                 logits = model(
                     **{name: value.to(runtime.device) for name, value in inputs.items()}
                 ).logits.double()
-                found[rows] = (logits if outputs == 1 else logits.softmax(-1)).cpu().numpy()
+                values[rows] = (logits if outputs == 1 else logits.softmax(-1)).cpu().numpy()
                 report(len(rows))
-        return Predicted(found[:, 0] if outputs == 1 else found, tokens.truncated)
+        return ClassifierOutput(values[:, 0] if outputs == 1 else values, tokens.truncated)
 
 
 class _KeepBest(pl.Callback):
-    """Asks for validation after each epoch, and keeps a copy of the best weights in memory."""
+    """Validates after each epoch and keeps a copy of the best weights in memory."""
 
     def __init__(
-        self, trainer: Classifier, words: Any, validation: Validation, runtime: Runtime
+        self, trainer: Classifier, tokenizer: Any, validation: Validation, runtime: Runtime
     ) -> None:
-        self.owner, self.words, self.validation = trainer, words, validation
+        self.classifier, self.tokenizer, self.validation = trainer, tokenizer, validation
         self.runtime = runtime
         self.scores: list[float] = []
         self.epoch = 0
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        model = self.owner.model.eval()
+        model = self.classifier.model.eval()
         outputs = int(model.config.num_labels)
-        found = self.owner.predict_with(
-            model, self.words, self.validation.corpus, outputs, self.runtime
+        output = self.classifier.predict_with(
+            model, self.tokenizer, self.validation.corpus, outputs, self.runtime
         )
         model.train()
-        self.scores.append(self.validation.judge(found.values))
+        self.scores.append(self.validation.metric(output.values))
         if len(self.scores) == 1 or self.scores[-1] > max(self.scores[:-1]):
             self.epoch = len(self.scores)
             self.weights = {
                 name: value.detach().cpu().clone() for name, value in model.state_dict().items()
             }
-        patience = self.owner.patience
+        patience = self.classifier.patience
         if patience is not None and len(self.scores) - self.epoch >= patience:
             trainer.should_stop = True

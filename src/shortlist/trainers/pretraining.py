@@ -1,4 +1,4 @@
-"""Pre-training from scratch: causal LM that goes on where a kill has stopped it."""
+"""Pre-training from scratch: causal LM that continues an interrupted run, by Muon and AdamW."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from shortlist.errors import InvalidInput
+from shortlist.errors import InvalidInput, Missing
 from shortlist.store.atomic import fsync
 from shortlist.store.cache import unfinished
-from shortlist.trainers.causal_lm import CausalLM
-from shortlist.trainers.muon import MuonAndAdam
+from shortlist.trainers.language_model import CausalLM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from shortlist.core import Corpus
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN = 60.0  # a kill costs so much work at most
+SECONDS_BETWEEN = 60.0  # the work that an interruption costs at most
 STATE = "state.safetensors"
 
 
 class Pretraining(CausalLM):
-    """Next-token prediction whose state is kept every minute beside the stage's directory.
+    """Next-token prediction whose state is saved every minute beside the stage's directory.
 
     The order of all epochs' batches is drawn before the first, and every step draws its dropout from
-    a seed of its own: what was stopped and went on ends with the same weights as what was not.
+    a seed of its own: an interrupted run ends with the same weights as an uninterrupted one.
     """
 
-    place = "model.pretraining"
+    setting = "model.pretraining"
     version = 1
 
     def __init__(self, block: int, matrix_rate: float | None, **settings: Any) -> None:
@@ -45,8 +45,8 @@ class Pretraining(CausalLM):
 
         Args:
             block: tokens a training example.
-            matrix_rate: peak rate of Muon, which then trains the matrices of the layers; None
-                leaves all to AdamW.
+            matrix_rate: peak rate of Muon, which trains the matrices of the layers; None trains all
+                weights by AdamW.
             settings: those of `TrainingModule`.
 
         Raises:
@@ -55,12 +55,12 @@ class Pretraining(CausalLM):
         super().__init__(block, **settings)
         if matrix_rate is not None and matrix_rate <= 0:
             raise InvalidInput(
-                f"{self.place}.matrix_rate must be above 0, or null, found {matrix_rate:g}"
+                f"{self.setting}.matrix_rate must be above 0, or null, found {matrix_rate:g}"
             )
         self.matrix_rate = matrix_rate
         self.passes, self.epochs = self.epochs, 1  # Lightning sees one list of all batches
-        self.home: Path | None = None
-        self.kept: dict[str, torch.Tensor] = {}
+        self.state_directory: Path | None = None
+        self.saved: dict[str, torch.Tensor] = {}
         self.seed = 0
 
     def train_on(
@@ -72,60 +72,60 @@ class Pretraining(CausalLM):
         runtime: Runtime,
         what: str = "pre-training",
     ) -> dict[str, Any]:
-        """Returns facts of the training; arguments as in `CausalLM.train_on`."""
-        self.home, self.seed = unfinished(directory), seed
+        """Returns facts of the training; arguments as in `LanguageModelTrainer.train_on`."""
+        self.state_directory, self.seed = unfinished(directory), seed
         facts = super().train_on(start, corpus, directory, seed, runtime, what)
-        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.state_directory, ignore_errors=True)
         return facts
 
     def run(
         self, loader: DataLoader[Any], what: str, runtime: Runtime, *callbacks: pl.Callback
     ) -> None:
-        """Trains over what the loader's batches, `passes` times, still hold for this run."""
-        assert self.home is not None
+        """Trains over the loader's batches, `passes` times, without those of an interrupted run."""
+        assert self.state_directory is not None
         batches: list[Any] = [
             rows for _ in range(self.passes) for rows in loader.batch_sampler or ()
         ]
-        state = self.home / STATE
-        self.kept = load_file(state) if state.is_file() else {}
-        before: list[float] = self.kept["losses"].tolist() if self.kept else []
-        self.done = len(before)
-        if before:
-            log.info("%s: going on from step %s of %s", what, f"{self.done:,}", f"{len(batches):,}")
+        state = self.state_directory / STATE
+        self.saved = load_file(state) if state.is_file() else {}
+        losses: list[float] = self.saved["losses"].tolist() if self.saved else []
+        done = self.steps_done = len(losses)
+        if losses:
+            log.info("%s: resuming at step %s of %s", what, f"{done:,}", f"{len(batches):,}")
             with torch.no_grad():
                 for name, weight in self.model.named_parameters():
-                    weight.copy_(self.kept[f"weight {name}"])
-        if self.done < len(batches):
-            rest = DataLoader(loader.dataset, batch_sampler=batches[self.done :])
-            super().run(rest, what, runtime, _Keep(state, before), *callbacks)
-        self.losses, self.kept, self.done = [*before, *self.losses], {}, 0
+                    weight.copy_(self.saved[f"weight {name}"])
+        if done < len(batches):
+            rest = DataLoader(loader.dataset, batch_sampler=batches[done:])
+            super().run(rest, what, runtime, _SaveState(state, losses), *callbacks)
+        self.losses, self.saved, self.steps_done = [*losses, *self.losses], {}, 0
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seeds the step's dropout."""
-        torch.manual_seed(self.seed * 1_000_003 + self.done + batch_idx)
+        torch.manual_seed(self.seed * 1_000_003 + self.steps_done + batch_idx)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Returns the optimiser with the moments of the run that was stopped."""
-        made = super().optimiser() if self.matrix_rate is None else self._with_muon()
+        """Returns the optimiser, with the moments of the interrupted run."""
+        optimiser = super().optimiser() if self.matrix_rate is None else self._muon_and_adam()
         for name, weight in self.model.named_parameters():
             state = {
                 key.split(" ")[0]: value.to(weight.device)
-                for key, value in self.kept.items()
+                for key, value in self.saved.items()
                 if key.endswith(f" {name}") and not key.startswith("weight ")
             }
             if state:
-                made.state[weight] = state
-        return made
+                optimiser.state[weight] = state
+        return optimiser
 
-    def _with_muon(self) -> torch.optim.Optimizer:
+    def _muon_and_adam(self) -> torch.optim.Optimizer:
         tables = (part for part in self.model.modules() if isinstance(part, torch.nn.Embedding))
         embeddings = {id(table.weight) for table in tables}
         weights = list(self.model.parameters())
         layers = [p for p in weights if p.ndim == 2 and id(p) not in embeddings]
-        chosen = {id(p) for p in layers}
+        in_layers = {id(p) for p in layers}
         return MuonAndAdam(
             layers,
-            [p for p in weights if id(p) not in chosen],
+            [p for p in weights if id(p) not in in_layers],
             matrix_rate=self.matrix_rate or 0.0,
             weight_decay=self.weight_decay,
             lr=self.learning_rate,
@@ -134,25 +134,83 @@ class Pretraining(CausalLM):
         )
 
 
-class _Keep(pl.Callback):
-    """Writes weights, moments and losses once a minute."""
+class _SaveState(pl.Callback):
+    """Writes weights, moments and losses to `path` once a minute."""
 
-    def __init__(self, path: Path, before: list[float]) -> None:
-        self.path, self.before, self.last = path, before, time.monotonic()
+    def __init__(self, path: Path, earlier_losses: list[float]) -> None:
+        self.path, self.earlier_losses, self.last = path, earlier_losses, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if time.monotonic() - self.last < SECONDS_BETWEEN:
             return
-        found = {"losses": torch.tensor([*self.before, *pl_module.losses], dtype=torch.float64)}
+        losses = [*self.earlier_losses, *pl_module.losses]
+        state = {"losses": torch.tensor(losses, dtype=torch.float64)}
         moments = trainer.optimizers[0].state
         for name, weight in pl_module.model.named_parameters():
-            found[f"weight {name}"] = weight.detach()
-            found |= {f"{key} {name}": value for key, value in moments[weight].items()}
+            state[f"weight {name}"] = weight.detach()
+            state |= {f"{key} {name}": value for key, value in moments[weight].items()}
         self.path.parent.mkdir(exist_ok=True)
         temporary = self.path.with_suffix(".part")
-        save_file({name: value.contiguous() for name, value in found.items()}, temporary)
+        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
         fsync(temporary)
         temporary.replace(self.path)
         self.last = time.monotonic()
+
+
+class MuonAndAdam(torch.optim.Optimizer):
+    """Two optimisers as one: Muon for the matrices of a model's layers, AdamW for all other weights.
+
+    Muon orthogonalises its momentum (Jordan et al. 2024), so that all directions of a matrix are
+    learnt at one rate; embeddings, biases and norms are no such maps. Both optimisers share parameter
+    groups and state with this object: a schedule moves both rates, and `state` holds everything that
+    has to be saved.
+    """
+
+    def __init__(
+        self,
+        matrices: Sequence[torch.Tensor],
+        others: Sequence[torch.Tensor],
+        matrix_rate: float,
+        weight_decay: float,
+        **adam: Any,
+    ) -> None:
+        """Creates both optimisers.
+
+        Args:
+            matrices: the weights of Muon.
+            others: the weights of AdamW, without weight decay.
+            matrix_rate: Muon's rate.
+            weight_decay: decay of the matrices, a share of their rate.
+            adam: AdamW's `lr`, `betas` and `eps`.
+
+        Raises:
+            Missing: torch is older than its Muon.
+        """
+        if not hasattr(torch.optim, "Muon"):
+            raise Missing(
+                f"model.pretraining.matrix_rate needs torch 2.9 or later, found {torch.__version__}; "
+                "upgrade it or set model.pretraining.matrix_rate=null"
+            )
+        super().__init__([{"params": list(matrices)}, {"params": list(others)}], {})
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=weight_decay),
+            torch.optim.AdamW(others, weight_decay=0.0, fused=True, **adam),
+        ]
+        self.param_groups = [
+            group for optimiser in self.optimisers for group in optimiser.param_groups
+        ]
+        for optimiser in self.optimisers:
+            optimiser.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Returns the closure's loss after a step of both optimisers."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return loss

@@ -12,7 +12,7 @@ from shortlist.featurizers.model_loss import ModelLoss
 from shortlist.featurizers.two_losses import TwoLosses
 from shortlist.models.pretrained import LocalModel
 from shortlist.runtime import Runtime
-from shortlist.trainers.causal_lm import CausalLM
+from shortlist.trainers.language_model import CausalLM
 
 MACHINE = Runtime(accelerator="cpu", progress=False)
 TARGET = Corpus.build(toy.sentences("sailing", 6))
@@ -22,7 +22,7 @@ OTHERS = Corpus.build(toy.sentences("stars", 6))
 def featurizer(model: Path, seed: int = 0) -> TwoLosses:
     reading = CausalLM(
         block=64, epochs=20, learning_rate=1e-2, batch_size=2, max_length=64, weight_decay=0.0,
-        warmup_fraction=0.0, clip=1.0, precision="32",
+        warmup_fraction=0.0, clip=1.0, precision="32", betas=(0.9, 0.999), eps=1e-8,
     )  # fmt: skip
     return TwoLosses(LocalModel(str(model)), 64, reading, seed)
 

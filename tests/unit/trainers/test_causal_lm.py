@@ -18,7 +18,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.likelihood import IGNORED, causal_model, held_out_loss
 from shortlist.runtime import Runtime
-from shortlist.trainers.causal_lm import CausalLM, pack, packed
+from shortlist.trainers.language_model import CausalLM, pack, pack_shuffled
 
 END = 99
 DOCUMENTS = st.lists(
@@ -58,6 +58,8 @@ def trainer(**changed: Any) -> CausalLM:
         "warmup_fraction": 0.0,
         "clip": 1.0,
         "precision": "32",
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
     }
     return CausalLM(**{**settings, **changed})
 
@@ -74,7 +76,9 @@ def test_the_loss_falls_on_the_corpus_it_is_trained_on(
 
 def test_documents_are_packed_in_an_order_that_the_seed_decides(tiny_gpt2: Path) -> None:
     words = checkpoint.tokenizer(tiny_gpt2)
-    one, again, other = (packed(words, 7, CORPUS, 10_000, seed)[0].tolist() for seed in (0, 0, 1))
+    one, again, other = (
+        pack_shuffled(words, 7, CORPUS, 10_000, seed)[0].tolist() for seed in (0, 0, 1)
+    )
     given = pack([np.array(words(text)["input_ids"]) for text in CORPUS.texts], 10_000, 7)[0]
     assert one == again != other and given.tolist() not in (one, other)
     assert sorted(one) == sorted(other) == sorted(given.tolist())

@@ -32,6 +32,8 @@ def trainer(**changed: Any) -> Classifier:
         "warmup_fraction": 0.06,
         "clip": 1.0,
         "precision": "32",
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
         "keep": "last",
         "patience": None,
     }

@@ -12,7 +12,7 @@ from shortlist.models import checkpoint
 from shortlist.models.likelihood import held_out_loss
 from shortlist.models.pretrained import HeadTraining
 from shortlist.runtime import Runtime
-from shortlist.trainers.head import Head
+from shortlist.trainers.language_model import MaskedLMHead
 
 CORPUS = Corpus.build([text for topic in toy.TOPICS for text in toy.sentences(topic, 20)])
 SETTINGS = HeadTraining(documents=100, epochs=4, learning_rate=1e-2, batch_size=32, max_length=32)
@@ -30,7 +30,7 @@ def encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def headed(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     at = tmp_path_factory.mktemp("headed")
     machine = Runtime(accelerator="cpu", progress=False)
-    return at, Head(SETTINGS, "32").train_on(encoder, CORPUS, at, machine)
+    return at, MaskedLMHead(SETTINGS, "32").train_on(encoder, CORPUS, at, machine)
 
 
 def test_the_encoders_weights_stay_as_they_are(encoder: Path, headed: tuple[Path, Any]) -> None:
@@ -66,6 +66,6 @@ def test_the_loss_of_the_last_step_is_below_that_of_the_first(headed: tuple[Path
 def test_training_twice_gives_the_same_weights_bit_for_bit(
     encoder: Path, headed: tuple[Path, Any], tmp_path: Path, machine: Any
 ) -> None:
-    Head(SETTINGS, "32").train_on(encoder, CORPUS, tmp_path, machine)
+    MaskedLMHead(SETTINGS, "32").train_on(encoder, CORPUS, tmp_path, machine)
     files = [(path / "model.safetensors").read_bytes() for path in (headed[0], tmp_path)]
     assert files[0] == files[1]

@@ -13,7 +13,7 @@ from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.likelihood import IGNORED
-from shortlist.trainers.masked_lm import MaskedLM, mask
+from shortlist.trainers.language_model import MaskedLM, mask
 
 MASK, WORDS = 4, 1000
 IDS = torch.randint(5, WORDS, (500, 400), generator=torch.Generator().manual_seed(0))
@@ -71,6 +71,8 @@ def trainer(**changed: Any) -> MaskedLM:
         "warmup_fraction": 0.06,
         "clip": 1.0,
         "precision": "32",
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
     }
     return MaskedLM(**{**settings, **changed})
 

@@ -20,9 +20,8 @@ from shortlist.models.pretrained import ScratchModel
 from shortlist.models.tokens import tokenize
 from shortlist.store.cache import unfinished
 from shortlist.trainers import pretraining
-from shortlist.trainers.causal_lm import CausalLM
-from shortlist.trainers.muon import MuonAndAdam
-from shortlist.trainers.pretraining import Pretraining
+from shortlist.trainers.language_model import CausalLM
+from shortlist.trainers.pretraining import MuonAndAdam, Pretraining
 
 CORPUS = Corpus.build(toy.sentences("sailing", 100))
 
@@ -40,6 +39,7 @@ def trainer(**changed: Any) -> Pretraining:
         "clip": 1.0,
         "precision": "32",
         "betas": [0.9, 0.95],
+        "eps": 1e-8,
     }
     return Pretraining(**{**settings, **changed})
 

@@ -1,0 +1,387 @@
+"""Training on unlabelled texts: masked LM, causal LM, and the masked-LM head of an encoder."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from shortlist import progress
+from shortlist.errors import InvalidInput
+from shortlist.models import checkpoint
+from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logits_at
+from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
+from shortlist.trainers.base import TrainingModule, seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.models.likelihood import HeldOut
+    from shortlist.models.pretrained import HeadTraining
+    from shortlist.runtime import Runtime
+
+
+class LanguageModelTrainer(TrainingModule):
+    """Continued pre-training on a corpus: the warm-up.
+
+    Attributes:
+        setting: the group of its settings, for messages.
+    """
+
+    setting = "warmup"
+
+    @abstractmethod
+    def load(self, start: Path) -> Any:
+        """Returns the model with its head.
+
+        Raises:
+            InvalidInput: it has too few positions for the settings.
+        """
+
+    @abstractmethod
+    def loader(
+        self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
+    ) -> tuple[DataLoader[Any], dict[str, Any]]:
+        """Returns the batches of an epoch, and facts about the texts (documents, tokens)."""
+
+    def train_on(
+        self,
+        start: Path,
+        corpus: Corpus,
+        directory: Path,
+        seed: int,
+        runtime: Runtime,
+        what: str = "warm-up",
+    ) -> dict[str, Any]:
+        """Returns facts of the training; the trained model is written into `directory`.
+
+        Args:
+            start: directory of the initial model.
+            corpus: the documents, unlabelled.
+            directory: where the model is written.
+            seed: seed of order, masks and dropout.
+            runtime: the machine.
+            what: name of the training in the progress bar and in messages.
+        """
+        pl.seed_everything(seed, verbose=False)
+        self.model = self.load(start)
+        tokenizer = checkpoint.tokenizer(start)
+        loader, facts = self.loader(start, tokenizer, corpus, seed)
+        self.run(loader, what, runtime)
+        checkpoint.save(directory, self.model, tokenizer)
+        self.model = None
+        losses = {"first_loss": self.losses[0], "last_loss": self.losses[-1]}
+        return {**facts, "steps": len(self.losses), **losses}
+
+    def losses_on(self, directory: Path, corpus: Corpus, runtime: Runtime) -> HeldOut:
+        """Returns the loss of the model in `directory` on texts it was not trained on."""
+        return held_out_loss(str(self.objective), directory, corpus, self.max_length, runtime)
+
+
+class MaskedLM(LanguageModelTrainer):
+    """Masked language modelling (Devlin et al. 2019): the warm-up of encoders."""
+
+    objective = "mlm"
+
+    def __init__(self, mask_share: float, **settings: Any) -> None:
+        """Stores the settings.
+
+        Args:
+            mask_share: share of the tokens that are predicted.
+            settings: those of `TrainingModule`.
+
+        Raises:
+            InvalidInput: a setting is out of range.
+        """
+        super().__init__(**settings)
+        if not 0 < mask_share < 1:
+            raise InvalidInput(f"warmup.mask_share must lie between 0 and 1, found {mask_share}")
+        self.mask_share = mask_share
+
+    def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Returns the mean cross-entropy over the predicted tokens, 0 where there are none."""
+        labels = inputs.pop("labels")
+        predicted = labels != IGNORED
+        logits = logits_at(self.model, inputs, predicted)
+        if not predicted.any():  # few tokens in the last batch: the mean of no loss is NaN
+            return logits.sum() * 0.0
+        return torch.nn.functional.cross_entropy(logits.float(), labels[predicted])
+
+    def load(self, start: Path) -> Any:
+        """Returns the model with its masked-LM head."""
+        model = checkpoint.masked_lm(start)
+        checkpoint.check_length(model, self.max_length, f"{self.setting}.max_length")
+        return model
+
+    def loader(
+        self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
+    ) -> tuple[DataLoader[Any], dict[str, Any]]:
+        """Returns shuffled batches of documents of similar length, masked anew in every epoch."""
+        tokens = tokenize(tokenizer, corpus.texts, None, self.max_length)
+        generator = seeded(seed, "masks")
+
+        def collate(rows: list[int]) -> dict[str, torch.Tensor]:
+            return masked_batch(tokens, rows, tokenizer, self.mask_share, generator)
+
+        order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
+        rows: Any = range(len(tokens))
+        facts = {
+            "documents": len(tokens),
+            "tokens": int(tokens.lengths.sum()),
+            "truncated": tokens.truncated,
+        }
+        return DataLoader(rows, batch_sampler=order, collate_fn=collate), facts
+
+
+class CausalLM(LanguageModelTrainer):
+    """Next-token prediction on documents packed into blocks: the warm-up of decoders."""
+
+    objective = "clm"
+    version = 2  # 1 dropped the tokens that did not fill the last block
+
+    def __init__(self, block: int, **settings: Any) -> None:
+        """Stores the settings.
+
+        Args:
+            block: tokens a training example.
+            settings: those of `TrainingModule`; `max_length` is that of held-out texts.
+
+        Raises:
+            InvalidInput: a setting is out of range.
+        """
+        super().__init__(**settings)
+        if block < 2:
+            raise InvalidInput(f"{self.setting}.block must be at least 2 tokens, found {block}")
+        self.block = block
+
+    def training_step(self, inputs: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        """Returns the mean cross-entropy of the next token, 0 where there is none."""
+        # Ignored places are at the end of a row, where no token before them attends to them.
+        logits = self.model(input_ids=inputs.clamp(min=0)).logits[:, :-1]
+        truth = inputs[:, 1:]
+        if not (truth != IGNORED).any():  # a block of one token: the mean of no loss is NaN
+            return logits.sum() * 0.0
+        return torch.nn.functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(), truth.reshape(-1), ignore_index=IGNORED
+        )
+
+    def load(self, start: Path) -> Any:
+        """Returns the model with its causal-LM head."""
+        model = checkpoint.causal_lm(start)
+        checkpoint.check_length(model, self.block, f"{self.setting}.block")
+        return model
+
+    def loader(
+        self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
+    ) -> tuple[DataLoader[Any], dict[str, Any]]:
+        """Returns shuffled batches of blocks."""
+        end = checkpoint.end_token_id(tokenizer, start)
+        blocks = pack_shuffled(tokenizer, end, corpus, self.block, seed)
+        examples: Any = torch.from_numpy(blocks)
+        loader: DataLoader[Any] = DataLoader(
+            examples, batch_size=self.batch_size, shuffle=True, generator=seeded(seed, "order")
+        )
+        return loader, {"documents": len(corpus), "tokens": int((blocks != IGNORED).sum())}
+
+
+class MaskedLMHead(TrainingModule):
+    """The masked-LM head of an encoder that comes without one, trained alone.
+
+    The encoder is frozen, so that its hidden states at the masked positions are computed once and the
+    epochs cost the head only. The decoder stays tied to the (frozen) word embeddings; the transform
+    before it and the bias are trained. The bias starts at the log-frequencies of the sample's tokens:
+    the first loss is the unigram entropy and not the logarithm of the vocabulary's size.
+    """
+
+    version = 2
+
+    def __init__(self, settings: HeadTraining, precision: str) -> None:
+        """Stores rate, epochs and sizes of `settings`; `precision` as in `TrainingModule`."""
+        super().__init__(
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+            max_length=settings.max_length,
+            weight_decay=0.01,
+            warmup_fraction=0.0,
+            clip=1.0,
+            precision=precision,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+        )
+
+    def training_step(self, states: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Returns the mean cross-entropy at the masked positions."""
+        hidden, truth = states
+        return torch.nn.functional.cross_entropy(self.model(hidden).float(), truth)
+
+    def train_on(
+        self, start: Path, corpus: Corpus, directory: Path, runtime: Runtime
+    ) -> dict[str, Any]:
+        """Returns facts of the training; the model with its head is written into `directory`.
+
+        Args:
+            start: directory of the encoder.
+            corpus: a general sample, unlabelled.
+            directory: where the model is written.
+            runtime: the machine.
+
+        Raises:
+            InvalidInput: the model's head is not a module of its own, or no token can be predicted.
+        """
+        pl.seed_everything(0, verbose=False)
+        model: Any = checkpoint.masked_lm(start, new_head=True)
+        head = checkpoint.lm_head(model)
+        if head is None:
+            raise InvalidInput(
+                "a masked-LM head as one module was expected in "
+                f"{type(model).__name__}; set model.head=null"
+            )
+        tokenizer = checkpoint.tokenizer(start)
+        tokens = tokenize(tokenizer, corpus.texts, None, self.max_length)
+        for parameter in model.base_model.parameters():
+            parameter.requires_grad_(False)
+        _set_bias_to_frequencies(model, tokens)
+        hidden, truth = self._states(model.eval(), tokens, tokenizer, runtime)
+        if len(truth) == 0:
+            raise InvalidInput(
+                f"a masked-LM head needs tokens to predict, found none in {len(tokens)} documents; "
+                "give a larger pool"
+            )
+        self.model = head
+        loader: DataLoader[Any] = DataLoader(
+            TensorDataset(hidden, truth),
+            batch_size=self.batch_size,
+            shuffle=True,
+            generator=seeded(0, "head"),
+        )
+        self.run(loader, "masked-LM head", runtime)
+        checkpoint.save(directory, model, tokenizer)
+        self.model = None
+        return {
+            "documents": len(tokens),
+            "truncated": tokens.truncated,
+            "predictions": len(truth),
+            "first_loss": self.losses[0],
+            "last_loss": self.losses[-1],
+        }
+
+    def _states(
+        self, model: Any, tokens: Tokens, tokenizer: Any, runtime: Runtime
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the (k, width) hidden states at the masked positions and their (k,) tokens."""
+        generator = seeded(0, "masks")
+        model.to(runtime.device)
+        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
+        hidden, truth = [], []
+        show = runtime.progress
+        with (
+            progress.bar("hidden states", len(tokens), "documents", show=show) as report,
+            torch.no_grad(),
+            torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
+        ):
+            for rows in by_length(tokens.lengths, 8192):
+                inputs = masked_batch(tokens, rows, tokenizer, MASK_SHARE, generator)
+                labels = inputs.pop("labels")
+                predicted = labels != IGNORED
+                states = model.base_model(
+                    **{name: value.to(runtime.device) for name, value in inputs.items()}
+                ).last_hidden_state
+                hidden.append(states[predicted.to(runtime.device)].float().cpu())
+                truth.append(labels[predicted])
+                report(len(rows))
+        return torch.cat(hidden), torch.cat(truth)
+
+
+def _set_bias_to_frequencies(model: Any, tokens: Tokens) -> None:
+    """Sets the head's bias to the log-frequencies of the tokens, each counted 0.1 times more."""
+    decoder = model.get_output_embeddings()
+    if decoder is None or decoder.bias is None:
+        return
+    ids = torch.from_numpy(np.concatenate(tokens.ids))
+    counts = torch.bincount(ids, minlength=decoder.bias.shape[0]).float() + 0.1
+    with torch.no_grad():
+        decoder.bias.copy_(torch.log(counts / counts.sum()))
+
+
+def mask(
+    ids: torch.Tensor,
+    special: torch.Tensor,
+    share: float,
+    mask_id: int,
+    vocabulary: int,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns (inputs, labels) of BERT's masking (Devlin et al. 2019, section 3.1), (b, t) each.
+
+    Of the tokens that are not special, each is predicted with probability `share`; of these 80 %
+    become the mask token, 10 % a random token, 10 % stay. The labels of the others are `IGNORED`.
+
+    Args:
+        ids: (b, t) token ids.
+        special: (b, t) whether a token is special or padding.
+        share: probability of being predicted.
+        mask_id: id of the mask token.
+        vocabulary: number of tokens.
+        generator: source of the draws.
+    """
+    draw = torch.rand(ids.shape, generator=generator)
+    predicted = (draw < share) & ~special
+    labels = torch.where(predicted, ids, IGNORED)
+    kind = torch.rand(ids.shape, generator=generator)
+    masked = torch.where(predicted & (kind < 0.8), mask_id, ids)
+    random = torch.randint(vocabulary, ids.shape, generator=generator)
+    return torch.where(predicted & (kind >= 0.8) & (kind < 0.9), random, masked), labels
+
+
+def masked_batch(
+    tokens: Tokens,
+    rows: Sequence[int] | NDArray[Any],
+    tokenizer: Any,
+    share: float,
+    generator: torch.Generator,
+) -> dict[str, torch.Tensor]:
+    """Returns a batch of `tokens.batch` with masked `input_ids` and, in addition, their `labels`."""
+    inputs = batch(tokens, rows, tokenizer.pad_token_id, types=False)
+    ids = inputs["input_ids"]
+    special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
+    inputs["input_ids"], inputs["labels"] = mask(
+        ids, special, share, tokenizer.mask_token_id, len(tokenizer), generator
+    )
+    return inputs
+
+
+def pack(documents: list[NDArray[np.int64]], block: int, end: int) -> NDArray[np.int64]:
+    """Returns the documents concatenated, an end token after each, and cut into blocks.
+
+    Args:
+        documents: token ids without special tokens.
+        block: tokens a block.
+        end: id of the end token.
+
+    Returns:
+        (b, block) token ids; (1, n) of a stream of n tokens that is shorter than a block. The places
+        that the stream does not fill, at the end of the last block, are `IGNORED`.
+    """
+    stream = np.concatenate([np.append(document, end) for document in documents])
+    width = min(block, len(stream))
+    blocks = np.full((-(-len(stream) // width), width), IGNORED, dtype=np.int64)
+    blocks.ravel()[: len(stream)] = stream
+    return blocks
+
+
+def pack_shuffled(
+    tokenizer: Any, end: int, corpus: Corpus, block: int, seed: int
+) -> NDArray[np.int64]:
+    """Returns the blocks of a corpus whose documents are shuffled first; see `pack`."""
+    tokens = tokenize(tokenizer, corpus.texts, None, None)
+    order = torch.randperm(len(tokens), generator=seeded(seed, "packing")).tolist()
+    return pack([tokens.ids[row] for row in order], block, end)
