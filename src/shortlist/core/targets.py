@@ -29,7 +29,7 @@ class TargetSpec:
         floors: Mapping[str, float] | None = None,
         negative: str | None = None,
     ) -> TargetSpec:
-        """Returns the aims that settings describe.
+        """Returns the targets that settings describe.
 
         Only the ratio of the weights of `names` matters among themselves: they are scaled to sum
         to 1, so that the weight of `negative` (1 unless given) is relative to all of them.

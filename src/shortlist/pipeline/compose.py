@@ -111,7 +111,7 @@ class Components:
     seed: int
     until: str
     targets: Mapping[str, Any]
-    aims: TargetSpec
+    target_spec: TargetSpec
     prefilter: Prefilter | None
     ablation: Ablation | None
     advice: Advice | None
@@ -208,7 +208,7 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
         {} if config[setting] is None else _numbers(config[setting], setting)
         for setting in ("target_weights", "target_floors")
     )
-    return {"targets": named, "aims": TargetSpec.of(toward, weights, floors, negative)}
+    return {"targets": named, "target_spec": TargetSpec.of(toward, weights, floors, negative)}
 
 
 def _numbers(node: Any, setting: str) -> dict[str, float]:

@@ -391,7 +391,7 @@ def _evaluation_texts(
     """
     empty = Corpus.build([]).fingerprint
     texts = {split: (task.stage, split) for split in PROTECTED}
-    for name, weight in cell.parts.aims.weights.items():
+    for name, weight in cell.parts.target_spec.weights.items():
         target = targets.get(name)
         if target is None or target is task or weight < 0:
             continue

@@ -287,7 +287,7 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
     sheet = datasheet(
         evidence,
         axes=cell.axes,
-        targets=cell.parts.aims,
+        targets=cell.parts.target_spec,
         method=type(ranking.selector).__doc__ or "",
         facts=notes.selection,
         stages=[(stage.cost, stage.hit) for stage in notes.stages],

@@ -94,7 +94,7 @@ def measure_domains(cell: Cell, data: CellData) -> Stage:
     """
     settings, runtime = cell.parts.prefilter, cell.parts.runtime
     assert settings is not None  # checked by `prefilter`
-    featurizer, pool, spec = settings.featurizer, data.pool, cell.parts.aims
+    featurizer, pool, spec = settings.featurizer, data.pool, cell.parts.target_spec
     # Where documents are only chosen away from a target, all others have weight 0 and count alike.
     weights = spec.toward or {name: 1.0 for name, weight in spec.weights.items() if weight == 0}
 

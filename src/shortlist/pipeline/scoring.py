@@ -192,7 +192,7 @@ def score_candidates(
         selector: the selector.
         settings: its settings as plain data.
     """
-    spec = targets_of(cell.parts.aims, selector)
+    spec = targets_of(cell.parts.target_spec, selector)
     methods = methods_of(selector, cell.parts.featurizer, settings, cell.settings["featurizer"])
     fitted: dict[str, dict[str, FittedMethod]] = {}
     notes, fit_facts = Notes(), dict[str, Any]()

@@ -164,7 +164,7 @@ def rank(
     if budget.unit == "tokens" or selector.traits.reads_tokens:
         tokens, token_notes = count_tokens(cell, data, candidates)
         notes += token_notes
-    spec = targets_of(cell.parts.aims, selector)
+    spec = targets_of(cell.parts.target_spec, selector)
     return Ranking(selector, settings, spec, scores, candidates, budget, tokens, notes)
 
 
@@ -216,9 +216,9 @@ def select(cell: Cell, ranking: Ranking) -> Selected:
         settings |= {"weights": spec.weights, "floors": spec.floors, "sum": 2}
     stage = cell.stage("selection", 4, settings, ranking.inputs, compute)
     facts = dict(stage.facts)
-    if spec is not cell.parts.aims and not cell.parts.aims.single:
+    if spec is not cell.parts.target_spec and not cell.parts.target_spec.single:
         log.info("%s reads no target: weights and floors change nothing", type(selector).__name__)
-        facts["targets"] = {"weights": dict(cell.parts.aims.weights), "applied": False}
+        facts["targets"] = {"weights": dict(cell.parts.target_spec.weights), "applied": False}
     return Selected(stage, Notes(stages=(stage,), selection=facts), candidates)
 
 

@@ -20,14 +20,13 @@ from shortlist.tasks.contributions import contributions
 from shortlist.trainers.classify import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from shortlist.pipeline.data import TaskSplits
     from shortlist.pipeline.selection import Selected
-    from shortlist.store.cache import Compute
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +224,7 @@ def evaluate_language_model(
     """
     spec, notes = cell.parts.task, Notes()
     for name, evaluator in spec.evaluators.items():
-        recorder = _RecordingCell(cell)
+        stages: list[Stage] = []
         result = evaluator.evaluate(
             EvalContext(
                 model=warm.model,
@@ -233,13 +232,13 @@ def evaluate_language_model(
                 data=task.data,
                 digests={split: task.fingerprint(split) for split in SPLITS},
                 source=cell.parts.source,
-                stage=recorder.stage,
+                stage=_recording(cell, stages),
                 seed=cell.parts.seed,
                 runtime=cell.parts.runtime,
             )
         )
         notes += Notes(
-            stages=tuple(recorder.stages),
+            stages=tuple(stages),
             metrics=tuple(
                 replace(metric, primary=metric.name == spec.primary) for metric in result.metrics
             ),
@@ -255,21 +254,13 @@ def evaluate_language_model(
     return notes
 
 
-class _RecordingCell:
-    """Passes stages on to a cell and keeps them, since an evaluator returns metrics alone."""
+def _recording(cell: Cell, stages: list[Stage]) -> Callable[..., Stage]:
+    """Returns `cell.stage`; what it returns is appended to `stages`, as evaluators return metrics
+    alone.
+    """
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        self.stages: list[Stage] = []
+    def stage(*arguments: Any, **named: Any) -> Stage:
+        stages.append(cell.stage(*arguments, **named))
+        return stages[-1]
 
-    def stage(
-        self,
-        name: str,
-        version: int,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        compute: Compute,
-    ) -> Stage:
-        """Returns the finished stage; see `Cell.stage`."""
-        self.stages.append(self.cell.stage(name, version, settings, inputs, compute))
-        return self.stages[-1]
+    return stage

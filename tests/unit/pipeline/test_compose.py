@@ -35,7 +35,7 @@ def completed(composed: Any) -> Generator[Callable[..., Any]]:
 
 def test_without_targets_the_task_is_the_target(completed: Any) -> None:
     parts = build_components(completed())
-    assert parts.targets == {"citation_intent": parts.task} and parts.aims.single
+    assert parts.targets == {"citation_intent": parts.task} and parts.target_spec.single
 
 
 def test_a_target_is_a_task_by_name_a_file_or_a_task_with_settings(completed: Any) -> None:
