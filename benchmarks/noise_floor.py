@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from shortlist.pipeline.inputs import task_data
 
 from shortlist.core import Record
-from shortlist.leaderboard.noise import FIELDS, FILE
+from shortlist.leaderboard.significance import NOISE_FIELDS, NOISE_FILE
 from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
 from shortlist.store.records import read_records
@@ -86,7 +86,7 @@ def main() -> None:
             for variant, size in variants.items():
                 print(f"{task} {record.key} {metric} {variant}: {size:.6f}", flush=True)
                 floors[task, metric] = max(floors[task, metric], size)
-    path = options.results / FILE
+    path = options.results / NOISE_FILE
     lines = {
         key: {"task": key[0], "metric": key[1], "value": repr(value),
               "how": f"{', '.join(VARIANTS)}; {seen[key[0]]} models"}
@@ -99,7 +99,7 @@ def main() -> None:
             if float(line["value"]) >= floors.get(key, 0.0):
                 lines[key] = line
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, NOISE_FIELDS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(line for _, line in sorted(lines.items()))
     print(write_text(path, text.getvalue()))

@@ -181,7 +181,7 @@ def test_the_gain_says_what_may_be_said_of_it(page: devtools.Page) -> None:
     assert head(page, "gain over random", "click()") == "descending"
     assert rows(page)[0].startswith("gotd")
     page.run("document.querySelector('#table-3 td.gain button').click()")
-    words = page.run("document.getElementById('details-words').textContent")
+    words = page.run("document.getElementById('details-sentence').textContent")
     assert words.startswith("accuracy: ") and "random" in words
 
 

@@ -17,7 +17,7 @@ from hydra import initialize_config_dir
 from shortlist.core import unpack_item_scores
 from shortlist.evaluation.base import EvalContext
 from shortlist.evaluation.perplexity import Perplexity
-from shortlist.leaderboard.checking import problems
+from shortlist.leaderboard.submission import problems
 from shortlist.models import generation
 from shortlist.store import formats
 from shortlist.store.cache import executions

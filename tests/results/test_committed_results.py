@@ -15,11 +15,10 @@ import pytest
 from shortlist.config import HASHED
 from shortlist.core import UNITS, Record
 from shortlist.leaderboard import publish
-from shortlist.leaderboard.checking import problems
-from shortlist.leaderboard.noise import FILE, read_floors
 from shortlist.leaderboard.published import read_published
-from shortlist.leaderboard.verdict_tables import verdicts_markdown
-from shortlist.leaderboard.verdicts import verdicts
+from shortlist.leaderboard.reproduction import reproduction_markdown, reproductions
+from shortlist.leaderboard.significance import NOISE_FILE, read_noise_floors
+from shortlist.leaderboard.submission import problems
 from shortlist.store.keys import key
 from shortlist.store.records import read_record, read_records, record_path
 
@@ -146,8 +145,8 @@ def test_the_leaderboard_is_that_of_the_records_byte_for_byte(tmp_path: Path) ->
     for part in ("records", "reports"):
         if (RESULTS / part).is_dir():
             shutil.copytree(RESULTS / part, tmp_path / part)
-    if (RESULTS / FILE).exists():
-        shutil.copy(RESULTS / FILE, tmp_path)
+    if (RESULTS / NOISE_FILE).exists():
+        shutil.copy(RESULTS / NOISE_FILE, tmp_path)
     for made in publish(tmp_path):
         assert made.read_bytes() == (RESULTS / made.name).read_bytes(), made.name
 
@@ -156,14 +155,14 @@ def test_the_verdicts_are_those_of_the_records_byte_for_byte() -> None:
     records = read_records(RESULTS)
     for path in sorted(RESULTS.glob("verdicts/*.md")):
         table = read_published(RESULTS.parent / "baselines" / "published", path.stem)
-        assert path.read_text(encoding="utf-8") == verdicts_markdown(
-            table, verdicts(table, records)
+        assert path.read_text(encoding="utf-8") == reproduction_markdown(
+            table, reproductions(table, records)
         )
 
 
 def test_the_noise_floors_are_of_metrics_that_were_measured() -> None:
     names = {metric.name for record in read_records(RESULTS) for metric in record.metrics}
-    assert {floor.metric for floor in read_floors(RESULTS)} <= names
+    assert {floor.metric for floor in read_noise_floors(RESULTS)} <= names
 
 
 def git(*arguments: str) -> str | None:

@@ -14,12 +14,12 @@ import yaml
 from shortlist.core import Axes, Metric, Record
 from shortlist.leaderboard.published import (
     AVERAGE,
-    Number,
+    PublishedNumber,
     PublishedTable,
     published_names,
     read_published,
 )
-from shortlist.leaderboard.verdicts import differences, verdicts
+from shortlist.leaderboard.reproduction import differences, reproductions
 from shortlist.pipeline.compose import hashed_settings
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published"
@@ -29,7 +29,7 @@ SIZES = {1: 66, 2: 45, 3: 36, 4: 72, 6: 44, 7: 99, 12: 36, 16: 13, 17: 6, 18: 4}
 ROUNDED = 0.5e-4 + 1e-9  # half of the last printed digit
 
 
-def numbers(table: int) -> tuple[Number, ...]:
+def numbers(table: int) -> tuple[PublishedNumber, ...]:
     return read_published(PUBLISHED, f"gotd_table{table}").numbers
 
 
@@ -44,8 +44,8 @@ def value(table: int, row: str, task: str, budget: int | None = None, metric: st
     return found
 
 
-def rows(table: int) -> dict[tuple[str, int], dict[str, Number]]:
-    found: dict[tuple[str, int], dict[str, Number]] = defaultdict(dict)
+def rows(table: int) -> dict[tuple[str, int], dict[str, PublishedNumber]]:
+    found: dict[tuple[str, int], dict[str, PublishedNumber]] = defaultdict(dict)
     for number in numbers(table):
         # One task, many metrics: table 7.
         name = number.metric if number.task == "detox" else number.task
@@ -65,7 +65,7 @@ def test_no_number_stands_twice(table: int) -> None:
 
 
 @pytest.mark.parametrize("table", [2, 3, 4, 12])
-def test_printed_averages_are_those_of_their_rows_or_are_marked_as_slips(table: int) -> None:
+def test_printed_averages_are_those_of_their_rows_or_are_marked_as_inconsistent(table: int) -> None:
     # Two hundredths of a point are let pass: table 4 prints 83.18 where its row gives 83.20.
     for (row, _), cells in rows(table).items():
         mean = cells.pop("mean")
@@ -192,16 +192,18 @@ def test_two_tasks_supply_most_of_the_gain_on_few_labels() -> None:
     assert rest == pytest.approx(0.67, abs=0.01)
 
 
-def test_the_papers_slips_are_no_targets() -> None:
-    slips = {(table, n.row, n.task) for table in SIZES for n in numbers(table) if not n.is_target}
-    assert {table for table, *_ in slips} == {2, 3, 4, 6}
-    assert {task for table, _, task in slips if table != 6} == {"mean"}
-    assert {row for table, row, _ in slips if table == 6} == {"GOT-D contrast"}
+def test_inconsistent_numbers_of_the_paper_are_no_targets() -> None:
+    inconsistent = {
+        (table, n.row, n.task) for table in SIZES for n in numbers(table) if not n.is_target
+    }
+    assert {table for table, *_ in inconsistent} == {2, 3, 4, 6}
+    assert {task for table, _, task in inconsistent if table != 6} == {"mean"}
+    assert {row for table, row, _ in inconsistent if table == 6} == {"GOT-D contrast"}
     # Where two hundredths of a point are let pass, the fourth of that half is none.
-    assert {row.partition(",")[0] for table, row, _ in slips if table == 4} == {
+    assert {row.partition(",")[0] for table, row, _ in inconsistent if table == 4} == {
         "DSIR", "TAPT/c", "GOT-D",
     }  # fmt: skip
-    assert len([s for s in slips if s[0] == 4]) == 3
+    assert len([s for s in inconsistent if s[0] == 4]) == 3
 
 
 def test_utilities_are_called_as_the_evaluator_calls_them() -> None:
@@ -243,12 +245,12 @@ def test_what_reads_nothing_is_vanilla(table: int) -> None:
 def test_every_row_can_be_judged(table: int) -> None:
     """A record that agrees in all that is asked for has a verdict on every number that is none."""
     found = read_published(PUBLISHED, f"gotd_table{table}")
-    for cell in verdicts(found, [exact(found, n) for n in found.numbers if not n.is_average]):
-        allowed = {"within"} if cell.published.is_target else {"no target"}
-        assert cell.outcome in allowed, (cell.published, cell.reason)
+    for cell in reproductions(found, [exact(found, n) for n in found.numbers if not n.is_average]):
+        allowed = {"reproduced"} if cell.published.is_target else {"no target"}
+        assert cell.verdict in allowed, (cell.published, cell.reason)
 
 
-def exact(table: PublishedTable, number: Number) -> Record:
+def exact(table: PublishedTable, number: PublishedNumber) -> Record:
     """A record with just the settings that a number asks for, and its value."""
     axes: dict[str, Any] = {
         "task": number.task, "pool": "", "selector": table.names(number.selector)[-1],
@@ -299,10 +301,10 @@ def test_got_d_with_other_vectors_or_another_pool_is_not_comparable(table: int) 
         config = {**record.config, group: {**record.config[group], name: changed}}
         cell = next(
             cell
-            for cell in verdicts(found, [replace(record, config=config)])
+            for cell in reproductions(found, [replace(record, config=config)])
             if cell.published == number
         )
-        assert cell.outcome == "not comparable", name
+        assert cell.verdict == "not comparable", name
         assert cell.reason.startswith(f"{group}.{name}"), cell.reason
 
 
@@ -327,7 +329,7 @@ LEFT = {
 
 def cells() -> list[Any]:
     """Of every table one number a method and metric, and of table 17 one a row."""
-    found: dict[tuple[Any, ...], Number] = {}
+    found: dict[tuple[Any, ...], PublishedNumber] = {}
     for table in SIZES:
         for number in numbers(table):
             row = number.row if table == 17 else number.selector
@@ -338,7 +340,7 @@ def cells() -> list[Any]:
 
 @pytest.mark.parametrize(("table", "number"), cells())
 def test_a_cell_of_an_experiment_agrees_with_its_table(
-    composed: Any, table: int, number: Number
+    composed: Any, table: int, number: PublishedNumber
 ) -> None:
     published = read_published(PUBLISHED, f"gotd_table{table}")
     settings = published.settings(number)

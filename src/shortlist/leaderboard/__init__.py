@@ -1,20 +1,20 @@
-"""Records become comparison tables: for the console, as Markdown, CSV and a page, for W&B.
+"""Comparison tables from records: for the terminal, as Markdown, CSV, LaTeX and HTML, for W&B.
 
-Nothing here imports torch: a leaderboard is built in a second, on any machine that has the records.
+No module imports torch: a leaderboard is built in a second on any machine that has the records.
 """
 
 from shortlist.leaderboard.build import build
-from shortlist.leaderboard.console import console_table
 from shortlist.leaderboard.publish import Published, publish
-from shortlist.leaderboard.table import Cell, Column, Row, RowAxes, Table
+from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Row, RowAxes
+from shortlist.leaderboard.text import console_table
 
 __all__ = [
-    "Cell",
+    "Aggregate",
     "Column",
+    "ComparisonTable",
     "Published",
     "Row",
     "RowAxes",
-    "Table",
     "build",
     "console_table",
     "publish",

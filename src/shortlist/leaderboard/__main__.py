@@ -1,4 +1,4 @@
-"""`python -m shortlist.leaderboard`: records to tables and files; selections side by side."""
+"""`python -m shortlist.leaderboard`: comparison tables, reproductions, selections side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from shortlist.errors import ShortlistError, near
-from shortlist.leaderboard.console import WIDTH, console_table
+from shortlist.leaderboard.text import WIDTH, console_table
 from shortlist.store.records import read_records
 
 RESULTS = Path("results")
@@ -18,13 +18,12 @@ PUBLISHED = Path("baselines/published")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, 1 if there are no records, 2 if something asked for is unusable."""
+    """Returns the exit code: 0, 1 without records, 2 for an argument or a file that is unusable."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"diff": _diff, "submit": _submit, "check": _check}
+    command = commands.get(typed[0] if typed else "")
     try:
-        if typed and typed[0] in commands:
-            return commands[typed[0]](typed[1:])
-        return _tables(typed)
+        return command(typed[1:]) if command else _tables(typed)
     except ShortlistError as error:
         return _refuse(str(error), code=2)
 
@@ -33,59 +32,66 @@ def _tables(typed: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m shortlist.leaderboard",
         description="Prints the comparison tables and writes leaderboard.md, .csv, .tex and .html.",
-        epilog="Others: `diff A B` compares two selections, `submit DIR` adds the records of a run "
-        "made elsewhere, `check` holds every record against the rules.",
+        epilog="Other commands: `diff A B` compares two selections, `submit DIR` adds the records "
+        "of a run made elsewhere, `check` checks every record.",
     )
     parser.add_argument(
         "table", nargs="?", metavar="TABLE",
-        help="print this task's tables only; or the verdicts on a published table (gotd_table3)",
+        help="print this task's tables only; or compare with a published table (gotd_table3)",
     )  # fmt: skip
     _add_results(parser)
     parser.add_argument(
         "--published", type=Path, default=PUBLISHED, metavar="DIR",
-        help=f"where published tables are (default: {PUBLISHED})",
+        help=f"directory of published tables (default: {PUBLISHED})",
     )  # fmt: skip
     options = parser.parse_args(typed)
     from shortlist.leaderboard.published import published_names
 
     published = published_names(options.published)
     if options.table in published:
-        return _verdicts(options.published, options.table, options.results)
-    records = read_records(options.results)
-    if not records:
-        return _refuse(
-            f"no records under {options.results / 'records'}; run `python run.py` first "
-            "or name another directory with --results DIR",
-            code=1,
-        )
-    tasks = {record.axes.task for record in records}
-    if options.table and options.table not in tasks:
-        known = near(options.table, {*tasks, *published})
-        return _refuse(f"no table `{options.table}`; {known}", code=2)
-    from shortlist.leaderboard.publish import publish, tables_of
+        return _reproduction(options.published, options.table, options.results)
+    from shortlist.leaderboard.publish import (
+        build_all,
+        without_garbage_collection,
+        write_leaderboard,
+    )
 
-    written = publish(options.results)
-    console = _console()
-    for table in tables_of(options.results, records):
+    with without_garbage_collection():
+        records = read_records(options.results)
+        if not records:
+            return _refuse(
+                f"no records under {options.results / 'records'}; run `python run.py` first "
+                "or give another directory with --results DIR",
+                code=1,
+            )
+        tasks = {record.axes.task for record in records}
+        if options.table and options.table not in tasks:
+            known = near(options.table, {*tasks, *published})
+            return _refuse(f"no table `{options.table}`; {known}", code=2)
+        tables = build_all(options.results, records)
+        paths = write_leaderboard(options.results, records, tables)
+    for table in tables:
         if options.table in (None, table.task):
-            console.print(console_table(table))
-    for path in written:
-        print(path)
+            _console().print(console_table(table))
+    print(*paths, sep="\n")
     return 0
 
 
-def _verdicts(directory: Path, name: str, results: Path) -> int:
-    """Prints the verdicts on a published table and writes them beside the leaderboard."""
+def _reproduction(directory: Path, name: str, results: Path) -> int:
+    """Prints the comparison with a published table and writes it beside the leaderboard."""
     from shortlist.leaderboard.published import read_published
-    from shortlist.leaderboard.verdict_tables import verdicts_console, verdicts_markdown
-    from shortlist.leaderboard.verdicts import verdicts
+    from shortlist.leaderboard.reproduction import (
+        reproduction_console,
+        reproduction_markdown,
+        reproductions,
+    )
     from shortlist.store.atomic import make_directory, write_text
 
     table = read_published(directory, name)
-    judged = verdicts(table, read_records(results))
-    _console().print(verdicts_console(table, judged))
+    compared = reproductions(table, read_records(results))
+    _console().print(reproduction_console(table, compared))
     folder = make_directory(results / "verdicts", "paths.results")
-    print(write_text(folder / f"{name}.md", verdicts_markdown(table, judged)))
+    print(write_text(folder / f"{name}.md", reproduction_markdown(table, compared)))
     return 0
 
 
@@ -99,53 +105,51 @@ def _diff(typed: Sequence[str]) -> int:
     parser.add_argument("second", type=Path, metavar="B")
     parser.add_argument(
         "--examples", type=int, default=5, metavar="N",
-        help="documents to show of those that only one chose; 0 for all (default: 5)",
+        help="number of documents to show of those in one selection only; 0: all (default: 5)",
     )  # fmt: skip
     options = parser.parse_args(typed)
-    from shortlist.leaderboard.selections import read_picks, render, shift
+    from shortlist.leaderboard.selection_diff import read_picks, render_diff, selection_diff
 
     first, second = read_picks(options.first), read_picks(options.second)
-    console = _console()
-    for part in render(first, second, shift(first, second), options.examples):
-        console.print(part)
+    for part in render_diff(first, second, selection_diff(first, second), options.examples):
+        _console().print(part)
     return 0
 
 
 def _submit(typed: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m shortlist.leaderboard submit",
-        description="Checks the records of runs or sweeps, copies them among the results and makes "
-        "the leaderboard again.",
+        description="Checks the records of runs or sweeps, copies them to the results and writes "
+        "the leaderboard.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="of a run or a sweep")
     _add_results(parser)
     options = parser.parse_args(typed)
-    from shortlist.leaderboard.checking import check, submit
     from shortlist.leaderboard.publish import publish
+    from shortlist.leaderboard.submission import check, submit
 
     check(options.results)
-    for path in [*submit(options.results, options.runs), *publish(options.results)]:
-        print(path)
+    print(*submit(options.results, options.runs), *publish(options.results), sep="\n")
     return 0
 
 
 def _check(typed: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m shortlist.leaderboard check",
-        description="Holds every record against the rules; the first broken one is named.",
+        description="Checks every record against the rules; names the first that breaks one.",
     )
     _add_results(parser)
     options = parser.parse_args(typed)
-    from shortlist.leaderboard.checking import check
+    from shortlist.leaderboard.submission import check
 
-    print(f"{len(check(options.results)):,} records, all in order")
+    print(f"{len(check(options.results)):,} records, no problem")
     return 0
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR",
-        help=f"the directory that holds records/ (default: {RESULTS})",
+        help=f"the directory that contains records/ (default: {RESULTS})",
     )  # fmt: skip
 
 

@@ -1,12 +1,13 @@
-"""Records become tables: what is grouped, what is averaged, and what is left empty and why.
+"""Records become comparison tables, one per task and pool, and tables over all tasks.
 
-Nothing is averaged over anything but seeds. Rows of equal axes whose configurations differ in more
-than a seed stay apart and are labelled with the settings that differ; metrics that were measured in
-different ways get a column each.
+Values are averaged over seeds only. Records of equal axes whose configurations differ in more than
+the seed are rows of their own, labelled with the settings that differ; metrics that were measured
+in different ways are columns of their own.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -14,23 +15,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shortlist.core import Record
-from shortlist.leaderboard.judging import judged
-from shortlist.leaderboard.measurements import Measurement, columns, device, measurements
-from shortlist.leaderboard.noise import Floor
-from shortlist.leaderboard.settings import UNSET, differing, flatten
-from shortlist.leaderboard.table import Cell, CellStatus, Row, RowAxes, Table
+from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
+from shortlist.leaderboard.significance import NoiseFloor, with_significance
+from shortlist.leaderboard.table import (
+    Aggregate,
+    Column,
+    ComparisonTable,
+    Row,
+    RowAxes,
+    ValueStatus,
+)
 
-SHOWN_SETTINGS = 3
+SHOWN_SETTINGS = 3  # of the settings that distinguish a row
+UNSET = "unset"
+ALL_TASKS = "all tasks"
 
-Axes = tuple[str, str, str, int, str]  # selector, featurizer, model, budget, budget unit
+Measured = Mapping[str, Mapping[Measurement, float]]  # by key of the record
+TaskRow = tuple[ComparisonTable, Row]  # a row of an overview, in the table of one task
 
 
-def build(records: Iterable[Record], floors: Sequence[Floor] = ()) -> list[Table]:
-    """Returns one table per task and pool, sorted; the order of the records changes nothing.
+def build(records: Iterable[Record], floors: Sequence[NoiseFloor] = ()) -> list[ComparisonTable]:
+    """Returns one table per task and pool, sorted; the order of the records has no effect.
 
     Args:
         records: the cells.
-        floors: differences that are noise, by task and metric.
+        floors: differences that count as noise, by task and metric.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -38,52 +47,67 @@ def build(records: Iterable[Record], floors: Sequence[Floor] = ()) -> list[Table
     return [_table(task, pool, groups[task, pool], floors) for task, pool in sorted(groups)]
 
 
-def _table(task: str, pool: str, records: Sequence[Record], floors: Sequence[Floor]) -> Table:
+def _table(
+    task: str, pool: str, records: Sequence[Record], floors: Sequence[NoiseFloor]
+) -> ComparisonTable:
     evaluated = sorted(
         (record for record in records if record.until == "evaluate"),
         key=lambda record: (record.axes.seed, record.key),
     )
     measured = {record.key: measurements(record) for record in evaluated}
-    found = columns(evaluated, measured.values())
-    groups = _rows(evaluated)
-    rows = [_row(axes, group, measured, list(found)) for axes, group in _complete(groups).items()]
+    described = columns(evaluated, measured.values())
+    groups = _with_missing_rows(_group_by_row(evaluated))
+    rows = [_row(axes, group, measured, list(described)) for axes, group in groups.items()]
     rows.sort(key=lambda row: _order(row.axes))
-    count = Counter(record.status for record in evaluated)
-    seeds = sorted({record.axes.seed for record in evaluated})
-    statuses = [
-        f"{count[status]:,} {status}" for status in ("done", "skipped", "failed") if count[status]
-    ]
     caption = ""
     if evaluated:
+        count = Counter(record.status for record in evaluated)
+        statuses = [f"{count[s]:,} {s}" for s in ("done", "skipped", "failed") if count[s]]
+        seeds = sorted({record.axes.seed for record in evaluated})
         caption = (
             f"{len(evaluated):,} cells ({', '.join(statuses)}), "
             f"seeds {', '.join(map(str, seeds))}. Mean ± standard deviation over seeds."
         )
-    table = Table(
+    table = ComparisonTable(
         task=task,
         pool=pool,
         title=f"{task} · pool {pool}",
         caption=caption,
-        columns=tuple(found.values()),
+        columns=tuple(described.values()),
         rows=tuple(rows),
-        notes=tuple(_stopped(records)),
+        notes=(*_stopped_early(records), *_sensitivity_in_fit(evaluated)),
     )
-    return judged(table, {record.key: record for record in evaluated}, floors)
+    return with_significance(table, {record.key: record for record in evaluated}, floors)
 
 
-def _stopped(records: Sequence[Record]) -> Iterator[str]:
-    """Yields a sentence for each stage that cells were asked to stop after."""
+def _stopped_early(records: Sequence[Record]) -> Iterator[str]:
+    """Yields a sentence for each stage after which cells stopped."""
     stopped = Counter((r.until, r.status) for r in records if r.until != "evaluate")
     for until in sorted({until for until, _ in stopped}):
         parts = [
             f"{n:,} {status}" for (stage, status), n in sorted(stopped.items()) if stage == until
         ]
-        yield f"not in the table: cells that were asked to stop after {until} ({', '.join(parts)})"
+        yield f"not in the table: cells with until={until} ({', '.join(parts)})"
 
 
-def _rows(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
-    """Returns the records of each row: equal axes and, seeds apart, an equal configuration."""
-    groups: dict[Axes, list[Record]] = defaultdict(list)
+def _sensitivity_in_fit(records: Sequence[Record]) -> Iterator[str]:
+    """Yields a sentence if records of schema 2 timed the sensitivity to epsilon inside `fit`."""
+    selectors = {
+        record.axes.selector
+        for record in records
+        if fit_facts(record, "overlap_at_half_epsilon")
+        and all(stage.stage != "sensitivity" for stage in record.stages)
+    }
+    if selectors:
+        yield (
+            f"{COSTS['selection'].title} of {', '.join(sorted(selectors))} includes the second solve "
+            "at half of epsilon, a diagnostic that these records did not time as a stage of its own"
+        )
+
+
+def _group_by_row(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
+    """Returns the records of each row: equal axes and, seeds apart, equal configurations."""
+    groups: dict[tuple[str, str, str, int, str], list[Record]] = defaultdict(list)
     for record in records:
         axes = record.axes
         groups[axes.selector, axes.featurizer, axes.model, axes.budget, axes.budget_unit].append(
@@ -91,16 +115,52 @@ def _rows(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
         )
     rows: dict[RowAxes, list[Record]] = defaultdict(list)
     for axes, group in groups.items():
-        flat = [{**dict(flatten(record.config)), **record.reads} for record in group]
-        names = differing(flat)
+        flat = [{**dict(_flat(record.config)), **record.reads} for record in group]
+        names = differing_settings(flat)
         for record, config in zip(group, flat, strict=True):
             settings = tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
             rows[RowAxes(*axes, settings)].append(record)
     return rows
 
 
-def _complete(groups: Mapping[RowAxes, list[Record]]) -> dict[RowAxes, list[Record]]:
-    """Returns the rows, and an empty one where a method was not run at a budget others ran at."""
+def differing_settings(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Returns path and short name of each setting that differs between flat configurations.
+
+    Settings that always change together and end alike (`featurizer.model.epochs` interpolates
+    `model.epochs`) are listed once, by the shortest path. The short name is the shortest end of the
+    path that no other listed path has.
+    """
+    paths: dict[tuple[str, ...], str] = {}
+    for path in sorted({path for config in configs for path in config}, key=lambda p: (len(p), p)):
+        values = tuple(config.get(path, UNSET) for config in configs)
+        if len(set(values)) > 1:
+            paths.setdefault((path.rpartition(".")[2], *values), path)
+    tails = {path: _tails(path) for path in sorted(paths.values())}
+    count = Counter(tail for options in tails.values() for tail in options)
+    return {
+        path: next((tail for tail in options if count[tail] == 1), path)
+        for path, options in tails.items()
+    }
+
+
+def _tails(path: str) -> list[str]:
+    """Returns `c`, `b.c` and `a.b.c` for `a.b.c`."""
+    parts = path.split(".")
+    return [".".join(parts[start:]) for start in reversed(range(len(parts)))]
+
+
+def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields (`a.b.c`, value as JSON) of every setting but the seed of the run."""
+    if isinstance(config, Mapping) and config:
+        for name, value in config.items():
+            if path or name != "seed":  # other seeds are settings: they sample other data
+                yield from _flat(value, f"{path}.{name}" if path else str(name))
+    elif path:
+        yield path, json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _with_missing_rows(groups: Mapping[RowAxes, list[Record]]) -> dict[RowAxes, list[Record]]:
+    """Returns the rows, and an empty one where a method lacks a budget that others were run at."""
     methods = {(axes.selector, axes.featurizer, axes.model) for axes in groups}
     budgets = {(axes.budget, axes.budget_unit) for axes in groups}
     ran = {(a.selector, a.featurizer, a.model, a.budget, a.budget_unit) for a in groups}
@@ -110,81 +170,77 @@ def _complete(groups: Mapping[RowAxes, list[Record]]) -> dict[RowAxes, list[Reco
 
 def _order(axes: RowAxes) -> tuple[Any, ...]:
     return (
-        axes.budget_unit,
-        axes.budget,
-        axes.selector,
-        axes.featurizer,
-        axes.model,
-        axes.settings,
-    )
+        axes.budget_unit, axes.budget, axes.selector, axes.featurizer, axes.model, axes.settings,
+    )  # fmt: skip
 
 
 def _row(
-    axes: RowAxes,
-    records: Sequence[Record],
-    measured: Mapping[str, Mapping[Measurement, float]],
-    columns: Sequence[Measurement],
+    axes: RowAxes, records: Sequence[Record], measured: Measured, columns: Sequence[Measurement]
 ) -> Row:
     warnings = Counter(text for record in records for text in sorted(set(record.warnings)))
     shown = axes.settings[:SHOWN_SETTINGS]
     if more := len(axes.settings) - len(shown):
         shown += (f"and {more} more",)
+    devices = {
+        " + ".join(dict.fromkeys(stage.device for stage in record.stages))
+        for record in records
+        if record.stages
+    }
     return Row(
         axes=RowAxes(
             axes.selector, axes.featurizer, axes.model, axes.budget, axes.budget_unit, shown
         ),
-        cells=tuple(_cell(column, records, measured) for column in columns),
+        cells=tuple(_aggregate(column, records, measured) for column in columns),
         seeds=tuple(record.axes.seed for record in records),
         record_keys=tuple(record.key for record in records),
         warnings=tuple(sorted(warnings.items())),
-        device="; ".join(sorted({device(record) for record in records if record.stages})),
+        device="; ".join(sorted(devices)),
     )
 
 
-def _cell(
-    column: Measurement,
-    records: Sequence[Record],
-    measured: Mapping[str, Mapping[Measurement, float]],
-) -> Cell:
-    found = [(r.axes.seed, measured[r.key][column]) for r in records if column in measured[r.key]]
-    values = tuple(value for _, value in found)
+def _aggregate(column: Measurement, records: Sequence[Record], measured: Measured) -> Aggregate:
+    numbers = [(r.axes.seed, measured[r.key][column]) for r in records if column in measured[r.key]]
+    values = tuple(value for _, value in numbers)
     complete = bool(records) and len(values) == len(records)
-    status, reason = ("done", "") if complete else _why_empty(column, records, measured)
-    spread = complete and len(values) > 1 and all(map(math.isfinite, values))
-    return Cell(
+    status, reason = ("done", "") if complete else _why_missing(column, records, measured)
+    has_sd = complete and len(values) > 1 and all(map(math.isfinite, values))
+    return Aggregate(
         mean=statistics.fmean(values) if complete else None,
-        sd=statistics.stdev(values) if spread else None,
+        sd=statistics.stdev(values) if has_sd else None,
         n=len(values),
         values=values,
-        seeds=tuple(seed for seed, _ in found),
+        seeds=tuple(seed for seed, _ in numbers),
         status=status,
         reason=reason,
         record_keys=tuple(record.key for record in records),
     )
 
 
-def _why_empty(
-    column: Measurement,
-    records: Sequence[Record],
-    measured: Mapping[str, Mapping[Measurement, float]],
-) -> tuple[CellStatus, str]:
-    """Returns the gravest status of the records without a value, and what it is true of."""
-    why: dict[CellStatus, dict[str, list[int]]] = {
+def _why_missing(
+    column: Measurement, records: Sequence[Record], measured: Measured
+) -> tuple[ValueStatus, str]:
+    """Returns the status of the records without a value, and its reason with the seeds.
+
+    Of several statuses `failed` is returned before `skipped`, and that before the others.
+    """
+    seeds_of: dict[ValueStatus, dict[str, list[int]]] = {
         status: {} for status in ("failed", "skipped", "not measured", "not applicable")
     }
     for record in records:
         if column in measured[record.key]:
             continue
         if record.status == "done" and column.kind == "certificate":
-            why["not applicable"].setdefault("no solve", []).append(record.axes.seed)
+            status, reason = "not applicable", "no solve"
         elif record.status == "done":
             others = {m.name for m in measured[record.key]}
-            reason = "measured in another way" if column.name in others else ""
-            why["not measured"].setdefault(reason, []).append(record.axes.seed)
+            status, reason = (
+                "not measured",
+                ("measured in another way" if column.name in others else ""),
+            )
         else:
-            reasons = why[record.status]
-            reasons.setdefault(" ".join(record.reason.split()), []).append(record.axes.seed)
-    for status, reasons in why.items():
+            status, reason = record.status, " ".join(record.reason.split())
+        seeds_of[status].setdefault(reason, []).append(record.axes.seed)
+    for status, reasons in seeds_of.items():
         if not reasons:
             continue
         if len(reasons) == 1 and sum(map(len, reasons.values())) == len(records):
@@ -195,3 +251,160 @@ def _why_empty(
         )
         return status, "; ".join(parts)
     return "not run", ""
+
+
+def overview(tables: Sequence[ComparisonTable]) -> list[ComparisonTable]:
+    """Returns a table of methods by tasks for each model and budget that several tasks share.
+
+    A column is the primary metric of a task and pool. The rank of a method on a task is its place
+    by the mean; methods of equal means share the mean of their places. The mean rank is missing if
+    any task is. Ranks show neither the size nor the significance of differences; the tables of the
+    tasks do.
+    """
+    blocks: dict[tuple[str, int, str], list[ComparisonTable]] = defaultdict(list)
+    for table in tables:
+        if table.headline is not None:
+            for block in dict.fromkeys(_block(row) for row in table.rows if row.record_keys):
+                blocks[block].append(table)
+    return [
+        _overview(block, held)
+        for block, held in sorted(blocks.items())
+        if len({table.task for table in held}) > 1
+    ]
+
+
+def _block(row: Row) -> tuple[str, int, str]:
+    return row.axes.budget_unit, row.axes.budget, row.axes.model
+
+
+def _overview(block: tuple[str, int, str], tables: Sequence[ComparisonTable]) -> ComparisonTable:
+    unit, budget, model = block
+    rows: dict[RowAxes, dict[str, TaskRow]] = defaultdict(dict)
+    for table in tables:
+        for row in table.rows:
+            if row.record_keys and _block(row) == block:
+                rows[row.axes][table.name] = table, row
+    others = list({
+        column.key: column
+        for kind in ("cost", "certificate", "count")
+        for table in tables
+        for column in table.columns
+        if column.kind == kind
+    }.values())  # fmt: skip
+    ranks = {table.name: _ranks(table, block) for table in tables}
+    tasks = [table.task for table in tables]
+    return ComparisonTable(
+        task=ALL_TASKS,
+        pool=f"{budget:,} {unit}, {model}",
+        title=f"{ALL_TASKS} · {budget:,} {unit}, {model}",
+        caption=(
+            f"The primary metric of {len(tables)} tasks, mean ± standard deviation over seeds. "
+            "Rank 1 is the best mean of a task. Costs are means over the tasks."
+        ),
+        columns=(
+            Column("mean_rank", "mean rank", "rank", higher_is_better=False, kind="rank"),
+            *(_task_column(table, tasks) for table in tables),
+            *others,
+        ),
+        rows=tuple(
+            Row(
+                axes=axes,
+                cells=(
+                    _mean_rank([(t.task, ranks[t.name].get(axes)) for t in tables]),
+                    *(_task_cell(table, found) for table in tables),
+                    *(_cost_cell(column, found) for column in others),
+                ),
+                seeds=tuple(
+                    sorted(set.intersection(*(set(row.seeds) for _, row in found.values())))
+                ),
+                record_keys=tuple(key for _, row in found.values() for key in row.record_keys),
+                warnings=_task_warnings(found),
+                device="; ".join(
+                    dict.fromkeys(row.device for _, row in found.values() if row.device)
+                ),
+            )
+            for axes, found in sorted(rows.items(), key=lambda item: item[0].method)
+        ),
+    )
+
+
+def _task_column(table: ComparisonTable, tasks: Sequence[str]) -> Column:
+    assert table.headline is not None
+    metric = table.columns[table.headline]
+    name = table.task if tasks.count(table.task) == 1 else f"{table.task} ({table.pool})"
+    return Column(
+        key=table.name,
+        title=f"{name} [{metric.name}]".replace("_", " "),
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        protocol=metric.protocol,
+        split=metric.split,
+        kind="metric",
+        name=metric.name,
+    )
+
+
+def _ranks(table: ComparisonTable, block: tuple[str, int, str]) -> dict[RowAxes, float]:
+    """Returns the rank of each row of a block."""
+    assert table.headline is not None
+    sign = -1 if table.columns[table.headline].higher_is_better else 1
+    means = {
+        row.axes: sign * mean
+        for row in table.rows
+        if _block(row) == block and (mean := row.cells[table.headline].mean) is not None
+    }
+    values = list(means.values())
+    return {
+        axes: sum(other < value for other in values) + (values.count(value) + 1) / 2
+        for axes, value in means.items()
+    }
+
+
+def _mean_rank(ranks: Sequence[tuple[str, float | None]]) -> Aggregate:
+    values = tuple(rank for _, rank in ranks if rank is not None)
+    missing = [task for task, rank in ranks if rank is None]
+    return Aggregate(
+        mean=statistics.fmean(values) if not missing else None,
+        sd=None,
+        n=len(values),
+        values=values,
+        seeds=(),
+        status="not measured" if missing else "done",
+        reason=f"no value on {', '.join(missing)}" if missing else "",
+    )
+
+
+def _task_cell(table: ComparisonTable, found: Mapping[str, TaskRow]) -> Aggregate:
+    if table.name not in found or table.headline is None:
+        return Aggregate(None, None, 0, (), (), "not run")
+    return found[table.name][1].cells[table.headline]
+
+
+def _cost_cell(column: Column, found: Mapping[str, TaskRow]) -> Aggregate:
+    """Returns the mean over the tasks; missing if any task lacks it."""
+    cells = [
+        row.cells[index]
+        for table, row in found.values()
+        for index, other in enumerate(table.columns)
+        if other.key == column.key
+    ]
+    values = tuple(cell.mean for cell in cells if cell.mean is not None)
+    empty = next((cell for cell in cells if cell.mean is None), None)
+    status: ValueStatus = "not run" if not cells else empty.status if empty else "done"
+    return Aggregate(
+        mean=statistics.fmean(values) if cells and empty is None else None,
+        sd=None,
+        n=len(values),
+        values=values,
+        seeds=(),
+        status=status,
+        reason=empty.reason if empty else "",
+    )
+
+
+def _task_warnings(found: Mapping[str, TaskRow]) -> tuple[tuple[str, int], ...]:
+    counted: Counter[str] = Counter()
+    for table, row in found.values():
+        for text, count in row.warnings:
+            counted[f"{table.task}: {text}"] += count
+    return tuple(sorted(counted.items()))

@@ -1,8 +1,8 @@
 "use strict";
 (() => {
-  // Ten thousand records are some megabytes: they are read when the first cell is opened.
-  let held = null;
-  const records = () => (held ??= JSON.parse(document.getElementById("records").textContent));
+  // Ten thousand records are some megabytes: they are parsed when the first cell is opened.
+  let parsed = null;
+  const records = () => (parsed ??= JSON.parse(document.getElementById("records").textContent));
   const sections = [...document.querySelectorAll("main section")];
 
   // Sorting: empty cells stay last in both directions, equal ones keep the order they had.
@@ -109,7 +109,7 @@
     }
     const metrics = ["metric", "value", "stderr", "n", "split", "protocol"];
     details.append(...grid("Metrics", metrics, record.metrics, asked));
-    const stages = ["stage", "seconds", "peak MiB", "device", "key"];
+    const stages = ["stage", "role", "seconds", "peak MiB", "device", "key"];
     details.append(...grid("Stages", stages, record.stages));
     if (record.overrides.length) {
       const codes = record.overrides.map((override) => make("code", {}, override));
@@ -146,9 +146,9 @@
     const keys = (button.dataset.keys ?? row.dataset.keys).split(" ");
     const found = keys.map((key) => records()[key]);
     document.getElementById("details-title").textContent = row.dataset.label;
-    const words = JSON.parse(row.dataset.words)[button.dataset.heading];
-    const said = document.getElementById("details-words");
-    said.textContent = words ? `${button.dataset.cell.replaceAll("_", " ")}: ${words}.` : "";
+    const sentence = JSON.parse(row.dataset.sentences)[button.dataset.key];
+    const shown = document.getElementById("details-sentence");
+    shown.textContent = sentence ? `${button.dataset.cell.replaceAll("_", " ")}: ${sentence}.` : "";
     const parts = found.map((record, index) => section(record, button.dataset.cell, index === 0));
     document.getElementById("details-body").replaceChildren(...parts);
     dialog.showModal();

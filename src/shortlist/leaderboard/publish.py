@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shortlist.core import Record
-from shortlist.leaderboard.build import build
-from shortlist.leaderboard.latex import latex
-from shortlist.leaderboard.noise import read_floors
-from shortlist.leaderboard.overview import overview
+from shortlist.leaderboard.build import build, overview
 from shortlist.leaderboard.page import page
-from shortlist.leaderboard.render import markdown, tidy_csv
-from shortlist.leaderboard.table import Table
+from shortlist.leaderboard.significance import read_noise_floors
+from shortlist.leaderboard.table import ComparisonTable
+from shortlist.leaderboard.text import latex, markdown, tables_csv
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.records import read_records
 
 
 class Published(NamedTuple):
-    """Paths of a leaderboard's files."""
+    """Paths of the files of a leaderboard."""
 
     markdown: Path
     csv: Path
@@ -27,48 +25,61 @@ class Published(NamedTuple):
     html: Path
 
 
-def tables_of(results: Path, records: Sequence[Record]) -> list[Table]:
-    """Returns the tables of these records: those over all tasks, then those of each task.
+def build_all(results: Path, records: Sequence[Record]) -> list[ComparisonTable]:
+    """Returns the tables over all tasks, then those of each task.
+
+    Args:
+        results: directory that may hold `noise_floor.csv`.
+        records: the cells.
 
     Raises:
-        InvalidInput: the noise floors in `results` are broken.
+        InvalidInput: `noise_floor.csv` is malformed.
     """
-    tables = build(records, read_floors(results))
+    tables = build(records, read_noise_floors(results))
     return [*overview(tables), *tables]
 
 
-def publish(results: Path) -> Published:
-    """Returns the paths of `leaderboard.{md,csv,tex,html}` after writing them from
-    `results/records`.
+def write_leaderboard(
+    results: Path, records: Sequence[Record], tables: Sequence[ComparisonTable]
+) -> Published:
+    """Returns the paths of `leaderboard.{md,csv,tex,html}` after writing them to `results`.
 
-    The same records give the same bytes: no clock, no machine and no order of files leaves a trace.
+    Equal records give equal bytes, whatever the time, the machine and the order of the files.
 
     Raises:
-        InvalidInput: a record is broken, or the directory cannot be written to.
+        InvalidInput: the directory cannot be written to.
     """
-    with _uncollected():
+    reports = {path.relative_to(results).as_posix() for path in results.glob("reports/*/*/*.html")}
+    make_directory(results, "paths.results")
+    return Published(
+        markdown=write_text(results / "leaderboard.md", markdown(tables)),
+        csv=write_text(results / "leaderboard.csv", tables_csv(tables)),
+        latex=write_text(results / "leaderboard.tex", latex(tables)),
+        html=write_text(results / "leaderboard.html", page(tables, records, reports)),
+    )
+
+
+def publish(results: Path) -> Published:
+    """Returns the paths of the files after writing them from `results/records`.
+
+    Raises:
+        InvalidInput: a record or `noise_floor.csv` is malformed, or the directory cannot be
+            written to.
+    """
+    with without_garbage_collection():
         records = read_records(results)
-        tables = tables_of(results, records)
-        pages = results.glob("reports/*/*/*.html")
-        reports = {path.relative_to(results).as_posix() for path in pages}
-        make_directory(results, "paths.results")
-        return Published(
-            markdown=write_text(results / "leaderboard.md", markdown(tables)),
-            csv=write_text(results / "leaderboard.csv", tidy_csv(tables)),
-            latex=write_text(results / "leaderboard.tex", latex(tables)),
-            html=write_text(results / "leaderboard.html", page(tables, records, reports)),
-        )
+        return write_leaderboard(results, records, build_all(results, records))
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keeps the collector of cycles away: of 10,000 records it takes a third of the time, going
-    through millions of objects again and again, and finds nothing.
+def without_garbage_collection() -> Iterator[None]:
+    """Disables the collector of reference cycles in its block: with 10,000 records it takes a third
+    of the time and finds nothing.
     """
-    was = gc.isenabled()
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if enabled:
             gc.enable()

@@ -1,6 +1,6 @@
-"""What a comparison table is: columns that know how they were measured, cells that know why.
+"""Comparison tables: columns that state how they were measured, values that state why they lack.
 
-A table carries numbers, never text made from them: digits are the affair of the renderings.
+Tables hold numbers; text is made from them by `text` and `page`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind = Literal["rank", "metric", "cost", "certificate", "count"]
-CellStatus = Literal["done", "skipped", "failed", "not measured", "not applicable", "not run"]
+ValueStatus = Literal["done", "skipped", "failed", "not measured", "not applicable", "not run"]
 Standing = Literal["best", "tied", "behind", ""]
-Verdict = Literal["better", "worse", "not told apart", "below the noise", "not compared"]
+Verdict = Literal[
+    "better", "worse", "no significant difference", "within the noise floor", "not compared"
+]
 Value: TypeAlias = str | int | float | None
 
 
@@ -22,19 +24,20 @@ class Column:
 
     Attributes:
         key: names the column within its table; equal keys mean equal measurements.
-        heading: what a reader sees; two columns of a table never share it.
-        name: the quantity, which columns of other protocols may share.
+        title: heading of the column, distinct within its table.
         unit: unit of the values: a key of `core.UNITS`, `MiB`, `rank` or `relative`.
         higher_is_better: direction of improvement; None for a quantity that has none.
-        primary: whether it ranks the table.
-        protocol: hash of how it was measured.
+        primary: whether it ranks the methods of the table.
+        protocol: hash of the settings of the measurement.
         split: the split it was measured on.
-        kind: `rank` (over tasks), `metric` (what came out), `cost` (what it took), `certificate`
-            (how exactly the selection's problem was solved) or `count`.
+        kind: `rank` (over tasks), `metric` (result), `cost` (time and memory), `certificate` (error
+            bound of the selection's optimisation problem) or `count`.
+        name: the quantity, which columns of other protocols may share.
+        description: how the values are computed, where the title does not say it.
     """
 
     key: str
-    heading: str
+    title: str
     unit: str
     higher_is_better: bool | None
     primary: bool = False
@@ -42,58 +45,63 @@ class Column:
     split: str = ""
     kind: Kind = "metric"
     name: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A method against the random selection that it must beat, on the same seeds and items.
+    """Difference between a method and its random control, on the same seeds and test items.
 
     Attributes:
-        over: the row that it is compared with, as a reader names it.
+        control: the row of the control, as a reader names it.
         value: mean difference over the shared seeds; positive is better, whatever the metric.
-        low: lower end of the 95 % interval of this one difference; None where seeds are too few.
+        low: lower end of the 95 % interval of this difference; None for a single seed or values
+            without spread.
         high: upper end.
-        p: p-value, corrected for the methods compared with that random (Holm); None likewise.
-        seeds: the seeds that both were run with.
-        items: how many test items the interval speaks for beyond; 0 if for these items only.
-        needed: how many seeds in all would tell a difference of this size four times out of five;
-            None where no number is known to.
-        verdict: what may be said.
-        flips: by seed, items that only this model got right and only the other did, and McNemar's
-            exact p-value; where every item is right or wrong.
-        reason: why it could not be compared, or the empty string.
+        p: p-value, corrected (Holm) over the methods compared with the same control; None likewise.
+        seeds: the shared seeds.
+        items: number of test items whose sampling the interval includes; 0 if the interval holds
+            for these items only.
+        seeds_needed: number of seeds at which a difference of this size would be significant with
+            probability 0.8; None where no number up to 1,000 suffices.
+        verdict: conclusion from the interval, the p-value and the noise floor.
+        reason: why the rows could not be compared; otherwise empty.
     """
 
-    over: str
+    control: str
     value: float
     low: float | None = None
     high: float | None = None
     p: float | None = None
     seeds: tuple[int, ...] = ()
     items: int = 0
-    needed: int | None = None
+    seeds_needed: int | None = None
     verdict: Verdict = "not compared"
-    flips: tuple[tuple[int, int, int, float], ...] = ()
     reason: str = ""
+
+    @property
+    def significant(self) -> bool:
+        """Whether the method differs significantly from its control."""
+        return self.verdict in ("better", "worse")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Aggregate:
     """One quantity of one row over its seeds.
 
     Attributes:
-        mean: mean over the seeds; None as soon as one of them has no value.
+        mean: mean over the seeds; None if any seed has no value.
         sd: standard deviation over the seeds (n - 1); None for fewer than two.
-        n: how many values there are.
+        n: number of values.
         values: the values, by seed.
         seeds: the seed of each value.
-        status: why the mean is empty, or `done`.
-        reason: the same in a sentence; names the seeds it is true of unless it is true of all.
-        record_keys: the records behind the cell, with and without a value.
-        standing: `best` or `tied` with the best, where another is `behind`; empty where nothing was
-            told apart.
-        gain: the comparison with a random selection; None for such a selection itself, and for
-            columns that are no metrics.
+        status: why the mean is missing, or `done`.
+        reason: details of the status, with the seeds it applies to unless it applies to all.
+        record_keys: the records with and without a value.
+        standing: `best`, `tied` (no significant difference from the best) or `behind`; empty where
+            no row of the block is behind.
+        gain: comparison with the random control; None for a control, and for other columns than
+            metrics.
     """
 
     mean: float | None
@@ -101,15 +109,15 @@ class Cell:
     n: int
     values: tuple[float, ...]
     seeds: tuple[int, ...]
-    status: CellStatus
+    status: ValueStatus
     reason: str = ""
     record_keys: tuple[str, ...] = ()
     standing: Standing = ""
     gain: Gain | None = None
 
     @property
-    def why(self) -> str:
-        """Why the mean is empty (`failed: out of memory`), or the empty string."""
+    def missing(self) -> str:
+        """Why the mean is missing (`failed: out of memory`); empty if it is there."""
         if self.status == "done":
             return ""
         if self.status == "not applicable":
@@ -119,10 +127,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class RowAxes:
-    """What the cells of a row share: all axes but the seed.
+    """The axes that the cells of a row share: all but the seed.
 
     Attributes:
-        settings: `path=value` of the settings that tell rows of equal axes apart.
+        settings: `path=value` of the settings in which rows of equal axes differ.
     """
 
     selector: str
@@ -134,7 +142,7 @@ class RowAxes:
 
     @property
     def method(self) -> str:
-        """The selector and the settings that tell it from its neighbours: `gotd (epsilon=0.1)`."""
+        """The selector and the settings that distinguish it: `gotd (epsilon=0.1)`."""
         return f"{self.selector} ({', '.join(self.settings)})" if self.settings else self.selector
 
     @property
@@ -148,16 +156,16 @@ class Row:
     """One method at one budget.
 
     Attributes:
-        axes: where the row stands.
-        cells: one per column of the table.
+        axes: position of the row.
+        cells: one aggregate per column of the table.
         seeds: the seeds of its records, sorted.
-        record_keys: its records, by seed; none if it was not run.
-        warnings: what must be known about its numbers, with how many records it is true of.
+        record_keys: its records, by seed; empty if it was not run.
+        warnings: limitations of its numbers, each with the number of records it applies to.
         device: what its stages were computed on.
     """
 
     axes: RowAxes
-    cells: tuple[Cell, ...]
+    cells: tuple[Aggregate, ...]
     seeds: tuple[int, ...] = ()
     record_keys: tuple[str, ...] = ()
     warnings: tuple[tuple[str, int], ...] = ()
@@ -165,26 +173,23 @@ class Row:
 
     @property
     def gaps(self) -> tuple[str, ...]:
-        """The distinct reasons why cells of this row are empty, in the order of the columns."""
-        return tuple(
-            dict.fromkeys(
-                cell.why for cell in self.cells if cell.why and cell.status != "not applicable"
-            )
-        )
+        """The distinct reasons of missing means, in the order of the columns."""
+        missing = (cell.missing for cell in self.cells if cell.status != "not applicable")
+        return tuple(dict.fromkeys(reason for reason in missing if reason))
 
 
 @dataclass(frozen=True)
-class Table:
+class ComparisonTable:
     """The comparison of methods on one task and one pool.
 
     Attributes:
         task: the task.
         pool: the pool.
         title: heading of the table.
-        caption: what a reader must know to read it, in a sentence or two.
-        columns: primary metrics first, then the other metrics, then cost and counts.
+        caption: number of cells, seeds and what is averaged.
+        columns: primary metrics first, then other metrics, costs, certificates and counts.
         rows: by budget, then by method.
-        notes: what is not in the rows (cells that were stopped early).
+        notes: limitations of the table, such as cells that stopped early.
     """
 
     task: str
@@ -202,8 +207,13 @@ class Table:
 
     @property
     def headline(self) -> int | None:
-        """The first primary metric's column, whose gain over random leads; None without one."""
+        """Index of the first primary metric; None without one."""
         return next((i for i, column in enumerate(self.columns) if column.primary), None)
+
+    @property
+    def has_gains(self) -> bool:
+        """Whether a row is compared with a random control in the primary metric."""
+        return any(self.gain(row) is not None for row in self.rows)
 
     def gain(self, row: Row) -> Gain | None:
         """Returns the row's gain in the primary metric."""
@@ -215,12 +225,12 @@ class Table:
         return tuple(dict.fromkeys(row.device for row in self.rows if row.device))
 
     def gaps(self) -> tuple[str, ...]:
-        """Returns one sentence for each reason that left cells of methods empty."""
+        """Returns one sentence for each reason of missing means that is a failure or a skip."""
         return _grouped(
-            (row.axes, why)
+            (row.axes, reason)
             for row in self.rows
-            for why in row.gaps
-            if why.startswith(("failed", "skipped"))
+            for reason in row.gaps
+            if reason.startswith(("failed", "skipped"))
         )
 
     def remarks(self) -> tuple[str, ...]:
@@ -237,13 +247,12 @@ class Table:
 
 
 def _grouped(remarks: Iterable[tuple[RowAxes, str]]) -> tuple[str, ...]:
-    """Returns `gotd, 200 and 500 documents: <text>`, once for all budgets it holds at."""
-    budgets: dict[tuple[str, str, str], list[str]] = {}
+    """Returns `gotd, 200 and 500 documents: <text>`, once for all budgets it applies to."""
+    budgets: dict[tuple[str, str, str], dict[str, None]] = {}
     for axes, text in remarks:
-        place = budgets.setdefault((axes.method, axes.budget_unit, text), [])
-        if (budget := f"{axes.budget:,}") not in place:
-            place.append(budget)
+        key = (axes.method, axes.budget_unit, text)
+        budgets.setdefault(key, {})[f"{axes.budget:,}"] = None
     return tuple(
-        f"{method}, {' and '.join(found)} {unit}: {text}"
-        for (method, unit, text), found in budgets.items()
+        f"{method}, {' and '.join(amounts)} {unit}: {text}"
+        for (method, unit, text), amounts in budgets.items()
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shortlist.core import Record
-from shortlist.leaderboard.table import Table
+from shortlist.leaderboard.table import ComparisonTable
 
 
 class Logger(Protocol):
@@ -21,6 +21,6 @@ class Logger(Protocol):
         """
         ...
 
-    def log_table(self, tables: Sequence[Table], group: str, directory: Path) -> None:
+    def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Reports the comparison tables of a sweep; arguments as for `log_cell`."""
         ...

@@ -8,8 +8,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from shortlist.core import Record
-from shortlist.leaderboard.render import tidy_csv
-from shortlist.leaderboard.table import Table
+from shortlist.leaderboard.table import ComparisonTable
+from shortlist.leaderboard.text import tables_csv
 from shortlist.store.atomic import make_directory, write_text
 
 FIELDS = (
@@ -54,9 +54,9 @@ class CsvLogger:
             with path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_rows(record, header=start == 0))
 
-    def log_table(self, tables: Sequence[Table], group: str, directory: Path) -> None:
+    def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Writes the tables, one value a row."""
-        write_text(make_directory(directory, "paths.runs") / self.table, tidy_csv(tables))
+        write_text(make_directory(directory, "paths.runs") / self.table, tables_csv(tables))
 
 
 def _rows(record: Record, header: bool) -> str:

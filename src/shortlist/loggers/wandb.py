@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, Missing, near
-from shortlist.leaderboard.flat import wide
-from shortlist.leaderboard.plots import plots, standalone
-from shortlist.leaderboard.table import Table
+from shortlist.leaderboard.plots import plots
+from shortlist.leaderboard.table import ComparisonTable
+from shortlist.leaderboard.text import method_rows
+from shortlist.rendering.page import light_colours
 from shortlist.store.atomic import make_directory
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class WandbLogger:
         with self._run(group, record.key, name, "cell", config, directory) as run:
             run.summary.update(_summary(record))
 
-    def log_table(self, tables: Sequence[Table], group: str, directory: Path) -> None:
+    def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, with its plots.
 
         All of it is the summary of one run, whose id follows from the group: what is sent again
@@ -85,13 +86,15 @@ class WandbLogger:
         with self._run(group, "table", f"{group} table", "table", {}, directory) as run:
             logged: dict[str, Any] = {}
             for table in tables:
-                headings, rows = wide(table)
+                headings, rows = method_rows(table)
                 logged[f"table/{table.name}"] = wandb.Table(
                     columns=headings, data=rows, allow_mixed_types=True
                 )
                 for plot in plots(table):
                     name = f"plot/{table.name}/{plot.title.lower().replace(' ', '_')}"
-                    logged[name] = wandb.Html(standalone(plot), inject=False)
+                    logged[name] = wandb.Html(
+                        f"<style>{light_colours()}</style>\n{plot.svg()}", inject=False
+                    )
             run.summary.update(logged)
 
     @contextmanager

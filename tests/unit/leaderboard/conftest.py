@@ -31,11 +31,13 @@ def make(accuracy: float = 0.5, **changes: Any) -> Record:
         "status": "done",
         "metrics": metrics,
         "stages": (
+            StageCost("pool", "p", 2.0, 90.0, "cpu", "preparation"),
             StageCost("features", "f", 3.0, 100.0, "cpu", "selection"),
             StageCost("selection", "s", 1.0, 100.0, "cpu", "selection"),
             StageCost("head", "h", 50.0, 100.0, "cpu", "training"),
             StageCost("warmup", "w", 20.0, 100.0, "cpu", "training"),
             StageCost("finetune", "t", 10.0, 100.0, "cpu", "training"),
+            StageCost("evaluate", "e", 5.0, 100.0, "cpu", "evaluation"),
         ),
         "selection": {"size": 100, "unique": 90, "domains": {"news": 90}},
         "config": {"selector": {"epsilon": 0.1}, "seed": axes["seed"]},

@@ -5,17 +5,18 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from shortlist.core import Metric, Record
-from shortlist.leaderboard import Table, build
+from shortlist.core import Metric, Record, Role, StageCost
+from shortlist.leaderboard import ComparisonTable, build
 
 Maker = Callable[..., Record]
 
 
-def column(table: Table, heading: str) -> int:
-    return [column.heading for column in table.columns].index(heading)
+def column(table: ComparisonTable, key: str) -> int:
+    return [column.key for column in table.columns].index(key)
 
 
 def test_mean_and_sd_are_over_seeds(record: Maker) -> None:
@@ -58,15 +59,40 @@ def test_tables_are_per_task_and_pool(record: Maker) -> None:
 
 def test_primary_metrics_come_first_and_cost_last(record: Maker) -> None:
     (table,) = build([record()])
-    assert [column.heading for column in table.columns] == [
+    assert [column.title for column in table.columns] == [
         "accuracy",
-        "mlm_loss_after",
-        "selection_seconds",
-        "training_seconds",
-        "peak_memory",
+        "mlm loss after",
+        "preparation (s)",
+        "selection (s)",
+        "diagnostics (s)",
+        "training (s)",
+        "evaluation (s)",
+        "peak memory (MiB)",
         "documents",
     ]
-    assert [cell.mean for cell in table.rows[0].cells] == [0.5, 2.5, 4.0, 30.0, 100.0, 90.0]
+    assert [cell.mean for cell in table.rows[0].cells] == [
+        0.5, 2.5, 2.0, 4.0, 0.0, 80.0, 5.0, 100.0, 90.0,
+    ]  # fmt: skip
+
+
+def test_a_cost_column_sums_the_stages_of_its_role(record: Maker) -> None:
+    roles = get_args(Role)
+    stages = tuple(
+        StageCost("any", str(i), 2.0**i, 1.0, "cpu", role) for i, role in enumerate(2 * roles)
+    )
+    (table,) = build([record(stages=stages)])
+    for i, role in enumerate(roles):
+        cell = table.rows[0].cells[column(table, f"{role}_seconds")]
+        assert cell.mean == 2.0**i + 2.0 ** (i + len(roles))
+
+
+def test_the_sensitivity_that_was_timed_inside_the_fit_is_noted(record: Maker) -> None:
+    fit = {"size": 100, "unique": 90, "fit": {"overlap_at_half_epsilon": 0.9}}
+    made = record(selection=fit)
+    (table,) = build([made])
+    assert table.remarks()[0].startswith("selection (s) of gotd includes the second solve")
+    apart = StageCost("sensitivity", "s", 1.0, 1.0, "cpu", "diagnostics")
+    assert build([replace(made, stages=(*made.stages, apart))])[0].remarks() == ()
 
 
 @pytest.mark.parametrize(
@@ -84,13 +110,15 @@ def test_what_is_measured_in_two_ways_never_shares_a_column(record: Maker, chang
     metric = replace(ours.metric("accuracy") or pytest.fail("no accuracy"), **change)
     theirs = record(selector="dsir", metrics=(metric,))
     (table,) = build([ours, theirs])
-    found = [i for i, c in enumerate(table.columns) if c.heading.startswith("accuracy")]
-    assert len({table.columns[index].heading for index in found}) == 2
+    found = [i for i, c in enumerate(table.columns) if c.title.startswith("accuracy")]
+    assert len({table.columns[index].title for index in found}) == 2
     assert len({table.columns[index].key for index in found}) == 2
     for row in table.rows:
         cells = [row.cells[index] for index in found]
         assert sorted(cell.status for cell in cells) == ["done", "not measured"]
-        assert [c.why for c in cells if c.mean is None] == ["not measured: measured in another way"]
+        assert [c.missing for c in cells if c.mean is None] == [
+            "not measured: measured in another way"
+        ]
 
 
 def test_the_heading_of_two_protocols_tells_them_apart(record: Maker) -> None:
@@ -98,7 +126,7 @@ def test_the_heading_of_two_protocols_tells_them_apart(record: Maker) -> None:
     (table,) = build(
         record(selector=name, metrics=(metric,)) for name, metric in zip("ab", metrics, strict=True)
     )
-    headings = {column.heading for column in table.columns if column.kind == "metric"}
+    headings = {column.title for column in table.columns if column.kind == "metric"}
     assert headings == {"f1 [abcdef]", "f1 [123456]"}
 
 
@@ -109,7 +137,7 @@ def test_a_cell_that_is_not_done_empties_the_mean_and_says_why(record: Maker, st
     for cell in row.cells:
         assert cell.mean is None
         assert cell.sd is None
-        assert cell.why == f"{status}: seed 1: no memory"
+        assert cell.missing == f"{status}: seed 1: no memory"
         assert cell.n == 1
     assert row.cells[0].values == (0.5,)
     assert table.gaps() == (f"gotd, 100 documents: {status}: seed 1: no memory",)
@@ -118,19 +146,19 @@ def test_a_cell_that_is_not_done_empties_the_mean_and_says_why(record: Maker, st
 def test_a_reason_shared_by_all_seeds_is_told_without_them(record: Maker) -> None:
     skipped = [record(seed=s, status="skipped", reason="needs labels") for s in (0, 1)]
     (table,) = build([*skipped, record(selector="dsir")])
-    assert {cell.why for cell in table.rows[1].cells} == {"skipped: needs labels"}
+    assert {cell.missing for cell in table.rows[1].cells} == {"skipped: needs labels"}
 
 
 def test_a_table_without_any_number_still_says_why(record: Maker) -> None:
     (table,) = build([record(status="failed", reason="no memory")])
-    assert {cell.why for cell in table.rows[0].cells} == {"failed: no memory"}
+    assert {cell.missing for cell in table.rows[0].cells} == {"failed: no memory"}
     assert table.gaps() == ("gotd, 100 documents: failed: no memory",)
 
 
 def test_a_done_record_without_the_metric_empties_the_mean(record: Maker) -> None:
     short = record(seed=1)
     (table,) = build([record(), replace(short, metrics=short.metrics[:1])])
-    assert table.rows[0].cells[column(table, "accuracy")].why == "not measured: seed 1"
+    assert table.rows[0].cells[column(table, "accuracy")].missing == "not measured: seed 1"
     assert table.rows[0].cells[column(table, "mlm_loss_after")].mean == 2.5
 
 
@@ -142,7 +170,7 @@ def test_a_method_not_run_at_a_budget_has_a_row_that_says_so(record: Maker) -> N
         "dsir, 500 documents",
         "gotd, 500 documents",
     ]
-    assert {cell.why for cell in table.rows[2].cells} == {"not run"}
+    assert {cell.missing for cell in table.rows[2].cells} == {"not run"}
     assert table.rows[2].record_keys == ()
 
 
@@ -156,9 +184,7 @@ def test_cells_stopped_early_are_counted_apart(record: Maker) -> None:
     early = record(seed=1, until="select", metrics=())
     (table,) = build([record(), early, replace(early, key="other", status="failed")])
     assert table.rows[0].seeds == (0,)
-    assert table.notes == (
-        "not in the table: cells that were asked to stop after select (1 done, 1 failed)",
-    )
+    assert table.notes == ("not in the table: cells with until=select (1 done, 1 failed)",)
     (alone,) = build([early])
     assert alone.rows == ()
 
@@ -213,7 +239,7 @@ def test_the_certificate_of_a_solve_is_a_column_and_others_say_that_there_is_non
     (table,) = build([record(selection=fit), record(selector="random")])
     index = column(table, "marginal_error")
     assert [row.cells[index].mean for row in table.rows] == [3e-3, None]
-    assert table.rows[1].cells[index].why == "no solve"
+    assert table.rows[1].cells[index].missing == "no solve"
     assert table.gaps() == ()  # nothing went wrong
 
 

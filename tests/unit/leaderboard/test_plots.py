@@ -8,13 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from shortlist.core import Record
-from shortlist.leaderboard import Table, build
-from shortlist.leaderboard.plots import VARIABLES, Plot, figure, pareto, plots, svg
+from shortlist.leaderboard import ComparisonTable, build
+from shortlist.leaderboard.plots import Plot, pareto, plots
+from shortlist.rendering.svg import VARIABLES, figure
 
 Maker = Callable[..., Record]
 
 
-def tables(record: Maker, methods: int = 3) -> list[Table]:
+def tables(record: Maker, methods: int = 3) -> list[ComparisonTable]:
     names = ["random", "gotd", "<dsir>", *"abcdefghij"][:methods]
     return build(
         record(
@@ -27,7 +28,7 @@ def tables(record: Maker, methods: int = 3) -> list[Table]:
 
 
 def drawn(plot: Plot) -> ET.Element:
-    text = svg(plot).replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+    text = plot.svg().replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
     return ET.fromstring(text)
 
 
@@ -53,13 +54,13 @@ def test_the_front_is_what_no_other_beats() -> None:
 
 def test_the_same_table_gives_the_same_bytes(record: Maker) -> None:
     (first,), (second,) = tables(record), tables(record)
-    assert [svg(plot) for plot in plots(first)] == [svg(plot) for plot in plots(second)]
+    assert [plot.svg() for plot in plots(first)] == [plot.svg() for plot in plots(second)]
 
 
 def test_a_drawing_has_the_colours_of_the_page_and_no_others(record: Maker) -> None:
     (table,) = tables(record)
     for plot in plots(table):
-        text = svg(plot)
+        text = plot.svg()
         assert not any(colour in text for colour in VARIABLES)
         assert "var(--series-0)" in text and "var(--ink)" in text
         assert "#0" not in text.replace('"#', "").replace("url(#", "")
@@ -77,8 +78,8 @@ def test_names_are_escaped_and_every_method_is_named(record: Maker) -> None:
 def test_the_curve_shows_the_means_with_their_spread(record: Maker) -> None:
     (table,) = tables(record)
     curve = plots(table)[0]
-    assert curve.title == "Budget curve"
-    axes = figure(curve).axes[0]
+    assert curve.title == "Metric by budget"
+    axes = figure(curve.draw).axes[0]
     heights = {
         round(float(y), 9)
         for line in axes.lines
@@ -90,7 +91,7 @@ def test_the_curve_shows_the_means_with_their_spread(record: Maker) -> None:
 
 def test_cost_and_gain_shows_the_gains_and_random_at_none(record: Maker) -> None:
     (table,) = tables(record)
-    axes = figure(plots(table)[1]).axes[0]
+    axes = figure(plots(table)[1].draw).axes[0]
     marked = [line for line in axes.lines if line.get_marker() not in ("None", "", "|", "_", None)]
     heights = sorted(round(float(y), 9) for line in marked for y in np.asarray(line.get_ydata()))
     gains = [gain.value if (gain := table.gain(row)) else 0.0 for row in table.rows]
@@ -100,7 +101,7 @@ def test_cost_and_gain_shows_the_gains_and_random_at_none(record: Maker) -> None
 def test_what_has_too_few_numbers_is_not_drawn(record: Maker) -> None:
     assert plots(build([record()])[0]) == []
     (table,) = build(record(selector=s) for s in ("a", "b", "random"))
-    assert [plot.title for plot in plots(table)] == ["Cost and gain"]
+    assert [plot.title for plot in plots(table)] == ["Gain by cost"]
 
 
 def test_seconds_of_several_devices_are_not_drawn_together(record: Maker) -> None:

@@ -13,11 +13,9 @@ from rich.console import Console
 
 from shortlist.core import Metric, Record
 from shortlist.leaderboard import build, console_table
-from shortlist.leaderboard.flat import wide
-from shortlist.leaderboard.latex import latex
 from shortlist.leaderboard.page import page
-from shortlist.leaderboard.render import markdown, number, tidy_csv
-from shortlist.leaderboard.table import Gain, Table
+from shortlist.leaderboard.table import ComparisonTable, Gain
+from shortlist.leaderboard.text import latex, markdown, method_rows, number, tables_csv
 
 Maker = Callable[..., Record]
 NASTY = "<script>alert('x')</script> | `a` & \"b\" </script> \u2028 {{ 1 + 1 }}"
@@ -51,7 +49,7 @@ def test_all_renderings_regenerate_byte_for_byte(record: Maker) -> None:
     records = board(record)
     backwards = records[::-1]
     assert markdown(build(records)) == markdown(build(backwards))
-    assert tidy_csv(build(records)) == tidy_csv(build(backwards))
+    assert tables_csv(build(records)) == tables_csv(build(backwards))
     assert page(build(records), records) == page(build(backwards), backwards)
 
 
@@ -70,7 +68,7 @@ def test_what_a_processor_does_to_the_last_digit_of_a_quantile_does_not_reach_th
         low, high, p = (math.nextafter(x, end) for x in (gain.low, gain.high, gain.p))
         return replace(gain, low=low, high=high, p=p)
 
-    def nudged(end: float) -> list[Table]:
+    def nudged(end: float) -> list[ComparisonTable]:
         return [
             replace(
                 table,
@@ -86,12 +84,12 @@ def test_what_a_processor_does_to_the_last_digit_of_a_quantile_does_not_reach_th
 
     down, up = nudged(-math.inf), nudged(math.inf)
     assert down != up
-    assert tidy_csv(down) == tidy_csv(up)
+    assert tables_csv(down) == tables_csv(up)
 
 
 def test_the_csv_holds_every_value_in_full_precision(record: Maker) -> None:
     tables = build(board(record))
-    rows = list(csv.DictReader(io.StringIO(tidy_csv(tables))))
+    rows = list(csv.DictReader(io.StringIO(tables_csv(tables))))
     cells = [cell for table in tables for row in table.rows for cell in row.cells]
     assert len(rows) == len(cells)
     for row, cell in zip(rows, cells, strict=True):
@@ -103,7 +101,7 @@ def test_the_csv_holds_every_value_in_full_precision(record: Maker) -> None:
 
 def test_markdown_rows_have_the_columns_of_the_heading(record: Maker) -> None:
     lines = [line for line in markdown(build(board(record))).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {13}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {16}
     assert "<script" not in markdown(build(board(record)))
 
 
@@ -127,7 +125,7 @@ def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker
 
 def test_the_flat_table_has_a_value_for_every_heading(record: Maker) -> None:
     (table,) = build(board(record))
-    headings, rows = wide(table)
+    headings, rows = method_rows(table)
     assert len(set(headings)) == len(headings)
     assert {len(row) for row in rows} == {len(headings)}
     assert rows[0][headings.index("accuracy")] == table.rows[0].cells[0].mean

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shortlist.core import Axes, Metric, Record
 from shortlist.leaderboard import build
-from shortlist.leaderboard.render import tidy_csv
+from shortlist.leaderboard.text import tables_csv
 from shortlist.loggers.csv import CsvLogger
 
 
@@ -61,4 +61,4 @@ def test_cells_logged_at_once_leave_one_header_and_whole_rows(tmp_path: Path) ->
 def test_the_table_is_the_leaderboards(tmp_path: Path) -> None:
     tables = build([record(0), record(1)])
     CsvLogger("cells.csv", "table.csv").log_table(tables, "sweep", tmp_path)
-    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == tidy_csv(tables)
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == tables_csv(tables)

@@ -22,7 +22,7 @@ from wandb_server import Server, serving
 from shortlist.core import Axes, Metric, Record, StageCost
 from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard import build
-from shortlist.leaderboard.flat import wide
+from shortlist.leaderboard.text import method_rows
 from shortlist.loggers.wandb import WandbLogger, key_source, run_id
 
 wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
@@ -140,7 +140,7 @@ def test_the_table_in_the_table_run_is_the_comparison_table(tmp_path: Path) -> N
     (table,) = build(records)
     offline().log_table([table], "sweep", tmp_path)
     (file,) = tmp_path.glob("wandb/offline-run-*/files/media/table/**/*.table.json")
-    headings, rows = wide(table)
+    headings, rows = method_rows(table)
     stored = json.loads(file.read_text())
     assert stored["columns"] == headings
     assert stored["data"] == rows
@@ -252,7 +252,7 @@ def log_sweep(place: Path, records: list[Record]) -> Path:
 def test_a_sweep_synced_again_adds_nothing(server: Server, tmp_path: Path) -> None:
     records = [record(selector, 0) for selector in ("gotd", "dsir", "random")]
     (table,) = build(records)
-    headings, rows = wide(table)
+    headings, rows = method_rows(table)
     first = log_sweep(tmp_path / "first", records)
     sync(server, first)
     facts = server.facts()
@@ -314,5 +314,8 @@ def test_online_a_second_report_replaces_the_first(
     run = facts[run_id("sweep", "table")]
     (summary,) = run["summary"]
     (table,) = build(reports[-1])
-    assert json.loads(run["media"][summary["table/toy-files"]["path"]])["data"] == wide(table)[1]
+    assert (
+        json.loads(run["media"][summary["table/toy-files"]["path"]])["data"]
+        == method_rows(table)[1]
+    )
     assert not run["history"]

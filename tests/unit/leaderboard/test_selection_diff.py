@@ -12,7 +12,7 @@ from scipy import stats
 from shortlist.core import Budget, Selection
 from shortlist.errors import InvalidInput
 from shortlist.leaderboard.__main__ import main
-from shortlist.leaderboard.selections import Picks, read_picks, shift
+from shortlist.leaderboard.selection_diff import Picks, read_picks, selection_diff
 from shortlist.store.formats import save_selection
 
 
@@ -33,7 +33,7 @@ TEN = [f"d{i}" for i in range(10)]
 
 
 def test_a_selection_agrees_with_itself() -> None:
-    found = shift(picks(TEN), picks(TEN))
+    found = selection_diff(picks(TEN), picks(TEN))
     assert (found.overlap, found.shared, found.only) == (1.0, 10, ((), ()))
     assert found.rank_correlation == pytest.approx(1.0)
     assert (found.domain_distance, found.length_distance) == (0.0, 0.0)
@@ -41,20 +41,20 @@ def test_a_selection_agrees_with_itself() -> None:
 
 def test_a_known_swap_is_listed_exactly_with_its_ranks() -> None:
     other = [*TEN[:3], "new", *TEN[4:], "newer"]
-    found = shift(picks(TEN), picks(other))
+    found = selection_diff(picks(TEN), picks(other))
     assert found.only == (((4, "d3"),), ((4, "new"), (11, "newer")))
     assert found.shared == 9
     assert found.overlap == 9 / 11
 
 
 def test_an_order_turned_round_is_a_correlation_of_minus_one() -> None:
-    found = shift(picks(TEN), picks(TEN[::-1]))
+    found = selection_diff(picks(TEN), picks(TEN[::-1]))
     assert found.overlap == 1.0
     assert found.rank_correlation == pytest.approx(-1.0)
 
 
 def test_repeats_count_as_often_as_both_have_them() -> None:
-    found = shift(picks(["a", "a", "b"]), picks(["a", "b", "b"]))
+    found = selection_diff(picks(["a", "a", "b"]), picks(["a", "b", "b"]))
     assert (found.shared, found.only) == (2, ((), ()))
     assert found.overlap == pytest.approx(2 / 3)
 
@@ -71,7 +71,7 @@ def test_shifts_of_domain_and_length_are_measured() -> None:
         )
         for name, found, share in (("a", lengths[0], 2), ("b", lengths[1], 4))
     )
-    found = shift(a, b)
+    found = selection_diff(a, b)
     assert found.domains == {"law": (0.5, 0.75), "news": (0.5, 0.25)}
     assert found.domain_distance == pytest.approx(0.25)
     test = stats.ks_2samp(*lengths)
@@ -86,7 +86,7 @@ def test_lists_parquet_files_and_run_directories_are_read_alike(tmp_path: Path) 
     found = [read_picks(tmp_path / name) for name in ("shortlist.jsonl", "selection.parquet", ".")]
     assert {pick.ids for pick in found} == {tuple(TEN)}
     assert [bool(pick.texts) for pick in found] == [True, False, True]
-    assert shift(found[0], found[1]).overlap == 1.0
+    assert selection_diff(found[0], found[1]).overlap == 1.0
 
 
 def test_the_command_shows_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,8 +95,8 @@ def test_the_command_shows_what_differs(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["diff", str(first), str(second), "--examples", "0"]) == 0
     shown = capsys.readouterr().out
     assert "0.9000 (9 shared)" in shown
-    assert "only A chose: 1 documents" in shown and "text [b] of d9" in shown
-    assert "only B chose: 1 documents" in shown and "text [b] of new" in shown
+    assert "in A only: 1 documents" in shown and "text [b] of d9" in shown
+    assert "in B only: 1 documents" in shown and "text [b] of new" in shown
     assert "100.0%" in shown
 
 

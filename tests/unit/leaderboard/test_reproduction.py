@@ -14,8 +14,7 @@ from shortlist.core import Metric, Record
 from shortlist.errors import InvalidInput
 from shortlist.leaderboard.__main__ import main
 from shortlist.leaderboard.published import FIELDS, PublishedTable, read_published
-from shortlist.leaderboard.verdict_tables import summary
-from shortlist.leaderboard.verdicts import verdicts
+from shortlist.leaderboard.reproduction import reproductions, summary
 from shortlist.store.records import write_record
 
 Maker = Callable[..., Record]
@@ -40,7 +39,7 @@ ROWS = [
     "P,1,GOT-D,chemprot,gotd,bert_base,1000,micro_f1,fraction,0.82,0.01,sd of 5 seeds,",
     "P,1,GOT-D,imdb,gotd,bert_base,1000,macro_f1,fraction,0.93,0.01,sd of 5 seeds,",
     "P,1,vanilla,chemprot,vanilla,bert_base,0,micro_f1,fraction,0.79,0.01,sd of 5 seeds,",
-    "P,1,GOT-D,mean,gotd,bert_base,1000,f1,fraction,0.85,,,slip: does not match its row",
+    "P,1,GOT-D,mean,gotd,bert_base,1000,f1,fraction,0.85,,,inconsistent: does not match its row",
 ]
 
 
@@ -85,27 +84,31 @@ def runs(
 
 
 def outcomes(published: Path, records: list[Record]) -> list[str]:
-    return [cell.outcome for cell in verdicts(read_published(published, "toy_table1"), records)]
+    return [
+        cell.verdict for cell in reproductions(read_published(published, "toy_table1"), records)
+    ]
 
 
-def test_without_records_nothing_is_run_and_a_slip_is_no_target(published: Path) -> None:
+def test_without_records_nothing_is_run_and_an_inconsistent_number_is_no_target(
+    published: Path,
+) -> None:
     assert outcomes(published, []) == ["not run", "not run", "not run", "no target"]
 
 
 def test_a_number_near_ours_is_within_and_one_far_off_is_outside(
     published: Path, record: Maker
 ) -> None:
-    assert outcomes(published, runs(record, [0.815, 0.83, 0.81]))[0] == "within"
-    assert outcomes(published, runs(record, [0.715, 0.73, 0.71]))[0] == "outside"
+    assert outcomes(published, runs(record, [0.815, 0.83, 0.81]))[0] == "reproduced"
+    assert outcomes(published, runs(record, [0.715, 0.73, 0.71]))[0] == "not reproduced"
 
 
 def test_the_interval_is_that_of_welch(published: Path, record: Maker) -> None:
     ours = [0.80, 0.83, 0.81, 0.82]
-    cell = verdicts(read_published(published, "toy_table1"), runs(record, ours))[0]
+    cell = reproductions(read_published(published, "toy_table1"), runs(record, ours))[0]
     theirs = stats.norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
     theirs = 0.82 + 0.01 * (theirs - theirs.mean()) / theirs.std(ddof=1)
     interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    assert cell.ours is not None and cell.high is not None and cell.low is not None
+    assert cell.mean is not None and cell.high is not None and cell.low is not None
     assert cell.high - cell.low == pytest.approx(interval.high - interval.low)
     assert cell.n == 4
 
@@ -114,7 +117,7 @@ def test_one_seed_of_ours_is_held_against_k_of_theirs_by_students_t(
     published: Path, record: Maker
 ) -> None:
     # One more draw from what k gave a mean and an sd of: the prediction interval, k - 1 df.
-    cell = verdicts(read_published(published, "toy_table1"), runs(record, [0.81]))[0]
+    cell = reproductions(read_published(published, "toy_table1"), runs(record, [0.81]))[0]
     half = stats.t.ppf(0.975, 4) * 0.01 * (1 + 1 / 5) ** 0.5
     assert (cell.low, cell.high) == pytest.approx((0.81 - half, 0.81 + half))
 
@@ -124,8 +127,8 @@ def test_of_runs_that_differ_alike_the_closest_method_speaks(
 ) -> None:
     both = [*runs(record, [0.80, 0.81, 0.82]), *runs(record, [0.70], selector="gotd_paper")]
     for records in (both, both[::-1]):
-        cell = verdicts(read_published(published, "toy_table1"), records)[0]
-        assert (cell.ours, cell.n) == (pytest.approx(0.70), 1)
+        cell = reproductions(read_published(published, "toy_table1"), records)[0]
+        assert (cell.mean, cell.n) == (pytest.approx(0.70), 1)
 
 
 @pytest.mark.parametrize(
@@ -145,30 +148,32 @@ def test_of_runs_that_differ_alike_the_closest_method_speaks(
 def test_one_setting_away_from_the_papers_is_not_comparable_and_named(
     published: Path, record: Maker, change: dict[str, Any], reason: str
 ) -> None:
-    found = verdicts(read_published(published, "toy_table1"), runs(record, [0.82, 0.81], **change))
-    assert (found[0].outcome, found[0].reason) == ("not comparable", reason)
-    assert found[0].ours == pytest.approx(0.815)  # it is shown all the same
+    found = reproductions(
+        read_published(published, "toy_table1"), runs(record, [0.82, 0.81], **change)
+    )
+    assert (found[0].verdict, found[0].reason) == ("not comparable", reason)
+    assert found[0].mean == pytest.approx(0.815)  # it is shown all the same
 
 
 def test_a_setting_that_a_record_does_not_have_is_named_too(published: Path, record: Maker) -> None:
     (run,) = runs(record, [0.82])
     lame = replace(run, config={**run.config, "finetune": {}})
-    cell = verdicts(read_published(published, "toy_table1"), [lame])[0]
+    cell = reproductions(read_published(published, "toy_table1"), [lame])[0]
     assert cell.reason == "finetune.epochs unset (paper: 10)"
 
 
 def test_of_several_runs_the_comparable_one_speaks(published: Path, record: Maker) -> None:
     other = runs(record, [0.5, 0.5, 0.5], finetune__epochs=3)
     exact = runs(record, [0.82], selector="gotd_paper")
-    cell = verdicts(read_published(published, "toy_table1"), [*other, *exact])[0]
-    assert (cell.outcome, cell.n, cell.ours) == ("within", 1, 0.82)
+    cell = reproductions(read_published(published, "toy_table1"), [*other, *exact])[0]
+    assert (cell.verdict, cell.n, cell.mean) == ("reproduced", 1, 0.82)
 
 
 def test_a_row_that_reads_nothing_may_have_any_warm_up_pool_and_budget(
     published: Path, record: Maker
 ) -> None:
     other = {"warmup__learning_rate": 0.5, "pool__per_domain": 3, "budget": 77}
-    assert outcomes(published, runs(record, [0.79], selector="vanilla", **other))[2] == "within"
+    assert outcomes(published, runs(record, [0.79], selector="vanilla", **other))[2] == "reproduced"
 
 
 def test_selectors_tasks_and_metrics_have_settings_of_their_own(published: Path) -> None:
@@ -199,43 +204,43 @@ def test_an_average_is_made_of_the_cells_of_its_row(
     averaged: PublishedTable, record: Maker
 ) -> None:
     chemprot, imdb = runs(record, [0.82, 0.81]), imdb_runs(record, [0.92, 0.95, 0.93])
-    *cells, mean = verdicts(averaged, [*chemprot, *imdb])
-    assert (mean.outcome, mean.n) == ("within", 2)
-    assert mean.ours == pytest.approx((0.815 + 2.8 / 3) / 2)
+    *cells, mean = reproductions(averaged, [*chemprot, *imdb])
+    assert (mean.verdict, mean.n) == ("reproduced", 2)
+    assert mean.mean == pytest.approx((0.815 + 2.8 / 3) / 2)
     assert mean.record_keys == cells[0].record_keys + cells[1].record_keys
-    far = verdicts(averaged, [*runs(record, [0.72, 0.71]), *imdb])[-1]
-    assert far.outcome == "outside"
+    far = reproductions(averaged, [*runs(record, [0.72, 0.71]), *imdb])[-1]
+    assert far.verdict == "not reproduced"
 
 
 def test_the_interval_of_an_average_adds_the_variances_of_its_cells(
     averaged: PublishedTable, record: Maker
 ) -> None:
     records = [*runs(record, [0.82, 0.81]), *imdb_runs(record, [0.92, 0.95, 0.93])]
-    *cells, mean = verdicts(averaged, records)
-    errors = [error for cell in cells[:2] for error in cell.errors]
+    *cells, mean = reproductions(averaged, records)
+    errors = [error for cell in cells[:2] for error in cell.variances]
     total = sum(variance for variance, _ in errors)
     df = total**2 / sum(variance**2 / own for variance, own in errors)  # the 1 / k^2 cancels
-    assert mean.high is not None and mean.ours is not None
+    assert mean.high is not None and mean.mean is not None
     half = stats.t.ppf(0.975, df) * total**0.5 / 2
-    assert mean.high - mean.ours == pytest.approx(half)
+    assert mean.high - mean.mean == pytest.approx(half)
 
 
 def test_an_average_waits_for_every_task_of_its_row_and_names_the_missing(
     averaged: PublishedTable, record: Maker
 ) -> None:
-    nothing = verdicts(averaged, [])[-1]
-    assert (nothing.outcome, nothing.reason) == ("not run", "")
-    half = verdicts(averaged, runs(record, [0.82]))[-1]
-    assert (half.outcome, half.reason) == ("not run", "its row has no run of imdb")
+    nothing = reproductions(averaged, [])[-1]
+    assert (nothing.verdict, nothing.reason) == ("not run", "")
+    half = reproductions(averaged, runs(record, [0.82]))[-1]
+    assert (half.verdict, half.reason) == ("not run", "its row has no run of imdb")
 
 
 def test_an_average_with_a_task_that_is_not_comparable_is_not_either(
     averaged: PublishedTable, record: Maker
 ) -> None:
     other = imdb_runs(record, [0.93], finetune__epochs=9)
-    mean = verdicts(averaged, [*runs(record, [0.82]), *other])[-1]
-    assert (mean.outcome, mean.reason) == ("not comparable", "its row differs in imdb")
-    assert mean.ours == pytest.approx(0.875)
+    mean = reproductions(averaged, [*runs(record, [0.82]), *other])[-1]
+    assert (mean.verdict, mean.reason) == ("not comparable", "its row differs in imdb")
+    assert mean.mean == pytest.approx(0.875)
 
 
 def test_failed_and_early_cells_are_not_runs(published: Path, record: Maker) -> None:
@@ -252,10 +257,10 @@ def test_the_command_prints_the_verdicts_and_writes_them(
     arguments = ["toy_table1", "--results", str(tmp_path), "--published", str(published)]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "1 within, 2 not run, 1 no target" in shown
+    assert "1 reproduced, 2 not run, 1 no target" in shown
     assert "known deviation: the pool" in shown
     written = (tmp_path / "verdicts" / "toy_table1.md").read_text()
-    assert "| 0.8150 |" in written and "slip: does not match its row" in written
+    assert "| 0.8150 |" in written and "inconsistent: does not match its row" in written
     assert main(arguments) == 0
     assert (tmp_path / "verdicts" / "toy_table1.md").read_text() == written
 
@@ -263,7 +268,7 @@ def test_the_command_prints_the_verdicts_and_writes_them(
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("csv", "0.82,", "82,", "line 2: 82.0 is no fraction"),
+        ("csv", "0.82,", "82,", "line 2: 82.0 is not a fraction"),
         ("csv", "0.82,", "x,", "line 2"),
         ("csv", "paper,", "papers,", "expected the columns"),
         ("toml", "[protocol]", "[protocl]", "unknown entry `protocl`; did you mean `protocol`"),
@@ -286,5 +291,5 @@ def test_an_unknown_table_names_the_near_ones(published: Path) -> None:
 
 
 def test_a_summary_counts_every_verdict(published: Path, record: Maker) -> None:
-    found = verdicts(read_published(published, "toy_table1"), runs(record, [0.82, 0.81]))
-    assert summary(found) == "1 within, 2 not run, 1 no target"
+    found = reproductions(read_published(published, "toy_table1"), runs(record, [0.82, 0.81]))
+    assert summary(found) == "1 reproduced, 2 not run, 1 no target"

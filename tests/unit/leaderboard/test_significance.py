@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from shortlist.core import Metric, Record, pack_item_scores
-from shortlist.leaderboard import Table, build
-from shortlist.leaderboard.noise import Floor
-from shortlist.leaderboard.render import gain_words
+from shortlist.core import Metric, Record, pack_item_scores, unpack_item_scores
+from shortlist.leaderboard import ComparisonTable, build
+from shortlist.leaderboard.significance import NoiseFloor
+from shortlist.leaderboard.text import gain_sentence
 
 Maker = Callable[..., Record]
 ITEMS = 400
@@ -36,7 +37,7 @@ def board(maker: Maker, rates: dict[str, float], seeds: int = 3, noise: int = 0)
     ]
 
 
-def standings(table: Table) -> dict[str, str]:
+def standings(table: ComparisonTable) -> dict[str, str]:
     return {row.axes.selector: row.cells[0].standing for row in table.rows}
 
 
@@ -64,15 +65,13 @@ def test_boards_without_a_difference_hardly_ever_show_a_winner(record: Maker) ->
     assert shown <= 10
 
 
-def test_one_seed_decides_nothing_but_counts_the_flips(record: Maker) -> None:
+def test_one_seed_decides_nothing(record: Maker) -> None:
     (table,) = build(board(record, {"a": 0.9, "random": 0.5}, seeds=1))
     assert set(standings(table).values()) == {""}
     gain = table.gain(table.rows[0])
     assert gain is not None
     assert (gain.verdict, gain.low, gain.p) == ("not compared", None, None)
-    ((seed, only_a, only_random, p),) = gain.flips
-    assert seed == 0 and only_a > 100 > only_random and p < 1e-6
-    assert "one seed" in gain_words(gain)
+    assert "one seed" in gain_sentence(gain)
 
 
 def test_the_gain_is_the_mean_difference_with_an_interval_around_it(record: Maker) -> None:
@@ -84,7 +83,7 @@ def test_the_gain_is_the_mean_difference_with_an_interval_around_it(record: Make
         assert gain is not None and gain.low is not None and gain.high is not None
         assert gain.value == pytest.approx(means[row.axes.selector] - means["random"])
         assert gain.low < gain.value < gain.high
-        assert (gain.over, gain.verdict, gain.items) == ("random", "better", ITEMS)
+        assert (gain.control, gain.verdict, gain.items) == ("random", "better", ITEMS)
     assert table.gain(table.rows[2]) is None
 
 
@@ -101,14 +100,32 @@ def test_a_loss_that_is_lower_is_a_gain(record: Maker) -> None:
     assert standings(table) == {"a": "best", "random": "behind"}
 
 
-def test_items_widen_the_interval_of_few_items(record: Maker) -> None:
-    records = board(record, {"a": 0.6, "random": 0.5}, seeds=4)
+def test_items_widen_the_interval_by_their_variance(record: Maker) -> None:
+    seeds = 4
+    records = board(record, {"a": 0.6, "random": 0.5}, seeds)
     with_items = build(records)[0].rows[0].cells[0].gain
     without = build([replace(r, item_scores={}) for r in records])[0].rows[0].cells[0].gain
     assert with_items is not None and without is not None
     assert (with_items.items, without.items) == (ITEMS, 0)
     assert with_items.value == without.value
-    assert with_items.high != without.high
+
+    # Two-way analysis of variance of the differences d (seeds x items), without replication.
+    of = {
+        (r.axes.selector, r.axes.seed): unpack_item_scores(r.item_scores["accuracy"])
+        for r in records
+    }
+    d = np.array([of["a", seed] - of["random", seed] for seed in range(seeds)])
+    residual = d - d.mean(0) - d.mean(1, keepdims=True) + d.mean()
+    ms_residual = (residual**2).sum() / ((seeds - 1) * (ITEMS - 1))
+    by_seed = d.mean(1).var(ddof=1) / seeds
+    by_item = (seeds * d.mean(0).var(ddof=1) - ms_residual) / (seeds * ITEMS)
+    df = (by_seed + by_item) ** 2 / (by_seed**2 / (seeds - 1) + by_item**2 / (ITEMS - 1))
+    wide = stats.t.ppf(0.975, df) * (by_seed + by_item) ** 0.5
+    narrow = stats.t.ppf(0.975, seeds - 1) * by_seed**0.5
+    assert with_items.high is not None and without.high is not None
+    assert with_items.high - with_items.value == pytest.approx(wide)
+    assert without.high - without.value == pytest.approx(narrow)
+    assert wide > 1.3 * narrow
 
 
 def test_records_without_item_scores_of_every_row_are_compared_over_seeds(record: Maker) -> None:
@@ -139,12 +156,12 @@ def test_the_matched_random_of_a_method_comes_before_others_and_those_before_pla
         for r in board(record, dict.fromkeys(rows, 0.6))
     ]
     (table,) = build(records)
-    over = {row.axes.selector: gain.over for row in table.rows if (gain := table.gain(row))}
+    over = {row.axes.selector: gain.control for row in table.rows if (gain := table.gain(row))}
     assert over == {"a": "random_length", "b": "random_domain"}
     (table,) = build(r for r in records if r.axes.selector not in ("random_domain", "b"))
-    assert table.rows[0].cells[0].gain.over == "random_length"  # type: ignore[union-attr]
+    assert table.rows[0].cells[0].gain.control == "random_length"  # type: ignore[union-attr]
     (table,) = build(r for r in records if not r.axes.selector.startswith("random_"))
-    over = {row.axes.selector: gain.over for row in table.rows if (gain := table.gain(row))}
+    over = {row.axes.selector: gain.control for row in table.rows if (gain := table.gain(row))}
     assert over == {"a": "random", "b": "random"}
 
 
@@ -155,14 +172,14 @@ def test_without_a_random_selection_there_is_no_gain(record: Maker) -> None:
 
 def test_differences_below_the_noise_floor_are_no_findings(record: Maker) -> None:
     records = board(record, {"a": 0.66, "random": 0.5})
-    (table,) = build(records, [Floor("toy", "accuracy", 0.5, "other batches")])
+    (table,) = build(records, [NoiseFloor("toy", "accuracy", 0.5, "other batches")])
     gain = table.rows[0].cells[0].gain
-    assert gain is not None and gain.verdict == "below the noise"
+    assert gain is not None and gain.verdict == "within the noise floor"
     assert set(standings(table).values()) == {""}
-    (other,) = build(records, [Floor("another", "accuracy", 0.5, "")])
+    (other,) = build(records, [NoiseFloor("another", "accuracy", 0.5, "")])
     assert other.rows[0].cells[0].gain.verdict == "better"  # type: ignore[union-attr]
-    (every,) = build(records, [Floor("*", "accuracy", 0.5, "")])
-    assert every.rows[0].cells[0].gain.verdict == "below the noise"  # type: ignore[union-attr]
+    (every,) = build(records, [NoiseFloor("*", "accuracy", 0.5, "")])
+    assert every.rows[0].cells[0].gain.verdict == "within the noise floor"  # type: ignore[union-attr]
 
 
 def test_only_the_seeds_that_all_have_are_compared(record: Maker) -> None:
@@ -209,6 +226,6 @@ def test_an_undecided_gain_says_how_many_seeds_would_decide(record: Maker) -> No
         record(v, selector=n, seed=s) for n, vs in values.items() for s, v in enumerate(vs)
     )
     gain = table.gain(table.rows[0])
-    assert gain is not None and gain.verdict == "not told apart"
-    assert gain.needed is not None and gain.needed > 3
-    assert f"{gain.needed} seeds in all" in gain_words(gain)
+    assert gain is not None and gain.verdict == "no significant difference"
+    assert gain.seeds_needed is not None and gain.seeds_needed > 3
+    assert f"{gain.seeds_needed} seeds would make" in gain_sentence(gain)

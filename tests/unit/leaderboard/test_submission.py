@@ -13,7 +13,7 @@ import pytest
 
 from shortlist.core import Record, pack_item_scores
 from shortlist.leaderboard.__main__ import main
-from shortlist.leaderboard.checking import problems
+from shortlist.leaderboard.submission import problems
 from shortlist.store.keys import key
 from shortlist.store.records import read_records, write_record
 
@@ -96,7 +96,7 @@ CHANGES: dict[str, tuple[Callable[[Record], Record], str]] = {
         lambda r: replace(r, selection={"size": 90, "domains": {"news": 90}}),
         "90 documents were selected, the budget is 100",
     ),
-    "home": (lambda r: replace(r, warnings=("see /home/me/x",)), "where on its machine"),
+    "home": (lambda r: replace(r, warnings=("see /home/me/x",)), "a path of the machine"),
 }
 
 
@@ -121,7 +121,7 @@ def test_a_run_of_elsewhere_is_one_command_away(
     assert main(arguments) == 0  # again: nothing changes
     assert {path: path.read_bytes() for path in results.rglob("*.*")} == before
     assert main(["check", "--results", str(results)]) == 0
-    assert "1 records, all in order" in capsys.readouterr().out
+    assert "1 records, no problem" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,11 @@ def test_check_names_the_broken_record(
     assert str(path) in capsys.readouterr().err
     path.write_text(good.to_json().replace("  ", "   "))
     assert main(["check", "--results", str(tmp_path)]) == 2
-    assert "not as the program writes it" in capsys.readouterr().err
+    assert "expected the JSON that the program writes" in capsys.readouterr().err
 
 
 def test_a_directory_without_a_record_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["submit", str(tmp_path), "--results", str(tmp_path / "results")]) == 2
-    assert "holds no record.json" in capsys.readouterr().err
+    assert "contains no record.json" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+"""The columns of a comparison table: what a record measured, and what each column is called.
+
+A metric's column is what makes two numbers comparable: equal columns mean equal measurements. The
+cost columns are in `COSTS`: role of a stage -> column -> how it is summed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_args
+
+from shortlist.core import Metric, Record, Role
+from shortlist.leaderboard.table import Column, Kind
+
+
+class Measurement(NamedTuple):
+    """What makes two numbers comparable."""
+
+    kind: Kind
+    name: str
+    unit: str
+    higher_is_better: bool | None
+    split: str = ""
+    protocol: str = ""
+
+
+class Cost(NamedTuple):
+    """A cost column: the seconds of the stages of one role (`core.StageCost.role`)."""
+
+    name: str
+    title: str
+    description: str
+
+    @property
+    def measurement(self) -> Measurement:
+        """The column's measurement."""
+        return Measurement("cost", self.name, "seconds", False)
+
+
+# Seconds are those of the computation of a stage, whether a cell computed or reused it.
+COSTS: Mapping[Role, Cost] = {
+    "preparation": Cost(
+        "preparation_seconds",
+        "preparation (s)",
+        "pool, task, leak check and prefilter: the same for every method of a task",
+    ),
+    "selection": Cost(
+        "selection_seconds",
+        "selection (s)",
+        "features, fit, scores and choice of this method, and models trained for its features",
+    ),
+    "diagnostics": Cost(
+        "diagnostics_seconds",
+        "diagnostics (s)",
+        "ablation baseline, sensitivity, budget recommendation, Pareto front and assumption check: "
+        "the selection does not depend on them",
+    ),
+    "training": Cost(
+        "training_seconds",
+        "training (s)",
+        "pre-training and head of the model, warm-up, held-out losses and fine-tuning",
+    ),
+    "evaluation": Cost("evaluation_seconds", "evaluation (s)", "the metrics of the trained model"),
+}
+# The two costs that depend on the method most, where there is no room for all.
+METHOD_COSTS = (COSTS["selection"].name, COSTS["training"].name)
+
+PEAK_MEMORY = Measurement("cost", "peak_memory", "MiB", False)
+DOCUMENTS = Measurement("count", "documents", "count", None)
+MARGINAL_ERROR = Measurement("certificate", "marginal_error", "relative", False)
+FIXED = (*(cost.measurement for cost in COSTS.values()), PEAK_MEMORY, DOCUMENTS, MARGINAL_ERROR)
+TITLES = {cost.name: cost.title for cost in COSTS.values()} | {"peak_memory": "peak memory (MiB)"}
+DESCRIPTIONS = {cost.name: f"seconds of: {cost.description}" for cost in COSTS.values()}
+INTERVAL_ENDS = ("_from", "_to")  # suffixes of metrics that are the interval of another metric
+
+
+def measurements(record: Record) -> dict[Measurement, float]:
+    """Returns every number of a cell that is done; nothing of one that is not."""
+    if record.status != "done":
+        return {}
+    names = {metric.name for metric in record.metrics}
+    numbers = {
+        measurement(metric): metric.value
+        for metric in record.metrics
+        # The interval of one cell says nothing about a mean over seeds.
+        if not (metric.name.endswith(INTERVAL_ENDS) and metric.name.rpartition("_")[0] in names)
+    }
+    if record.stages:
+        for role, cost in COSTS.items():
+            numbers[cost.measurement] = math.fsum(
+                stage.seconds for stage in record.stages if stage.role == role
+            )
+        numbers[PEAK_MEMORY] = max(stage.peak_mib for stage in record.stages)
+    if "unique" in record.selection:
+        numbers[DOCUMENTS] = float(record.selection["unique"])
+    # One solve for each target and member: the largest error is reported.
+    errors = fit_facts(record, MARGINAL_ERROR.name)
+    if errors:
+        numbers[MARGINAL_ERROR] = max(map(float, errors))
+    return numbers
+
+
+def fit_facts(record: Record, name: str) -> list[Any]:
+    """Returns the values of a fact that the selector reports, one for each fit."""
+    fit = record.selection.get("fit")
+    facts = fit.items() if isinstance(fit, Mapping) else ()
+    return [value for fact, value in facts if fact.rpartition(".")[2] == name]
+
+
+def measurement(metric: Metric) -> Measurement:
+    """Returns how a metric was measured."""
+    return Measurement(
+        "metric", metric.name, metric.unit, metric.higher_is_better, metric.split, metric.protocol
+    )
+
+
+def columns(
+    records: Sequence[Record], measured: Iterable[Mapping[Measurement, float]]
+) -> dict[Measurement, Column]:
+    """Returns a column for everything that was measured, in reading order.
+
+    The columns of seconds are there even if nothing was measured, so that a table of failed cells
+    can show the reasons.
+    """
+    primary: set[Measurement] = set()
+    position = {fixed: place for place, fixed in enumerate(FIXED)}
+    for record in records:
+        for place, metric in enumerate(record.metrics):
+            found = measurement(metric)
+            position[found] = min(place, position.get(found, place))
+            if metric.primary:
+                primary.add(found)
+    kinds = get_args(Kind)
+    always = (cost.measurement for cost in COSTS.values())
+    present = sorted(
+        {*always, *(key for numbers in measured for key in numbers)},
+        key=lambda m: (kinds.index(m.kind), m not in primary, position[m], *map(str, m)),
+    )
+    names = _distinct_names(present)
+    return {
+        found: Column(
+            key=names[found].replace(" ", "_"),
+            title=TITLES.get(names[found], names[found].replace("_", " ")),
+            unit=found.unit,
+            higher_is_better=found.higher_is_better,
+            primary=found in primary,
+            protocol=found.protocol,
+            split=found.split,
+            kind=found.kind,
+            name=found.name,
+            description=DESCRIPTIONS.get(names[found], ""),
+        )
+        for found in present
+    }
+
+
+def _distinct_names(measurements: Sequence[Measurement]) -> dict[Measurement, str]:
+    """Returns distinct names: the quantity, and as much of its measurement as distinguishes it."""
+
+    def spellings(found: Measurement) -> Iterator[str]:
+        yield found.name
+        yield f"{found.name} [{found.split}]"
+        for length in (6, 64):
+            yield f"{found.name} [{found.protocol[:length] or 'no protocol'}]"
+        yield f"{found.name} [{', '.join(map(str, found[2:]))}]"
+
+    names: dict[Measurement, str] = {}
+    for found in measurements:
+        rivals = [other for other in measurements if other.name == found.name and other != found]
+        options = zip(spellings(found), *map(spellings, rivals), strict=True)
+        names[found] = next((mine for mine, *others in options if mine not in others), str(found))
+    return names

@@ -1,0 +1,411 @@
+"""Comparison tables as text: numbers and phrases, Markdown, CSV, LaTeX, terminal and W&B rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from shortlist.leaderboard.columns import COSTS, METHOD_COSTS
+from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Gain, Row, Value
+from shortlist.rendering.tables import TextCell, TextTable, escape_markdown, markdown_table
+
+if TYPE_CHECKING:
+    import rich.table
+
+DIGITS = {
+    "fraction": 4, "correlation": 4, "nats": 4, "nats_gained": 4, "perplexity": 2,
+    "seconds": 1, "rank": 1, "MiB": 0,
+}  # fmt: skip
+WARNING = "⚠"
+TIED = "≈"
+MINUS = "\N{MINUS SIGN}"
+COMPARISON = (
+    "Methods are compared on the same seeds and, where the records have item scores, on the same "
+    "test items, at the 5 % level with Holm's correction: over all pairs for the best method, over "
+    "the methods for the gain. A single seed gives no comparison of methods: it compares two models."
+)
+COST_INTRODUCTION = (
+    "Costs are seconds of stages as they were computed, by this cell or by an earlier one whose "
+    "result was reused; a column is the sum over the stages of one role."
+)
+
+
+def number(value: float, unit: str) -> str:
+    """Returns a value with the number of digits of its unit."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else f"{MINUS}∞" if value < 0 else "nan"
+    if unit == "relative":
+        return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
+    digits = DIGITS.get(unit, 4)
+    if unit in ("seconds", "rank") and abs(value) >= 100:
+        digits = 0
+    elif unit == "count":
+        digits = 0 if value == int(value) else 1
+    sign = "+" if unit == "nats_gained" and value >= 0 else ""
+    return f"{sign}{value:,.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, unit: str) -> str:
+    """Returns a difference with its sign."""
+    text = number(value, unit).lstrip("+")
+    return text if text.startswith(MINUS) else f"+{text}"
+
+
+def sd_text(cell: Aggregate, unit: str) -> str:
+    """Returns the standard deviation over seeds, or the empty string."""
+    if cell.mean is None or cell.sd is None or unit in ("count", "relative", "MiB"):
+        return ""
+    return number(cell.sd, unit).lstrip("+") if cell.sd else "0"
+
+
+def cell_text(cell: Aggregate, column: Column) -> str:
+    """Returns `mean ± sd` and a mark where it is tied with the best, or why the mean is missing."""
+    if cell.mean is None:
+        return cell.missing
+    sd = sd_text(cell, column.unit)
+    text = number(cell.mean, column.unit) + (f" ± {sd}" if sd else "")
+    return f"{text} {TIED}" if cell.standing == "tied" else text
+
+
+def interval_text(gain: Gain, unit: str, form: str) -> str:
+    """Returns the ends of the interval in a form such as `{} to {}`; empty without an interval."""
+    if gain.low is None or gain.high is None:
+        return ""
+    return form.format(signed(gain.low, unit), signed(gain.high, unit))
+
+
+def gain_text(gain: Gain | None, column: Column) -> str:
+    """Returns `+0.0119 [-0.0030, +0.0268]`, or the difference alone where there is no interval."""
+    if gain is None:
+        return ""
+    return signed(gain.value, column.unit) + interval_text(gain, column.unit, " [{}, {}]")
+
+
+def gain_sentence(gain: Gain) -> str:
+    """Returns the conclusion of a comparison as a sentence without a full stop."""
+    if gain.reason:
+        return f"{gain.verdict} with {gain.control}: {gain.reason}"
+    p = f"p = {gain.p:.2g}" if gain.p is not None else ""
+    if gain.significant:
+        return f"{gain.verdict} than {gain.control} ({p})"
+    if gain.verdict == "within the noise floor":
+        return f"difference from {gain.control} is within the noise floor"
+    if gain.seeds_needed is not None:
+        more = f"{gain.seeds_needed:,} seeds would make a difference of this size significant"
+    elif gain.items:
+        more = f"{gain.items:,} test items are too few for a difference of this size"
+    else:
+        more = "no number of seeds up to 1,000 would make a difference of this size significant"
+    return f"no significant difference from {gain.control} ({p}); {more}"
+
+
+def gain_heading(table: ComparisonTable) -> str:
+    """Returns the heading of the gains: the control, where all rows have the same."""
+    controls = {gain.control for row in table.rows if (gain := table.gain(row))}
+    return f"gain over {controls.pop()}" if len(controls) == 1 else "gain over matched random"
+
+
+def legend(table: ComparisonTable) -> str:
+    """Returns the caption of a table and the meaning of its marks."""
+    standings = {cell.standing for row in table.rows for cell in row.cells}
+    compared = any(gain.p is not None for row in table.rows if (gain := table.gain(row)))
+    texts = [table.caption] if table.caption else []
+    if "best" in standings:
+        texts.append(f"Bold: the best, and methods not significantly different from it ({TIED}).")
+    elif table.headline is not None:
+        texts.append("No mark: no method is significantly better than another.")
+    if compared:
+        texts.append("Gain: on the same seeds, with its 95 % interval; bold where significant.")
+    if len(table.devices) == 1:
+        texts.append(f"Measured on: {table.devices[0]}.")
+    return " ".join(texts)
+
+
+def arrow(column: Column) -> str:
+    """Returns an arrow towards better values, or the empty string."""
+    return {True: "↑", False: "↓", None: ""}[column.higher_is_better]
+
+
+def method(row: Row) -> str:
+    """Returns the method, marked where its numbers have a warning."""
+    return f"{row.axes.method} {WARNING}" if row.warnings else row.axes.method
+
+
+def budget(row: Row) -> str:
+    """Returns the budget; without a unit it counts documents."""
+    unit = "" if row.axes.budget_unit == "documents" else f" {row.axes.budget_unit}"
+    return f"{row.axes.budget:,}{unit}"
+
+
+def markdown(tables: Sequence[ComparisonTable]) -> str:
+    """Returns the leaderboard as a Markdown document."""
+    parts = ["# Leaderboard", "Generated from `records/` by `python -m shortlist.leaderboard`."]
+    costs = "\n".join(f"- {cost.title}: {cost.description}" for cost in COSTS.values())
+    parts += [COMPARISON, COST_INTRODUCTION, costs]
+    for table in tables:
+        remarks = "\n".join(f"- {escape_markdown(remark)}" for remark in table.remarks())
+        axes = ["selector", "featurizer", "model"] + ["device"] * (len(table.devices) > 1)
+        body = markdown_table(_text_table(table, axes, range(len(table.columns))))
+        parts += [
+            f"## {escape_markdown(table.title)}",
+            escape_markdown(legend(table)),
+            body,
+            remarks,
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _text_table(table: ComparisonTable, axes: Sequence[str], columns: Sequence[int]) -> TextTable:
+    """Returns the rows as text: these axes, budget and seeds, these columns, and the gains.
+
+    A reason that leaves several cells of a row empty is spelled out in the first.
+    """
+    headings = [*axes, "budget", "n"]
+    for index in columns:
+        headings.append(f"{table.columns[index].title} {arrow(table.columns[index])}".strip())
+        if table.has_gains and index == table.headline:
+            headings.append(gain_heading(table))
+    rows: list[tuple[TextCell, ...]] = []
+    for row in table.rows:
+        names = {
+            "selector": method(row), "featurizer": row.axes.featurizer, "model": row.axes.model,
+            "device": row.device,
+        }  # fmt: skip
+        texts = (*(names[axis] for axis in axes), budget(row), str(len(row.seeds)))
+        cells = [TextCell(text) for text in texts]
+        explained: set[str] = set()
+        for index in columns:
+            cell = row.cells[index]
+            repeated = cell.missing and cell.missing in explained
+            if cell.status != "not applicable":
+                explained.add(cell.missing)
+            text = cell.status if repeated else cell_text(cell, table.columns[index])
+            strong = cell.standing in ("best", "tied")
+            cells.append(TextCell(text, kind="strong" if strong else ""))
+            if table.has_gains and index == table.headline:
+                gain = table.gain(row)
+                text = gain_text(gain, table.columns[index])
+                strong = gain is not None and gain.significant
+                cells.append(TextCell(text, kind="strong" if strong else ""))
+        rows.append(tuple(cells))
+    return TextTable(table.title, tuple(headings), tuple(rows), left=len(axes))
+
+
+# What LaTeX has no letters for. great_tables escapes text, so the two that stand for bold are
+# replaced after it.
+BOLD, END = "\ue000", "\ue001"
+LATEX = {
+    BOLD: r"\textbf{", END: "}", "±": r"$\pm$", "≈": r"$\approx$", MINUS: "$-$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$", "∞": r"$\infty$", "⚠": "(!)",
+}  # fmt: skip
+
+
+def latex(tables: Sequence[ComparisonTable]) -> str:
+    """Returns a `table` environment for each table (packages booktabs and caption).
+
+    Columns are ranks, metrics and the two costs of a method; the CSV has all.
+    """
+    return "\n".join(_latex(table) for table in tables if table.rows)
+
+
+def _latex(table: ComparisonTable) -> str:
+    import pyarrow as pa
+    from great_tables import GT
+
+    columns = [
+        index
+        for index, column in enumerate(table.columns)
+        if column.kind in ("rank", "metric") or column.name in METHOD_COSTS
+    ]
+    shown = _text_table(table, ("selector", "model"), columns)
+    rows = [
+        [f"{BOLD}{cell.text}{END}" if cell.kind == "strong" else cell.text for cell in row]
+        for row in shown.rows
+    ]
+    # Columns are named by number: two headings may be equal.
+    names = [str(place) for place in range(len(shown.headings))]
+    frame = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
+    with warnings.catch_warnings():  # reading Arrow tables is called experimental
+        warnings.simplefilter("ignore", UserWarning)
+        made = GT(frame).tab_header(title=table.title)
+    made = made.cols_label(dict(zip(names, shown.headings, strict=True)))
+    text = made.cols_align("right", names[shown.left :]).as_latex()
+    for sign, command in LATEX.items():
+        text = text.replace(sign, command)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+GAIN = ("gain", "gain_low", "gain_high", "gain_p", "gain_over", "verdict", "seeds_needed")
+
+
+def _gain_values(gain: Gain | None) -> dict[str, Value]:
+    """Returns the comparison with the control as columns; empty ones where there is none."""
+    if gain is None:
+        return dict.fromkeys(GAIN)
+    # Eight digits: the last ones of quantiles of Student's t differ between processors, and the
+    # files must regenerate byte for byte.
+    low, high, p = (
+        None if end is None else float(f"{end:.8g}") for end in (gain.low, gain.high, gain.p)
+    )
+    values = (gain.value, low, high, p, gain.control, gain.verdict, gain.seeds_needed)
+    return dict(zip(GAIN, values, strict=True))
+
+
+def value_rows(table: ComparisonTable) -> list[dict[str, Value]]:
+    """Returns one flat row per row and column of the table."""
+    return [
+        {
+            "task": table.task,
+            "pool": table.pool,
+            "selector": row.axes.selector,
+            "featurizer": row.axes.featurizer,
+            "model": row.axes.model,
+            "budget": row.axes.budget,
+            "budget_unit": row.axes.budget_unit,
+            "settings": " ".join(row.axes.settings),
+            "column": column.key,
+            "unit": column.unit,
+            "higher_is_better": {True: "true", False: "false", None: ""}[column.higher_is_better],
+            "primary": "true" if column.primary else "false",
+            "split": column.split,
+            "protocol": column.protocol,
+            "status": cell.status,
+            "n": cell.n,
+            "mean": cell.mean,
+            "sd": cell.sd,
+            "standing": cell.standing,
+            **_gain_values(cell.gain),
+            "seeds": " ".join(map(str, cell.seeds)),
+            "values": " ".join(map(repr, cell.values)),
+            "reason": cell.reason,
+            "device": row.device,
+            "records": " ".join(cell.record_keys),
+        }
+        for row in table.rows
+        for column, cell in zip(table.columns, row.cells, strict=True)
+    ]
+
+
+def csv_text(rows: Sequence[Mapping[str, Value]], header: bool = True) -> str:
+    """Returns rows as CSV: floats as their `repr`, None as an empty field; without rows nothing."""
+    if not rows:
+        return ""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def tables_csv(tables: Sequence[ComparisonTable]) -> str:
+    """Returns every value of every table, one a line, in full precision."""
+    return csv_text([row for table in tables for row in value_rows(table)])
+
+
+def method_rows(table: ComparisonTable) -> tuple[list[str], list[list[Value]]]:
+    """Returns headings and one flat row per row of the table (for W&B)."""
+    headings = ["task", "pool", "selector", "featurizer", "model", "budget", "budget_unit"]
+    headings += ["settings", "seeds"]
+    for column in table.columns:
+        headings += [column.key, f"{column.key} sd", f"{column.key} n"]
+    headings += [*GAIN, "device", "gaps", "warnings"]
+    rows: list[list[Value]] = []
+    for row in table.rows:
+        axes = row.axes
+        flat: list[Value] = [table.task, table.pool, axes.selector, axes.featurizer, axes.model]
+        flat += [axes.budget, axes.budget_unit, " ".join(axes.settings)]
+        flat += [" ".join(map(str, row.seeds))]
+        for cell in row.cells:
+            flat += [cell.mean, cell.sd, cell.n]
+        flat += [*_gain_values(table.gain(row)).values(), row.device]
+        flat += ["; ".join(row.gaps), "; ".join(text for text, _ in row.warnings)]
+        rows.append(flat)
+    return headings, rows
+
+
+WIDTH = 100  # characters of a terminal
+METHOD_WIDTH = 24  # longer names are folded
+GUTTER = 2  # blanks between two columns
+EDGES = 3
+
+
+def console_table(table: ComparisonTable) -> rich.table.Table:
+    """Returns the table for a terminal of 100 columns.
+
+    The two costs of a method are always shown, then the metrics in their order as long as there is
+    room, with the standard deviation of the primary one. The caption names the columns that are left
+    out, and the reasons of missing means.
+    """
+    import rich.table
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+
+    name_width = min(METHOD_WIDTH, max(map(len, ["selector", *map(method, table.rows)])))
+    widths = _fitting_columns(table, name_width)
+    left_out = [column.title for place, column in enumerate(table.columns) if place not in widths]
+    caption = [f"also measured: {', '.join(left_out)}"] if left_out else []
+    for row in table.rows:
+        gain = table.gain(row)
+        if gain is not None and table.headline is not None:
+            text = gain_text(gain, table.columns[table.headline])
+            caption.append(f"{row.axes.label}: {text}, {gain_sentence(gain)}")
+    caption += [*table.gaps(), *table.remarks()]
+    made = rich.table.Table(
+        title=escape(table.title),
+        caption=escape("\n".join(caption)) or None,
+        box=SIMPLE_HEAD,
+        padding=(0, GUTTER - 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+    )
+    made.add_column("selector", overflow="fold", width=name_width)
+    made.add_column("budget", justify="right", no_wrap=True)
+    made.add_column("n", justify="right", no_wrap=True)
+    for index, width in widths.items():
+        made.add_column(escape(table.columns[index].title), justify="right", width=width)
+    for row in table.rows:
+        texts: list[str] = []
+        for index in widths:
+            text = escape(_short(row.cells[index], table.columns[index]))
+            strong = row.cells[index].standing in ("best", "tied")
+            texts.append(f"[bold green]{text}[/]" if strong else text)
+        made.add_row(escape(method(row)), budget(row), str(len(row.seeds)), *texts)
+    return made
+
+
+def _short(cell: Aggregate, column: Column) -> str:
+    """Returns the mean (with the standard deviation if primary), or the status without one."""
+    if cell.mean is None:
+        return cell.status
+    if column.primary:
+        return cell_text(cell, column)
+    return number(cell.mean, column.unit) + (f" {TIED}" if cell.standing == "tied" else "")
+
+
+def _fitting_columns(table: ComparisonTable, name_width: int) -> dict[int, int]:
+    """Returns the columns that fit into the terminal, with their widths."""
+    budgets = max(map(len, ["budget", *map(budget, table.rows)]))
+    seeds = max((len(str(len(row.seeds))) for row in table.rows), default=0)
+    room = WIDTH - EDGES - 3 * GUTTER - seeds - name_width - budgets
+
+    def urgency(index: int) -> tuple[int, int]:
+        column = table.columns[index]
+        if column.kind == "rank" or column.name in METHOD_COSTS:
+            return 0, index
+        return 1 if column.kind == "metric" else 2, index
+
+    chosen: dict[int, int] = {}
+    for index in sorted(range(len(table.columns)), key=urgency):
+        column = table.columns[index]
+        texts = [_short(row.cells[index], column) for row in table.rows]
+        width = max(map(len, [*texts, *column.title.split()]))
+        if width + GUTTER <= room:
+            chosen[index] = width
+            room -= width + GUTTER
+    return dict(sorted(chosen.items()))
