@@ -13,9 +13,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import devtools
 
-from shortlist.diagnostics.datasheet import figures, mixes
-from shortlist.diagnostics.datasheet.page import html
-from shortlist.diagnostics.datasheet.sheet import Example, Fact, Figure, Group, Section, Sheet
+from shortlist.diagnostics.datasheet import figures
+from shortlist.diagnostics.datasheet.composition import category_table, length_table
+from shortlist.diagnostics.datasheet.page import (
+    Datasheet,
+    Example,
+    Fact,
+    Figure,
+    Group,
+    Section,
+    html,
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -40,7 +48,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     example = Example("#1", "score 0.5", f"{NASTY} {LONG}", (LONG, NASTY), (("97.0 %", LONG),))
     page = html(
-        Sheet(
+        Datasheet(
             title="500 documents",
             lead=NASTY,
             facts=tuple(Fact(name, "1,234", NASTY) for name in "abcdef"),
@@ -50,8 +58,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
                     "mix",
                     "What was chosen",
                     tables=(
-                        mixes.mix("Domain", domains, np.arange(20)),
-                        mixes.lengths(np.arange(90) * 20, np.arange(20)),
+                        category_table("Domain", domains, np.arange(20)),
+                        length_table(np.arange(90) * 20, np.arange(20)),
                     ),
                     narrow=True,
                 ),

@@ -66,7 +66,7 @@ def test_every_target_document_has_a_line_and_the_masses_are_one_on_average(
         assert line["nearest"]["id"] in picks
         shares = [one["share"] for one in line["covered_by"]]
         assert shares == sorted(shares, reverse=True) and sum(shares) <= 1.001
-        # Who brings a target most lists it among its own, if it is among its three.
+        # A pick that brings a target most lists it, if it is among the pick's own three.
         for one in line["covered_by"]:
             mine = {near["id"]: near["share"] for near in picks[one["id"]]["targets"]}
             if line["id"] in mine:
@@ -94,7 +94,7 @@ def test_of_several_targets_each_is_told_by_its_own_plan(
         assert sum(line["potential"].values()) / 2 == pytest.approx(-line["score"])
     page, text = ((both / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
     assert "for music and stars" in text.splitlines()[0]
-    assert "Whom it serves: music" in text and "Whom it serves: stars" in text
+    assert "Target coverage: music" in text and "Target coverage: stars" in text
     anchors = re.findall(r'<section id="([^"]+)"', page)
     assert len(anchors) == len(set(anchors))
     # What is said of a target is what a cell for it alone says of the same picks.
@@ -147,8 +147,8 @@ def test_the_page_says_what_was_chosen_and_how_to_repeat_it(
         "10 documents of domains for citation_intent",
         record.inputs["pool_fingerprint"],
         record.selection["sha256"],
-        "The certificate",
-        "Whom it serves",
+        "Transport certificate",
+        "Target coverage",
         "Not scored",
     ):
         assert part in page and part in text.replace("\\_", "_")
@@ -165,7 +165,7 @@ def test_a_method_without_a_plan_tells_the_nearest_and_one_without_vectors_says_
     line = lines(sparse, "reasons.jsonl")[0]
     assert len(line["targets"]) == 3 and "gradient" not in line
     _, blind = run("selector=random", *VIEW)
-    assert "looks at no vectors" in (blind / "report.md").read_text(encoding="utf-8")
+    assert "reads no vectors" in (blind / "report.md").read_text(encoding="utf-8")
     assert not (blind / "targets.jsonl").exists()
     assert all("targets" not in line for line in lines(blind, "reasons.jsonl"))
 
@@ -174,7 +174,7 @@ def test_the_first_that_did_not_get_in_are_the_next_of_a_larger_budget(run: Any)
     _, directory = run("selector=gotd", *VIEW)
     _, larger = run("selector=gotd", *VIEW, "budget=15")
     page = (directory / "report.md").read_text(encoding="utf-8")
-    shown = [block.split("\n")[2].strip() for block in page.split("- **just out**")[1:]]
+    shown = [block.split("\n")[2].strip() for block in page.split("- **not selected**")[1:]]
     assert shown == [row["text"] for row in lines(larger, "shortlist.jsonl")[10:]]
 
 

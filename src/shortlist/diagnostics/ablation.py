@@ -11,31 +11,19 @@ from shortlist.core import Selection
 
 @dataclass(frozen=True)
 class BaselineOverlap:
-    """How many documents of a selection its baseline selects too, at the same budget.
+    """Overlap of two selections of the same budget, under the names that records use.
 
     Attributes:
-        differ: number of distinct documents that the baseline does not select.
+        same: share of the documents that the baseline selects too.
+        differ: number of documents that it does not select.
         of: number of distinct documents of the selection.
         settings: the settings of the baseline.
     """
 
+    same: float
     differ: int
     of: int
     settings: Mapping[str, Any]
-
-    @property
-    def same(self) -> float:
-        """Share of the documents that both select."""
-        return (self.of - self.differ) / self.of
-
-    def facts(self) -> dict[str, Any]:
-        """Returns the overlap as plain data for a record."""
-        return {
-            "same": self.same,
-            "differ": self.differ,
-            "of": self.of,
-            "settings": dict(self.settings),
-        }
 
     def sentence(self, method: str, baseline: str) -> str:
         """Returns the overlap in words, for a log."""
@@ -49,13 +37,10 @@ class BaselineOverlap:
 def baseline_overlap(
     selection: Selection, baseline: Selection, settings: Mapping[str, Any]
 ) -> BaselineOverlap:
-    """Returns the overlap of a selection with its baseline's.
-
-    Args:
-        selection: the selection.
-        baseline: the selection of the ablation baseline.
-        settings: the settings of the baseline; its `_target_` is left out.
+    """Returns the overlap of a selection with its baseline's, whose `settings` they are (without
+    `_target_`).
     """
     ids = set(selection.ids)
-    plain = {name: value for name, value in settings.items() if name != "_target_"}
-    return BaselineOverlap(len(ids - set(baseline.ids)), len(ids), plain)
+    differ, of = len(ids - set(baseline.ids)), len(ids)
+    shown = {name: value for name, value in settings.items() if name != "_target_"}
+    return BaselineOverlap((of - differ) / of, differ, of, shown)

@@ -72,68 +72,28 @@ class Measurements:
 
 
 @dataclass(frozen=True)
-class RangeComparison:
-    """A ratio of sums of pool, target and reference beside its range over the reference's kinds.
-
-    Attributes:
-        pool: ratio of the pool.
-        target: ratio of the target.
-        reference: ratio of all reference texts.
-        lowest: smallest ratio of a kind of the reference.
-        highest: largest one.
-        p: probability that one more kind has the pool's ratio or a larger one.
-        target_p: the same for the target's ratio.
-    """
-
-    pool: float
-    target: float
-    reference: float
-    lowest: float
-    highest: float
-    p: float
-    target_p: float
-
-
-@dataclass(frozen=True)
-class Divergences:
-    """Mean Sinkhorn divergences between equally many documents.
-
-    Attributes:
-        pool_reference: of the pool from the reference without one kind, averaged over the kinds.
-        target_reference: of the target from the same.
-        kind_reference: of each kind from all others.
-        p: probability that one more kind is as far from the others as the pool is.
-        pool_target: of the whole samples of pool and target from each other.
-    """
-
-    pool_reference: float
-    target_reference: float
-    kind_reference: float
-    p: float
-    pool_target: float
-
-
-@dataclass(frozen=True)
 class AssumptionCheck:
-    """The verdict and the numbers behind it.
+    """The verdict and the numbers behind it, under the names that records use.
 
     Attributes:
         verdict: `holds`, `unclear` or `fails`.
         sentence: the verdict with its numbers.
         p: the smaller probability of both measures, with Bonferroni's correction.
-        tokens_per_word: comparison of tokens per word.
-        loss: comparison of nats per token; None for a model without a head of its own.
-        divergence: divergences, which the verdict does not use.
-        documents: numbers of documents of pool, target and reference.
-        words_read: number of words that pool and target texts were cut to; None where not cut.
+        tokens_per_word: the ratio for `pool`, `target` and `reference`, the `lowest` and `highest`
+            of a kind of the reference, and the probabilities `p` and `target_p` that one more kind
+            has at least the ratio of the pool, or of the target.
+        loss: the same of nats per token; None for a model without a head of its own.
+        divergence: mean Sinkhorn divergences, see `divergences`; the verdict does not use them.
+        documents: number of documents of pool, target and reference.
+        words_read: number of words that texts of pool and target were cut to; None if not cut.
     """
 
     verdict: Verdict
     sentence: str
     p: float
-    tokens_per_word: RangeComparison
-    loss: RangeComparison | None
-    divergence: Divergences
+    tokens_per_word: Mapping[str, float]
+    loss: Mapping[str, float] | None
+    divergence: Mapping[str, float]
     documents: Mapping[str, int]
     words_read: int | None = None
 
@@ -224,10 +184,10 @@ def assess(measured: Mapping[str, Measurements], kinds: NDArray[np.int64]) -> As
     tokens_per_word = _compared(tokens, kinds, logarithm=True)
     loss = _compared(losses, kinds, logarithm=False) if losses else None
     compared = {"tokens a word": tokens_per_word} | ({"nats a token": loss} if loss else {})
-    p = min(1.0, len(compared) * min(one.p for one in compared.values()))  # Bonferroni
+    p = min(1.0, len(compared) * min(one["p"] for one in compared.values()))  # Bonferroni
     verdict: Verdict = "holds" if p >= HOLDS else "fails" if p < FAILS else "unclear"
     numbers = " and ".join(
-        f"{one.pool:.2f} {unit} against {one.lowest:.2f} to {one.highest:.2f} in "
+        f"{one['pool']:.2f} {unit} against {one['lowest']:.2f} to {one['highest']:.2f} in "
         f"{len(np.unique(kinds))} kinds of reference text"
         for unit, one in compared.items()
     )
@@ -247,7 +207,7 @@ def _compared(
     kinds: NDArray[np.int64],
     *,
     logarithm: bool,
-) -> RangeComparison:
+) -> dict[str, float]:
     """Returns sum / sum of pool, target and reference beside the ratios of the reference's kinds.
 
     The probabilities are those of the ratios, or of their logarithms.
@@ -259,16 +219,18 @@ def _compared(
     p, target_p = (
         upper_tail(float(scale(total[name])), scale(each)) for name in ("pool", "target")
     )
-    return RangeComparison(
-        **total, lowest=float(each.min()), highest=float(each.max()), p=p, target_p=target_p
-    )
+    low, high = float(each.min()), float(each.max())
+    return {**total, "lowest": low, "highest": high, "p": p, "target_p": target_p}
 
 
-def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -> Divergences:
-    """Returns divergences of pool and target from the reference, and of its kinds from each other.
+def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -> dict[str, float]:
+    """Returns mean Sinkhorn divergences between equally many documents.
 
-    The divergence of a few documents is large by their number alone, so each kind is compared with
-    the others, and equally many documents of pool and target with the same others.
+    `kind_reference` is the divergence of each kind of the reference from all other kinds,
+    `pool_reference` and `target_reference` that of as many documents of pool or target from the same
+    other kinds (the divergence of a few documents is large by their number alone), each averaged
+    over the kinds. `p` is the probability that one more kind is as far from the others as the pool
+    is, `pool_target` the divergence between the whole samples of pool and target.
 
     Args:
         vectors: vectors of `pool`, `target` and `reference`.
@@ -283,14 +245,12 @@ def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -
             for name in ("pool", "target"):
                 rows = (number * len(inside) + np.arange(len(inside))) % len(vectors[name])
                 values[name].append(_divergence(vectors[name][np.unique(rows)], others))
-    pool = float(np.mean(values["pool"]))
-    return Divergences(
-        pool_reference=pool,
-        target_reference=float(np.mean(values["target"])),
-        kind_reference=float(np.mean(values["kind"])),
-        p=upper_tail(pool, np.array(values["kind"])),
-        pool_target=_divergence(vectors["pool"], vectors["target"]),
-    )
+    means = {f"{name}_reference": float(np.mean(one)) for name, one in values.items()}
+    return {
+        **means,
+        "p": upper_tail(means["pool_reference"], np.array(values["kind"])),
+        "pool_target": _divergence(vectors["pool"], vectors["target"]),
+    }
 
 
 def _divergence(first: NDArray[Any], second: NDArray[Any]) -> float:

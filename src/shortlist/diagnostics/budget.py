@@ -14,8 +14,8 @@ limit):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -31,39 +31,8 @@ TOLERANCE = 1e-3  # L1 error of a marginal; its effect on a divergence is of sec
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    """One budget of the curve behind a recommendation.
-
-    Attributes:
-        budget: number of selected documents.
-        share: mass of the selection in the mixture, see `selection_share`.
-        gradient: calibrated gradient of the last selected document; None where scores are not
-            potentials.
-        divergence: divergence between target and mixture.
-        tokens: tokens of the selected documents; None for a budget in documents.
-    """
-
-    budget: int
-    share: float
-    gradient: float | None
-    divergence: float
-    tokens: int | None = None
-
-    def row(self) -> dict[str, Any]:
-        """Returns the point as a row of `curve.csv`; `tokens` only where they are counted."""
-        tokens = {} if self.tokens is None else {"tokens": self.tokens}
-        return {
-            "budget": self.budget,
-            "share": self.share,
-            **tokens,
-            "gradient": self.gradient,
-            "divergence": self.divergence,
-        }
-
-
-@dataclass(frozen=True)
 class BudgetRecommendation:
-    """A recommended budget and what it follows from.
+    """A recommended budget and what it follows from, under the names that records use.
 
     Attributes:
         budget: recommended number of documents, at least 1.
@@ -72,7 +41,10 @@ class BudgetRecommendation:
         gradient_changes_sign_at: number of documents with a negative calibrated gradient; None where
             scores are not potentials.
         pool_divergence: divergence between target and pool alone.
-        curve: the points, by ascending budget.
+        curve: one row per budget, ascending: `budget` (documents), `share` (mass of the selection in
+            the mixture), `tokens` (of the selection, where the budget counts them), `gradient` (of
+            the last selected document, None where scores are not potentials) and `divergence`
+            (between target and mixture).
     """
 
     budget: int
@@ -80,15 +52,7 @@ class BudgetRecommendation:
     divergence_stops_falling_at: int
     gradient_changes_sign_at: int | None
     pool_divergence: float
-    curve: tuple[CurvePoint, ...]
-
-    def facts(self) -> dict[str, Any]:
-        """Returns the recommendation as plain data, as records keep it."""
-        return {**asdict(self), "curve": self.rows()}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns the rows of `curve.csv`."""
-        return [point.row() for point in self.curve]
+    curve: Sequence[Mapping[str, Any]]
 
 
 def recommend_budget(
@@ -157,16 +121,16 @@ def recommend_budget(
         divergence_stops_falling_at=budgets[lowest],
         gradient_changes_sign_at=turn,
         pool_divergence=pool_divergence,
-        curve=tuple(
-            CurvePoint(
-                budget=k,
-                share=share,
-                gradient=None if gradients is None else float(gradients[k - 1]),
-                divergence=divergence,
-                tokens=None if running is None else int(running[k - 1]),
-            )
+        curve=[
+            {
+                "budget": k,
+                "share": share,
+                **({} if running is None else {"tokens": int(running[k - 1])}),
+                "gradient": None if gradients is None else float(gradients[k - 1]),
+                "divergence": divergence,
+            }
             for k, share, divergence in zip(budgets, shares, divergences, strict=True)
-        ),
+        ],
     )
 
 

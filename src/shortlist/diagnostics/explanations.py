@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus, Features, Selection
+from shortlist.diagnostics.formatting import shorten
 from shortlist.models.linear import unit
 from shortlist.ot import calibrate
 from shortlist.ot.explanation import Plan
@@ -27,58 +28,6 @@ BATCH = 512  # selected documents whose plan is computed at a time
 SAMPLE = 1000  # pool documents that the mean cost is measured on; first by id, hence uniform
 SOFTNESS = 0.01  # epsilon of soft nearest targets, relative to the mean cost
 FAR = 0.5  # from the median cost of a selected document to the mean cost: see `uncovered`
-
-
-class Covered(TypedDict):
-    """A target text that receives mass from a selected document.
-
-    Keys: its id, the share of the document's mass, the cost between them, the shortened text, and,
-    where there are several targets, the name of its target (`of`).
-    """
-
-    id: str
-    share: float
-    cost: float
-    text: str
-    of: NotRequired[str]
-
-
-class PickRow(TypedDict):
-    """A row of `reasons.jsonl`: one selected document.
-
-    Keys: id, rank from 1, score, domain; its cluster of near-duplicates (the smallest id of it), how
-    many others of the cluster are in the pool and in the selection; and, for a method with vectors,
-    the `LISTED` targets with the largest shares of its mass. A method with a transport plan adds the
-    potential and the calibrated gradient of the document, by target where there are several.
-    """
-
-    id: str
-    rank: int
-    score: float
-    domain: str
-    cluster: str
-    copies_in_pool: int
-    copies_chosen: int
-    targets: NotRequired[list[Covered]]
-    potential: NotRequired[float | dict[str, float]]
-    gradient: NotRequired[float | dict[str, float]]
-
-
-class TargetRow(TypedDict):
-    """A row of `targets.jsonl`: one target text.
-
-    Keys: id, shortened text, the mass it receives (1 on average), the selected document at the least
-    cost, the documents that bring it most with their shares of its mass, whether it is uncovered,
-    and, where there are several targets, the name of its target (`of`).
-    """
-
-    id: str
-    text: str
-    mass: float
-    nearest: dict[str, Any]
-    covered_by: list[dict[str, Any]]
-    uncovered: bool
-    of: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -108,16 +57,26 @@ class CoverageSummary:
 
 @dataclass(frozen=True)
 class Explanations:
-    """What is known of each selected document and of each target text.
+    """What is known of each selected document and of each target text, as rows of plain data.
 
     Attributes:
-        picks: one row per selected document, best first.
-        targets: one row per target text; none for a method without vectors.
+        picks: rows of `reasons.jsonl`, one per selected document, best first: `id`, `rank` from 1,
+            `score`, `domain`; `cluster` of near-duplicates (its smallest id), and how many others of
+            it are in the pool (`copies_in_pool`) and in the selection (`copies_chosen`). A method
+            with vectors adds `targets`, the `LISTED` target texts that receive most of the
+            document's mass (`id`, `share` of the mass, `cost`, `text`); one with a transport plan
+            adds `potential` and calibrated `gradient`, by target where there are several.
+        targets: rows of `targets.jsonl`, one per target text: `id`, `text`, the `mass` it receives
+            (1 on average), the `nearest` selected document (`id`, `cost`), the documents that bring
+            it most (`covered_by`: `id`, `share` of its mass), and whether it is `uncovered`. Empty
+            for a method without vectors.
         coverage: the summary of each target, by its name.
+
+    Where there are several targets, `of` names the target of a text.
     """
 
-    picks: Sequence[PickRow]
-    targets: Sequence[TargetRow]
+    picks: Sequence[Mapping[str, Any]]
+    targets: Sequence[Mapping[str, Any]]
     coverage: Mapping[str, CoverageSummary]
 
 
@@ -230,41 +189,35 @@ def explain(
             vectors.
     """
     picks = _pick_rows(pool, selection, rows, clusters)
-    targets: list[TargetRow] = []
+    targets: list[dict[str, Any]] = []
     coverage: dict[str, CoverageSummary] = {}
-    potentials: dict[str, list[float]] = {}
-    gradients: dict[str, list[float]] = {}
-    several = len(explainers) > 1
     for explainer in explainers:
+        several = len(explainers) > 1
+        mark = {"of": explainer.target} if several else {}
         sample = np.arange(min(SAMPLE, len(explainer.pool)))
         means = [float(plan.costs.mean()) for plan in explainer.plans(sample, 1.0)]
         mean_cost = float(np.mean(means))
         traced = target_coverage(explainer.plans(rows, SOFTNESS * mean_cost), LISTED)
         far, limit = uncovered(traced, mean_cost)
         mine = _target_rows(explainer.documents, selection, traced, far)
+        targets += [{**row, **mark} for row in mine]
         for place, pick in enumerate(picks):
             near = zip(
                 traced.targets[place], traced.shares[place], traced.costs[place], strict=True
             )
-            covered: list[Covered] = [
-                {
-                    "id": mine[at]["id"],
-                    "share": float(share),
-                    "cost": float(cost),
-                    "text": mine[at]["text"],
-                }
+            pick.setdefault("targets", []).extend(
+                {"id": mine[at]["id"], "share": float(share), "cost": float(cost)}
+                | {"text": mine[at]["text"], **mark}
                 for at, share, cost in near
-            ]
-            for one in covered if several else ():
-                one["of"] = explainer.target
-            pick.setdefault("targets", []).extend(covered)
+            )
         if explainer.selector is not None:
             g = -torch.from_numpy(explainer.scores)
-            potentials[explainer.target] = g[rows].tolist()
-            gradients[explainer.target] = calibrate(g)[rows].tolist()
-        for row in mine if several else ():
-            row["of"] = explainer.target
-        targets += mine
+            for name, numbers in (("potential", g), ("gradient", calibrate(g))):
+                for pick, number in zip(picks, numbers[rows].tolist(), strict=True):
+                    if several:
+                        pick.setdefault(name, {})[explainer.target] = number
+                    else:
+                        pick[name] = number
         running = np.cumsum(np.sort(traced.mass)[::-1])
         coverage[explainer.target] = CoverageSummary(
             how="cosine" if explainer.selector is None else "plan",
@@ -276,15 +229,12 @@ def explain(
             mean_cost=mean_cost,
             half=int(np.searchsorted(running, running[-1] / 2)) + 1,
         )
-    for place, pick in enumerate(picks if potentials else ()):
-        pick["potential"] = _by_target(potentials, place, several)
-        pick["gradient"] = _by_target(gradients, place, several)
     return Explanations(picks, targets, coverage)
 
 
 def _pick_rows(
     pool: Corpus, selection: Selection, rows: NDArray[np.int64], clusters: NDArray[np.int64]
-) -> list[PickRow]:
+) -> list[dict[str, Any]]:
     ids, domains = pool.ids, pool.domains
     sizes = np.bincount(clusters, minlength=len(clusters))
     selected = np.bincount(clusters[rows], minlength=len(clusters))
@@ -304,11 +254,11 @@ def _pick_rows(
 
 def _target_rows(
     documents: Corpus, selection: Selection, traced: Coverage, far: NDArray[np.bool_]
-) -> list[TargetRow]:
+) -> list[dict[str, Any]]:
     return [
         {
             "id": key,
-            "text": shortened(text, TEXT),
+            "text": shorten(text, TEXT),
             "mass": float(traced.mass[at]),
             "nearest": {
                 "id": selection.ids[traced.nearest[at]],
@@ -323,14 +273,6 @@ def _target_rows(
         }
         for at, (key, text) in enumerate(zip(documents.ids, documents.texts, strict=True))
     ]
-
-
-def _by_target(
-    numbers: Mapping[str, Sequence[float]], place: int, several: bool
-) -> float | dict[str, float]:
-    """Returns the number at `place`, by target if there are several."""
-    by_target = {target: column[place] for target, column in numbers.items()}
-    return by_target if several else next(iter(by_target.values()))
 
 
 def cosine_plan(documents: Any, targets: Any, *, epsilon: float) -> Plan:
@@ -408,12 +350,3 @@ def uncovered(coverage: Coverage, mean_cost: float) -> tuple[NDArray[np.bool_], 
     near = float(np.median(coverage.least))
     limit = near + FAR * max(mean_cost - near, 0.0)
     return coverage.distance > limit, limit
-
-
-def shortened(text: str, length: int) -> str:
-    """Returns the text in one line, at most `length` characters of it, and how many more there are."""
-    line = " ".join(text.split())
-    if len(line) <= length:
-        return line
-    kept = line[:length].rsplit(" ", 1)[0] or line[:length]
-    return f"{kept} …({len(line) - len(kept):,} characters more)"

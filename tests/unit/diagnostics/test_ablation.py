@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 from shortlist.core import Budget, Selection
@@ -15,7 +17,7 @@ def selection(*ids: str) -> Selection:
 def test_the_overlap_counts_distinct_documents_that_the_baseline_does_not_select() -> None:
     changed = {"_target_": "module.Class", "cost": "cosine"}
     made = baseline_overlap(selection("a", "b", "c", "d"), selection("d", "e", "b", "f"), changed)
-    assert made.facts() == {"same": 0.5, "differ": 2, "of": 4, "settings": {"cost": "cosine"}}
+    assert asdict(made) == {"same": 0.5, "differ": 2, "of": 4, "settings": {"cost": "cosine"}}
     assert baseline_overlap(selection("a", "a", "b"), selection("a"), {}).same == 0.5
     assert "50.0 % of the picks (2 of 4) against soft_knn at cost=cosine" in made.sentence(
         "GOTD", "soft_knn"

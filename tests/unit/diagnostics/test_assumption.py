@@ -68,7 +68,7 @@ def test_numbers_are_ratios_of_sums_and_not_means_of_ratios() -> None:
     vectors = np.eye(3, dtype=np.float32)[:2]
     pool = Measurements(vectors, np.array([10, 400]), np.array([10, 100]))
     sides = {"pool": pool, "target": pool, "reference": measured(LEVELS[KINDS])}
-    assert assess(sides, KINDS).tokens_per_word.pool == pytest.approx(410 / 110)
+    assert assess(sides, KINDS).tokens_per_word["pool"] == pytest.approx(410 / 110)
 
 
 def test_a_shift_of_the_pool_raises_its_divergence_alone() -> None:
@@ -79,11 +79,11 @@ def test_a_shift_of_the_pool_raises_its_divergence_alone() -> None:
         divergences({"pool": vectors, "target": target, "reference": reference}, KINDS)
         for vectors in (pool, pool + 3)
     )
-    assert there.p < 0.01 and here.p > 0.1
-    assert there.pool_reference > 3 * here.pool_reference
-    assert (there.kind_reference, there.target_reference) == (
-        here.kind_reference,
-        here.target_reference,
+    assert there["p"] < 0.01 and here["p"] > 0.1
+    assert there["pool_reference"] > 3 * here["pool_reference"]
+    assert (there["kind_reference"], there["target_reference"]) == (
+        here["kind_reference"],
+        here["target_reference"],
     )
 
 
@@ -135,4 +135,4 @@ def test_a_pool_of_unknown_words_fails_and_texts_are_cut_to_the_references_lengt
     assert known.loss is None and "loss" not in known.facts()
     assert known.documents == {"pool": 6, "target": 6, "reference": len(reference)}
     assert known.words_read == np.median([len(text.split()) for text in reference.texts])
-    assert unknown.tokens_per_word.target == known.tokens_per_word.target < 2
+    assert unknown.tokens_per_word["target"] == known.tokens_per_word["target"] < 2

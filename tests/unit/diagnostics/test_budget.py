@@ -126,25 +126,24 @@ def recommend(potentials: bool, tokens: np.ndarray | None = None, budget: int = 
 
 def test_the_recommended_budget_is_where_the_divergence_stops_falling() -> None:
     made = recommend(potentials=False)
-    divergences = [point.divergence for point in made.curve]
-    assert [point.budget for point in made.curve] == candidate_budgets(39, 6, 7)
+    divergences = [point["divergence"] for point in made.curve]
+    assert [point["budget"] for point in made.curve] == candidate_budgets(39, 6, 7)
     assert 5 < made.budget == made.divergence_stops_falling_at < 20
     assert min(divergences) < made.pool_divergence
     assert made.reason.startswith(f"{made.budget} documents: ")
     assert made.gradient_changes_sign_at is None
-    assert {point.gradient for point in made.curve} == {None}
+    assert {point["gradient"] for point in made.curve} == {None}
 
 
 def test_the_sign_of_the_gradient_bounds_the_recommended_budget() -> None:
     made = recommend(potentials=True)
     turn = made.gradient_changes_sign_at
     assert made.budget == min(turn, made.divergence_stops_falling_at)
-    assert all((point.gradient < 0) == (point.budget <= turn) for point in made.curve)
+    assert all((point["gradient"] < 0) == (point["budget"] <= turn) for point in made.curve)
 
 
 def test_a_budget_in_tokens_is_a_point_of_the_curve_and_tokens_are_a_column() -> None:
     made = recommend(potentials=False, tokens=np.full(40, 5), budget=33)
-    assert 7 in [point.budget for point in made.curve]
-    assert [row["tokens"] for row in made.rows()] == [5 * row["budget"] for row in made.rows()]
-    assert "tokens" not in recommend(potentials=False).rows()[0]
-    assert made.facts()["curve"] == made.rows()
+    assert 7 in [point["budget"] for point in made.curve]
+    assert [row["tokens"] for row in made.curve] == [5 * row["budget"] for row in made.curve]
+    assert "tokens" not in recommend(potentials=False).curve[0]
