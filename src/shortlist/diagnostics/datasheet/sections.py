@@ -30,7 +30,7 @@ from shortlist.diagnostics.formatting import (
 )
 from shortlist.diagnostics.projection import SelectionMap
 from shortlist.rendering.tables import TextCell, TextTable
-from shortlist.selectors.blending import BEYOND
+from shortlist.selectors.base import UNRANKED
 from shortlist.stats.sampling import order
 
 EXAMPLES = 10  # documents from the top and from the middle; half as many on each side of the edge
@@ -70,7 +70,7 @@ class Evidence:
     @property
     def ranked_scores(self) -> NDArray[np.float64]:
         """(n,) the scores; -inf for documents that the method left out of its ranking."""
-        return np.where(self.scores > BEYOND, self.scores, -np.inf)
+        return np.where(self.scores > UNRANKED, self.scores, -np.inf)
 
 
 def datasheet(
@@ -469,7 +469,7 @@ def example_section(evidence: Evidence) -> Section:
     else:
         scores = np.where(evidence.selectable, evidence.ranked_scores, -np.inf)
         scores[evidence.rows] = -np.inf
-        following = order(scores, evidence.pool.id_words())[:half]
+        following = order(scores, evidence.pool.id_bits())[:half]
         after = (_not_selected(evidence, int(row)) for row in following if scores[row] > -np.inf)
         note = "The last selected, and the first that were not."
         groups.append(Group("The edge", note, (*last, *after)))
