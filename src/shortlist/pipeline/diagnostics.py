@@ -7,7 +7,6 @@ The computations are pure functions of `shortlist.diagnostics`; here they get ke
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import shlex
 import time
@@ -22,12 +21,12 @@ from shortlist.diagnostics.ablation import baseline_overlap
 from shortlist.diagnostics.assumption import check_assumption as assess_assumption
 from shortlist.diagnostics.assumption import reference_texts
 from shortlist.diagnostics.budget import recommend_budget
-from shortlist.diagnostics.datasheet.assemble import datasheet
-from shortlist.diagnostics.datasheet.evidence import Evidence
 from shortlist.diagnostics.datasheet.page import html, markdown
+from shortlist.diagnostics.datasheet.sections import Evidence, datasheet
 from shortlist.diagnostics.explanations import (
     CoverageSummary,
     Explainer,
+    Explanations,
     choose_explainer,
     explain,
 )
@@ -41,8 +40,8 @@ from shortlist.diagnostics.pareto import (
 from shortlist.diagnostics.projection import SelectionMap, project_selection
 from shortlist.pipeline.selection import rank, select
 from shortlist.pipeline.stage import Cell, Notes, Stage
-from shortlist.selectors.base import UNRANKED
-from shortlist.store.atomic import write_jsonl, write_text
+from shortlist.store.atomic import read_jsonl, write_jsonl, write_text
+from shortlist.store.provenance import code
 
 if TYPE_CHECKING:
     from shortlist.pipeline.data import CellData, Documents, TaskSplits
@@ -158,7 +157,7 @@ def compare_with_baseline(
     return Notes(
         stages=other.notes.stages + theirs.notes.stages,
         warnings=other.notes.warnings,
-        selection={f"against_{baseline.name}": overlap.facts()},
+        selection={f"against_{baseline.name}": asdict(overlap)},
     )
 
 
@@ -228,8 +227,8 @@ def advise_budget(cell: Cell, ranking: Ranking) -> Notes:
             potentials=selector.traits.potential,
             settings=settings,
         )
-        _write_csv(directory / CURVE, recommendation.rows())
-        return recommendation.facts()
+        _write_csv(directory / CURVE, recommendation.curve)
+        return asdict(recommendation)
 
     decisive = {
         **asdict(settings),
@@ -268,21 +267,21 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
     explainers = _explainers(ranking)
     reasons = explain_selection(cell, explainers, ranking, selected, copies)
     drawn = draw_map(cell, explainers, ranking, selected) if explainers else None
-    total = ranking.combined.total.values
     evidence = Evidence(
-        documents=ranking.candidates.corpus,
-        chosen=selected.selection,
+        pool=ranking.candidates.corpus,
+        selection=selected.selection,
         rows=selected.rows,
-        # Documents that the method did not rank have no place in a histogram.
-        scores=np.where(total > UNRANKED, total, -np.inf),
+        scores=ranking.combined.total.values,
+        selectable=ranking.candidates.selectable,
         stochastic=ranking.selector.traits.stochastic,
-        excluded=frozenset(ranking.candidates.leaks.excluded),
-        labels=np.load(copies.path / "labels.npy"),
+        clusters=np.load(copies.path / "labels.npy"),
         not_compared=copies.facts["not_compared"],
-        picks=_rows_of(cell, reasons, REASONS),
-        targets=_rows_of(cell, reasons, COVERAGE),
-        service={name: CoverageSummary(**facts) for name, facts in reasons.facts.items()},
-        drawn=SelectionMap(np.load(drawn.path / "places.npy"), **drawn.facts) if drawn else None,
+        explanations=Explanations(
+            _rows_of(cell, reasons, REASONS),
+            _rows_of(cell, reasons, COVERAGE),
+            {name: CoverageSummary(**facts) for name, facts in reasons.facts.items()},
+        ),
+        map=SelectionMap(np.load(drawn.path / "places.npy"), **drawn.facts) if drawn else None,
     )
     sheet = datasheet(
         evidence,
@@ -297,6 +296,7 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
             if stage is not None
         ],
         command=shlex.join(["python", "run.py", *cell.overrides]),
+        code=code(),
         inputs={
             **notes.inputs,
             "selection": selected.selection.sha256,
@@ -397,10 +397,9 @@ def _rows_of(cell: Cell, stage: Stage, file: str) -> list[dict[str, Any]]:
     path = stage.path / file
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8")
-    if text:
-        write_text(cell.directory / file, text)
-    return [json.loads(line) for line in text.split("\n") if line]
+    rows = read_jsonl(path)
+    write_jsonl(cell.directory / file, rows)
+    return rows
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
