@@ -204,7 +204,15 @@ class Record:
                     f"expected a record of schema {SCHEMA}, found schema {raw.get('schema')!r}; "
                     "python results/migrate.py rewrites records of schema 2"
                 )
+            if raw["status"] not in get_args(Status):
+                raise InvalidInput(
+                    f"expected a status out of {', '.join(get_args(Status))}, "
+                    f"found: {raw['status']!r}"
+                )
             raw["axes"] = Axes(**raw["axes"])
+            for name in ("budget", "seed"):
+                if type(value := getattr(raw["axes"], name)) is not int:
+                    raise InvalidInput(f"{name} must be an integer, found: {value!r}")
             raw["metrics"] = tuple(Metric(**metric) for metric in raw["metrics"])
             raw["stages"] = tuple(StageCost(**stage) for stage in raw["stages"])
             raw["warnings"] = tuple(raw["warnings"])

@@ -1,1 +1,29 @@
-"""Where cells and tables are reported to besides the records: CSV files, Weights & Biases."""
+"""Loggers report cells and comparison tables besides the records: CSV files, Weights & Biases.
+
+A logger is a view: everything that it reports can be computed again from the records.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from shortlist.core import Record
+from shortlist.leaderboard.table import ComparisonTable
+
+
+class Logger(Protocol):
+    """Reports cells as they end and tables when a sweep ends."""
+
+    def log_cell(self, record: Record, group: str, directory: Path) -> None:
+        """Reports one cell.
+
+        Args:
+            record: the cell, whatever its status.
+            group: name of the sweep that the cell belongs to.
+            directory: where files may be written: the directory of the sweep, or of a single run.
+        """
+        ...
+
+    def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
+        """Reports the comparison tables of a sweep; arguments as for `log_cell`."""
+        ...

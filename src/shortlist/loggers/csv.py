@@ -1,45 +1,25 @@
-"""Cells and tables as CSV files in the directory of the sweep."""
+"""Cells and comparison tables as CSV files in the directory of the sweep."""
 
-import csv
-import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
 
 from shortlist.core import Record
-from shortlist.leaderboard.table import ComparisonTable
-from shortlist.leaderboard.text import tables_csv
+from shortlist.leaderboard.table import ComparisonTable, Value
+from shortlist.leaderboard.text import csv_text, tables_csv
 from shortlist.store.atomic import make_directory, write_text
 
-FIELDS = (
-    "key",
-    "task",
-    "pool",
-    "selector",
-    "featurizer",
-    "model",
-    "budget",
-    "budget_unit",
-    "seed",
-    "status",
-    "reason",
-    "metric",
-    "unit",
-    "value",
-    "stderr",
-    "n",
-    "split",
-    "protocol",
-)
+METRIC_FIELDS = ("unit", "value", "stderr", "n", "split", "protocol")
 
 
 class CsvLogger:
     """Appends one row per metric to a file that the processes of a sweep share.
 
     Attributes:
-        cells: name of the file for cells; a cell without metrics has one row that says why.
-        table: name of the file for the comparison tables.
+        cells: name of the file of cells; a cell without metrics has one row with its reason.
+        table: name of the file of comparison tables.
     """
 
     def __init__(self, cells: str, table: str) -> None:
@@ -47,48 +27,25 @@ class CsvLogger:
         self.table = table
 
     def log_cell(self, record: Record, group: str, directory: Path) -> None:
-        """Appends the cell's rows, whole or not at all, under a lock."""
+        """Appends the rows of the cell under a lock, so that rows of processes do not mix."""
         path = make_directory(directory, "paths.runs") / self.cells
         with FileLock(path.with_name(f".{path.name}.lock")):
-            start = path.stat().st_size if path.exists() else 0
+            new = not path.exists() or path.stat().st_size == 0
             with path.open("a", encoding="utf-8", newline="") as file:
-                file.write(_rows(record, header=start == 0))
+                file.write(csv_text(_rows(record), header=new))
 
     def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
-        """Writes the tables, one value a row."""
+        """Writes the tables, one value per row."""
         write_text(make_directory(directory, "paths.runs") / self.table, tables_csv(tables))
 
 
-def _rows(record: Record, header: bool) -> str:
-    axes = record.axes
-    cell = {
-        "key": record.key,
-        "task": axes.task,
-        "pool": axes.pool,
-        "selector": axes.selector,
-        "featurizer": axes.featurizer,
-        "model": axes.model,
-        "budget": axes.budget,
-        "budget_unit": axes.budget_unit,
-        "seed": axes.seed,
-        "status": record.status,
-        "reason": record.reason,
-    }
-    text = io.StringIO()
-    writer: csv.DictWriter[str] = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    for metric in record.metrics:
-        measured = {
-            "metric": metric.name,
-            "unit": metric.unit,
-            "value": metric.value,
-            "stderr": metric.stderr,
-            "n": metric.n,
-            "split": metric.split,
-            "protocol": metric.protocol,
-        }
-        writer.writerow({**cell, **measured})
+def _rows(record: Record) -> list[dict[str, Value]]:
+    cell: dict[str, Value] = {
+        "key": record.key, **asdict(record.axes), "status": record.status, "reason": record.reason,
+    }  # fmt: skip
     if not record.metrics:
-        writer.writerow(cell)
-    return text.getvalue()
+        return [{**cell, "metric": None, **dict.fromkeys(METRIC_FIELDS)}]
+    return [
+        {**cell, "metric": m.name, **{name: getattr(m, name) for name in METRIC_FIELDS}}
+        for m in record.metrics
+    ]

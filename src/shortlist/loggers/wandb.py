@@ -1,4 +1,4 @@
-"""Weights & Biases: each cell a run in the sweep's group, the tables in a run of their own."""
+"""Weights & Biases: one run for each cell in the group of its sweep, and one for the tables."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class WandbLogger:
 
     Attributes:
         project: the project.
-        entity: the user or team; None is the key's own.
-        mode: `online`, `offline`, or `auto`: online if a key is configured, else offline.
+        entity: the user or team; None for that of the API key.
+        mode: `online`, `offline`, or `auto` (online if an API key is configured, else offline).
         tags: tags of every run.
     """
 
@@ -53,7 +53,7 @@ class WandbLogger:
     def log_cell(self, record: Record, group: str, directory: Path) -> None:
         """Reports a cell: configuration and axes as config, metrics and costs as summary.
 
-        The run's id is a hash of group and key, so that a cell reported twice is one run.
+        The id of the run is a hash of group and key, so that a cell reported twice is one run.
 
         Raises:
             Missing: wandb is not installed.
@@ -75,9 +75,9 @@ class WandbLogger:
     def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, with its plots.
 
-        All of it is the summary of one run, whose id follows from the group: what is sent again
-        replaces what was there. The run has no history: wandb appends to the rows that the server
-        has, even a row of the same step, so that a run sent twice would have each row twice.
+        They are the summary of one run, whose id follows from the group, so that sending them again
+        replaces them. The run has no history: W&B appends to the history of a run that is sent
+        again.
 
         Raises:
             Missing: wandb is not installed.
@@ -107,25 +107,25 @@ class WandbLogger:
         config: Mapping[str, Any],
         directory: Path,
     ) -> Iterator[wandb.Run]:
-        """Yields a run and finishes it, whatever happens in between."""
+        """Yields a run and finishes it, with exit code 1 if the block fails."""
         wandb = _wandb()
         mode = self._mode()
         if mode == "offline":
-            # Its crash reports are the one thing that wandb sends in offline mode.
+            # Crash reports are sent even in offline mode.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         run = wandb.init(
             project=self.project,
             entity=self.entity,
             group=group,
             name=name,
-            # Not resumed but replaced: `resume="allow"` keeps metrics that the cell has no more.
+            # Replaced, not resumed: `resume="allow"` would keep metrics that the cell lost.
             id=run_id(group, key),
             job_type=job_type,
             tags=list(self.tags or ()),
             config=dict(config),
             dir=make_directory(directory, "paths.runs"),
             mode=mode,
-            reinit="create_new",  # leaves a run of the caller's alone
+            reinit="create_new",  # leaves a run of the caller open
             save_code=False,
             settings=wandb.Settings(
                 silent=True, console="off", disable_git=True, x_disable_stats=True
@@ -139,23 +139,23 @@ class WandbLogger:
         run.finish()
 
     def _mode(self) -> Any:
-        """Returns `online` or `offline`, and says in the log how it was chosen."""
+        """Returns `online` or `offline`, and logs the reason if the mode is `auto`."""
         if self.mode != "auto":
             return self.mode
         source = key_source()
         mode = "online" if source else "offline"
-        found = f"key from {source}" if source else "no key configured; send with `wandb sync`"
-        log.info("wandb: %s (%s)", mode, found)
+        reason = f"key from {source}" if source else "no key configured; send with `wandb sync`"
+        log.info("wandb: %s (%s)", mode, reason)
         return mode
 
 
 def run_id(group: str, key: str) -> str:
-    """Returns the id of a run: the same cell of the same sweep always has the same one."""
+    """Returns the id of a run: a function of the sweep and of the cell."""
     return hashlib.sha256(f"{group}\n{key}".encode()).hexdigest()[:16]
 
 
 def key_source() -> str | None:
-    """Returns where a key for the W&B server is configured, or None; opens no connection."""
+    """Returns the place where a key for the W&B server is configured, or None; without network."""
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if os.environ.get(name):
             return name
@@ -166,7 +166,7 @@ def key_source() -> str | None:
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, OSError) as error:
-        log.warning("%s cannot be read (%s); taken as without a key for %s", path, error, host)
+        log.warning("cannot read %s (%s); assuming no key for %s", path, error, host)
         return None
     return str(path) if entry and entry[2] else None
 
@@ -175,7 +175,7 @@ def _summary(record: Record) -> dict[str, Any]:
     values: dict[str, Any] = {"status": record.status, "reason": record.reason}
     names = [metric.name for metric in record.metrics]
     for metric in record.metrics:
-        # Two ways of measuring one quantity in one cell must not overwrite each other.
+        # Measurements of one quantity under several protocols must not overwrite each other.
         unique = names.count(metric.name) == 1
         values[metric.name if unique else f"{metric.name}.{metric.protocol[:8]}"] = metric.value
     for stage in record.stages:

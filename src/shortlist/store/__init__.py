@@ -1,1 +1,1 @@
-"""Where results of stages live: keys, atomic artifacts, file formats, records."""
+"""Storage of results: keys, artifacts of stages, file formats, records."""

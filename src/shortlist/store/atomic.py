@@ -23,8 +23,7 @@ def make_directory(path: Path, setting: str) -> Path:
     """Returns `path` as a directory that exists and can be written to.
 
     Raises:
-        InvalidInput: it cannot be made or written to; the message names `setting`, which chooses
-            it.
+        InvalidInput: it cannot be created or written to; the message names its `setting`.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -32,7 +31,7 @@ def make_directory(path: Path, setting: str) -> Path:
             return path
     except OSError as error:
         raise InvalidInput(
-            f"a directory that can be written to was expected, found {path} ({error.strerror}); "
+            f"expected a directory that can be written to, found {path} ({error.strerror}); "
             f"set {setting}=DIR"
         ) from error
 

@@ -1,17 +1,20 @@
-"""Artifacts of stages: computed once, whole or absent, shared by every process that knows the key.
+"""Artifacts of stages: computed once, complete or absent, shared by all processes.
 
-Layout: `<root>/<stage>/<key>/` with the stage's files and `manifest.json`, written last. The
-    directory is built under a temporary name and renamed, under a file lock, so a kill at any
-    moment leaves either a finished artifact or nothing that anybody would read. Failures are never
-    stored.
+Layout: `<root>/<stage>/<key>/` with the files of the stage and `manifest.json`, which is written last.
+A directory is filled under a temporary name and renamed, under a file lock, so that a process killed
+at any moment leaves a complete artifact or nothing that is read. Failures are not stored.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import resource
 import shutil
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,34 +23,35 @@ from filelock import FileLock
 
 from shortlist.errors import BrokenArtifact, DoesNotFit, Missing
 from shortlist.store.atomic import fsync, make_directory
-from shortlist.store.cost import measure
 from shortlist.store.keys import key as make_key
 
 log = logging.getLogger(__name__)
 
 Facts = Mapping[str, Any]
 Compute = Callable[[Path], Facts | None]
+
 MANIFEST = "manifest.json"
-LEDGER = "executions.jsonl"
+EXECUTIONS = "executions.jsonl"  # one line for each computation under a root
 UNFINISHED = ".unfinished"
 
-_FRESH: set[Path] = set()  # computed by this process: `refresh` means once, not once a cell
+# Artifacts that this process has computed: `refresh` computes a stage once, not once in every cell.
+_computed: set[Path] = set()
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished stage: its directory and what its manifest says.
+    """The stored result of a stage.
 
     Attributes:
         stage: name of the stage.
-        key: hash of all that decided its contents.
-        path: directory that holds its files.
-        facts: small findings of the computation (counts, warnings, fingerprints), plain data.
-        seconds: wall-clock seconds of the computation, when it ran.
-        peak_mib: host memory at its highest during it.
-        device: where it ran.
-        digest: hash of its files' contents.
-        hit: whether it was there already.
+        key: hash of the settings and inputs of the stage.
+        path: directory of its files.
+        facts: small results of the computation as plain data (counts, warnings, fingerprints).
+        seconds: wall-clock time of the computation.
+        peak_mib: largest resident host memory during the computation in MiB.
+        device: the device it was computed on.
+        digest: hash of the contents of its files.
+        hit: whether it was read, not computed.
     """
 
     stage: str
@@ -62,27 +66,27 @@ class Artifact:
 
 
 def unfinished(directory: Path) -> Path:
-    """Returns the folder beside a stage's temporary directory that outlives a kill.
+    """Returns the folder beside a stage's temporary directory that survives a killed process.
 
-    It is named by the stage's key, and the stage's lock lets one process at it at a time. What a
-    computation leaves there it may go on from, and must remove when it is done.
+    It is named by the stage's key, whose lock admits one process at a time. A computation that
+    resumes from it must remove it when it is done.
     """
     return directory.with_suffix(UNFINISHED)
 
 
 class Store:
-    """The artifacts under one root."""
+    """The artifacts under one root directory."""
 
     def __init__(
         self, root: Path, mode: Literal["reuse", "refresh", "only"] = "reuse", device: str = "cpu"
     ) -> None:
-        """Prepares the root.
+        """Creates the root directory.
 
         Args:
             root: directory of the artifacts.
-            mode: `reuse` what is there; `refresh` everything; `only` what is there, a miss is an
-                error.
-            device: where computations run; noted in the manifests, in no key.
+            mode: `reuse` reads existing artifacts; `refresh` computes all again; `only` reads
+                existing artifacts and computes nothing.
+            device: device of the computations: it is stored in the manifests and enters no key.
 
         Raises:
             InvalidInput: `root` cannot be written to.
@@ -99,96 +103,68 @@ class Store:
         inputs: Mapping[str, str],
         compute: Compute,
     ) -> Artifact:
-        """Returns the artifact of this stage, computing it if it is not there.
+        """Returns the artifact of a stage, computed if it does not exist.
 
         Args:
             stage: name of the stage.
-            version: its version.
-            config: what of its settings decides the result.
+            version: version of its results.
+            config: the settings that its result depends on.
             inputs: keys and fingerprints of what it reads.
-            compute: writes the files into the directory it is given and returns the facts.
+            compute: writes files into the given directory and returns the facts.
 
         Raises:
-            Missing: the artifact is absent and the mode is `only`.
+            Missing: the artifact does not exist and the mode is `only`.
             DoesNotFit: the disk is full.
         """
         key = make_key(stage, version, config, inputs)
-        home = self.root / stage
-        home.mkdir(exist_ok=True)
-        with FileLock(home / f"{key}.lock"):
-            if self.mode != "refresh" or home / key in _FRESH:
-                found = self._read(stage, home / key, hit=True)
-                if found is not None:
-                    log.debug("%-10s %s  reused (%.1f s when computed)", stage, key, found.seconds)
-                    return found
+        path = self.root / stage / key
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(path.with_name(f"{key}.lock")):
+            if self.mode != "refresh" or path in _computed:
+                artifact = _read(stage, path, hit=True)
+                if artifact is not None:
+                    log.debug(
+                        "%-10s %s  reused (%.1f s when computed)", stage, key, artifact.seconds
+                    )
+                    return artifact
                 if self.mode == "only":
                     raise Missing(
                         f"stage {stage} is not in {self.root} under key {key}; set runtime.cache=reuse"
                     )
             material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
-            self._compute(home, key, material, compute)
-            _FRESH.add(home / key)
-            made = self._read(stage, home / key, hit=False)
-            if made is None:
-                raise BrokenArtifact(
-                    f"stage {stage} wrote no manifest under {home / key}; run it again"
-                )
-            log.info("%-10s %s  computed in %.1f s", stage, key, made.seconds)
-            return made
+            self._compute(path, {**material, "key": key}, compute)
+            _computed.add(path)
+            artifact = _read(stage, path, hit=False)
+            if artifact is None:
+                raise BrokenArtifact(f"stage {stage} has no manifest under {path}; run it again")
+            log.info("%-10s %s  computed in %.1f s", stage, key, artifact.seconds)
+            return artifact
 
-    def _read(self, stage: str, path: Path, *, hit: bool) -> Artifact | None:
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (json.JSONDecodeError, OSError) as error:
-            log.warning(
-                "%s: the manifest cannot be read (%s); computing the stage again", path, error
-            )
-            return None
-        for name, entry in manifest["files"].items():
-            file = path / name
-            if not file.is_file() or file.stat().st_size != entry["bytes"]:
-                log.warning(
-                    "%s: %s is not the file its manifest describes; computing the stage again",
-                    path,
-                    name,
-                )
-                return None
-        return Artifact(
-            stage=stage,
-            key=path.name,
-            path=path,
-            facts=manifest["facts"],
-            seconds=manifest["seconds"],
-            peak_mib=manifest["peak_mib"],
-            device=manifest["device"],
-            digest=manifest["digest"],
-            hit=hit,
-        )
-
-    def _compute(self, home: Path, key: str, material: Facts, compute: Compute) -> None:
-        for leftover in home.glob(
-            f".{key}.*"
-        ):  # of a killed run: the lock says that nobody is at it
+    def _compute(self, path: Path, material: Facts, compute: Compute) -> None:
+        """Computes a stage in a temporary directory and renames it to `path`."""
+        for leftover in path.parent.glob(
+            f".{path.name}.*"
+        ):  # of a killed process: we hold the lock
             if leftover.suffix != UNFINISHED:
                 shutil.rmtree(leftover, ignore_errors=True)
-        temporary = home / f".{key}.{os.getpid()}"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.mkdir()
         try:
-            with measure() as cost:
-                facts = compute(temporary) or {}
+            _reset_peak_memory()
+            start = time.perf_counter()
+            facts = compute(temporary) or {}
+            seconds, peak = time.perf_counter() - start, _peak_mib()
             files = {
-                str(path.relative_to(temporary)): _describe(path) for path in _files(temporary)
+                str(file.relative_to(temporary)): _describe(file)
+                for file in sorted(file for file in temporary.rglob("*") if file.is_file())
             }
             manifest = {
                 **material,
-                "key": key,
                 "files": files,
                 "digest": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
                 "facts": facts,
-                "seconds": cost.seconds,
-                "peak_mib": cost.peak_mib,
+                "seconds": seconds,
+                "peak_mib": peak,
                 "device": self.device,
             }
             (temporary / MANIFEST).write_text(
@@ -196,15 +172,15 @@ class Store:
             )
             fsync(temporary / MANIFEST)
             fsync(temporary)
-            aside = home / f".{key}.{os.getpid()}.old"
-            if (home / key).exists():  # refreshed: who has its files open keeps them
-                (home / key).rename(aside)
-            temporary.rename(home / key)
-            shutil.rmtree(aside, ignore_errors=True)
-            fsync(home)
-            self._note(material["stage"], key, cost.seconds)
+            replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+            if path.exists():  # refresh: moved aside, so that processes keep the files they opened
+                path.rename(replaced)
+            temporary.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+            fsync(path.parent)
+            self._log_execution(material["stage"], path.name, seconds)
         except OSError as error:
-            if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DoesNotFit(
                     f"stage {material['stage']} needs more room than there is under {self.root} "
                     f"({shutil.disk_usage(self.root).free / 2**20:,.0f} MiB free); "
@@ -214,33 +190,41 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _note(self, stage: str, key: str, seconds: float) -> None:
-        line = (
-            json.dumps(
-                {"stage": stage, "key": key, "seconds": round(seconds, 3), "pid": os.getpid()}
-            )
-            + "\n"
-        )
-        descriptor = os.open(self.root / LEDGER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(
-                descriptor, line.encode()
-            )  # one write to an append-only file: whole lines from any process
+    def _log_execution(self, stage: str, key: str, seconds: float) -> None:
+        entry = {"stage": stage, "key": key, "seconds": round(seconds, 3), "pid": os.getpid()}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        descriptor = os.open(self.root / EXECUTIONS, flags, 0o644)
+        try:  # a single write to an append-only file: lines of several processes do not mix
+            os.write(descriptor, (json.dumps(entry) + "\n").encode())
         finally:
             os.close(descriptor)
 
 
+def _read(stage: str, path: Path, *, hit: bool) -> Artifact | None:
+    """Returns the artifact in `path`; None, with a warning, if a file is not the described one."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, OSError) as error:
+        log.warning("%s: cannot read the manifest (%s); computing the stage again", path, error)
+        return None
+    for name, described in manifest["files"].items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != described["bytes"]:
+            log.warning("%s: %s differs from its manifest; computing the stage again", path, name)
+            return None
+    fields = ("facts", "seconds", "peak_mib", "device", "digest")
+    return Artifact(stage, path.name, path, **{name: manifest[name] for name in fields}, hit=hit)
+
+
 def executions(root: Path) -> list[tuple[str, str]]:
-    """Returns (stage, key) of every computation that ever ran under `root`, in order."""
-    ledger = root / LEDGER
-    if not ledger.exists():
+    """Returns (stage, key) of every computation under `root`, in order."""
+    path = root / EXECUTIONS
+    if not path.exists():
         return []
-    entries = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [(entry["stage"], entry["key"]) for entry in entries]
-
-
-def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -248,3 +232,18 @@ def _describe(path: Path) -> dict[str, Any]:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     fsync(path)
     return {"bytes": path.stat().st_size, "sha256": sha256}
+
+
+def _reset_peak_memory() -> None:
+    """Resets the high-water mark of this process on Linux; elsewhere it is that of the process."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mib() -> float:
+    """Returns the largest resident memory since the reset in MiB, elsewhere since the start."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

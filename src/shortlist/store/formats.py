@@ -1,5 +1,5 @@
-"""How the things that travel lie on disk: Arrow, NumPy and Parquet files, memory-mapped when read."""
-# pyarrow and scipy.sparse carry no type stubs: what comes out of them is unknown to the checker.
+"""Files of corpora, features and selections: Arrow, NumPy and Parquet, memory-mapped when read."""
+# pyarrow and scipy.sparse have no type stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
@@ -33,10 +33,9 @@ def load_corpus(path: Path) -> Corpus:
 
 
 def save_features(directory: Path, corpus: str, values: NDArray[Any] | csr_array) -> None:
-    """Writes the rows as NumPy files, with the fingerprint of the corpus they belong to beside
-    them.
+    """Writes (n, d) values as NumPy files, and the fingerprint of their corpus.
 
-    An array that lies in `directory/values.npy` already is not written again.
+    An existing `directory/values.npy` is not written again.
     """
     if not isinstance(values, np.ndarray):
         for part in ("data", "indices", "indptr"):
@@ -48,9 +47,7 @@ def save_features(directory: Path, corpus: str, values: NDArray[Any] | csr_array
 
 
 def load_features(directory: Path) -> Features:
-    """Returns the features in `directory`, memory-mapped; the directory's name is the key of their
-    stage.
-    """
+    """Returns the features in `directory`, memory-mapped; its name is the key of their stage."""
     described = json.loads((directory / "features.json").read_text())
     if (directory / "values.npy").exists():
         mode = "r" if 0 not in described["shape"] else None  # an empty file cannot be mapped

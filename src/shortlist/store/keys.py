@@ -1,4 +1,4 @@
-"""The name of a computation: a hash of everything that decides its result, and of nothing else."""
+"""Keys of stages: hashes of everything that a result depends on, and of nothing else."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ def canonical(value: object) -> str:
     """Returns `value` as JSON with sorted keys and no spaces; equal settings give equal text.
 
     Raises:
-        TypeError: a value is not plain data. Hashing its `repr` would let an address into the key.
+        TypeError: a value is not plain data. Its `repr` could contain a memory address.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -22,8 +22,8 @@ def key(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str
 
     Args:
         stage: name of the stage.
-        version: number that its class bumps when the meaning of its result changes.
-        config: its resolved settings, only those that decide the result.
+        version: version of its results, raised when equal settings give other results.
+        config: the resolved settings that its result depends on.
         inputs: keys and fingerprints of what it reads.
     """
     material = {"stage": stage, "version": version, "config": config, "inputs": inputs}

@@ -1,4 +1,4 @@
-"""Which code produced a number: commit, state of the tree, interpreter, libraries."""
+"""The code behind a number: commit, state of the working tree, interpreter and libraries."""
 
 import hashlib
 import importlib.metadata
@@ -11,69 +11,63 @@ from pathlib import Path
 from shortlist import __version__
 
 LIBRARIES = (
-    "torch",
-    "transformers",
-    "pytorch-lightning",
-    "hydra-core",
-    "numpy",
-    "scikit-learn",
-    "POT",
-)
+    "torch", "transformers", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn", "POT",
+)  # fmt: skip
 
 
 @cache
 def code() -> dict[str, str]:
-    """Returns version, commit and lock file (of the package's own repository: not of the current
-    directory, and not of a repository it is merely installed in), libraries.
+    """Returns versions of the package, the interpreter and the libraries; commit and hash of the
+    lock file if the package is imported from its own repository.
     """
-    found = {
+    versions = {
         "shortlist": __version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    here = Path(__file__).parent
-    commit = _git(here, "rev-parse", "HEAD")
-    root = _git(here, "rev-parse", "--show-toplevel")
-    if commit and root and _is_ours(Path(root)):
-        changed = _git(here, "status", "--porcelain", "--", "src", "conf", "run.py", at=Path(root))
-        found["commit"] = commit + ("+changes" if changed else "")
+    package = Path(__file__).parent
+    hash_, root = _git(package, "rev-parse", "HEAD"), _git(package, "rev-parse", "--show-toplevel")
+    if hash_ and root and _is_own_repository(Path(root)):
+        changed = _git(Path(root), "status", "--porcelain", "--", "src", "conf", "run.py")
+        versions["commit"] = hash_ + ("+changes" if changed else "")
         lock = Path(root) / "requirements.lock"
         if lock.is_file():
-            found["lock"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+            versions["lock"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     for library in LIBRARIES:
         try:
-            found[library] = importlib.metadata.version(library)
+            versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
-            found[library] = "absent"
-    return found
+            versions[library] = "absent"
+    return versions
 
 
 def commit(directory: Path) -> str:
-    """Returns the commit of another program's checkout, `+changes` if its files differ, "" if
-    there is no repository.
+    """Returns the commit checked out in a directory, with `+changes` if files differ from it; empty
+    if it is not in a repository.
     """
-    found = _git(directory, "rev-parse", "HEAD")
-    return found + ("+changes" if found and _git(directory, "status", "--porcelain") else "")
+    hash_ = _git(directory, "rev-parse", "HEAD")
+    return hash_ + ("+changes" if hash_ and _git(directory, "status", "--porcelain") else "")
 
 
-def _is_ours(root: Path) -> bool:
-    """Returns whether a repository is this project's: a .venv inside another one is not."""
+def _is_own_repository(root: Path) -> bool:
+    """Returns whether a repository is this project's, and not one that contains its .venv."""
     try:
-        found = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none, or it is no TOML
+        described = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
-    match found:
+    match described:
         case {"project": {"name": "shortlist"}}:
             return True
         case _:
             return False
 
 
-def _git(here: Path, *arguments: str, at: Path | None = None) -> str:
+def _git(directory: Path, *arguments: str) -> str:
+    """Returns the output of a git command; empty if it fails."""
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=at or here,
+            cwd=directory,
             capture_output=True,
             text=True,
             timeout=10,

@@ -1,32 +1,31 @@
-"""Records on disk: one small JSON file per cell, whose path says which cell it is."""
+"""Records on disk: one JSON file per cell, whose path names the cell."""
 
 from pathlib import Path
-from typing import get_args
 
-from shortlist.core import Record, Status
+from shortlist.core import Record
 from shortlist.errors import InvalidInput
 from shortlist.store.atomic import make_directory, write_text
 
 
 def record_path(results: Path, record: Record) -> Path:
-    """Returns where a record lives: `results/records/<task>/<selector>/<key>.json`.
+    """Returns the path of a record: `results/records/<task>/<selector>/<key>.json`.
 
     Raises:
-        InvalidInput: task, selector or key cannot be the name of a folder or a file.
+        InvalidInput: task, selector or key cannot name a folder or a file.
     """
     parts = (record.axes.task, record.axes.selector, record.key)
     for part in parts:
         if not part or part.startswith(".") or "/" in part or "\0" in part:
             raise InvalidInput(
-                "a record needs a task, a selector and a key that can name a file, "
-                f"found {part!r} in {parts}; choose a name without `/` that does not start with `.`"
+                "expected a task, a selector and a key that can name a file, found "
+                f"{part!r} in {parts}; choose a name without `/` that does not start with `.`"
             )
     task, selector, key = parts
     return results / "records" / task / selector / f"{key}.json"
 
 
 def report_path(results: Path, record: Record) -> Path:
-    """Returns where the page on a cell's selection lives, so that a leaderboard's page finds it:
+    """Returns the path of the datasheet of a cell's selection, which the leaderboard links to:
     `results/reports/<task>/<selector>/<key>.html`.
 
     Raises:
@@ -37,7 +36,7 @@ def report_path(results: Path, record: Record) -> Path:
 
 
 def write_record(results: Path, record: Record) -> Path:
-    """Returns the path of the record after writing it in one step, in place of an earlier one.
+    """Returns the path of the record after writing it in one step; it replaces an earlier one.
 
     Raises:
         InvalidInput: the directory cannot be written to.
@@ -51,7 +50,7 @@ def read_records(results: Path) -> list[Record]:
     """Returns every record under `results/records`, sorted by task, selector and key.
 
     Raises:
-        InvalidInput: a file is no record, or is the record of another cell than its path says.
+        InvalidInput: a file is not a record, or not the record of the cell that its path names.
     """
     return [read_record(results, path) for path in sorted(results.glob("records/*/*/*.json"))]
 
@@ -60,7 +59,7 @@ def read_record(results: Path, path: Path) -> Record:
     """Returns the record in the file `path` under `results`.
 
     Raises:
-        InvalidInput: the file is no record, or is the record of another cell than its path says.
+        InvalidInput: the file is not a record, or not the record of the cell that its path names.
     """
     try:
         record = Record.from_json(path.read_text(encoding="utf-8"))
@@ -68,14 +67,6 @@ def read_record(results: Path, path: Path) -> Record:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (InvalidInput, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: {error}; restore the file or run its cell again") from error
-    if record.status not in get_args(Status):
-        raise InvalidInput(
-            f"{path}: a status was expected out of {', '.join(get_args(Status))}, "
-            f"found: {record.status!r}"
-        )
-    for name in ("budget", "seed"):
-        if type(value := getattr(record.axes, name)) is not int:
-            raise InvalidInput(f"{path}: {name} must be an integer, found: {value!r}")
     if (expected := record_path(results, record)) != path:
-        raise InvalidInput(f"{path} holds the record of another cell; its place is: {expected}")
+        raise InvalidInput(f"{path} contains the record of another cell; its path is: {expected}")
     return record

@@ -54,7 +54,7 @@ def test_a_directory_below_a_file_is_refused_in_one_line_with_its_setting(tmp_pa
     with pytest.raises(InvalidInput) as refused:
         make_directory(tmp_path / "file" / "below", "paths.cache")
     assert str(refused.value) == (
-        f"a directory that can be written to was expected, found {tmp_path}/file/below "
+        f"expected a directory that can be written to, found {tmp_path}/file/below "
         "(Not a directory); set paths.cache=DIR"
     )
 

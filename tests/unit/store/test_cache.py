@@ -206,7 +206,7 @@ def test_a_whole_artifact_is_read_without_a_warning(
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A function after which this process is as good as another one."""
-    return lambda: monkeypatch.setattr(cache, "_FRESH", set())
+    return lambda: monkeypatch.setattr(cache, "_computed", set())
 
 
 def test_refresh_computes_again_what_an_earlier_process_left(

@@ -87,7 +87,7 @@ def test_a_record_in_the_place_of_another_cell_is_refused(tmp_path: Path) -> Non
     path = write_record(tmp_path, RECORD)
     moved = path.with_name("other.json")
     path.rename(moved)
-    with pytest.raises(InvalidInput, match=r"other\.json holds the record of another cell"):
+    with pytest.raises(InvalidInput, match=r"other\.json contains the record of another cell"):
         read_records(tmp_path)
 
 
