@@ -99,7 +99,7 @@ def judged(
         "times_ours": statistics.median(took) / base if took else None,
     }
     if f is not None and np.isfinite(f).all():
-        g = transport.c_transform(pool, target, torch.from_numpy(f), epsilon=best.epsilon)
+        g = transport.CTransform(target, torch.from_numpy(f), epsilon=best.epsilon)(pool)
         row["dual_shortfall"] = 1 - (float(np.mean(f)) + float(g.mean())) / best.dual
         row["overlap_5_percent"] = best.overlap(-g)
     return row

@@ -101,6 +101,13 @@ def unit_rows(vectors: Tensor) -> Tensor:
     return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-30)
 
 
+def device_of(array: Array, device: torch.device | str | None = None) -> torch.device:
+    """Returns `device` if one is given, else the device that holds `array` (the CPU for numpy)."""
+    if device is not None:
+        return torch.device(device)
+    return array.device if isinstance(array, Tensor) else torch.device("cpu")
+
+
 def rows_per_block(columns: int, device: torch.device) -> int:
     """Returns how many rows of a product with `columns` columns make one block.
 

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from shortlist.config import Advice
-from shortlist.ot import Cost, calibrate, scale_of, sinkhorn_divergence
+from shortlist.ot import Cost, calibrate, mean_cost, sinkhorn_divergence
 from shortlist.progress import quiet
 from shortlist.stats.sampling import order
 
@@ -193,7 +193,7 @@ def mixture_divergences(
         relative_epsilon: regularisation as a share of the mean cost between pool and target.
         cost: ground cost.
     """
-    epsilon = relative_epsilon * scale_of(pool, target, cost=cost)
+    epsilon = relative_epsilon * mean_cost(pool, target, cost=cost)
 
     def divergence(points: NDArray[np.float32], masses: NDArray[np.float64]) -> float:
         return sinkhorn_divergence(

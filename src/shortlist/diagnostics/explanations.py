@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from shortlist.core import Corpus, Features, Selection
 from shortlist.diagnostics.formatting import shorten
 from shortlist.models.linear import unit
-from shortlist.ot import calibrate
-from shortlist.ot.explanation import Plan
+from shortlist.ot import Plan, calibrate
 from shortlist.selectors.base import Selector
 
 LISTED = 3  # targets per document, and documents per target

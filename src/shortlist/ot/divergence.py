@@ -1,22 +1,26 @@
-"""Uses of a solve: distance between two corpora, and how much the ranking hangs on epsilon."""
+"""Sinkhorn divergence between corpora and domains, and sensitivity of a ranking to epsilon."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shortlist.vectors import Array
 
-from .costs import Cost
-from .problem import EpsilonTooSmall, Progress
-from .result import Transport, calibrate, overlap
+from .certificate import Transport, calibrate, overlap
+from .problem import Cost, EpsilonTooSmall, mean_cost
 from .solver import solve
+
+DOMAIN_TOLERANCE = 1e-3  # L1 error of a marginal: of second order in a divergence
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The debiased divergence between two corpora, and how far its three solves came.
+    """The debiased divergence between two corpora, and its three solves.
 
     Attributes:
         value: OT(x, y) - (OT(x, x) + OT(y, y)) / 2.
@@ -34,7 +38,7 @@ class Divergence:
 
     @property
     def converged(self) -> bool:
-        """Returns whether all three solves came within the tolerance."""
+        """Returns whether all three solves are within the tolerance."""
         return self.cross.converged and self.first.converged and self.second.converged
 
 
@@ -49,7 +53,6 @@ def sinkhorn_divergence(
     b: Array | None = None,
     tolerance: float = 1e-3,
     dtype: torch.dtype = torch.float32,
-    generator: torch.Generator | None = None,
 ) -> Divergence:
     """Returns the debiased Sinkhorn divergence between two corpora.
 
@@ -63,18 +66,17 @@ def sinkhorn_divergence(
         epsilon: Regularisation, above 0.
         relative: Whether epsilon is a share of the mean cost between the two.
         cost: Ground cost.
-        a: Masses of `second`.
-        b: Masses of `first`.
+        a: (M,) masses of `second`; uniform by default.
+        b: (N,) masses of `first`; uniform by default.
         tolerance: L1 error of the target marginal.
         dtype: Arithmetic of the products.
-        generator: As in `solve`.
 
     References:
         Feydy et al. 2019, "Interpolating between Optimal Transport and MMD using Sinkhorn
         Divergences", eq. 3.
     """
 
-    def value(
+    def transport(
         x: Array, y: Array, mass_x: Array | None, mass_y: Array | None, level: float, share: bool
     ) -> Transport:
         return solve(
@@ -87,32 +89,64 @@ def sinkhorn_divergence(
             b=mass_x,
             tolerance=tolerance,
             dtype=dtype,
-            generator=generator,
         )
 
-    cross = value(first, second, b, a, epsilon, relative)
-    left = value(first, first, b, b, cross.epsilon, False)
-    right = value(second, second, a, a, cross.epsilon, False)
+    cross = transport(first, second, b, a, epsilon, relative)
+    left = transport(first, first, b, b, cross.epsilon, False)
+    right = transport(second, second, a, a, cross.epsilon, False)
     debiased = cross.dual - (left.dual + right.dual) / 2
     return Divergence(debiased, cross.epsilon, cross, left, right)
 
 
+def domain_divergences(
+    domains: Mapping[str, NDArray[np.float32]],
+    targets: Mapping[str, NDArray[np.float32]],
+    *,
+    relative_epsilon: float,
+    cost: Cost,
+) -> dict[str, dict[str, float]]:
+    """Returns the Sinkhorn divergence of every domain to every target, by both names.
+
+    One absolute epsilon for all of them, a share of the mean cost over all domains and targets: a
+    divergence falls with epsilon, so that domains under different ones could not be compared.
+
+    Args:
+        domains: (n, d) vectors of a sample of each domain.
+        targets: (m, d) vectors of a sample of each target.
+        relative_epsilon: That share, above 0.
+        cost: Ground cost, in whose unit the divergences are.
+
+    References:
+        Kang et al. 2024, appendix C.2: the OT distance between a sample of each domain and the
+        target decides which domains are kept. Deviation: the released code uses the regularised
+        cost at epsilon 0.5 without debiasing; a broad domain is then charged for its own spread,
+        and the number moves with epsilon. The divergence removes both.
+    """
+    costs = [mean_cost(x, y, cost=cost) for x in domains.values() for y in targets.values()]
+    epsilon = relative_epsilon * float(np.mean(costs))
+    return {
+        domain: {
+            name: sinkhorn_divergence(
+                x, y, epsilon=epsilon, relative=False, cost=cost, tolerance=DOMAIN_TOLERANCE
+            ).value
+            for name, y in targets.items()
+        }
+        for domain, x in domains.items()
+    }
+
+
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much of the top survives when epsilon is halved.
+    """How much of the top of a ranking survives when epsilon is halved.
 
     Attributes:
         overlap: Share of the top documents at epsilon that are also top at epsilon / 2; None where
             the arithmetic cannot resolve that half.
-        fraction: Which share of the pool counts as top.
-        epsilon: Absolute, of the first solve.
         converged: Whether the second solve converged; None where there was none.
         reason: Why there was none, in a sentence.
     """
 
     overlap: float | None
-    fraction: float
-    epsilon: float
     converged: bool | None
     reason: str = ""
 
@@ -133,14 +167,12 @@ def epsilon_sensitivity(
     tolerance: float = 5e-3,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
-    generator: torch.Generator | None = None,
     stored_bytes: int | None = None,
-    progress: Progress | None = None,
 ) -> Sensitivity:
     """Returns the overlap of the top `fraction` at epsilon with that of a solve at epsilon / 2.
 
-    The second solve starts from f. An epsilon whose half is too small for the arithmetic has no
-    such figure; the solve at epsilon itself stands.
+    The second solve starts from f. Where half of epsilon is too small for the arithmetic there is
+    no such figure; the solve at epsilon itself stands.
 
     Args:
         pool: (N, d), as in the solve at epsilon.
@@ -157,9 +189,7 @@ def epsilon_sensitivity(
         tolerance: L1 error of the target marginal.
         dtype: Arithmetic of the products.
         device: Where to compute.
-        generator: As in `solve`.
         stored_bytes: As in `solve`.
-        progress: As in `solve`.
     """
     try:
         half = solve(
@@ -177,10 +207,7 @@ def epsilon_sensitivity(
             stored_bytes=stored_bytes,
             dtype=dtype,
             device=device,
-            generator=generator,
-            progress=progress,
         )
     except EpsilonTooSmall as refusal:
-        return Sensitivity(None, fraction, epsilon, None, f"half of epsilon: {refusal}")
-    shared = overlap(-calibrate(g), half.score, fraction)
-    return Sensitivity(shared, fraction, epsilon, half.converged)
+        return Sensitivity(None, None, f"half of epsilon: {refusal}")
+    return Sensitivity(overlap(-calibrate(g), half.score, fraction), half.converged)

@@ -1,4 +1,6 @@
-"""One visit of the whole pool: the c-transform of f, and every sum that certifies it."""
+"""What a target potential f implies for candidates: passes over the pool, c-transform and plan."""
+# The stubs of torch leave these unknown.
+# pyright: reportUnknownMemberType=false
 
 import math
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from shortlist.vectors import (
     Array,
     RowSubset,
     check_vectors,
+    device_of,
     fast_products_exact,
     fast_products_exist,
     float32_products,
@@ -19,54 +22,56 @@ from shortlist.vectors import (
     rows_per_block,
 )
 
-from .costs import Cost, Geometry, Kernel
-from .inputs import masses
+from .problem import Cost, Geometry, LogKernel, normalized_masses, refuse_bad_rows
 
 
 @dataclass(frozen=True)
-class Visit:
-    """Sums over the pool at one target potential f; P is the plan of (f, g), w its pool marginal.
+class PoolPass:
+    """Sums over the pool at one target potential f.
+
+    P is the plan of (f, g), w_j = sum_i P_ij its pool marginal.
 
     Attributes:
-        g: Candidate potential, (N,), float64.
-        marginal: Target marginal of the plan, p_i = sum_j P_ij, (M,), float64.
-        pool_error: sum_j of |row mass of the plan - w_j|, on the tiles as computed: it sees what
-            the sums lose, not what the costs or g lost before (`checking` does).
-        cost: sum_j P_ij C_ij, (M,); empty unless asked for.
-        gain: sum_j P_ij g_j, (M,); empty unless asked for.
-        tilt: sum_j P_ij log(w_j / b_j), (M,); empty unless asked for (zero if balanced).
+        g: (N,) candidate potential, float64.
+        target_marginal: (M,) p_i = sum_j P_ij, float64.
+        pool_error: sum_j of |row mass of the plan - w_j|, of the blocks as computed: it contains
+            the rounding of the sums, not that of the costs or of g (see
+            `certificate.pool_marginal_error`).
+        cost_sums: (M,) sum_j P_ij C_ij; empty without `certify`.
+        g_sums: (M,) sum_j P_ij g_j; empty without `certify`.
+        log_density_sums: (M,) sum_j P_ij log(w_j / b_j), zero if balanced; empty without `certify`.
         pool_mass: sum_j w_j (1 if balanced).
         pool_divergence: KL(w | b).
-        log_marginal: Logarithm of the target marginal, (M,), where the caller moved g (`adjust`);
-            then the other sums are not gathered. Empty otherwise.
+        log_target_marginal: (M,) log p where the caller gave `update_g`; then the other sums are
+            not computed. Empty otherwise.
     """
 
     g: Tensor
-    marginal: Tensor
+    target_marginal: Tensor
     pool_error: float
-    cost: Tensor
-    gain: Tensor
-    tilt: Tensor
+    cost_sums: Tensor
+    g_sums: Tensor
+    log_density_sums: Tensor
     pool_mass: float
     pool_divergence: float
-    log_marginal: Tensor = field(default_factory=lambda: torch.empty(0))
+    log_target_marginal: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
-def row_potential(logits: Tensor, plan: Tensor) -> Tensor:
-    """Returns the log-sum-exp of every row from a softmax already made.
+def row_logsumexp(logits: Tensor, softmax: Tensor) -> Tensor:
+    """Returns the log-sum-exp of every row, (n,), float64, from a softmax already computed.
 
     log sum exp L = max L - log max softmax(L): two maxima are cheaper than a second exponential,
     and the largest probability of a row is at least 1 / M, so that nothing underflows.
     """
-    return logits.amax(1).double() - plan.amax(1).double().log()
+    return logits.amax(1).double() - softmax.amax(1).double().log()
 
 
-def soften(h: Tensor, epsilon: float, pool_penalty: float) -> Tensor:
+def penalized_potential(h: Tensor, epsilon: float, pool_penalty: float) -> Tensor:
     """Returns g from the balanced c-transform h: h itself, or h rho / (rho + epsilon)."""
     return h if math.isinf(pool_penalty) else h * (pool_penalty / (pool_penalty + epsilon))
 
 
-def visit(
+def pool_pass(
     geometry: Geometry,
     pool: Array | RowSubset,
     b: Tensor,
@@ -75,32 +80,32 @@ def visit(
     epsilon: float,
     *,
     pool_penalty: float = math.inf,
-    quick: bool = False,
+    fast: bool = False,
     certify: bool = True,
-    adjust: Callable[[slice, Tensor], Tensor] | None = None,
-    kept: tuple[Tensor, Tensor] | None = None,
+    update_g: Callable[[slice, Tensor], Tensor] | None = None,
+    stored_costs: tuple[Tensor, Tensor] | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Visit:
+) -> PoolPass:
     """Returns the sums of one streamed pass over the pool.
 
-    h_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon); g = h in the balanced problem. A tile
-    of pool rows against all targets gives the row's g and its share of the target marginal in one
-    visit: product, softmax, one small product back.
+    h_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon); g = h in the balanced problem. A block
+    of pool rows against all targets gives the rows' g and their part of the target marginal at
+    once: product, softmax, one small product back.
 
     Args:
         geometry: Targets.
         pool: (N, d).
-        b: Pool masses, (N,), float64, on the targets' device.
-        f: Target potential, (M,), float64.
-        log_a: Logarithm of the target masses, (M,), float64.
+        b: (N,) pool masses, float64, on the targets' device.
+        f: (M,) target potential, float64.
+        log_a: (M,) logarithm of the target masses, float64.
         epsilon: Absolute.
         pool_penalty: KL penalty rho of the pool marginal; infinite means exact.
-        quick: Allows what quick products do on this machine (see `fast_products_exact`).
-        adjust: Takes (rows, h) and returns the g to use instead, for solvers that move slower.
-        certify: Gathers the sums that the primal value needs.
-        kept: (part, offset) of the costs of all rows, (N, M) and (N,), where they are in memory
-            already: the pool is then not read and nothing is multiplied.
-        progress: Called after every tile with the share of the pool seen.
+        fast: Whether products may be computed in bfloat16 (see `vectors.fast_products_exact`).
+        certify: Whether to compute the sums that the primal value needs.
+        update_g: Takes (rows, h) and returns the g to use, for solvers with damped updates.
+        stored_costs: (shifted costs (N, M), offsets (N,)) of all rows, where they are in memory:
+            the pool is then not read and nothing is multiplied.
+        progress: Called after every block with the share of the pool done.
 
     Raises:
         InvalidInput: A pool row that is not finite (or zero, under the cosine cost), by number.
@@ -108,83 +113,88 @@ def visit(
     device, dtype = geometry.points.device, geometry.points.dtype
     n, m = len(pool), len(f)
     step = rows_per_block(m, device)
-    kernel = Kernel(geometry, f, log_a, epsilon)
-    logits = torch.empty(min(step, n), m, device=device, dtype=dtype)
-    plan = torch.empty_like(logits)
+    kernel = LogKernel(geometry, f, log_a, epsilon)
+    logits_buffer = torch.empty(min(step, n), m, device=device, dtype=dtype)
+    plan_buffer = torch.empty_like(logits_buffer)
     ones = torch.ones(m, device=device, dtype=dtype)
     g = torch.empty(n, device=device, dtype=torch.float64)
-    # Target sums of the plan against: 1, the offset, g, the tilt, the log kernel.
+    # Sums over the plan of 1, the offset, g, the log density and the log kernel, by target.
     sums = torch.zeros(5, m, device=device, dtype=torch.float64)
     scalars = torch.zeros(3, device=device, dtype=torch.float64)
     log_marginal = torch.full((m,), -math.inf, device=device, dtype=torch.float64)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        if kept is None:
-            rows = geometry.rows(read_rows(pool, start, stop, device, dtype))
-            with float32_products(fast=quick):
-                tile = kernel.logits(rows, logits[: stop - start])
+        if stored_costs is None:
+            rows = geometry.prepare(read_rows(pool, start, stop, device, dtype))
+            with float32_products(fast=fast):
+                logits = kernel.logits(rows, logits_buffer[: stop - start])
             offset = geometry.offset(rows).double()
         else:
-            tile, offset = logits[: stop - start], kept[1][start:stop]
-            torch.add(kernel.plain_bias, kept[0][start:stop], alpha=-1 / epsilon, out=tile)
-        share = torch.softmax(tile, 1, out=plan[: stop - start])
-        lse = row_potential(tile, share)
+            costs, offset = stored_costs[0][start:stop], stored_costs[1][start:stop]
+            logits = kernel.logits_of_costs(costs, logits_buffer[: stop - start])
+        share = torch.softmax(logits, 1, out=plan_buffer[: stop - start])
+        lse = row_logsumexp(logits, share)
         h = offset - epsilon * (lse + kernel.shift)
         refuse_bad_rows(h, start, geometry.cost)
-        found = soften(h, epsilon, pool_penalty)
-        if adjust is not None:
-            found = adjust(slice(start, stop), h)
-        g[start:stop] = found
+        potential = penalized_potential(h, epsilon, pool_penalty)
+        if update_g is not None:
+            potential = update_g(slice(start, stop), h)
+        g[start:stop] = potential
         mass = b[start:stop]
-        tilt = (found - h) / epsilon
-        if adjust is not None:
-            # g is not the c-transform of f: the masses exp(tilt) span more than any float holds
-            # (h / epsilon in the hundreds), so the columns are summed as logarithms.
-            shift = mass.log() + tilt - lse
+        log_density = (potential - h) / epsilon
+        if update_g is not None:
+            # g is not the c-transform of f: the masses exp(log_density) span more than any float
+            # holds (h / epsilon in the hundreds), so the columns are summed as logarithms.
+            shift = mass.log() + log_density - lse
             top = shift.max()
-            column = torch.logsumexp(tile + (shift - top).to(dtype)[:, None], 0).double() + top
+            column = torch.logsumexp(logits + (shift - top).to(dtype)[:, None], 0).double() + top
             log_marginal = torch.logaddexp(log_marginal, column)
             if progress is not None:
                 progress(stop / n)
             continue
         exact = math.isinf(pool_penalty)
-        weight = mass if exact else mass * tilt.exp()
+        weight = mass if exact else mass * log_density.exp()
         with float32_products():
             # Products with one vector each: as one narrow matrix product they take ten times as long.
-            wanted = [weight]
+            factors = [weight]
             if certify:
-                wanted += [weight * offset, weight * found] + ([] if exact else [weight * tilt])
+                factors += [weight * offset, weight * potential]
+                factors += [] if exact else [weight * log_density]
                 row_mass = torch.mv(share, ones).double()
                 scalars[0] += weight @ (row_mass - 1).abs()
-            for index, vector in enumerate(wanted):
-                sums[index] += torch.mv(share.T, vector.to(dtype)).double()
+            for index, factor in enumerate(factors):
+                sums[index] += torch.mv(share.T, factor.to(dtype)).double()
             if certify:
-                sums[4] += torch.mv(tile.mul_(share).T, weight.to(dtype)).double()
+                sums[4] += torch.mv(logits.mul_(share).T, weight.to(dtype)).double()
         scalars[1] += weight.sum()
-        scalars[2] += (weight * tilt - weight + mass).sum()
+        scalars[2] += (weight * log_density - weight + mass).sum()
         if progress is not None:
             progress(stop / n)
-    marginal, offsets, gain, tilts, entropy = sums
-    if not certify:
-        cost = gain = tilts = sums.new_empty(0)
+    marginal, offset_sums, g_sums, log_density_sums, log_kernel_sums = sums
+    if certify:
+        # shifted_ij = f_i + epsilon (log a_i - log kernel_ij), summed over the plan
+        cost_sums = (
+            marginal * (f + epsilon * (log_a - kernel.shift))
+            - epsilon * log_kernel_sums
+            + offset_sums
+        )
     else:
-        # part_ij = f_i + epsilon (log a_i - log kernel_ij), summed against the plan
-        cost = marginal * (f + epsilon * (log_a - kernel.shift)) - epsilon * entropy + offsets
-    return Visit(
+        cost_sums = g_sums = log_density_sums = sums.new_empty(0)
+    return PoolPass(
         g,
         marginal,
         float(scalars[0]),
-        cost,
-        gain,
-        tilts,
+        cost_sums,
+        g_sums,
+        log_density_sums,
         float(scalars[1]),
         float(scalars[2]),
         log_marginal,
     )
 
 
-def exact_shortcut(rows: int, geometry: Geometry) -> bool:
-    """Returns whether quick products of such tiles are exact, and worth probing for."""
+def fast_blocks_exact(rows: int, geometry: Geometry) -> bool:
+    """Returns whether fast products of blocks of `rows` are exact, and save enough to probe for."""
     targets, dimensions = geometry.points.shape
     if rows * targets * dimensions < 2**24:  # under a millisecond: nothing to gain
         return False
@@ -193,20 +203,13 @@ def exact_shortcut(rows: int, geometry: Geometry) -> bool:
     return fast_products_exact(rows, dimensions, targets)
 
 
-def refuse_bad_rows(h: Tensor, start: int, cost: Cost) -> None:
-    """Raises InvalidInput if a potential is not finite, naming the first such pool row."""
-    finite = torch.isfinite(h)
-    if not bool(finite.all()):
-        row = start + int((~finite).nonzero()[0])
-        why = "finite and not zero (cost=cosine)" if cost == "cosine" else "finite"
-        raise InvalidInput(f"pool vectors must be {why}; drop or repair pool row: {row}")
-
-
 class CTransform:
     """Potential g of any candidates from the target potential alone, prepared once for many batches.
 
-    Call it with candidates (n, d), torch or numpy (memory maps are read a tile at a time): it
-    returns g, (n,), float64. See `c_transform` for formula and arguments.
+    g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon), times rho / (rho + epsilon) if the
+    pool marginal is penalised. With epsilon = 0: g_j = min_i C_ij - f_i. With f = 0 it is the soft
+    distance to the nearest targets. The GOT-D score of a candidate is -calibrate(g): larger is
+    chosen first.
     """
 
     def __init__(
@@ -217,115 +220,121 @@ class CTransform:
         epsilon: float,
         cost: Cost = "sqeuclidean",
         a: Array | None = None,
-        scale: float = 1.0,
         pool_penalty: float = math.inf,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
+        """Prepares the kernel.
+
+        Args:
+            target: (M, d).
+            f: (M,) target potential.
+            epsilon: Absolute.
+            cost: Ground cost.
+            a: (M,) target masses; uniform by default. A target without mass has no influence.
+            pool_penalty: As in the fit, absolute.
+            dtype: Arithmetic of the products, float32 or float64.
+            device: Where to compute; by default where the target is.
+
+        Raises:
+            InvalidInput: Shapes that do not go together, vectors that are not finite, epsilon < 0.
+        """
         m, self.dimensions = check_vectors(target, "target")
-        place = _device(target, device)
-        self.epsilon, self.pool_penalty = epsilon * scale, pool_penalty
+        place = device_of(target, device)
+        self.epsilon, self.pool_penalty = epsilon, pool_penalty
         if not 0 <= self.epsilon < math.inf:
             raise InvalidInput(f"epsilon must be finite and not negative: {self.epsilon}")
         potential = torch.as_tensor(f).to(device=place, dtype=torch.float64)
         if potential.shape != (m,):
             raise InvalidInput(f"f must hold one value a target, {m}: {tuple(potential.shape)}")
-        weights = masses(a, m, "target masses", place)
-        kept = weights > 0
+        masses = normalized_masses(a, m, "target masses", place)
+        has_mass = masses > 0
         with float32_products():
-            self.geometry = Geometry.of(read_rows(target, 0, m, place, dtype), cost).keep(kept)
-        self.f = potential[kept]
-        log_a = weights[kept].log()
-        self.kernel = Kernel(self.geometry, self.f, log_a, self.epsilon) if self.epsilon else None
+            geometry = Geometry.of(read_rows(target, 0, m, place, dtype), cost)
+        self.geometry = geometry.subset(has_mass)
+        self.f = potential[has_mass]
+        log_a = masses[has_mass].log()
+        self._kernel = (
+            LogKernel(self.geometry, self.f, log_a, self.epsilon) if self.epsilon else None
+        )
 
     @float32_products()
     def __call__(self, candidates: Array) -> Tensor:
-        """Returns the potential of `candidates`, (n,), float64.
+        """Returns the potential of `candidates` (n, d), torch or numpy: (n,), float64.
 
         Raises:
             InvalidInput: Vectors of other dimensions, or not finite, by row number.
         """
-        n, found = check_vectors(candidates, "candidates")
-        if found != self.dimensions:
+        n, dimensions = check_vectors(candidates, "candidates")
+        if dimensions != self.dimensions:
             raise InvalidInput(
                 "candidates and target must come from one featurizer: candidates have "
-                f"{found} dimensions, target {self.dimensions}"
+                f"{dimensions} dimensions, target {self.dimensions}"
             )
         geometry, epsilon = self.geometry, self.epsilon
         device, dtype = geometry.points.device, geometry.points.dtype
         step = min(rows_per_block(len(self.f), device), n)
         out = torch.empty(step, len(self.f), device=device, dtype=dtype)
         g = torch.empty(n, device=device, dtype=torch.float64)
-        quick = exact_shortcut(step, geometry)
+        fast = fast_blocks_exact(step, geometry)
         for start in range(0, n, step):
             stop = min(start + step, n)
-            rows = geometry.rows(read_rows(candidates, start, stop, device, dtype))
+            rows = geometry.prepare(read_rows(candidates, start, stop, device, dtype))
             buffer, offset = out[: stop - start], geometry.offset(rows).double()
-            with float32_products(fast=quick):
-                if self.kernel is None:
-                    part = geometry.part(rows, buffer).double()
-                    h = (part - self.f).amin(1) + offset
+            with float32_products(fast=fast):
+                if self._kernel is None:
+                    shifted = geometry.shifted_costs(rows, buffer).double()
+                    h = (shifted - self.f).amin(1) + offset
                 else:
-                    tile = self.kernel.logits(rows, buffer)
-                    lse = row_potential(tile, torch.softmax(tile, 1))
-                    h = offset - epsilon * (lse + self.kernel.shift)
+                    logits = self._kernel.logits(rows, buffer)
+                    lse = row_logsumexp(logits, torch.softmax(logits, 1))
+                    h = offset - epsilon * (lse + self._kernel.shift)
             refuse_bad_rows(h, start, geometry.cost)
-            g[start:stop] = soften(h, epsilon, self.pool_penalty)
+            g[start:stop] = penalized_potential(h, epsilon, self.pool_penalty)
         return g
 
 
-def c_transform(
-    candidates: Array,
-    target: Array,
-    f: Array,
+@dataclass(frozen=True)
+class Plan:
+    """Rows of a transport plan: where the mass of some documents goes.
+
+    Attributes:
+        shares: (b, M) share of each document's mass that goes to each target; rows sum to one.
+        costs: (b, M) cost between them.
+    """
+
+    shares: Tensor
+    costs: Tensor
+
+
+def transport_plan(
+    documents: Tensor,
+    targets: Tensor,
+    f: Tensor,
     *,
     epsilon: float,
-    cost: Cost = "sqeuclidean",
-    a: Array | None = None,
-    scale: float = 1.0,
-    pool_penalty: float = math.inf,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """Returns the potential g of any candidates, (n,), float64, from the target potential alone.
+    cost: Cost,
+    a: Tensor | None = None,
+) -> Plan:
+    """Returns the rows P_ij / b_j of the plan that the target potential f implies.
 
-    g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon), times rho / (rho + epsilon) if the
-    pool marginal is penalised. With epsilon = 0: g_j = min_i C_ij - f_i. With f = 0 it is the soft
-    distance to the nearest targets. Streams over tiles of candidates. For many small batches make
-    a `CTransform` once.
-
-    The GOT-D score of a candidate is -calibrate(g): larger is chosen first.
+    P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon), and g_j makes a row sum to one (of a penalised
+    pool marginal: to the share of b_j that is moved, which is divided out here), so P_ij / b_j is
+    the softmax over i of log a_i + (f_i - C_ij) / epsilon. With epsilon = 0 all mass goes to the
+    target at which C_ij - f_i is least, as in the canonical potential of the exact problem.
 
     Args:
-        candidates: (n, d), torch or numpy (memory maps are read a tile at a time).
-        target: (M, d).
-        f: Target potential, (M,).
-        epsilon: Absolute, or relative to `scale`.
+        documents: (b, d).
+        targets: (M, d).
+        f: (M,) target potential.
+        epsilon: Absolute.
         cost: Ground cost.
-        a: Target masses, (M,); uniform by default. A target without mass plays no part.
-        scale: What epsilon is multiplied with, e.g. the mean cost of the fit.
-        pool_penalty: As in the fit.
-        dtype: Arithmetic of the products, float32 or float64.
-        device: Where to compute; by default where the candidates are.
-
-    Raises:
-        InvalidInput: Shapes that do not go together, vectors that are not finite, epsilon < 0.
+        a: (M,) target masses; uniform by default.
     """
-    prepared = CTransform(
-        target,
-        f,
-        epsilon=epsilon,
-        cost=cost,
-        a=a,
-        scale=scale,
-        pool_penalty=pool_penalty,
-        dtype=dtype,
-        device=_device(candidates, device),
-    )
-    return prepared(candidates)
-
-
-def _device(array: Array, device: torch.device | str | None) -> torch.device:
-    if device is not None:
-        return torch.device(device)
-    return array.device if isinstance(array, Tensor) else torch.device("cpu")
+    costs = Geometry.of(targets.to(documents), cost).costs(documents)
+    gain = f.to(costs) - costs
+    if epsilon == 0:
+        best = torch.zeros_like(gain)
+        return Plan(best.scatter_(1, gain.argmax(1, keepdim=True), 1.0), costs)
+    bias = 0.0 if a is None else a.to(costs).log()
+    return Plan(torch.softmax(gain / epsilon + bias, 1), costs)

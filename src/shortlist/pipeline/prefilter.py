@@ -11,7 +11,7 @@ import numpy as np
 
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
-from shortlist.ot.nearness import domain_divergences
+from shortlist.ot import domain_divergences
 from shortlist.pipeline.data import CORPUS, Documents
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.progress import quiet

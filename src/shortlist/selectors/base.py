@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from shortlist.core import Budget, Corpus, Features
     from shortlist.featurizers.base import Featurizer
-    from shortlist.ot.explanation import Plan
+    from shortlist.ot import Plan
     from shortlist.runtime import Runtime
 
 BATCH_ROWS = 8192  # documents per call of `score`

@@ -13,15 +13,15 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.ot import (
     CTransform,
+    ParameterNames,
     Transport,
-    Words,
     cluster_masses,
     epsilon_sensitivity,
+    mean_cost,
     released_sinkhorn,
-    scale_of,
     solve,
+    transport_plan,
 )
-from shortlist.ot.explanation import transport_plan
 from shortlist.selectors.base import Selector, Traits
 
 if TYPE_CHECKING:
@@ -30,20 +30,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Features
-    from shortlist.ot import Cost
-    from shortlist.ot.explanation import Plan
+    from shortlist.ot import Cost, Plan
 
 log = logging.getLogger(__name__)
 
 Masses = Literal["documents", "column", "clusters"]
-WORDS = Words(
+NAMES = ParameterNames(
     epsilon="selector.relative_epsilon",
-    cost="selector.cost",
-    precise="",
+    float64="",
     streamed="selector.stored_mib=0",
-    anew="selector.stored_mib=0",
-    targets="fewer targets (task.max_train=N; task=own: fewer lines in task.train)",
-    pool="a part of the pool (pool.per_domain=N, pool.per_package=N or fewer pool.paths)",
+    no_stored_costs="selector.stored_mib=0",
+    fewer_targets="fewer targets (task.max_train=N; task=own: fewer lines in task.train)",
+    smaller_pool="a part of the pool (pool.per_domain=N, pool.per_package=N or fewer pool.paths)",
 )
 
 
@@ -232,13 +230,13 @@ class GOTD(TransportSelector):
                 stored_bytes=self.stored_bytes,
                 device=self.device,
                 progress=step,
-                words=WORDS,
+                names=NAMES,
             )
         target_masses = None if a is None else solved.a
         self.keep_potential(target, solved.f, solved.epsilon, target_masses, solved.penalties.pool)
         if self.has_sensitivity:
             self.keep("pool_potentials", solved.g.cpu())
-            self.keep("mean_cost", torch.tensor(solved.scale, dtype=torch.float64))
+            self.keep("mean_cost", torch.tensor(solved.mean_cost, dtype=torch.float64))
         facts = certificate(solved) | {"masses": self.masses}
         if not solved.penalties.balanced:
             facts["transported_mass"] = float(solved.target_marginal.sum())
@@ -363,7 +361,7 @@ class SoftKNN(TransportSelector):
         epsilon = self.absolute_epsilon
         if self.relative_epsilon is not None:
             points, targets = np.asarray(pool.values), np.asarray(target.values)
-            epsilon = self.relative_epsilon * scale_of(points, targets, cost=self.cost)
+            epsilon = self.relative_epsilon * mean_cost(points, targets, cost=self.cost)
         assert epsilon is not None
         self.keep_potential(target, torch.zeros(len(target), dtype=torch.float64), epsilon)
         return {}
@@ -408,7 +406,7 @@ def certificate(solved: Transport) -> dict[str, Any]:
         "primal": solved.primal,
         "gap": solved.gap,
         "epsilon": solved.epsilon,
-        "mean_cost": solved.scale,
+        "mean_cost": solved.mean_cost,
         "passes": solved.passes,
         "regime": solved.regime,
         "dtype": str(solved.dtype).removeprefix("torch."),

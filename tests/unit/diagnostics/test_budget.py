@@ -73,9 +73,9 @@ def test_a_mixture_is_the_pool_with_its_selection_repeated() -> None:
         pool, [chosen], [selection_share(6, 30, 5)], target, np.full(20, 1 / 20),
         relative_epsilon=0.1, cost="sqeuclidean",
     )  # fmt: skip
-    from shortlist.ot import scale_of
+    from shortlist.ot import mean_cost
 
-    epsilon = 0.1 * scale_of(pool, target)
+    epsilon = 0.1 * mean_cost(pool, target)
     repeated = np.concatenate([pool] + [chosen] * 5)
     plain, again = (
         sinkhorn_divergence(x, target, epsilon=epsilon, relative=False).value

@@ -17,8 +17,7 @@ from shortlist.diagnostics.explanations import (
     target_coverage,
     uncovered,
 )
-from shortlist.ot import calibrate, solve
-from shortlist.ot.explanation import Plan, transport_plan
+from shortlist.ot import Plan, calibrate, solve, transport_plan
 from shortlist.selectors.base import Selector
 
 RNG = np.random.default_rng(0)

@@ -1,4 +1,6 @@
-"""Clustered vectors that the transport tests share, and the plan of potentials written the plain way."""
+"""Clustered vectors that the transport tests share, and plan and potential by plain formulas."""
+
+from typing import Any
 
 import torch
 
@@ -18,6 +20,13 @@ def cloud(rows: int, seed: int, d: int = 16, clusters: int = 5) -> torch.Tensor:
 
 POOL, TARGET = cloud(400, 1), cloud(60, 2, clusters=2)
 LARGE_POOL, LARGE_TARGET = cloud(6000, 3), cloud(80, 4, clusters=3)
+
+
+def c_transform(
+    candidates: torch.Tensor, target: torch.Tensor, f: torch.Tensor, **settings: Any
+) -> torch.Tensor:
+    """Returns the potential of the candidates, (n,), from a transform made for them alone."""
+    return transport.CTransform(target, f, **settings)(candidates)
 
 
 def dense_plan(

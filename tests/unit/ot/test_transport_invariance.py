@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from clouds import LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, cloud
+from clouds import LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, c_transform, cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist import ot as transport
 from shortlist.errors import InvalidInput
-from shortlist.ot import c_transform, overlap, solve
+from shortlist.ot import overlap, solve
 
 
 @settings(max_examples=10, deadline=None)
@@ -32,7 +32,7 @@ def test_the_order_of_the_pool_and_its_shards_changes_nothing(stored_bytes: int)
     two = solve(
         torch.cat(shards), LARGE_TARGET, epsilon=0.02, tolerance=1e-5, stored_bytes=stored_bytes
     )
-    assert torch.allclose(one.g[rows], two.g, atol=1e-3 * one.scale)
+    assert torch.allclose(one.g[rows], two.g, atol=1e-3 * one.mean_cost)
     assert overlap(one.score[rows], two.score, 0.05) >= 0.99
 
 
@@ -64,12 +64,8 @@ def test_candidates_score_the_same_alone_in_batches_and_in_the_fit(
     batches = torch.cat([c_transform(part, TARGET, found.f, **how) for part in POOL.split(7)])
     # Another batch size is another order of summation in the product, and nothing else; the square
     # root makes more of it where a candidate lies on a target.
-    assert torch.allclose(at_once, batches, atol=1e-5 * found.scale)
-    assert torch.allclose(at_once, found.g, atol=1e-5 * found.scale)
-    scaled = c_transform(
-        POOL, TARGET, found.f, **{**how, "epsilon": found.epsilon / found.scale}, scale=found.scale
-    )
-    assert torch.allclose(scaled, at_once, atol=1e-5 * found.scale)
+    assert torch.allclose(at_once, batches, atol=1e-5 * found.mean_cost)
+    assert torch.allclose(at_once, found.g, atol=1e-5 * found.mean_cost)
 
 
 def test_a_transform_prepared_once_scores_batch_after_batch() -> None:
@@ -112,8 +108,8 @@ def test_a_generator_draws_the_sample_and_the_answer_stays() -> None:
 def test_the_mean_cost_of_a_large_pool_does_not_depend_on_its_order(cost: transport.Cost) -> None:
     pool = cloud(20000, 21)  # more rows than the Euclidean cost would be sampled over
     by_cluster = pool[pool[:, 0].argsort()]  # the worst order for a sample by position
-    one = transport.scale_of(pool, TARGET, cost=cost)
-    two = transport.scale_of(by_cluster, TARGET, cost=cost)
+    one = transport.mean_cost(pool, TARGET, cost=cost)
+    two = transport.mean_cost(by_cluster, TARGET, cost=cost)
     assert one == pytest.approx(two, rel=1e-12)  # sums of 20,000 numbers in float64
     squares = torch.cdist(pool.double(), TARGET.double()) ** 2
     if cost == "cosine":
@@ -123,12 +119,12 @@ def test_the_mean_cost_of_a_large_pool_does_not_depend_on_its_order(cost: transp
 
 
 @pytest.mark.parametrize("cost", transport.COSTS)
-def test_the_scale_of_two_corpora_is_that_of_their_solve(cost: transport.Cost) -> None:
+def test_the_mean_cost_of_two_corpora_is_that_of_their_solve(cost: transport.Cost) -> None:
     pool = cloud(17000, 22)
     generator = torch.Generator().manual_seed(1)
     found = solve(pool, TARGET, epsilon=0.1, cost=cost, stored_bytes=STREAMED, generator=generator)
     assert found.regime == "streamed"
-    assert transport.scale_of(pool, TARGET, cost=cost) == found.scale
+    assert transport.mean_cost(pool, TARGET, cost=cost) == found.mean_cost
 
 
 def test_the_top_of_a_streamed_pool_does_not_depend_on_its_order() -> None:

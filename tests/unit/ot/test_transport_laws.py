@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from shortlist import ot as transport
 from shortlist.ot import (
     calibrate,
-    costs,
+    newton,
     problem,
-    sample,
-    scale,
     solve,
+    solver,
     stream,
 )
-from shortlist.ot.checking import pool_misfit
-from shortlist.ot.costs import Geometry, Kernel
+from shortlist.ot.certificate import pool_marginal_error
+from shortlist.ot.problem import Geometry, LogKernel
 
 
 @pytest.mark.parametrize("cost", transport.COSTS)
@@ -63,7 +62,7 @@ def test_the_pools_error_sees_a_g_that_is_off(share: float) -> None:
     everywhere, log_a = torch.ones(60, dtype=torch.bool), found.a.log()
     geometry, b = Geometry.of(TARGET, "sqeuclidean"), torch.full((400,), 1 / 400, dtype=F64)
     g = found.g + share * found.epsilon * (torch.arange(400) % 2)  # every other row off by a share
-    mean, worst = pool_misfit(
+    mean, worst = pool_marginal_error(
         geometry, POOL, TARGET, everywhere, b, found.f, log_a, g, found.epsilon, found.penalties
     )
     assert mean == pytest.approx(math.expm1(share) / 2, rel=1e-3, abs=1e-9)
@@ -104,16 +103,16 @@ def test_euclidean_costs_keep_their_digits_at_every_distance(scale: float) -> No
     target = cloud(50, 44)
     pool = target.repeat(4, 1) + scale * cloud(200, 45)
     geometry = Geometry.of(target, "euclidean")
-    rows = geometry.rows(pool)
-    found = geometry.part(rows, torch.empty(200, 50)).double()
+    rows = geometry.prepare(pool)
+    found = geometry.shifted_costs(rows, torch.empty(200, 50)).double()
     exact = torch.cdist(
         rows.double(), geometry.points.double(), compute_mode="donot_use_mm_for_euclid_dist"
     )
-    rounding = torch.finfo(torch.float32).eps * geometry.roundings
+    rounding = torch.finfo(torch.float32).eps * geometry.rounding_factor
     longest = float(rows.norm(dim=1).max() + geometry.points.norm(dim=1).max())
     assert float((found - exact).abs().max()) <= rounding * longest
     f, log_a = torch.zeros(50, dtype=F64), torch.zeros(50, dtype=F64)
-    kernel = Kernel(geometry, f, log_a, 1.0)
+    kernel = LogKernel(geometry, f, log_a, 1.0)
     logits = kernel.logits(rows, torch.empty(200, 50)).double() + kernel.shift
     assert float((logits + exact).abs().max()) <= rounding * longest
 
@@ -148,7 +147,7 @@ def test_the_size_of_a_tile_changes_nothing_but_rounding(
     how = {"epsilon": 0.02, "cost": cost, "tolerance": 1e-3, "stored_bytes": stored_bytes}
     found = []
     for rows in (97, 1024, 6000):
-        for module in (costs, problem, sample, scale, stream):
+        for module in (newton, problem, solver, stream):
             monkeypatch.setattr(module, "rows_per_block", lambda *_, rows=rows: rows)
         found.append(solve(LARGE_POOL, LARGE_TARGET, **how))
     for other in found[1:]:

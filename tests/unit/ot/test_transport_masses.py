@@ -6,12 +6,12 @@ import numpy as np
 import ot
 import pytest
 import torch
-from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, dense_plan
+from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, c_transform, dense_plan
 
 from shortlist import ot as transport
 from shortlist.errors import InvalidInput
-from shortlist.ot import c_transform, calibrate, overlap, solve
-from shortlist.ot.sample import marginal_error
+from shortlist.ot import calibrate, overlap, solve
+from shortlist.ot.problem import marginal_error
 
 
 def test_unbalanced_problems_stream_too() -> None:
@@ -73,7 +73,7 @@ def test_any_penalty_is_solved_to_its_relative_tolerance(times: float, stored_by
     )
     assert found.regime == ("streamed" if stored_bytes < 2**20 else "dense") and found.converged
     cost = (torch.cdist(pool.double(), target.double()) ** 2).numpy()
-    plan = unbalanced_plan(cost, found.epsilon, times * found.scale)
+    plan = unbalanced_plan(cost, found.epsilon, times * found.mean_cost)
     ours = dense_plan(found, pool, target).numpy()
     # A small penalty leaves little mass: the error must be small against that, not against one.
     assert np.abs(ours.sum(0) - plan.sum(0)).sum() < 5e-3 * plan.sum()
@@ -94,7 +94,7 @@ def test_a_plan_of_hardly_any_mass_is_solved_too(stored_bytes: int) -> None:
         stored_bytes=stored_bytes,
     )
     cost = (torch.cdist(pool.double(), target.double()) ** 2).numpy()
-    plan = unbalanced_plan(cost, found.epsilon, 0.02 * found.scale)
+    plan = unbalanced_plan(cost, found.epsilon, 0.02 * found.mean_cost)
     assert plan.sum() < 1e-4 and found.converged
     assert np.abs(dense_plan(found, pool, target).numpy() - plan).sum() < 5e-3 * plan.sum()
 
@@ -113,7 +113,7 @@ def test_penalties_agree_with_pot() -> None:
         np.full(60, 1 / 60),
         cost,
         ours.epsilon,
-        0.5 * ours.scale,
+        0.5 * ours.mean_cost,
         reg_type="kl",
         numItermax=20000,
         stopThr=1e-12,
@@ -172,8 +172,8 @@ def test_copies_of_documents_change_nothing_where_their_cluster_counts_once(
     naive = solve(pool, LARGE_TARGET, **how)
     assert found.epsilon == pytest.approx(alone.epsilon, rel=1e-9)
     # Two solves to 1e-5 in float32; the samples of the streamed ones differ.
-    assert torch.allclose(found.g[:6000], alone.g, atol=1e-3 * alone.scale)
-    assert torch.allclose(found.g[6000:], found.g[copied], atol=1e-5 * alone.scale)
+    assert torch.allclose(found.g[:6000], alone.g, atol=1e-3 * alone.mean_cost)
+    assert torch.allclose(found.g[6000:], found.g[copied], atol=1e-5 * alone.mean_cost)
     # What it protects from: copies that count as documents of their own move everybody's potential.
     moved = (calibrate(naive.g)[:6000] - calibrate(alone.g)).abs().max()
     kept = (found.g[:6000] - alone.g).abs().max()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET
+from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, STREAMED, TARGET, c_transform
 
 from shortlist import ot as transport
 from shortlist.errors import DoesNotFit, InvalidInput
-from shortlist.ot import c_transform, solve
-from shortlist.ot.memory import available_bytes
+from shortlist.ot import solve
+from shortlist.ot.resources import available_bytes
 
 
 def test_with_one_target_the_potential_is_the_cost() -> None:
@@ -121,8 +121,6 @@ def test_a_forecast_chooses_the_regime_and_refuses_what_cannot_fit() -> None:
         transport.forecast(10**6, 2000, 384, epsilon=0.1, regime="dense", memory_limit=2**31)
     with pytest.raises(DoesNotFit, match="fewer targets"):
         transport.forecast(10**7, 50000, 384, epsilon=0.1, memory_limit=2**28)
-    with pytest.raises(DoesNotFit, match="time_limit"):
-        transport.forecast(10**7, 50000, 384, epsilon=0.1, memory_limit=2**36, time_limit=1)
 
 
 def test_an_unfinished_solve_says_so() -> None:
@@ -151,7 +149,7 @@ def test_where_many_targets_need_it_more_is_stored_by_default() -> None:
     many = transport.forecast(10**6, 12000, 384, **how)
     assert many.stored and many.sample_rows == 24000
     most = transport.forecast(200_000, 50_000, 384, **how)
-    assert not most.stored and most.sample_rows == 100_000 and "made anew" in most.sentence
+    assert not most.stored and most.sample_rows == 100_000 and "recomputed" in most.sentence
 
 
 def test_the_sample_follows_the_problem_and_not_the_memory_that_is_free() -> None:
@@ -164,13 +162,13 @@ def test_the_sample_follows_the_problem_and_not_the_memory_that_is_free() -> Non
     assert not asked.stored and asked.bytes < 2**31
 
 
-def test_refusals_speak_the_callers_words() -> None:
-    words = transport.Words(
+def test_refusals_use_the_callers_names_of_settings() -> None:
+    names = transport.ParameterNames(
         epsilon="selector.relative_epsilon",
-        anew="selector.stored_mib=0",
-        targets="task.max_train=N",
+        no_stored_costs="selector.stored_mib=0",
+        fewer_targets="task.max_train=N",
     )
-    how = {"memory_limit": 2**31, "words": words}
+    how = {"memory_limit": 2**31, "names": names}
     with pytest.raises(DoesNotFit, match=r"set selector\.relative_epsilon=0\.01"):
         transport.forecast(10**6, 2000, 384, epsilon=0, **how)
     with pytest.raises(DoesNotFit, match=r"set selector\.stored_mib=0"):
@@ -178,7 +176,7 @@ def test_refusals_speak_the_callers_words() -> None:
     with pytest.raises(DoesNotFit, match=r"take task\.max_train=N"):
         transport.forecast(10**7, 50000, 384, epsilon=0.1, **{**how, "memory_limit": 2**28})
     with pytest.raises(InvalidInput, match=r"^selector\.relative_epsilon is too small"):
-        solve(POOL, TARGET, epsilon=1e-9, words=words)
+        solve(POOL, TARGET, epsilon=1e-9, names=names)
 
 
 def test_an_epsilon_named_by_the_refusal_is_accepted() -> None:

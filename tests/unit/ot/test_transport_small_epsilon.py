@@ -1,4 +1,4 @@
-"""Small epsilons, and what a solve does before its first full pass: levels, larger samples, a part."""
+"""Small epsilons, and and the work before the first full pass: levels, larger samples, partial passes."""
 
 import itertools
 import math
@@ -9,10 +9,10 @@ from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, TARGET, cloud
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.ot import newton, overlap, solve, widening
-from shortlist.ot.costs import Geometry
-from shortlist.ot.sample import Penalties, Sample
-from shortlist.ot.widening import CURVATURE, share_ahead
+from shortlist.ot import Penalties, newton, overlap, solve, solver
+from shortlist.ot.newton import Sample
+from shortlist.ot.problem import Geometry
+from shortlist.ot.solver import CORRECTION_FACTOR, partial_pass_share
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_sample_too_coarse_for_its_epsilon_is_made_larger() -> None:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Sample, "__init__", noted)
-        patched.setattr(widening, "COARSE", 0.02)  # else a pool too large for a unit test
+        patched.setattr(solver, "COARSE_ERROR", 0.02)  # else a pool too large for a unit test
         found = solve(pool, target, **how)
     assert len(rows) == 2 and rows[1] > 2 * rows[0]
     dense = solve(pool, target, epsilon=3e-4, tolerance=1e-3)
@@ -68,7 +68,7 @@ def test_a_sample_too_coarse_for_its_epsilon_is_made_larger() -> None:
 
 
 @pytest.mark.parametrize("epsilon", [2.0, 0.5])
-def test_a_sample_foresees_the_error_that_its_f_has_over_the_pool(epsilon: float) -> None:
+def test_a_sample_predicts_the_error_that_its_f_has_over_the_pool(epsilon: float) -> None:
     geometry = Geometry.of(LARGE_TARGET, "sqeuclidean")
     a = torch.full((80,), 1 / 80, dtype=F64)
     everything = _sample(geometry, LARGE_POOL, a)
@@ -77,33 +77,35 @@ def test_a_sample_foresees_the_error_that_its_f_has_over_the_pool(epsilon: float
         chosen = torch.randperm(6000, generator=torch.Generator().manual_seed(seed))[:800]
         sample = _sample(geometry, LARGE_POOL[chosen], a)
         f, p, _ = newton.anneal(sample, torch.zeros_like(a), a, epsilon, 20.0, 1e-4)
-        foreseen = sample.noise(p) * math.sqrt(1 / 800 - 1 / 6000)
-        true = float((everything.marginal(f, epsilon) - a).abs().sum())
-        ratios.append(true / foreseen)
+        predicted = sample.sampling_error(p) * math.sqrt(1 / 800 - 1 / 6000)
+        true = float((everything.evaluate(f, epsilon).marginal - a).abs().sum())
+        ratios.append(true / predicted)
     assert 0.8 < sum(ratios) / len(ratios) < 1.3
 
 
 def _sample(geometry: Geometry, pool: torch.Tensor, a: torch.Tensor) -> Sample:
     b = torch.full((len(pool),), 1 / len(pool), dtype=F64)
-    rows = geometry.rows(pool)
-    return Sample(geometry, rows, b, a.log(), Penalties(), stored=True, quick=False)
+    rows = geometry.prepare(pool)
+    return Sample(geometry, rows, b, a.log(), Penalties(), stored=True, fast=False)
 
 
 @given(
     st.floats(0.1, 50), st.integers(4096, 40000), st.integers(50000, 10**7), st.floats(1e-3, 0.1)
 )
-def test_rows_are_visited_ahead_only_where_they_save_a_pass(
+def test_a_partial_pass_is_made_only_where_it_saves_a_pass(
     noise: float, sample: int, pool: int, goal: float
 ) -> None:
-    share = share_ahead(noise, sample, pool, goal)
+    share = partial_pass_share(noise, sample, pool, goal)
     first = noise * math.sqrt(1 / sample - 1 / pool)
     if share == 0:
         return
     rows = sample + share * pool
-    left = math.hypot(noise * math.sqrt(max(0.0, 1 / rows - 1 / pool)), CURVATURE * first**2)
+    left = math.hypot(
+        noise * math.sqrt(max(0.0, 1 / rows - 1 / pool)), CORRECTION_FACTOR * first**2
+    )
     assert 0 < share <= 0.6 and rows < pool
     assert first > goal  # else one pass is enough as it is
-    rate = min(0.9, max(CURVATURE * first, 0.02))
+    rate = min(0.9, max(CORRECTION_FACTOR * first, 0.02))
     full = [1.0, 1.0]
     for index, error in enumerate((first, left)):
         while error > goal * (1 + 1e-9):

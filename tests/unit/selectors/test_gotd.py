@@ -9,7 +9,7 @@ import torch
 from shortlist import ot as transport
 from shortlist.core import Features
 from shortlist.errors import InvalidInput
-from shortlist.ot import forecasting
+from shortlist.ot import resources
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.gotd import GOTD, GOTDPaper, SoftKNN, TransportSelector
 
@@ -59,7 +59,7 @@ def test_a_pool_documents_score_is_minus_its_potential_up_to_a_constant(machine:
     facts = selector.fit(features(TARGET), features(POOL))
     found = transport.solve(POOL, TARGET, epsilon=0.02, tolerance=1e-3)
     difference = scores(selector, POOL, machine) + found.g.numpy()
-    assert np.ptp(difference) < ROUNDING * found.scale
+    assert np.ptp(difference) < ROUNDING * found.mean_cost
     assert facts["converged"] is True
     assert facts["marginal_error"] <= 1e-3
     assert facts["epsilon"] == found.epsilon
@@ -108,7 +108,7 @@ def test_a_solve_that_falls_short_is_reported_as_such() -> None:
 def test_a_streamed_solve_cut_off_after_one_pass_is_reported_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forecasting, "STORED_BYTES", 2**12)  # else so small a pool is solved dense
+    monkeypatch.setattr(resources, "STORED_BYTES", 2**12)  # else so small a pool is solved dense
     reports = []
     for passes in (1, 12):
         selector = gotd(tolerance=1e-2, max_passes=passes, relative_epsilon=0.05)

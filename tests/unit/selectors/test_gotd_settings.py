@@ -11,7 +11,7 @@ import pytest
 from shortlist import ot as transport
 from shortlist.core import Corpus, Features
 from shortlist.errors import DoesNotFit, InvalidInput
-from shortlist.ot import forecasting, memory
+from shortlist.ot import resources
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.gotd import GOTD
 
@@ -71,10 +71,10 @@ def test_masses_of_a_column_are_those_of_the_solve(machine: object) -> None:
     )
     np.testing.assert_array_equal(selector.f.numpy(), found.f.numpy())
     scores = score_pool(selector, pool, machine)
-    np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.scale)
+    np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.mean_cost)
     alike = gotd()
     alike.fit(target, pool)
-    assert np.abs(score_pool(alike, pool, machine) - scores).max() > 1e-2 * found.scale
+    assert np.abs(score_pool(alike, pool, machine) - scores).max() > 1e-2 * found.mean_cost
 
 
 def test_clusters_of_copies_count_as_one_document(machine: object) -> None:
@@ -116,9 +116,9 @@ def test_penalties_are_multiples_of_the_mean_cost(machine: object) -> None:
         pool_penalty=2.0,
         tolerance=1e-3,
     )
-    assert found.penalties.target == pytest.approx(0.5 * found.scale)
+    assert found.penalties.target == pytest.approx(0.5 * found.mean_cost)
     scores = score_pool(selector, known(POOL, "p"), machine)
-    np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.scale)
+    np.testing.assert_allclose(-scores, found.g.numpy(), atol=1e-5 * found.mean_cost)
     mass = facts["transported_mass"]
     assert mass == pytest.approx(float(found.target_marginal.sum())) and 0.1 < mass < 0.99
     with pytest.raises(InvalidInput, match=r"selector\.pool_penalty must be above 0"):
@@ -128,12 +128,12 @@ def test_penalties_are_multiples_of_the_mean_cost(machine: object) -> None:
 def test_what_does_not_fit_is_refused_in_the_words_of_the_command_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forecasting, "available_bytes", lambda *_: 2**16)
+    monkeypatch.setattr(resources, "available_bytes", lambda *_: 2**16)
     with pytest.raises(DoesNotFit, match=r"set selector\.stored_mib=0"):
         gotd().fit(known(TARGET, "t"), known(POOL, "p"))
     with pytest.raises(DoesNotFit, match=r"set selector\.relative_epsilon=0\.01"):
         gotd(relative_epsilon=0).fit(known(TARGET, "t"), known(POOL, "p"))
-    monkeypatch.setattr(forecasting, "available_bytes", memory.available_bytes)
+    monkeypatch.undo()
     with pytest.raises(InvalidInput, match=r"^selector\.relative_epsilon is too small"):
         gotd(relative_epsilon=1e-9).fit(known(TARGET, "t"), known(POOL, "p"))
 

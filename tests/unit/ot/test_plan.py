@@ -7,8 +7,7 @@ import ot
 import pytest
 import torch
 
-from shortlist.ot import calibrate, solve
-from shortlist.ot.explanation import transport_plan
+from shortlist.ot import calibrate, solve, transport_plan
 
 RNG = np.random.default_rng(0)
 

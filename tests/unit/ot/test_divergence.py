@@ -6,8 +6,7 @@ import numpy as np
 import ot
 import pytest
 
-from shortlist.ot import scale_of
-from shortlist.ot.nearness import domain_divergences
+from shortlist.ot import domain_divergences, mean_cost
 
 
 def cloud(seed: int, n: int, shift: float, spread: float = 1.0) -> np.ndarray:
@@ -26,7 +25,7 @@ def test_divergences_are_those_of_pot_under_one_epsilon() -> None:
     domains = {"near": cloud(0, 40, 0.3), "far": cloud(1, 30, 2.0)}
     targets = {"a": cloud(2, 25, 0.0), "b": cloud(3, 20, 1.0)}
     found = domain_divergences(domains, targets, relative_epsilon=0.1, cost="sqeuclidean")
-    epsilon = 0.1 * np.mean([scale_of(x, y) for x in domains.values() for y in targets.values()])
+    epsilon = 0.1 * np.mean([mean_cost(x, y) for x in domains.values() for y in targets.values()])
     for domain, x in domains.items():
         for name, y in targets.items():
             own = (cost_by_pot(x, x, epsilon) + cost_by_pot(y, y, epsilon)) / 2
