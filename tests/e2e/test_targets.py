@@ -285,6 +285,11 @@ def test_a_user_sees_what_the_correction_changed_and_how_many_documents_to_take(
     assert [line for line in ended.err.splitlines() if "budget recommendation: " in line]
 
 
+def test_a_method_whose_features_have_no_columns_gets_no_recommended_budget(record: Any) -> None:
+    made, _ = record("selector=moore_lewis", "advice.documents=100")
+    assert (made.status, made.reason) == ("done", "") and "recommended" not in made.selection
+
+
 def test_a_budget_is_recommended_with_its_reason_and_its_curve(record: Any, tmp_path: Path) -> None:
     made, directory = record(*STATIC[:-1])
     found = made.selection["recommended"]

@@ -204,12 +204,12 @@ def advise_budget(cell: Cell, ranking: Ranking) -> Notes:
     candidates = fitted[0].candidates
     separate = len({method.candidates.stage.key for method in fitted}) > 1
     points = candidates.features.values
-    if separate or not isinstance(points, np.ndarray):
+    if separate or not isinstance(points, np.ndarray) or points.shape[1] == 0:
         log.info(
             "budget recommendation: none, %s",
             "each target has vectors of its own"
             if separate
-            else "counts have no transport distance",
+            else "its features have no transport distance",
         )
         return Notes()
     budget = ranking.budget
