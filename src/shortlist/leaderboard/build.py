@@ -16,7 +16,7 @@ from typing import Any
 
 from shortlist.core import Record
 from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
-from shortlist.leaderboard.significance import NoiseFloor, with_significance
+from shortlist.leaderboard.significance import NoiseFloors, with_significance
 from shortlist.leaderboard.table import (
     Aggregate,
     Column,
@@ -34,7 +34,7 @@ Measured = Mapping[str, Mapping[Measurement, float]]  # by key of the record
 TaskRow = tuple[ComparisonTable, Row]  # a row of an overview, in the table of one task
 
 
-def build(records: Iterable[Record], floors: Sequence[NoiseFloor] = ()) -> list[ComparisonTable]:
+def build(records: Iterable[Record], floors: NoiseFloors | None = None) -> list[ComparisonTable]:
     """Returns one table per task and pool, sorted; the order of the records has no effect.
 
     Args:
@@ -44,12 +44,10 @@ def build(records: Iterable[Record], floors: Sequence[NoiseFloor] = ()) -> list[
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.axes.task, record.axes.pool].append(record)
-    return [_table(task, pool, groups[task, pool], floors) for task, pool in sorted(groups)]
+    return [_table(task, pool, groups[task, pool], floors or {}) for task, pool in sorted(groups)]
 
 
-def _table(
-    task: str, pool: str, records: Sequence[Record], floors: Sequence[NoiseFloor]
-) -> ComparisonTable:
+def _table(task: str, pool: str, records: Sequence[Record], floors: NoiseFloors) -> ComparisonTable:
     evaluated = sorted(
         (record for record in records if record.until == "evaluate"),
         key=lambda record: (record.axes.seed, record.key),
@@ -360,46 +358,34 @@ def _ranks(table: ComparisonTable, block: tuple[str, int, str]) -> dict[RowAxes,
     }
 
 
+def _over_tasks(means: Sequence[float | None], status: ValueStatus, reason: str = "") -> Aggregate:
+    """Returns the mean over tasks; with this status and reason if any task has none."""
+    values = tuple(mean for mean in means if mean is not None)
+    if not values or len(values) < len(means):
+        return Aggregate(n=len(values), values=values, status=status, reason=reason)
+    return Aggregate(statistics.fmean(values), n=len(values), values=values)
+
+
 def _mean_rank(ranks: Sequence[tuple[str, float | None]]) -> Aggregate:
-    values = tuple(rank for _, rank in ranks if rank is not None)
-    missing = [task for task, rank in ranks if rank is None]
-    return Aggregate(
-        mean=statistics.fmean(values) if not missing else None,
-        sd=None,
-        n=len(values),
-        values=values,
-        seeds=(),
-        status="not measured" if missing else "done",
-        reason=f"no value on {', '.join(missing)}" if missing else "",
-    )
+    missing = ", ".join(task for task, rank in ranks if rank is None)
+    return _over_tasks([rank for _, rank in ranks], "not measured", f"no value on {missing}")
 
 
 def _task_cell(table: ComparisonTable, found: Mapping[str, TaskRow]) -> Aggregate:
     if table.name not in found or table.headline is None:
-        return Aggregate(None, None, 0, (), (), "not run")
+        return Aggregate(status="not run")
     return found[table.name][1].cells[table.headline]
 
 
 def _cost_cell(column: Column, found: Mapping[str, TaskRow]) -> Aggregate:
-    """Returns the mean over the tasks; missing if any task lacks it."""
     cells = [
         row.cells[index]
         for table, row in found.values()
         for index, other in enumerate(table.columns)
         if other.key == column.key
     ]
-    values = tuple(cell.mean for cell in cells if cell.mean is not None)
-    empty = next((cell for cell in cells if cell.mean is None), None)
-    status: ValueStatus = "not run" if not cells else empty.status if empty else "done"
-    return Aggregate(
-        mean=statistics.fmean(values) if cells and empty is None else None,
-        sd=None,
-        n=len(values),
-        values=values,
-        seeds=(),
-        status=status,
-        reason=empty.reason if empty else "",
-    )
+    empty = next((cell for cell in cells if cell.mean is None), Aggregate(status="not run"))
+    return _over_tasks([cell.mean for cell in cells], empty.status, empty.reason)
 
 
 def _task_warnings(found: Mapping[str, TaskRow]) -> tuple[tuple[str, int], ...]:

@@ -7,12 +7,12 @@
 
   // Sorting: empty cells stay last in both directions, equal ones keep the order they had.
   const compare = (a, b) =>
-    typeof a === "string" && isNaN(a) ? a.localeCompare(b, "en") : Number(a) - Number(b);
+    isNaN(a) ? a.localeCompare(b, "en") : Number(a) - Number(b);
   const sort = (table, column, ascending) => {
     const body = table.tBodies[0];
-    const rows = [...body.rows].map((row) => [JSON.parse(row.dataset.values)[column], row]);
+    const rows = [...body.rows].map((row) => [row.cells[column]?.dataset.value || undefined, row]);
     rows.sort(([a], [b]) => {
-      if (a === null || b === null) return (a === null) - (b === null);
+      if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
       return ascending ? compare(a, b) : compare(b, a);
     });
     body.append(...rows.map(([, row]) => row));
@@ -96,6 +96,10 @@
     const table = make("table", {}, make("thead", {}, line("th", heads)), make("tbody", {}, ...lines));
     return [make("h3", {}, title), make("div", { class: "scroll" }, table)];
   };
+  const largestFirst = (values) =>
+    Object.entries(values).sort(([a, n], [b, m]) => m - n || a.localeCompare(b, "en"));
+  const listed = (values) =>
+    largestFirst(values).map(([name, value]) => `${name} ${value.toLocaleString("en")}`).join(" · ");
   const section = (record, asked, open) => {
     const summary = make("summary", {}, make("b", {}, `${record.task}, seed ${record.seed}`));
     const value = record.metrics.find((metric) => metric[0] === asked);
@@ -115,21 +119,28 @@
       const codes = record.overrides.map((override) => make("code", {}, override));
       details.append(make("h3", {}, "Overrides"), make("div", { class: "overrides" }, ...codes));
     }
-    if (record.domains.length) {
-      const bars = record.domains.flatMap(([name, documents, share]) => {
+    const domains = largestFirst(record.domains);
+    if (domains.length) {
+      const documents = domains.reduce((sum, [, count]) => sum + count, 0) || 1;
+      const bars = domains.flatMap(([name, count]) => {
         const bar = make("i", {});
-        bar.style.width = `${100 * share}%`;
-        return [make("dt", {}, name), make("dd", {}, bar, `${documents}`)];
+        bar.style.width = `${(100 * count) / documents}%`;
+        return [make("dt", {}, name || "no domain"), make("dd", {}, bar, count.toLocaleString("en"))];
       });
       details.append(make("h3", {}, "Selection, documents by domain"));
       details.append(make("dl", { class: "bars" }, ...bars));
     }
-    if (record.fit.length) {
-      const fit = record.fit.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
-      details.append(make("h3", {}, "Fit and certificate"), make("dl", { class: "fit" }, ...fit));
-    }
-    const facts = record.facts.flatMap(([name, fact]) => [make("dt", {}, name), make("dd", {}, fact)]);
-    details.append(make("h3", {}, "Cell"), make("dl", {}, ...facts));
+    const pairs = (values) =>
+      Object.entries(values)
+        .filter(([, value]) => value !== "")
+        .flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, `${value}`)]);
+    const fit = pairs(record.fit);
+    if (fit.length) details.append(make("h3", {}, "Fit and certificate"), make("dl", {}, ...fit));
+    const { task, pool, selector, featurizer, model, started } = record;
+    const budget = `${record.budget.toLocaleString("en")} ${record.budget_unit}`;
+    const [selected, counts, code] = [record.selected, record.counts, record.code].map(listed);
+    const cell = { task, pool, selector, featurizer, model, budget, selected, counts, started, code };
+    details.append(make("h3", {}, "Cell"), make("dl", {}, ...pairs(cell)));
     const link = make("a", { href: encodeURI(record.path) }, record.path);
     details.append(make("p", { class: "file" }, "Record: ", link));
     if (record.report) {
@@ -146,7 +157,7 @@
     const keys = (button.dataset.keys ?? row.dataset.keys).split(" ");
     const found = keys.map((key) => records()[key]);
     document.getElementById("details-title").textContent = row.dataset.label;
-    const sentence = JSON.parse(row.dataset.sentences)[button.dataset.key];
+    const sentence = button.dataset.sentence;
     const shown = document.getElementById("details-sentence");
     shown.textContent = sentence ? `${button.dataset.cell.replaceAll("_", " ")}: ${sentence}.` : "";
     const parts = found.map((record, index) => section(record, button.dataset.cell, index === 0));

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from shortlist.core import Metric, Record
 from shortlist.leaderboard.published import PublishedNumber, PublishedTable
 from shortlist.leaderboard.text import number
-from shortlist.rendering.tables import TextCell, TextTable, escape_markdown, markdown_table
+from shortlist.rendering.tables import (
+    TextCell,
+    TextTable,
+    escape_markdown,
+    markdown_table,
+    rich_table,
+)
 from shortlist.stats.comparison import MAX_DF, half_width
 
 if TYPE_CHECKING:
@@ -251,20 +257,23 @@ def _text_table(table: PublishedTable, compared: Sequence[Reproduction]) -> Text
     )  # fmt: skip
     rows: list[tuple[TextCell, ...]] = []
     for cell in compared:
-        found, unit = cell.published, cell.published.unit
-        spread = f" ± {number(found.spread, unit)}" if found.spread is not None else ""
+        printed, unit = cell.published, cell.published.unit
+        spread = f" ± {number(printed.spread, unit)}" if printed.spread is not None else ""
         interval = ""
         if cell.low is not None and cell.high is not None:
             interval = f"{number(cell.low, unit)} to {number(cell.high, unit)}"
         texts = (
-            found.row, found.task, f"{found.budget:,}" if found.budget else "", found.metric,
-            number(found.value, unit) + spread,
+            printed.row, printed.task, f"{printed.budget:,}" if printed.budget else "",
+            printed.metric, number(printed.value, unit) + spread,
             "" if cell.mean is None else number(cell.mean, unit),
             interval, str(cell.n) if cell.n else "",
-            f"{cell.verdict}: {cell.reason}" if cell.reason else cell.verdict,
         )  # fmt: skip
-        rows.append(tuple(map(TextCell, texts)))
-    return TextTable(table.title, headings, tuple(rows), left=len(headings))
+        verdict = f"{cell.verdict}: {cell.reason}" if cell.reason else cell.verdict
+        strong = cell.verdict == "reproduced"
+        rows.append((*map(TextCell, texts), TextCell(verdict, kind="strong" if strong else "")))
+    note = "\n".join([summary(compared), *(f"known deviation: {d}" for d in table.deviations)])
+    title = f"{table.title} ({table.source})"
+    return TextTable(title, headings, tuple(rows), note, left=len(headings))
 
 
 def reproduction_markdown(table: PublishedTable, compared: Sequence[Reproduction]) -> str:
@@ -274,32 +283,8 @@ def reproduction_markdown(table: PublishedTable, compared: Sequence[Reproduction
     return "\n".join([*lines, "", markdown_table(_text_table(table, compared))]) + "\n"
 
 
-COLOURS = {"reproduced": "green", "not reproduced": "red", "not comparable": "yellow"}
-
-
 def reproduction_console(
     table: PublishedTable, compared: Sequence[Reproduction]
 ) -> rich.table.Table:
     """Returns the comparison for a terminal."""
-    import rich.table
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-
-    shown = _text_table(table, compared)
-    deviations = [f"known deviation: {text}" for text in table.deviations]
-    made = rich.table.Table(
-        title=escape(f"{table.title} ({table.source})"),
-        caption=escape("\n".join([summary(compared), *deviations])),
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
-    )
-    for place, heading in enumerate(shown.headings):
-        made.add_column(heading, justify="right" if 4 <= place <= 7 else "left", overflow="fold")
-    for cell, row in zip(compared, shown.rows, strict=True):
-        *texts, verdict = (escape(text.text) for text in row)
-        # The reason why a number is no target is too long for a terminal.
-        short = cell.verdict if cell.verdict == "no target" else verdict
-        made.add_row(*texts, f"[{COLOURS.get(cell.verdict, 'dim')}]{short}[/]")
-    return made
+    return rich_table(_text_table(table, compared))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.errors import InvalidInput
+from shortlist.rendering.tables import TextCell, TextTable, rich_table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    import rich.table
 
 LIST = "shortlist.jsonl"
 SHOWN_CHARACTERS = 90  # of a document's text
@@ -168,7 +169,7 @@ def _domain_shares(picks: Picks) -> dict[str, float]:
 
 def render_diff(
     first: Picks, second: Picks, diff: SelectionDiff, examples: int
-) -> list[RenderableType]:
+) -> list[rich.table.Table]:
     """Returns the comparison for a terminal.
 
     Args:
@@ -177,36 +178,30 @@ def render_diff(
         diff: their difference.
         examples: number of documents to show of those in one selection only; 0 for all.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, text in _facts(first, second, diff):
-        facts.add_row(name, escape(text))
-    parts: list[RenderableType] = [facts]
+    facts = tuple(tuple(map(TextCell, fact)) for fact in _facts(first, second, diff))
+    parts = [rich_table(TextTable("", ("", ""), facts, left=2))]
     if diff.domains:
-        domains = Table("domain", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for name in ("A", "B", "B - A"):
-            domains.add_column(name, justify="right")
-        for name, (a, b) in sorted(diff.domains.items(), key=lambda p: -abs(p[1][0] - p[1][1])):
-            domains.add_row(escape(name or "no domain"), f"{a:.1%}", f"{b:.1%}", f"{b - a:+.1%}")
-        parts.append(domains)
+        rows = tuple(
+            tuple(map(TextCell, (name or "no domain", f"{a:.1%}", f"{b:.1%}", f"{b - a:+.1%}")))
+            for name, (a, b) in sorted(diff.domains.items(), key=lambda p: -abs(p[1][0] - p[1][1]))
+        )
+        parts.append(rich_table(TextTable("", ("domain", "A", "B", "B - A"), rows)))
     for name, picks, only in (("A", first, diff.only[0]), ("B", second, diff.only[1])):
         shown = only[: examples or None]
-        if not only:
-            continue
         more = f", the first {len(shown):,}" if len(shown) < len(only) else ""
-        table = Table(
-            "rank", "id", "text", title=f"in {name} only: {len(only):,} documents{more}",
-            title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
-        )  # fmt: skip
-        for rank, key in shown:
-            text = " ".join(picks.texts.get(key, "").split())
-            cut = "…" * (len(text) > SHOWN_CHARACTERS)
-            table.add_row(f"{rank:,}", key, escape(text[:SHOWN_CHARACTERS] + cut))
-        parts.append(table)
+        title = f"in {name} only: {len(only):,} documents{more}"
+        rows = tuple(
+            tuple(map(TextCell, (f"{rank:,}", key, _beginning(picks.texts.get(key, "")))))
+            for rank, key in shown
+        )
+        if rows:
+            parts.append(rich_table(TextTable(title, ("rank", "id", "text"), rows, left=3)))
     return parts
+
+
+def _beginning(text: str) -> str:
+    line = " ".join(text.split())
+    return line[:SHOWN_CHARACTERS] + "…" * (len(line) > SHOWN_CHARACTERS)
 
 
 def _facts(first: Picks, second: Picks, diff: SelectionDiff) -> list[tuple[str, str]]:

@@ -51,30 +51,16 @@ NOISE_FILE = "noise_floor.csv"
 NOISE_FIELDS = ["task", "metric", "value", "how"]
 
 
-@dataclass(frozen=True)
-class NoiseFloor:
-    """Largest difference between evaluations of one model that is no difference between models.
-
-    Attributes:
-        task: the task it was measured on; `*` for every task.
-        metric: the metric.
-        value: largest difference over other batch sizes, orders and precisions.
-        how: what was varied.
-    """
-
-    task: str
-    metric: str
-    value: float
-    how: str
+# Largest difference between evaluations of one model, by task and metric; task `*` for every task.
+NoiseFloors = Mapping[tuple[str, str], float]
 
 
-def noise_floor(floors: Sequence[NoiseFloor], task: str, metric: str) -> float:
-    """Returns the floor of a metric on a task, else that of every task, else 0."""
-    by_task = {floor.task: floor.value for floor in floors if floor.metric == metric}
-    return by_task.get(task, by_task.get("*", 0.0))
+def noise_floor(floors: NoiseFloors, task: str, metric: str) -> float:
+    """Returns the floor of a metric on a task, else that on every task, else 0."""
+    return floors.get((task, metric), floors.get(("*", metric), 0.0))
 
 
-def read_noise_floors(results: Path) -> list[NoiseFloor]:
+def read_noise_floors(results: Path) -> NoiseFloors:
     """Returns the floors in `results/noise_floor.csv`; none where there is no such file.
 
     Raises:
@@ -82,23 +68,23 @@ def read_noise_floors(results: Path) -> list[NoiseFloor]:
     """
     path = results / NOISE_FILE
     if not path.exists():
-        return []
+        return {}
+    floors: dict[tuple[str, str], float] = {}
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if list(reader.fieldnames or ()) != NOISE_FIELDS:
             raise InvalidInput(f"{path}: expected the columns {', '.join(NOISE_FIELDS)}")
-        floors = list[NoiseFloor]()
         for row in reader:
             try:
                 value = float(row["value"])
             except (TypeError, ValueError):
-                value = -1.0
-            if not (math.isfinite(value) and value >= 0):
+                value = math.nan
+            if not 0 <= value < math.inf:
                 raise InvalidInput(
                     f"{path}, line {reader.line_num}: expected a value of 0 or more, "
                     f"found {row['value']!r}"
                 )
-            floors.append(NoiseFloor(row["task"], row["metric"], value, row["how"]))
+            floors[row["task"], row["metric"]] = value
     return floors
 
 
@@ -122,7 +108,7 @@ class Block:
 
 
 def with_significance(
-    table: ComparisonTable, records: Mapping[str, Record], floors: Sequence[NoiseFloor]
+    table: ComparisonTable, records: Mapping[str, Record], floors: NoiseFloors
 ) -> ComparisonTable:
     """Returns the table with `standing` and `gain` of the cells of its metrics.
 

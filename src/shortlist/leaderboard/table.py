@@ -104,12 +104,12 @@ class Aggregate:
             metrics.
     """
 
-    mean: float | None
-    sd: float | None
-    n: int
-    values: tuple[float, ...]
-    seeds: tuple[int, ...]
-    status: ValueStatus
+    mean: float | None = None
+    sd: float | None = None
+    n: int = 0
+    values: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    status: ValueStatus = "done"
     reason: str = ""
     record_keys: tuple[str, ...] = ()
     standing: Standing = ""
@@ -170,6 +170,12 @@ class Row:
     record_keys: tuple[str, ...] = ()
     warnings: tuple[tuple[str, int], ...] = ()
     device: str = ""
+
+    @property
+    def common_gap(self) -> str:
+        """The reason of missing means, if all are missing for the same; otherwise empty."""
+        same = len(self.gaps) == 1 and all(cell.missing for cell in self.cells)
+        return self.gaps[0] if same else ""
 
     @property
     def gaps(self) -> tuple[str, ...]:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from shortlist.leaderboard.columns import COSTS, METHOD_COSTS
 from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Gain, Row, Value
-from shortlist.rendering.tables import TextCell, TextTable, escape_markdown, markdown_table
+from shortlist.rendering.tables import (
+    TextCell,
+    TextTable,
+    escape_markdown,
+    markdown_table,
+    rich_table,
+)
 
 if TYPE_CHECKING:
     import rich.table
@@ -49,6 +55,11 @@ def number(value: float, unit: str) -> str:
     return f"{sign}{value:,.{digits}f}".replace("-", MINUS)
 
 
+def sortable(value: float) -> str:
+    """Returns a value as JavaScript reads it; empty for NaN."""
+    return "" if math.isnan(value) else repr(value).replace("inf", "Infinity")
+
+
 def signed(value: float, unit: str) -> str:
     """Returns a difference with its sign."""
     text = number(value, unit).lstrip("+")
@@ -62,11 +73,11 @@ def sd_text(cell: Aggregate, unit: str) -> str:
     return number(cell.sd, unit).lstrip("+") if cell.sd else "0"
 
 
-def cell_text(cell: Aggregate, column: Column) -> str:
+def cell_text(cell: Aggregate, column: Column, with_sd: bool = True) -> str:
     """Returns `mean ± sd` and a mark where it is tied with the best, or why the mean is missing."""
     if cell.mean is None:
         return cell.missing
-    sd = sd_text(cell, column.unit)
+    sd = sd_text(cell, column.unit) if with_sd else ""
     text = number(cell.mean, column.unit) + (f" ± {sd}" if sd else "")
     return f"{text} {TIED}" if cell.standing == "tied" else text
 
@@ -159,15 +170,26 @@ def markdown(tables: Sequence[ComparisonTable]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _text_table(table: ComparisonTable, axes: Sequence[str], columns: Sequence[int]) -> TextTable:
+def _text_table(
+    table: ComparisonTable, axes: Sequence[str], columns: Sequence[int], brief: bool = False
+) -> TextTable:
     """Returns the rows as text: these axes, budget and seeds, these columns, and the gains.
 
     A reason that leaves several cells of a row empty is spelled out in the first.
+
+    Args:
+        table: the table.
+        axes: of `selector`, `featurizer`, `model`, `device`.
+        columns: indices of columns.
+        brief: whether to leave out gains, reasons, and standard deviations of all but the primary
+            metric.
     """
+    gains = table.has_gains and not brief
     headings = [*axes, "budget", "n"]
     for index in columns:
-        headings.append(f"{table.columns[index].title} {arrow(table.columns[index])}".strip())
-        if table.has_gains and index == table.headline:
+        column = table.columns[index]
+        headings.append(column.title if brief else f"{column.title} {arrow(column)}".strip())
+        if gains and index == table.headline:
             headings.append(gain_heading(table))
     rows: list[tuple[TextCell, ...]] = []
     for row in table.rows:
@@ -179,20 +201,23 @@ def _text_table(table: ComparisonTable, axes: Sequence[str], columns: Sequence[i
         cells = [TextCell(text) for text in texts]
         explained: set[str] = set()
         for index in columns:
-            cell = row.cells[index]
-            repeated = cell.missing and cell.missing in explained
+            column, cell = table.columns[index], row.cells[index]
+            text = cell_text(cell, column, with_sd=column.primary or not brief)
+            if cell.missing and (brief or cell.missing in explained):
+                text = cell.status
             if cell.status != "not applicable":
                 explained.add(cell.missing)
-            text = cell.status if repeated else cell_text(cell, table.columns[index])
-            strong = cell.standing in ("best", "tied")
-            cells.append(TextCell(text, kind="strong" if strong else ""))
-            if table.has_gains and index == table.headline:
+            cells.append(_emphasised(text, cell.standing in ("best", "tied")))
+            if gains and index == table.headline:
                 gain = table.gain(row)
-                text = gain_text(gain, table.columns[index])
-                strong = gain is not None and gain.significant
-                cells.append(TextCell(text, kind="strong" if strong else ""))
+                significant = gain is not None and gain.significant
+                cells.append(_emphasised(gain_text(gain, column), significant))
         rows.append(tuple(cells))
     return TextTable(table.title, tuple(headings), tuple(rows), left=len(axes))
+
+
+def _emphasised(text: str, strong: bool) -> TextCell:
+    return TextCell(text, kind="strong" if strong else "")
 
 
 # What LaTeX has no letters for. great_tables escapes text, so the two that stand for bold are
@@ -339,60 +364,8 @@ def console_table(table: ComparisonTable) -> rich.table.Table:
 
     The two costs of a method are always shown, then the metrics in their order as long as there is
     room, with the standard deviation of the primary one. The caption names the columns that are left
-    out, and the reasons of missing means.
+    out, the gains, and the reasons of missing means.
     """
-    import rich.table
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-
-    name_width = min(METHOD_WIDTH, max(map(len, ["selector", *map(method, table.rows)])))
-    widths = _fitting_columns(table, name_width)
-    left_out = [column.title for place, column in enumerate(table.columns) if place not in widths]
-    caption = [f"also measured: {', '.join(left_out)}"] if left_out else []
-    for row in table.rows:
-        gain = table.gain(row)
-        if gain is not None and table.headline is not None:
-            text = gain_text(gain, table.columns[table.headline])
-            caption.append(f"{row.axes.label}: {text}, {gain_sentence(gain)}")
-    caption += [*table.gaps(), *table.remarks()]
-    made = rich.table.Table(
-        title=escape(table.title),
-        caption=escape("\n".join(caption)) or None,
-        box=SIMPLE_HEAD,
-        padding=(0, GUTTER - 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-    )
-    made.add_column("selector", overflow="fold", width=name_width)
-    made.add_column("budget", justify="right", no_wrap=True)
-    made.add_column("n", justify="right", no_wrap=True)
-    for index, width in widths.items():
-        made.add_column(escape(table.columns[index].title), justify="right", width=width)
-    for row in table.rows:
-        texts: list[str] = []
-        for index in widths:
-            text = escape(_short(row.cells[index], table.columns[index]))
-            strong = row.cells[index].standing in ("best", "tied")
-            texts.append(f"[bold green]{text}[/]" if strong else text)
-        made.add_row(escape(method(row)), budget(row), str(len(row.seeds)), *texts)
-    return made
-
-
-def _short(cell: Aggregate, column: Column) -> str:
-    """Returns the mean (with the standard deviation if primary), or the status without one."""
-    if cell.mean is None:
-        return cell.status
-    if column.primary:
-        return cell_text(cell, column)
-    return number(cell.mean, column.unit) + (f" {TIED}" if cell.standing == "tied" else "")
-
-
-def _fitting_columns(table: ComparisonTable, name_width: int) -> dict[int, int]:
-    """Returns the columns that fit into the terminal, with their widths."""
-    budgets = max(map(len, ["budget", *map(budget, table.rows)]))
-    seeds = max((len(str(len(row.seeds))) for row in table.rows), default=0)
-    room = WIDTH - EDGES - 3 * GUTTER - seeds - name_width - budgets
 
     def urgency(index: int) -> tuple[int, int]:
         column = table.columns[index]
@@ -400,12 +373,32 @@ def _fitting_columns(table: ComparisonTable, name_width: int) -> dict[int, int]:
             return 0, index
         return 1 if column.kind == "metric" else 2, index
 
-    chosen: dict[int, int] = {}
+    whole = _text_table(table, ("selector",), range(len(table.columns)), brief=True)
+    widths = [
+        max(map(len, [*heading.split(), *(row[place].text for row in whole.rows)]))
+        for place, heading in enumerate(whole.headings)
+    ]
+    widths[0] = min(widths[0], METHOD_WIDTH)
+    room = WIDTH - EDGES - 3 * GUTTER - sum(widths[:3])
+    shown = [0, 1, 2]  # selector, budget, n
     for index in sorted(range(len(table.columns)), key=urgency):
-        column = table.columns[index]
-        texts = [_short(row.cells[index], column) for row in table.rows]
-        width = max(map(len, [*texts, *column.title.split()]))
-        if width + GUTTER <= room:
-            chosen[index] = width
-            room -= width + GUTTER
-    return dict(sorted(chosen.items()))
+        if widths[3 + index] + GUTTER <= room:
+            shown.append(3 + index)
+            room -= widths[3 + index] + GUTTER
+    shown.sort()
+    left_out = [column.title for i, column in enumerate(table.columns) if 3 + i not in shown]
+    notes = [f"also measured: {', '.join(left_out)}"] if left_out else []
+    for row in table.rows:
+        gain = table.gain(row)
+        if gain is not None and table.headline is not None:
+            text = gain_text(gain, table.columns[table.headline])
+            notes.append(f"{row.axes.label}: {text}, {gain_sentence(gain)}")
+    return rich_table(
+        TextTable(
+            table.title,
+            tuple(whole.headings[place] for place in shown),
+            tuple(tuple(row[place] for place in shown) for row in whole.rows),
+            note="\n".join([*notes, *table.gaps(), *table.remarks()]),
+        ),
+        {number: widths[place] for number, place in enumerate(shown)},
+    )

@@ -1,10 +1,13 @@
-"""Tables of text, as the datasheet and the leaderboard show them, and their Markdown."""
+"""Tables of text: the form in which a table becomes Markdown or appears in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import rich.table
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class TextCell:
     Attributes:
         text: what it shows.
         share: length of the bar behind the text, 1 for the longest of the table; None for no bar.
-        kind: `chosen` and `pool` colour the bar, `soft` greys the text, `strong` emphasises it.
+        kind: `chosen` and `pool` are colours of the bar, `soft` and `strong` of the text.
     """
 
     text: str
@@ -68,3 +71,42 @@ def _line(cells: Sequence[str]) -> str:
 def _markdown(cell: TextCell) -> str:
     text = escape_markdown(cell.text)
     return f"**{text}**" if text and cell.kind == "strong" else text
+
+
+def rich_table(table: TextTable, widths: Mapping[int, int] | None = None) -> rich.table.Table:
+    """Returns the table for a terminal; its note becomes the caption.
+
+    Args:
+        table: the table.
+        widths: fixed widths of columns; longer texts are folded.
+    """
+    import rich.table
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+
+    made = rich.table.Table(
+        title=escape(table.title) or None,
+        caption=escape(table.note) or None,
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+    )
+    for place, heading in enumerate(table.headings):
+        made.add_column(
+            escape(heading),
+            justify="left" if place < table.left else "right",
+            overflow="fold",
+            width=(widths or {}).get(place),
+        )
+    styles = {"strong": "bold green", "soft": "dim"}
+    for row in table.rows:
+        texts = (escape(cell.text) for cell in row)
+        made.add_row(
+            *(
+                f"[{styles[cell.kind]}]{text}[/]" if cell.kind in styles else text
+                for cell, text in zip(row, texts, strict=True)
+            )
+        )
+    return made

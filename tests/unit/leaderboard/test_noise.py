@@ -7,15 +7,14 @@ import pytest
 from shortlist.errors import InvalidInput
 from shortlist.leaderboard.significance import (
     NOISE_FILE,
-    NoiseFloor,
     noise_floor,
     read_noise_floors,
 )
 
 
 def test_no_file_is_no_floor(tmp_path: Path) -> None:
-    assert read_noise_floors(tmp_path) == []
-    assert noise_floor([], "toy", "accuracy") == 0.0
+    assert read_noise_floors(tmp_path) == {}
+    assert noise_floor({}, "toy", "accuracy") == 0.0
 
 
 def test_a_task_has_its_own_floor_before_that_of_all(tmp_path: Path) -> None:
@@ -23,7 +22,7 @@ def test_a_task_has_its_own_floor_before_that_of_all(tmp_path: Path) -> None:
         "task,metric,value,how\n*,f1,0.1,x\ntoy,f1,0.2,other batches\n"
     )
     floors = read_noise_floors(tmp_path)
-    assert floors[1] == NoiseFloor("toy", "f1", 0.2, "other batches")
+    assert floors == {("*", "f1"): 0.1, ("toy", "f1"): 0.2}
     assert [noise_floor(floors, t, "f1") for t in ("toy", "else")] == [0.2, 0.1]
     assert noise_floor(floors, "toy", "accuracy") == 0.0
 

@@ -12,7 +12,6 @@ from scipy import stats
 
 from shortlist.core import Metric, Record, pack_item_scores, unpack_item_scores
 from shortlist.leaderboard import ComparisonTable, build
-from shortlist.leaderboard.significance import NoiseFloor
 from shortlist.leaderboard.text import gain_sentence
 
 Maker = Callable[..., Record]
@@ -172,13 +171,13 @@ def test_without_a_random_selection_there_is_no_gain(record: Maker) -> None:
 
 def test_differences_below_the_noise_floor_are_no_findings(record: Maker) -> None:
     records = board(record, {"a": 0.66, "random": 0.5})
-    (table,) = build(records, [NoiseFloor("toy", "accuracy", 0.5, "other batches")])
+    (table,) = build(records, {("toy", "accuracy"): 0.5})
     gain = table.rows[0].cells[0].gain
     assert gain is not None and gain.verdict == "within the noise floor"
     assert set(standings(table).values()) == {""}
-    (other,) = build(records, [NoiseFloor("another", "accuracy", 0.5, "")])
+    (other,) = build(records, {("another", "accuracy"): 0.5})
     assert other.rows[0].cells[0].gain.verdict == "better"  # type: ignore[union-attr]
-    (every,) = build(records, [NoiseFloor("*", "accuracy", 0.5, "")])
+    (every,) = build(records, {("*", "accuracy"): 0.5})
     assert every.rows[0].cells[0].gain.verdict == "within the noise floor"  # type: ignore[union-attr]
 
 
