@@ -38,6 +38,10 @@ lint: install ## format, lint, types, import contract
 
 check: lint test ## everything that CI runs
 
+pydocs-list: install ## the packages that pool=pydocs reads, from requirements.lock
+	$(RUN)python -c "from pathlib import Path; from shortlist.data.package_docs import render_list; \
+	  print(end=render_list(Path('requirements.lock').read_text()))" > src/shortlist/data/pydocs_distributions.txt
+
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
@@ -69,4 +73,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test format lint check leaderboard bench bench-minis bench-text clean
+.PHONY: help install demo test format lint check leaderboard pydocs-list bench bench-minis bench-text clean

@@ -26,7 +26,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from shortlist.core import Corpus
-from shortlist.data.contamination import KINDS, folded, leaks
+from shortlist.data.decontamination import KINDS, find_leaks
+from shortlist.data.near_copies import fold
 from shortlist.data.readers import read
 from shortlist.data.sources import LocalSource
 from shortlist.store.formats import load_corpus
@@ -43,7 +44,7 @@ def verbatim(text: str, rng: random.Random, others: list[str]) -> str:
 
 def recased(text: str, rng: random.Random, others: list[str]) -> str:
     """Returns the words in other letters (all capitals, or each with one), without punctuation."""
-    words = folded(text)
+    words = fold(text)
     return words.upper() if rng.random() < 0.5 else words.title()
 
 
@@ -129,7 +130,7 @@ def recall(data: Path, task: str, pool: list[str], items: int) -> dict[str, Any]
     forms = planted(chosen, list(FORMS), pool)
     documents = Corpus.build([*pool, *(text for texts in forms.values() for text in texts)])
     begin = time.perf_counter()
-    found = {leak.id: leak.kind for leak in leaks(documents, Corpus.build(test))}
+    found = {leak.id: leak.kind for leak in find_leaks(documents, Corpus.build(test))}
     seconds = time.perf_counter() - begin
     rows, first = [], len(pool)
     for form, texts in forms.items():
@@ -155,7 +156,7 @@ def clean(data: Path, tasks: list[str], pool: list[str]) -> dict[str, Any]:
         protected = Corpus.build(texts_of(data, task, "test"))
         owner = dict(zip(protected.ids, protected.texts, strict=True))
         begin = time.perf_counter()
-        found = leaks(documents, protected)
+        found = find_leaks(documents, protected)
         kinds = Counter(leak.kind for leak in found)
         rows.append(
             {

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shortlist.core import Corpus
-from shortlist.data.pools import Domains, InstalledDocs
-from shortlist.data.quarantine import silent
+from shortlist.data.pools import Domains, PackageDocs
+from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ def corpus(data: Path | None, shortest: int = 1, longest: int = 10**9) -> Corpus
         longest: most characters.
     """
     if data is None:
-        found = InstalledDocs(None, 400, shortest, longest, [], 0).load(LocalSource(None), silent)
+        found = PackageDocs(None, 400, shortest, longest, [], 0).load(LocalSource(None), silent)
     else:
         found = Domains(None, None, 0).load(LocalSource(str(data)), silent)
     rows = [row for row, text in enumerate(found.corpus.texts) if shortest <= len(text) <= longest]

@@ -235,7 +235,7 @@ def test_a_pool_whose_documents_have_no_domain_is_refused_by_name(
 ) -> None:
     from shortlist.core import Corpus
     from shortlist.data.pools import Files
-    from shortlist.data.quarantine import Loaded
+    from shortlist.data.readers import Loaded
 
     corpus = Corpus.build(toy.sentences("music", 20)).canonical()
     monkeypatch.setattr(Files, "load", lambda *_: Loaded(corpus, {}))

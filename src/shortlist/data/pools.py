@@ -1,8 +1,7 @@
-"""What can be chosen from: installed documentation, a benchmark's domains, own files.
+"""Pools to select from: package documentation, the domains of a benchmark, a user's files.
 
-A pool is a set of documents. However the rows were ordered or sharded, the same documents give the
-same
-corpus: exact copies go (under the first domain name, alphabetically), the rest is sorted by id.
+A pool is a set of documents: of exact copies the one of the first domain (alphabetically) stays, and
+the rows are sorted by id, so the order of rows and files has no effect.
 """
 
 from __future__ import annotations
@@ -11,24 +10,24 @@ import glob
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from shortlist.core import Corpus, added_masses, digest
-from shortlist.data import installed
-from shortlist.data.chunks import chunks
-from shortlist.data.quarantine import BadRow, Loaded, Progress
-from shortlist.data.readers import Columns, file_digest, read_files, stem
+from shortlist.data import package_docs
+from shortlist.data.files import file_digest, stem
+from shortlist.data.readers import Columns, Loaded, Progress, RowFilter, read_documents, read_files
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows
-from shortlist.data.taken import Taken
 from shortlist.errors import InvalidInput, Missing, near
 
 
 class Pool(ABC):
-    """What a pool can do. Constructors store settings; files are touched in `identity` and `load`.
+    """A set of documents to select from.
+
+    Constructors store settings; files are read in `identity` and `load`.
 
     Attributes:
         version: raised when the same settings and files would give another corpus.
@@ -38,15 +37,15 @@ class Pool(ABC):
 
     @abstractmethod
     def identity(self, source: Source) -> dict[str, str]:
-        """Returns what would be read, as digests by name; cheap, and free of paths and times."""
+        """Returns digests by name of what would be read; cheap, and free of paths and times."""
 
     @abstractmethod
     def load(self, source: Source, progress: Progress) -> Loaded:
         """Returns the documents without exact copies, sorted by id, and what was left out."""
 
 
-class InstalledDocs(Pool):
-    """The documentation of the packages installed in the environment, one domain per package.
+class PackageDocs(Pool):
+    """The documentation of the locked distributions, one domain each; see `package_docs`.
 
     Args:
         per_package: at most so many passages of a package, a sample by id; None for all.
@@ -56,6 +55,8 @@ class InstalledDocs(Pool):
         held_out: packages to leave out, because a task is made of them.
         seed: seed of the sample.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -67,72 +68,57 @@ class InstalledDocs(Pool):
         seed: int,
     ) -> None:
         self.per_package = per_package
-        self.max_files = max_files
-        self.min_chars = min_chars
-        self.max_chars = max_chars
+        self.limits = {"max_files": max_files, "min_chars": min_chars, "max_chars": max_chars}
         self.held_out = tuple(held_out)
         self.seed = seed
 
     def identity(self, source: Source) -> dict[str, str]:
-        """Returns one digest for the versions and file lists of the packages that would be read."""
-        packages = self._packages()
-        return {
-            "installed": digest(
-                [
-                    part
-                    for name, one in packages.items()
-                    for part in (name, installed.digest_of(one))
-                ]
-            )
-        }
+        """Returns one digest of the versions and file lists of the packages that would be read."""
+        packages = self._packages().distributions
+        parts = [(name, package_docs.digest_of(one)) for name, one in packages.items()]
+        return {"installed": digest([part for pair in parts for part in pair])}
 
     def load(self, source: Source, progress: Progress) -> Loaded:
-        """Returns the passages of all packages but the held-out ones.
+        """Returns the passages of all locked packages but the held-out ones.
 
         Raises:
             Missing: a held-out package is not installed.
         """
-        parts: list[Corpus] = []
-        counts: Counter[str] = Counter()
         packages = self._packages()
-        for done, (name, distribution) in enumerate(packages.items()):
-            progress(done, len(packages), "installed documentation")
-            found, dropped = installed.read_package(
-                name,
-                distribution,
-                max_files=self.max_files,
-                min_chars=self.min_chars,
-                max_chars=self.max_chars,
-            )
+        counts = Counter(packages.check("pool=pydocs"))
+        others = package_docs.installed().keys() - package_docs.locked().keys()
+        counts["other_distributions"] = len(others)
+        parts: list[Loaded] = []
+        total = len(packages.distributions)
+        for done, (name, distribution) in enumerate(packages.distributions.items()):
+            progress(done, total, "package documentation")
+            passages, dropped = package_docs.read_package(name, distribution, **self.limits)
             counts.update(dropped)
-            counts["rows_read"] += len(found)
-            texts = sorted({passage.text for passage in found})
-            counts["exact_copies"] += len(found) - len(texts)
-            corpus = Corpus.build(texts, name)
-            rows = sample_rows(corpus.ids, self.per_package, self.seed)
-            counts["not_sampled"] += len(corpus) - len(rows)
-            parts.append(corpus.take(rows))
-        progress(len(packages), len(packages), "installed documentation")
-        return merged([Loaded(corpus, {}) for corpus in parts], counts)
+            texts = sorted({passage.text for passage in passages})
+            counts.update(rows_read=len(passages), exact_copies=len(passages) - len(texts))
+            corpus = _sampled(Corpus.build(texts, name), self.per_package, self.seed, counts)
+            parts.append(Loaded(corpus, {}))
+        progress(total, total, "package documentation")
+        return merge(parts, counts)
 
-    def _packages(self) -> dict[str, Any]:
-        packages = installed.installed()
-        out = set(installed.chosen(self.held_out, packages))
-        return {name: one for name, one in packages.items() if name not in out}
+    def _packages(self) -> package_docs.Packages:
+        installed, locked = package_docs.installed(), package_docs.locked()
+        held_out = package_docs.check_names(self.held_out, installed)
+        return package_docs.Packages.of(locked.keys() - set(held_out), installed, locked)
 
 
 class Domains(Pool):
     """The domains of a benchmark: one file each in a folder, or data sets of the hub.
 
     Args:
-        domains: the domains to take; None for every one there is.
+        domains: the domains to read; None for all.
         per_domain: at most so many documents of a domain, a sample by id; None for all.
         seed: seed of the sample.
         chunk: texts are joined and cut to passages of so many characters; None leaves them.
-        shortest: texts of fewer characters are left out; None takes every one.
+        shortest: texts of fewer characters are left out; None keeps all.
         longest: texts of more characters are cut there; None leaves them.
         files: by domain, where it is not in `pools/`: `path` under the data folder, without suffix,
-            and `only`, the values by column of the rows that are meant.
+            and `only`, the accepted values by column.
         hub: specification by domain, where there is one.
 
     Raises:
@@ -189,39 +175,36 @@ class Domains(Pool):
         for done, name in enumerate(names):
             progress(done, len(names), f"pool domain {name}")
             files = source.pool_files(name, self.hub, self.files)
-            columns = files.columns or Columns()
-            part = read_files(
+            documents = read_documents(
                 files.files["pool"],
-                replace(columns, label=None, domain=None),
-                default_domain=name,
-                taken=Taken(files.only, self.shortest, self.longest),
+                Columns(text=files.columns.text) if files.columns else Columns(),
+                row_filter=RowFilter(files.only, self.shortest, self.longest),
             )
-            counts.update({key: count for key, count in part.counts.items() if key != "kept"})
+            counts.update({key: value for key, value in documents.counts.items() if key != "kept"})
+            texts = documents.texts
             if self.chunk is not None:
-                passages = list(dict.fromkeys(chunks(part.corpus.texts, self.chunk)))
-                part = replace(part, corpus=Corpus.build(passages, name))
-            rows = sample_rows(part.corpus.ids, self.per_domain, self.seed)
-            counts["not_sampled"] += len(part.corpus) - len(rows)
-            parts.append(replace(part, corpus=part.corpus.take(rows), revision=files.revision))
+                texts = list(dict.fromkeys(chunks(texts, self.chunk)))
+            corpus = _sampled(Corpus.build(texts, name), self.per_domain, self.seed, counts)
+            parts.append(Loaded(corpus, {}, documents.quarantined, files.revision))
         progress(len(names), len(names), "pool domains")
-        return merged(parts, counts)
+        return merge(parts, counts)
 
     def _names(self, source: Source) -> tuple[str, ...]:
-        there = source.pool_names(self.hub, self.files)
+        known = source.pool_names(self.hub, self.files)
         if self.domains is None:
-            return there
+            return known
         if not self.domains:
             raise InvalidInput(
-                f"pool.domains is empty, expected at least one domain; known: {', '.join(there)}"
+                f"pool.domains is empty, expected at least one domain; known: {', '.join(known)}"
             )
         for name in self.domains:
-            if name not in there:
-                raise Missing(f"pool domain {name!r} is not there; {near(name, there)}")
+            if name not in known:
+                raise Missing(f"pool domain {name!r} is not there; {near(name, known)}")
         return tuple(sorted(set(self.domains)))
 
 
 class Files(Pool):
-    """A person's own files, of every readable format.
+    """A user's own files, of every readable format.
 
     Args:
         paths: files or patterns (`pool/*.jsonl.zst`, `**` for all folders below).
@@ -249,7 +232,7 @@ class Files(Pool):
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per file name, of the bytes of the files of that name."""
         by_name: dict[str, list[str]] = {}
-        for path in self._found():
+        for path in self._matches():
             by_name.setdefault(stem(path), []).append(file_digest(path))
         return {name: digest(sorted(digests)) for name, digests in sorted(by_name.items())}
 
@@ -262,65 +245,88 @@ class Files(Pool):
         """
         parts: list[Loaded] = []
         counts: Counter[str] = Counter()
-        found = self._found()
-        for done, path in enumerate(found):
-            progress(done, len(found), "pool files")
+        paths = self._matches()
+        for done, path in enumerate(paths):
+            progress(done, len(paths), "pool files")
             parts.append(read_files([path], self.columns, default_domain=stem(path)))
-            counts.update(
-                {key: parts[-1].counts[key] for key in ("rows_read", "quarantined", "exact_copies")}
-            )
-        progress(len(found), len(found), "pool files")
-        return merged(parts, counts)
+            counts.update({key: n for key, n in parts[-1].counts.items() if key != "kept"})
+        progress(len(paths), len(paths), "pool files")
+        return merge(parts, counts)
 
-    def _found(self) -> list[str]:
+    def _matches(self) -> list[str]:
         if not self.paths:
             raise InvalidInput(
                 "pool=files: expected at least one file, found none; set pool.paths=[FILE,...]"
             )
-        found: set[str] = set()
+        paths: set[str] = set()
         for pattern in self.paths:
-            matched = glob.glob(pattern, recursive=True)  # noqa: PTH207, a pattern may be absolute
-            if not matched:
+            matches = glob.glob(pattern, recursive=True)  # noqa: PTH207, a pattern may be absolute
+            if not matches:
                 raise Missing(
                     f"pool.paths: expected files {pattern}, found none; check the path and quote "
                     "the pattern"
                 )
-            found.update(matched)
-        return sorted(found)
+            paths.update(matches)
+        return sorted(paths)
 
 
-def merged(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
+def _sampled(corpus: Corpus, size: int | None, seed: int, counts: Counter[str]) -> Corpus:
+    rows = sample_rows(corpus.ids, size, seed)
+    counts["not_sampled"] += len(corpus) - len(rows)
+    return corpus.take(rows)
+
+
+def merge(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
     """Returns the parts as one pool: each text once, sorted by id.
 
-    Copies between the parts are added to `counts`, and so is what is kept.
+    A column that not all parts have is dropped. Copies between the parts and the documents that are
+    kept are added to `counts`.
     """
-    texts = [text for part in parts for text in part.corpus.texts]
-    domains = [domain for part in parts for domain in part.corpus.domains]
-    ids = [key for part in parts for key in part.corpus.ids]
-    first: dict[str, int] = {}
-    for row in sorted(range(len(ids)), key=lambda row: (ids[row], domains[row])):
-        first.setdefault(ids[row], row)
-    rows = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    columns = [part.corpus.masses for part in parts]
-    given = [column for column in columns if column is not None]
-    masses = None
-    if given and len(given) == len(columns):
-        masses = added_masses(ids, np.concatenate(given).tolist(), list(first))
-
-    def trait(name: str) -> list[Any] | None:
-        known = [part.corpus.trait(name) for part in parts]
-        every = [value for column in known if column is not None for value in column]
-        return [every[row] for row in rows] if known and len(every) == len(ids) else None
-
-    corpus = Corpus.build(
-        [texts[row] for row in rows],
-        [domains[row] for row in rows],
-        masses=masses,
-        licences=trait("licence"),
-        toxicities=trait("toxicity"),
-    ).canonical()
-    counts["exact_copies"] += len(ids) - len(corpus)
+    tables = [part.corpus.table for part in parts if len(part.corpus)]
+    if not tables:
+        corpus = Corpus.build([])
+    else:
+        shared = [
+            name
+            for name in tables[0].column_names
+            if all(name in table.column_names for table in tables)
+        ]
+        table = pa.concat_tables([table.select(shared) for table in tables])
+        table = table.sort_by([("id", "ascending"), ("domain", "ascending")])
+        ids = table["id"].to_pylist()
+        first = np.flatnonzero([row == 0 or ids[row] != ids[row - 1] for row in range(len(ids))])
+        corpus = Corpus(table).take(first)
+        if "mass" in shared:
+            masses = added_masses(ids, table["mass"].to_pylist(), corpus.ids)
+            place = corpus.table.column_names.index("mass")
+            corpus = Corpus(corpus.table.set_column(place, "mass", pa.array(masses)))
+        counts["exact_copies"] += len(ids) - len(corpus)
     counts["kept"] = len(corpus)
-    bad: list[BadRow] = [row for part in parts for row in part.quarantined]
+    rejected = [row for part in parts for row in part.quarantined]
     revisions = sorted({part.revision for part in parts if part.revision})
-    return Loaded(corpus, dict(sorted(counts.items())), tuple(bad), "+".join(revisions))
+    return Loaded(corpus, dict(sorted(counts.items())), tuple(rejected), "+".join(revisions))
+
+
+def chunks(texts: Sequence[str], characters: int) -> list[str]:
+    """Returns the texts joined and cut to passages of at most `characters` characters.
+
+    Short texts are joined by a line break as long as the next one fits; long texts are cut after the
+    last white space that fits, or within a word longer than a passage. Only white space at a cut is
+    dropped. GOT-D prepares its pools so (section C.1.2), without saying where it cuts.
+    """
+    passages: list[str] = []
+    passage = ""
+    for text in texts:
+        rest = text.strip()
+        if passage and len(passage) + 1 + len(rest) > characters:
+            passages.append(passage)
+            passage = ""
+        while len(rest) > characters:
+            head = rest[: characters + 1]
+            space = max((at for at, letter in enumerate(head) if letter.isspace()), default=0)
+            cut = space or characters
+            passages.append(rest[:cut].rstrip())
+            rest = rest[cut:].lstrip()
+        if rest:
+            passage = f"{passage}\n{rest}" if passage else rest
+    return [*passages, passage] if passage else passages

@@ -1,34 +1,58 @@
-"""From a file to a corpus: which rows are documents, and what is said of those that are not."""
+"""Documents out of files: one typed row each, with rejected rows quarantined and all rows counted."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from shortlist.core import Corpus, added_masses
-from shortlist.data.formats import raw_rows, readable_suffix
-from shortlist.data.quarantine import BadRow, Loaded
-from shortlist.data.taken import Sieve, Taken
-from shortlist.errors import InvalidInput
+from shortlist.data.files import raw_rows
+from shortlist.errors import InvalidInput, near
+
+# (units done so far, total, what is being done): called as work proceeds.
+Progress: TypeAlias = Callable[[int, int, str], None]
 
 
-class _Bad(Exception):
-    """A row that is no document; the message is the reason."""
+def silent(done: int, total: int, what: str) -> None:
+    """Ignores progress."""
+
+
+class _Reject(Exception):
+    """The row is no document; the message is the reason."""
+
+
+class RejectedRow(NamedTuple):
+    """A row that is quarantined.
+
+    Attributes:
+        path: the file as it was given.
+        line: line number from 1 (Parquet: row number from 1).
+        reason: what was expected and what was found.
+    """
+
+    path: str
+    line: int
+    reason: str
+
+
+def render(rows: Iterable[RejectedRow]) -> str:
+    """Returns one line `file:line: reason` per row."""
+    return "".join(f"{row.path}:{row.line}: {row.reason}\n" for row in rows)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file hold what.
+    """Names of the columns of a file; None where it has no such column.
 
     Attributes:
         text: the text, or the first text of a pair.
         text_b: the second text of a pair.
         label: the label; rows without one are quarantined.
-        domain: the domain; rows without one take the default.
+        domain: the domain; rows without one have the default.
         names: class names by integer, where the file holds integers.
         numeric: whether labels are numbers (a regression) instead of classes.
         mass: how much a document counts; rows without a number of 0 or more are quarantined.
@@ -47,17 +71,88 @@ class Columns:
     toxicity: str | None = None
 
 
-@dataclass
-class _Rows:
-    """Columns of the rows kept so far."""
+@dataclass(frozen=True)
+class RowFilter:
+    """Which rows of a file become documents, and how long their texts may be.
 
-    texts: list[str] = field(default_factory=list)
-    texts_b: list[str] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
-    domains: list[str] = field(default_factory=list)
-    masses: list[float] = field(default_factory=list)
-    licences: list[str] = field(default_factory=list)
-    toxicities: list[float] = field(default_factory=list)
+    Attributes:
+        only: accepted values by column; rows with other values are counted as `filtered`.
+        shortest: fewest characters; shorter texts are counted as `too_short`.
+        longest: most characters; longer texts are stripped, cut there and counted as `cut`.
+    """
+
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    shortest: int | None = None
+    longest: int | None = None
+
+
+class Document(NamedTuple):
+    """One row of a file."""
+
+    text: str
+    text_b: str | None = None
+    label: str | float | None = None
+    domain: str = ""
+    mass: float = 1.0
+    licence: str = ""
+    toxicity: float = 0.0
+
+    @property
+    def content(self) -> tuple[str, str | None, str | float | None]:
+        """What makes two rows copies of each other."""
+        return self.text, self.text_b, self.label
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents in the order of their rows, before they have ids.
+
+    Attributes:
+        rows: the documents that are kept; of copies the first, with the sum of their masses.
+        counts: rows by fate: `rows_read` = `kept` + `quarantined` + `exact_copies` + `filtered` +
+            `too_short`; how many texts were `cut`.
+        quarantined: the rejected rows, in the order of the files.
+    """
+
+    rows: Sequence[Document]
+    counts: Mapping[str, int]
+    quarantined: tuple[RejectedRow, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts (of a pair: the first)."""
+        return [row.text for row in self.rows]
+
+    def corpus(self, columns: Columns) -> Corpus:
+        """Returns the documents with ids and with the optional columns that `columns` names."""
+        rows = self.rows
+        return Corpus.build(
+            self.texts,
+            [row.domain for row in rows],
+            texts_b=[row.text_b or "" for row in rows] if columns.text_b else None,
+            labels=[row.label for row in rows] if columns.label else None,
+            masses=[row.mass for row in rows] if columns.mass else None,
+            licences=[row.licence for row in rows] if columns.licence else None,
+            toxicities=[row.toxicity for row in rows] if columns.toxicity else None,
+        )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A corpus, and what was left out of it.
+
+    Attributes:
+        corpus: the documents that are kept.
+        counts: rows by fate as in `Documents`, and `not_sampled` where a sample is drawn; under
+            other names what was left out before there were rows.
+        quarantined: the rejected rows, in the order of the files.
+        revision: the commit the files come from, where they come from a hub.
+    """
+
+    corpus: Corpus
+    counts: Mapping[str, int]
+    quarantined: tuple[RejectedRow, ...] = ()
+    revision: str = ""
 
 
 def read(
@@ -72,25 +167,7 @@ def read(
     default_domain: str = "",
     keep_copies: bool = False,
 ) -> Loaded:
-    """Returns the documents of one file in the order of its rows, and what was set aside.
-
-    Args:
-        path: a file of one of the formats in `formats.READABLE`.
-        text: column of the text.
-        text_b: column of the second text of a pair.
-        label: column of the label.
-        domain: column of the domain.
-        names: class names by integer, where the label column holds integers.
-        numeric: whether labels are numbers (a regression).
-        default_domain: domain of rows that name none.
-        keep_copies: keep rows that repeat an earlier one (a published test set) instead of dropping
-            them.
-
-    Raises:
-        Missing: there is no such file.
-        InvalidInput: the file cannot be read, holds no row, has no text column, or every row is
-        bad.
-    """
+    """Returns the documents of one file, see `read_documents`; the other arguments are `Columns`."""
     columns = Columns(text, text_b, label, domain, None if names is None else tuple(names), numeric)
     return read_files([path], columns, default_domain=default_domain, keep_copies=keep_copies)
 
@@ -101,224 +178,243 @@ def read_files(
     *,
     default_domain: str = "",
     keep_copies: bool = False,
-    taken: Taken | None = None,
 ) -> Loaded:
-    """Returns the documents of several files as of one, `taken` of their rows; see `read`.
+    """Returns the corpus of several files; see `read_documents`."""
+    read = read_documents(paths, columns, default_domain=default_domain, keep_copies=keep_copies)
+    return Loaded(read.corpus(columns), read.counts, read.quarantined)
 
-    The mass of a row that repeats an earlier one is added to that one's.
+
+def read_documents(
+    paths: Iterable[str | Path],
+    columns: Columns,
+    *,
+    default_domain: str = "",
+    keep_copies: bool = False,
+    row_filter: RowFilter | None = None,
+) -> Documents:
+    """Returns the documents of several files as of one, in the order of their rows.
+
+    Args:
+        paths: files of the formats in `files.READABLE`.
+        columns: the names of their columns.
+        default_domain: domain of rows that name none.
+        keep_copies: whether rows that repeat an earlier one stay (a published test set).
+        row_filter: which rows become documents; None: all.
 
     Raises:
-        InvalidInput: also where no row holds a value that `taken.only` asks for.
+        Missing: there is no such file.
+        InvalidInput: a file cannot be read, holds no row, lacks a column, or all of its rows are
+            rejected; no row holds a value of `row_filter.only`.
     """
-    rows, bad, seen, copies = _Rows(), list[BadRow](), set[tuple[Any, ...]](), 0
-    sieve = Sieve(taken or Taken())
-    every: list[tuple[tuple[Any, ...], float]] = []
+    reader = _Reader(columns, default_domain, row_filter or RowFilter())
+    first: dict[Any, int] = {}
+    rows: list[Document] = []
+    masses: list[tuple[Any, float]] = []
+    copies = 0
     for path in paths:
-        for document in _documents(Path(path), columns, default_domain, bad, sieve):
-            if columns.mass and not keep_copies:
-                every.append((document[:3], document[4]))
-            if not keep_copies and document[:3] in seen:
-                copies += 1
+        for document in reader.documents(Path(path)):
+            content = document.content
+            if not keep_copies:
+                masses += [(content, document.mass)] if columns.mass else []
+                if first.setdefault(content, len(rows)) < len(rows):
+                    copies += 1
+                    continue
+            rows.append(document)
+    if masses:
+        keys, parts = zip(*masses, strict=True)
+        sums = added_masses(keys, parts, list(first)).tolist()
+        rows = [row._replace(mass=mass) for row, mass in zip(rows, sums, strict=True)]
+    fates = {"kept": len(rows), "quarantined": len(reader.rejected), "exact_copies": copies}
+    left_out = reader.counts["filtered"] + reader.counts["too_short"]
+    counts = {"rows_read": sum(fates.values()) + left_out, **fates, **+reader.counts}
+    return Documents(rows, counts, tuple(reader.rejected))
+
+
+class _Reader:
+    """Turns the rows of files into documents and keeps account of the others.
+
+    Attributes:
+        rejected: the quarantined rows.
+        counts: what the row filter did.
+    """
+
+    def __init__(self, columns: Columns, default_domain: str, row_filter: RowFilter) -> None:
+        self.columns, self.default_domain, self.filter = columns, default_domain, row_filter
+        self.rejected: list[RejectedRow] = []
+        self.counts: Counter[str] = Counter()
+        self._values: dict[str, set[str]] = {column: set() for column in row_filter.only}
+
+    def documents(self, path: Path) -> Iterator[Document]:
+        """Returns the documents of one file in the order of its rows."""
+        columns = self.columns
+        if path.suffix == ".txt":
+            columns = replace(columns, text="text")  # the only column of a text file
+        names: dict[str, None] = {}
+        good, first_rejected = 0, len(self.rejected)
+        for line, row in raw_rows(path):
+            try:
+                if isinstance(row, str):
+                    raise _Reject(row)
+                names |= dict.fromkeys(map(str, row)) if row.keys() - names.keys() else {}
+                if not self._passes(row):
+                    continue
+                document = _document(row, columns, self.default_domain)
+            except _Reject as reason:
+                self.rejected.append(RejectedRow(str(path), line, str(reason)))
                 continue
-            seen.add(document[:3])
-            rows.texts.append(document[0])
-            rows.texts_b.append(document[1] or "")
-            rows.labels.append(document[2])
-            rows.domains.append(document[3])
-            rows.masses.append(document[4])
-            rows.licences.append(document[5])
-            rows.toxicities.append(document[6])
-    masses: Any = rows.masses
-    if every:
-        keys, parts = zip(*every, strict=True)
-        masses = added_masses(keys, parts, list(dict.fromkeys(keys)))
-    corpus = Corpus.build(
-        rows.texts,
-        rows.domains,
-        texts_b=rows.texts_b if columns.text_b else None,
-        labels=rows.labels if columns.label else None,
-        masses=masses if columns.mass else None,
-        licences=rows.licences if columns.licence else None,
-        toxicities=rows.toxicities if columns.toxicity else None,
-    )
-    never = sieve.counts["filtered"] + sieve.counts["too_short"]
-    counts = {
-        "rows_read": len(corpus) + len(bad) + copies + never,
-        "kept": len(corpus),
-        "quarantined": len(bad),
-        "exact_copies": copies,
-        **{fate: count for fate, count in sieve.counts.items() if count},
-    }
-    return Loaded(corpus, counts, tuple(bad))
+            good += 1
+            text = self._fitted(document.text)
+            if text is not None:
+                yield document if text is document.text else document._replace(text=text)
+        self._check_filter(path, names)
+        self._check_columns(path, columns, names)
+        if good == 0:
+            rejected = self.rejected[first_rejected:]
+            found = "none"
+            if rejected:
+                found = f"{len(rejected):,} rows and all bad, first line {rejected[0].line}: "
+                found += rejected[0].reason
+            raise InvalidInput(
+                f"{path}: expected rows with the column {columns.text!r}, found {found}; repair or "
+                "replace the file"
+            )
+
+    def _passes(self, row: Mapping[str, object]) -> bool:
+        passes = True
+        for column, accepted in self.filter.only.items():
+            value = str(row.get(column))
+            self._values[column].add(value)
+            passes = passes and value in accepted
+        self.counts["filtered"] += not passes
+        return passes
+
+    def _fitted(self, text: str) -> str | None:
+        shortest, longest = self.filter.shortest, self.filter.longest
+        if shortest is not None and len(text) < shortest:
+            self.counts["too_short"] += 1
+            return None
+        if longest is not None and len(text) > longest:
+            self.counts["cut"] += 1
+            return text.strip()[:longest]
+        return text
+
+    def _check_filter(self, path: Path, names: Mapping[str, None]) -> None:
+        for column, accepted in self.filter.only.items():
+            if column not in names:
+                raise InvalidInput(
+                    f"{path}: expected the column {column!r} to choose rows by; "
+                    f"{near(column, names)}"
+                )
+            for value in accepted:
+                if value not in self._values[column]:
+                    raise InvalidInput(
+                        f"{path}: expected rows whose {column!r} is {value!r}, found none; "
+                        f"{near(value, self._values[column])}"
+                    )
+
+    def _check_columns(self, path: Path, columns: Columns, names: Mapping[str, None]) -> None:
+        optional = ("mass", "licence", "toxicity")
+        for kind in ("text", "text_b", "label", *optional):
+            name = getattr(columns, kind)
+            if names and name is not None and name not in names:
+                of_pool = kind == "text" or kind in optional
+                other = f" (pool=files: set pool.{kind}=COLUMN)" if of_pool else ""
+                raise InvalidInput(
+                    f"{path}: expected the column {name!r}, found the columns: "
+                    f"{', '.join(map(repr, names))}; set task.{kind}=COLUMN{other}"
+                )
 
 
-def _documents(
-    path: Path, columns: Columns, default_domain: str, bad: list[BadRow], sieve: Sieve
-) -> Iterable[tuple[str, str | None, Any, str, float, str, float]]:
-    if path.suffix == ".txt":
-        columns = replace(columns, text="text")  # a text file has no columns to name
-    found: dict[str, None] = {}
-    good, first_bad = 0, len(bad)
-    for line, row in raw_rows(path):
-        try:
-            if isinstance(row, str):
-                raise _Bad(row)
-            found |= dict.fromkeys(map(str, row)) if row.keys() - found.keys() else {}
-            if not sieve.row(row):
-                continue
-            document = _document(row, columns, default_domain)
-        except _Bad as reason:
-            bad.append(BadRow(str(path), line, str(reason)))
-            continue
-        good += 1
-        text = sieve.text(document[0])
-        if text is not None:
-            yield text, *document[1:]
-    sieve.check(path, found)
-    wanted = {"text": columns.text, "text_b": columns.text_b, "label": columns.label}
-    read_of_pools = {"mass": columns.mass, "licence": columns.licence, "toxicity": columns.toxicity}
-    wanted |= read_of_pools
-    absent = [kind for kind, name in wanted.items() if name is not None and name not in found]
-    if found and absent:
-        kind = absent[0]
-        other = f" (pool=files: set pool.{kind}=COLUMN)" if kind in {"text", *read_of_pools} else ""
-        raise InvalidInput(
-            f"{path}: expected the column {wanted[kind]!r}, found the columns: "
-            f"{', '.join(map(repr, found))}; set task.{kind}=COLUMN{other}"
-        )
-    if good == 0:
-        reasons = bad[first_bad:]
-        what = (
-            f"{len(reasons):,} rows and all bad, first line {reasons[0].line}: {reasons[0].reason}"
-            if reasons
-            else "none"
-        )
-        raise InvalidInput(
-            f"{path}: expected rows with the column {columns.text!r}, found {what}; repair or "
-            "replace the file"
-        )
-
-
-def _document(
-    row: Any, columns: Columns, default_domain: str
-) -> tuple[str, str | None, Any, str, float, str, float]:
+def _document(row: Mapping[str, Any], columns: Columns, default_domain: str) -> Document:
+    domain = default_domain if columns.domain is None else row.get(columns.domain)
     text = _text(row, columns.text)
     text_b = None if columns.text_b is None else _text(row, columns.text_b)
     label = None if columns.label is None else _label(row, columns)
-    domain = default_domain if columns.domain is None else row.get(columns.domain)
     if domain is None or domain == "":
         domain = default_domain
     if not isinstance(domain, str):
-        raise _Bad(f"column {columns.domain!r}: expected a string, found {type(domain).__name__}")
-    mass = 1.0 if columns.mass is None else _measured(row, columns.mass, "mass", math.inf)
+        raise _Reject(
+            f"column {columns.domain!r}: expected a string, found {type(domain).__name__}"
+        )
+    mass = 1.0 if columns.mass is None else _measure(row, columns.mass, "mass", math.inf)
     licence = "" if columns.licence is None else str(row.get(columns.licence) or "")
-    toxic = 0.0 if columns.toxicity is None else _measured(row, columns.toxicity, "toxicity", 1.0)
+    toxicity = 0.0 if columns.toxicity is None else _measure(row, columns.toxicity, "toxicity", 1.0)
     domain = _encodable(domain, columns.domain or "")
-    return text, text_b, label, domain, mass, _encodable(licence, columns.licence or ""), toxic
+    licence = _encodable(licence, columns.licence or "")
+    return Document(text, text_b, label, domain, mass, licence, toxicity)
 
 
-def _measured(row: Any, column: str, kind: str, most: float) -> float:
-    value = row.get(column)
-    try:
-        if value is None or isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and 0 <= number <= most):
-        expected = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
-        raise _Bad(f"{kind} {column!r}: expected a number {expected}, found {str(value)[:40]!r}")
-    return number
-
-
-def _text(row: Any, column: str) -> str:
+def _text(row: Mapping[str, Any], column: str) -> str:
     if column not in row:
-        raise _Bad(f"column {column!r} is missing")
+        raise _Reject(f"column {column!r} is missing")
     value = row[column]
     if value is None:
-        raise _Bad(f"column {column!r} is null")
+        raise _Reject(f"column {column!r} is null")
     if not isinstance(value, str):
-        raise _Bad(f"column {column!r}: expected a string, found {type(value).__name__}")
+        raise _Reject(f"column {column!r}: expected a string, found {type(value).__name__}")
     if not value.strip():
-        raise _Bad(f"column {column!r} is empty")
+        raise _Reject(f"column {column!r} is empty")
     return _encodable(value, column)
 
 
 def _encodable(value: str, column: str) -> str:
-    # Undecodable bytes arrive here as lone surrogates, and JSON can spell lone surrogates out.
+    # Undecodable bytes arrive here as lone surrogates, which JSON can also spell out.
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise _Bad(
+        raise _Reject(
             f"column {column!r} holds bytes that are no UTF-8 at character {error.start}"
         ) from None
     return value
 
 
-def _label(row: Any, columns: Columns) -> str | float:
-    value = row.get(columns.label)
+def _label(row: Mapping[str, Any], columns: Columns) -> str | float:
+    value = row.get(columns.label or "")
     if value is None or value == "":
-        raise _Bad(f"label {columns.label!r} is missing")
+        raise _Reject(f"label {columns.label!r} is missing")
     if columns.numeric:
-        return _number(value, columns)
+        number = _finite(value)
+        if math.isnan(number):
+            raise _Reject(
+                f"label {columns.label!r}: expected a finite number, found {str(value)[:40]!r}"
+            )
+        return number
     if columns.names is not None:
-        return _name(value, columns.names)
+        return _class_name(value, columns.names)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | str):
         return _encodable(str(value), columns.label or "")
-    raise _Bad(
+    raise _Reject(
         f"label {columns.label!r}: expected a string or an integer, found {type(value).__name__}"
     )
 
 
-def _number(value: object, columns: Columns) -> float:
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise _Bad(f"label {columns.label!r}: expected a finite number, found {str(value)[:40]!r}")
+def _measure(row: Mapping[str, Any], column: str, kind: str, most: float) -> float:
+    value = row.get(column)
+    number = _finite(value)
+    if not 0 <= number <= most:
+        expected = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
+        raise _Reject(f"{kind} {column!r}: expected a number {expected}, found {str(value)[:40]!r}")
     return number
 
 
-def _name(value: object, names: tuple[str, ...]) -> str:
+def _class_name(value: object, names: tuple[str, ...]) -> str:
     try:
         index = int(str(value))
     except ValueError:
         index = -1
     if not 0 <= index < len(names):
-        raise _Bad(
+        raise _Reject(
             f"label: expected an integer from 0 to {len(names) - 1}, found {str(value)[:40]!r}"
         )
     return names[index]
 
 
-def file_digest(path: str | Path) -> str:
-    """Returns the BLAKE2b hash of the bytes of a file, 24 hexadecimal digits, read in pieces.
-
-    Raises:
-        Missing: there is no such file.
-        InvalidInput: it cannot be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        next(iter(raw_rows(path)))  # says what is there instead
-    state = hashlib.blake2b(digest_size=12)
+def _finite(value: Any) -> float:
+    """Returns the value as a finite number, or NaN where it is none."""
     try:
-        with path.open("rb") as stream:
-            while piece := stream.read(1 << 20):
-                state.update(piece)
-    except OSError as error:
-        raise InvalidInput(
-            f"{path}: expected a readable file, found: {error.strerror}; check its permissions"
-        ) from error
-    return state.hexdigest()
-
-
-def stem(path: str | Path) -> str:
-    """Returns the file's name without the readable suffix: `news` for `pools/news.jsonl.gz`."""
-    path = Path(path)
-    return path.name[: -len(readable_suffix(path))]
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    return number if math.isfinite(number) else math.nan

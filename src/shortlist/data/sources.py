@@ -1,14 +1,16 @@
-"""Where tasks and pools are read from: a folder or the hub, never one instead of the other."""
+"""Where tasks and pools are read from: a local folder or the Hugging Face hub, by name."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from shortlist.core import digest
-from shortlist.data.readers import Columns, file_digest
+from shortlist.data.files import file_digest
+from shortlist.data.readers import Columns
 from shortlist.errors import InvalidInput, Missing, near
 
 SPLITS = ("train", "validation", "test")
@@ -22,8 +24,8 @@ class TaskFiles:
     Attributes:
         files: files by split (a pool: the one split `pool`).
         revision: the commit they come from; empty for a folder.
-        columns: what the columns are called there; None where the task's own names hold.
-        only: values by column of the rows that are meant; see `Taken`.
+        columns: names of their columns; None where the task's own names hold.
+        only: accepted values by column; see `RowFilter`.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -32,7 +34,7 @@ class TaskFiles:
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def digests(self) -> dict[str, str]:
-        """Returns what stands for each split: a digest of its files' bytes, or the hub's commit.
+        """Returns an identifier by split: a digest of its files' bytes, or the hub's commit.
 
         Raises:
             Missing: a file is not there.
@@ -53,7 +55,7 @@ class Source(Protocol):
     def pool_names(
         self, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None
     ) -> tuple[str, ...]:
-        """Returns the names of the domains there are, sorted."""
+        """Returns the names of all domains, sorted."""
         ...
 
     def pool_files(
@@ -72,10 +74,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class LocalSource:
-    """Reads a folder.
+    """Reads a folder; the arguments `hub` of its methods are ignored.
 
-    Tasks stand in `tasks/<name>/<split>.jsonl[.gz|.zst]`, the pool in
-    `pools/<domain>.jsonl[.gz|.zst]`.
+    Tasks are `tasks/<name>/<split>.jsonl[.gz|.zst]`, the pool is `pools/<domain>.jsonl[.gz|.zst]`.
 
     Attributes:
         root: the folder, or None where none is set.
@@ -84,11 +85,11 @@ class LocalSource:
     root: str | None
 
     def task_files(self, name: str, hub: Mapping[str, Any] | None = None) -> TaskFiles:
-        """Returns the files of a task; `hub` is not looked at. A name with a slash is a folder's.
+        """Returns the files of a task; a name with a slash is that of a folder under the root.
 
         Raises:
             Missing: no such task under the root, or it has no train or no test file.
-            InvalidInput: a split stands there in two formats.
+            InvalidInput: a split has files in two formats.
         """
         folder = self._root() / (name if "/" in name else f"tasks/{name}")
         if not folder.is_dir():
@@ -96,23 +97,23 @@ class LocalSource:
             raise Missing(
                 f"task {name!r}: expected the folder {folder}, found none; {near(name, known)}"
             )
-        files = {split: _one(folder, split) for split in SPLITS}
+        files = {split: _only_file(folder, split) for split in SPLITS}
         for split in ("train", "test"):
             if files[split] is None:
+                found = ", ".join(sorted(path.name for path in folder.iterdir()))
                 raise Missing(
                     f"task {name!r}: expected {folder / split}.jsonl[.gz|.zst], found "
-                    f"{_listing(folder)}"
+                    f"{found or 'an empty folder'}"
                 )
         return TaskFiles({split: (path,) for split, path in files.items() if path is not None})
 
     def pool_names(
         self, hub: Mapping[str, Any] | None = None, files: Mapping[str, Any] | None = None
     ) -> tuple[str, ...]:
-        """Returns the names of the files in `<root>/pools`, and those of `files`; `hub` is not
-        looked at.
+        """Returns the names of the files in `<root>/pools` and of `files`, sorted.
 
         Raises:
-            Missing: there is no such folder, or nothing in it.
+            Missing: there are none.
         """
         folder = self._root() / "pools"
         names = {
@@ -133,17 +134,16 @@ class LocalSource:
         hub: Mapping[str, Any] | None = None,
         files: Mapping[str, Any] | None = None,
     ) -> TaskFiles:
-        """Returns the file of one domain: in `<root>/pools`, or where `files` says; `hub` is not
-        looked at.
+        """Returns the file of one domain: the one that `files` describes, else `<root>/pools`'.
 
         Raises:
             Missing: no such domain or file under the root.
-            InvalidInput: `files` says something else of it than `path` and `only`.
+            InvalidInput: an entry of `files` is not {path, only}.
         """
-        said = (files or {}).get(domain)
-        if said is not None:
-            return self._elsewhere(domain, said)
-        path = _one(self._root() / "pools", domain)
+        entry = (files or {}).get(domain)
+        if entry is not None:
+            return self._described(f"pool.files.{domain}", entry)
+        path = _only_file(self._root() / "pools", domain)
         if path is None:
             raise Missing(
                 f"pool domain {domain!r}: no such file in {self._root() / 'pools'}; "
@@ -154,7 +154,7 @@ class LocalSource:
     def text_files(
         self, what: str, path: str | None, hub: Mapping[str, Any] | None = None
     ) -> TaskFiles:
-        """Returns the file at `path`, which may be relative to the folder; `hub` is not looked at.
+        """Returns the file at `path`, absolute or relative to the root.
 
         Raises:
             Missing: no path is given, or there is no file.
@@ -167,56 +167,213 @@ class LocalSource:
             raise Missing(f"{what}: expected the file {file}, found none; correct its path")
         return TaskFiles({"texts": (file,)})
 
-    def _elsewhere(self, domain: str, said: Any) -> TaskFiles:
-        what = f"pool.files.{domain}"
-        if not isinstance(said, Mapping) or not isinstance(said.get("path"), str):
+    def _described(self, what: str, entry: Any) -> TaskFiles:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
             raise InvalidInput(
                 f"{what}: expected {{path: FILE under paths.data, only: {{COLUMN: [VALUE]}}}}, "
-                f"found {said!r}; complete the configuration"
+                f"found {entry!r}; complete the configuration"
             )
-        for key in said:
-            if key not in ("path", "only"):
-                raise InvalidInput(
-                    f"{what}: unknown key {key!r}; {near(str(key), ('path', 'only'))}"
-                )
-        wanted = self._root() / said["path"]
-        path = _one(wanted.parent, wanted.name)
+        _check_keys(what, entry, ("path", "only"))
+        wanted = self._root() / entry["path"]
+        path = _only_file(wanted.parent, wanted.name)
         if path is None:
-            there = sorted(item.name for item in wanted.parent.glob("*.jsonl*"))
+            beside = ", ".join(sorted(item.name for item in wanted.parent.glob("*.jsonl*")))
             raise Missing(
                 f"{what}: expected {wanted}.jsonl[.gz|.zst], found none; there: "
-                f"{', '.join(there) or 'nothing'}; set {what}.path or another paths.data"
+                f"{beside or 'nothing'}; set {what}.path or another paths.data"
             )
         only = {
             str(column): tuple(map(str, [values] if isinstance(values, str) else values))
-            for column, values in (said.get("only") or {}).items()
+            for column, values in (entry.get("only") or {}).items()
         }
         return TaskFiles({"pool": (path,)}, only=only)
 
     def _root(self) -> Path:
-        if not self.root:
+        if not self.root or not Path(self.root).is_dir():
+            expected = f"the folder {self.root}" if self.root else "the folder of the data"
             raise Missing(
-                "source=local: expected the folder of the data, found none; set paths.data=DIR or "
-                "source=hub"
+                f"source=local: expected {expected}, found none; set paths.data=DIR or source=hub"
             )
-        root = Path(self.root)
-        if not root.is_dir():
-            raise Missing(
-                f"source=local: expected the folder {root}, found none; set paths.data=DIR or "
-                "source=hub"
-            )
-        return root
+        return Path(self.root)
 
 
-def _one(folder: Path, name: str) -> Path | None:
-    there = [path for suffix in _SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
-    if len(there) > 1:
+def _only_file(folder: Path, name: str) -> Path | None:
+    files = [path for suffix in _SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+    if len(files) > 1:
         raise InvalidInput(
             f"{folder}: expected one file for {name!r}, found "
-            f"{' and '.join(path.name for path in there)}; remove one"
+            f"{' and '.join(path.name for path in files)}; remove one"
         )
-    return there[0] if there else None
+    return files[0] if files else None
 
 
-def _listing(folder: Path) -> str:
-    return ", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder"
+def _check_keys(what: str, entry: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in entry:
+        if key not in known:
+            raise InvalidInput(f"{what}: unknown key {key!r}; {near(str(key), known)}")
+
+
+@dataclass(frozen=True)
+class HubSpec:
+    """A data set of the hub as the configuration describes it.
+
+    Attributes:
+        dataset: repository, `organisation/name`.
+        files: patterns of files by split.
+        revision: branch, tag or commit.
+        columns: names of its columns (`text`, `text_b`, `label`, `domain`).
+        labels: class names by integer, where the files hold integers.
+    """
+
+    dataset: str
+    files: Mapping[str, tuple[str, ...]]
+    revision: str = "main"
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+
+    @staticmethod
+    def parse(what: str, raw: Mapping[str, Any] | None) -> HubSpec:
+        """Returns the specification of `what` (`task 'cola'`).
+
+        Raises:
+            Missing: there is none.
+            InvalidInput: it has unknown keys or lacks one.
+        """
+        if raw is None:
+            raise Missing(
+                f"{what} has no data set on the hub that is known to hold it; use source=local "
+                "paths.data=DIR"
+            )
+        _check_keys(f"{what}: hub", raw, ("dataset", "files", "revision", "columns", "labels"))
+        if not raw.get("dataset") or not raw.get("files"):
+            raise InvalidInput(
+                f"{what}: expected hub.dataset and hub.files, found {sorted(raw)}; complete the "
+                "configuration"
+            )
+        files = {
+            split: (value,) if isinstance(value, str) else tuple(value)
+            for split, value in raw["files"].items()
+        }
+        labels = raw.get("labels")
+        return HubSpec(
+            str(raw["dataset"]),
+            files,
+            str(raw.get("revision") or "main"),
+            dict(raw.get("columns") or {}),
+            None if labels is None else tuple(map(str, labels)),
+        )
+
+    @property
+    def patterns(self) -> list[str]:
+        """The patterns of all splits."""
+        return [pattern for patterns in self.files.values() for pattern in patterns]
+
+    def command(self) -> str:
+        """Returns the shell command that downloads the files into the hub's cache."""
+        command = ["hf", "download", self.dataset, "--repo-type", "dataset"]
+        command += ["--revision", self.revision]
+        for pattern in self.patterns:
+            command += ["--include", pattern]
+        return shlex.join(command)
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Reads data sets of the Hugging Face hub, of one commit each, through its cache.
+
+    Attributes:
+        offline: True reads the cache alone, False asks the network; None leaves it to the variable
+            HF_HUB_OFFLINE.
+        cache_dir: the hub's cache; None for its default.
+    """
+
+    offline: bool | None = None
+    cache_dir: str | None = None
+
+    def task_files(self, name: str, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files of a task and their commit.
+
+        Raises:
+            Missing: the task has no data set on the hub, or its files are not available.
+        """
+        return self.text_files(f"task {name!r}", None, hub)
+
+    def pool_names(
+        self, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...]:
+        """Returns the domains that `hub` specifies, sorted; `files` is ignored.
+
+        Raises:
+            Missing: it specifies none.
+        """
+        if not hub:
+            raise Missing(
+                "pool: no data set on the hub is configured for it; set pool.hub or use "
+                "source=local paths.data=DIR"
+            )
+        return tuple(sorted(map(str, hub)))
+
+    def pool_files(
+        self,
+        domain: str,
+        hub: Mapping[str, Any] | None,
+        files: Mapping[str, Any] | None = None,
+    ) -> TaskFiles:
+        """Returns the files of one domain and their commit; `files` is ignored.
+
+        Raises:
+            Missing: `hub` does not specify the domain, or its files are not available.
+        """
+        names = self.pool_names(hub)
+        if domain not in names:
+            raise Missing(f"pool domain {domain!r} is not under pool.hub; {near(domain, names)}")
+        return self.text_files(f"pool domain {domain!r}", None, (hub or {})[domain])
+
+    def text_files(self, what: str, path: str | None, hub: Mapping[str, Any] | None) -> TaskFiles:
+        """Returns the files that `hub` describes and their commit; `path` is ignored.
+
+        Raises:
+            Missing: `hub` describes none, or they are not available.
+        """
+        spec = HubSpec.parse(what, hub)
+        snapshot = self._snapshot(what, spec)
+        files: dict[str, tuple[Path, ...]] = {}
+        for split, patterns in spec.files.items():
+            files[split] = tuple(
+                sorted({path for pattern in patterns for path in snapshot.glob(pattern)})
+            )
+            if not files[split]:
+                raise Missing(
+                    f"{what}: expected files {' '.join(patterns)} in commit {snapshot.name[:12]} "
+                    f"of {spec.dataset}, found none; fetch them: {spec.command()}"
+                )
+        columns = Columns(
+            text=spec.columns.get("text") or "text",
+            text_b=spec.columns.get("text_b"),
+            label=spec.columns.get("label"),
+            domain=spec.columns.get("domain"),
+            names=spec.labels,
+        )
+        return TaskFiles(files, revision=snapshot.name, columns=columns)
+
+    def _snapshot(self, what: str, spec: HubSpec) -> Path:
+        from httpx import HTTPError
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            folder = snapshot_download(
+                spec.dataset,
+                repo_type="dataset",
+                revision=spec.revision,
+                cache_dir=self.cache_dir,
+                allow_patterns=spec.patterns,
+                local_files_only=bool(self.offline),
+            )
+        except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+            how = "in the hub's cache (offline)" if self.offline else "on the hub or in its cache"
+            raise Missing(
+                f"{what}: expected {spec.dataset} at revision {spec.revision} {how}, found none "
+                f"({type(error).__name__}); fetch it: {spec.command()}"
+            ) from error
+        return Path(folder)

@@ -1,18 +1,51 @@
-"""Splits and samples by content and seed alone, and near-copies that cross a split."""
+"""Splits of a task and samples of documents, by hashes of content and seed alone."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
-from shortlist.data.contamination import folded
+from shortlist.data.readers import RejectedRow
 from shortlist.errors import InvalidInput
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The splits of a task.
+
+    Attributes:
+        train: labelled examples to fine-tune on (unlabelled texts for an unlabelled task).
+        validation: labelled examples apart from train, which decide which epoch is kept; pool
+            documents that repeat one are never selected.
+        test: labelled examples to measure on; an unlabelled task: texts to measure the loss on, none
+            where none are held out.
+        target: the training inputs without labels: the text that a selection should help with.
+        labels: class names in the order of the model's outputs; None where there are no classes.
+        counts: rows by fate and other counts, by name.
+        quarantined: the rejected rows.
+        revision: the commit the data come from, where they come from a hub.
+    """
+
+    train: Corpus
+    validation: Corpus
+    test: Corpus
+    target: Corpus
+    labels: tuple[str, ...] | None
+    counts: Mapping[str, int]
+    quarantined: tuple[RejectedRow, ...] = ()
+    revision: str = ""
+
+    def split(self, name: Split) -> Corpus:
+        """Returns the split called `name`."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 def draw(key: str, seed: int) -> int:
@@ -28,8 +61,10 @@ def draw(key: str, seed: int) -> int:
 def sample_rows(ids: Sequence[str], size: int | None, seed: int) -> NDArray[np.int64]:
     """Returns the rows of a sample without replacement, ascending; all rows where `size` is None.
 
-    Whether a document is in the sample depends on the set of ids, never on their order; a smaller
-    sample lies within a larger one.
+    The sample depends on the set of ids, not on their order; a smaller one lies within a larger one.
+
+    Raises:
+        InvalidInput: `size` is negative.
     """
     if size is not None and size < 0:
         raise InvalidInput(
@@ -45,12 +80,12 @@ def split_of(document: str, fractions: Mapping[str, float], seed: int) -> str:
     """Returns the split that a document belongs to, by the hash of its name.
 
     Args:
-        document: name of the document; everything cut from it shares its split.
+        document: name of the document, whose passages all belong to one split.
         fractions: share of documents per split; they sum to 1.
-        seed: another seed is another split.
+        seed: seed of the split.
 
     Raises:
-        InvalidInput: the fractions do not sum to 1.
+        InvalidInput: a fraction is negative, or they do not sum to 1.
     """
     total = sum(fractions.values())
     if abs(total - 1.0) > 1e-9 or min(fractions.values()) < 0:
@@ -63,86 +98,4 @@ def split_of(document: str, fractions: Mapping[str, float], seed: int) -> str:
         edge += fraction
         if place < edge:
             return name
-    return list(fractions)[-1]  # the sum may fall short of 1 by a rounding error
-
-
-@dataclass(frozen=True)
-class NearCopy:
-    """One text that nearly repeats another.
-
-    Attributes:
-        row: row of the text.
-        of: row of the text it repeats, in the other sequence.
-        jaccard: shared shingles over all shingles of the two.
-        containment: shared shingles over those of the text with fewer.
-    """
-
-    row: int
-    of: int
-    jaccard: float
-    containment: float
-
-
-def near_copies(
-    texts: Sequence[str],
-    against: Sequence[str],
-    *,
-    words: int = 5,
-    jaccard: float = 0.5,
-    containment: float = 0.7,
-) -> list[NearCopy]:
-    """Returns, for each of `texts` that nearly repeats one of `against`, the closest such pair.
-
-    Exact (an inverted index, no sketch): a pair counts if it reaches either threshold on the sets
-    of word n-grams of the folded texts. Texts shorter than `words` have one shingle: the whole
-    text.
-
-    Args:
-        texts: the texts that may have to go.
-        against: the texts that stay.
-        words: length of a shingle.
-        jaccard: threshold on shared over all shingles.
-        containment: threshold on shared shingles over those of the shorter text.
-    """
-    index: defaultdict[str, list[int]] = defaultdict(list)
-    sizes: list[int] = []
-    for row, text in enumerate(against):
-        shingles = _shingles(text, words)
-        sizes.append(len(shingles))
-        for shingle in shingles:
-            index[shingle].append(row)
-    found: list[NearCopy] = []
-    for row, text in enumerate(texts):
-        shingles = _shingles(text, words)
-        shared = Counter(other for shingle in shingles for other in index.get(shingle, ()))
-        pairs = [
-            NearCopy(
-                row,
-                other,
-                n / (len(shingles) + sizes[other] - n),
-                n / min(len(shingles), sizes[other]),
-            )
-            for other, n in shared.items()
-        ]
-        close = [
-            pair for pair in pairs if pair.jaccard >= jaccard or pair.containment >= containment
-        ]
-        if close:
-            found.append(max(close, key=lambda pair: (pair.jaccard, pair.containment, -pair.of)))
-    return found
-
-
-def without_near_copies(corpus: Corpus, *protected: Corpus) -> Corpus:
-    """Returns `corpus` without the documents that nearly repeat one of the `protected` corpora."""
-    against = [text for other in protected for text in other.texts]
-    gone = {pair.row for pair in near_copies(corpus.texts, against)}
-    return corpus.take([row for row in range(len(corpus)) if row not in gone])
-
-
-def _shingles(text: str, words: int) -> set[str]:
-    tokens = folded(text).split()
-    if not tokens:
-        return set()
-    if len(tokens) < words:
-        return {" ".join(tokens)}
-    return {" ".join(tokens[start : start + words]) for start in range(len(tokens) - words + 1)}
+    return list(fractions)[-1]  # the sum may be below 1 by a rounding error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shortlist.core import Metric
     from shortlist.data.sources import Source
-    from shortlist.data.task import TaskData
+    from shortlist.data.splits import TaskData
     from shortlist.evaluation.scorers.base import Scorer
     from shortlist.models.pretrained import StoredModel
     from shortlist.runtime import Runtime

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shortlist.core import digest
-from shortlist.data.readers import file_digest
+from shortlist.data.files import file_digest
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, Missing, near
 

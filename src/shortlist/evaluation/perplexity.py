@@ -10,7 +10,8 @@ import numpy as np
 
 from shortlist import progress
 from shortlist.core import Metric, digest
-from shortlist.data.readers import Columns, file_digest, read_files
+from shortlist.data.files import file_digest
+from shortlist.data.readers import Columns, read_files
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.evaluation.base import EvalResult, Evaluator

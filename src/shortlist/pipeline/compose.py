@@ -17,9 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.config import HASHED, Advice, Check
 from shortlist.core import READS, Budget, TargetSpec
-from shortlist.data.hub import HubSource
-from shortlist.data.readers import stem
-from shortlist.data.sources import LocalSource
+from shortlist.data.files import stem
+from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import option_name

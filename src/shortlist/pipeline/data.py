@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.core import Corpus
-from shortlist.data.contamination import KINDS, leaks
-from shortlist.data.quarantine import render
-from shortlist.data.task import TaskData
+from shortlist.data import decontamination
+from shortlist.data.decontamination import KINDS
+from shortlist.data.readers import render
+from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.progress import forward
@@ -26,7 +27,7 @@ from shortlist.store.atomic import write_jsonl, write_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from shortlist.data.quarantine import BadRow
+    from shortlist.data.readers import RejectedRow
     from shortlist.store.cache import Compute
 
 log = logging.getLogger(__name__)
@@ -323,7 +324,7 @@ def find_leaks(
         rows: list[dict[str, Any]] = []
         for split, (stage, file) in protected.items():
             texts = formats.load_corpus(stage.path / f"{file}.arrow")
-            found = leaks(corpus, texts)
+            found = decontamination.find_leaks(corpus, texts)
             leaked = _texts_of(corpus, {leak.id for leak in found})
             repeated = _texts_of(texts, {leak.where for leak in found})
             rows += [
@@ -452,7 +453,7 @@ def _load(
     return loaded, Notes(stages=(loaded,), counts=counts, inputs=inputs)
 
 
-def _save_quarantine(directory: Path, rows: Sequence[BadRow]) -> None:
+def _save_quarantine(directory: Path, rows: Sequence[RejectedRow]) -> None:
     if rows:
         (directory / QUARANTINE).write_text(render(rows), encoding="utf-8")
 

@@ -314,7 +314,7 @@ def find_near_copies(cell: Cell, ranking: Ranking) -> Stage:
     candidates = ranking.candidates
 
     def compute(directory: Path) -> dict[str, Any]:
-        from shortlist.data.duplicates import clusters  # numba takes a third of a second to import
+        from shortlist.data.near_copies import clusters  # numba takes a third of a second to import
 
         found = clusters(candidates.corpus.texts)
         np.save(directory / "labels.npy", found.labels)

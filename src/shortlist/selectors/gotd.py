@@ -381,7 +381,7 @@ def document_masses(
     if masses == "column":
         given = [None if corpus is None else corpus.masses for corpus in corpora]
     else:
-        from shortlist.data.duplicates import clusters  # numba takes a third of a second to import
+        from shortlist.data.near_copies import clusters  # numba takes a third of a second to import
 
         if any(corpus is None for corpus in corpora):
             raise InvalidInput("selector.masses=clusters needs the documents, found vectors alone")

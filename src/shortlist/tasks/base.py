@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus, Metric, digest
-from shortlist.data.quarantine import BadRow, Progress
+from shortlist.data.readers import Progress, RejectedRow
 from shortlist.data.sources import Source
-from shortlist.data.task import Split, TaskData
+from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.tasks import metrics as formulas
 
@@ -88,7 +88,7 @@ class Task(ABC):
         validation: Corpus,
         test: Corpus,
         counts: Mapping[str, int],
-        quarantined: tuple[BadRow, ...] = (),
+        quarantined: tuple[RejectedRow, ...] = (),
         revision: str = "",
     ) -> TaskData:
         """Returns the task's data, sorted by id, with target, labels and what follows from them.

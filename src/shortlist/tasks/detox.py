@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from shortlist.core import Corpus, document_id
-from shortlist.data.formats import raw_rows
-from shortlist.data.quarantine import BadRow, Progress
+from shortlist.data.files import raw_rows
+from shortlist.data.readers import Progress, RejectedRow
 from shortlist.data.sources import Source
-from shortlist.data.splits import sample_rows, split_of
-from shortlist.data.task import Split, TaskData
+from shortlist.data.splits import Split, TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task
 
@@ -113,7 +112,7 @@ class Detox(Task):
             InvalidInput: no text lies in the range, or a side has no prompt.
         """
         found = source.task_files(self.folder, self.hub)
-        bad: list[BadRow] = []
+        bad: list[RejectedRow] = []
         rows: dict[str, list[Scored]] = {"train": [], "validation": [], "test": []}
         for done, (split, paths) in enumerate(found.files.items()):
             progress(done, len(found.files), f"task {self.name} {split}")
@@ -166,7 +165,7 @@ class Detox(Task):
         return Corpus.build(texts, self.name, labels=labels, toxicities=values)
 
 
-def _scored(paths: Iterable[Path], bad: list[BadRow]) -> Iterable[Scored]:
+def _scored(paths: Iterable[Path], bad: list[RejectedRow]) -> Iterable[Scored]:
     """Yields the halves of every row that has a stated toxicity; a half without one is set aside.
 
     Two shapes are read: flat (`prompt`, `toxicity`, `continuation`, `continuation_toxicity`, `doc`)
@@ -175,7 +174,7 @@ def _scored(paths: Iterable[Path], bad: list[BadRow]) -> Iterable[Scored]:
     for path in paths:
         for line, row in raw_rows(path):
             if isinstance(row, str):
-                bad.append(BadRow(str(path), line, row))
+                bad.append(RejectedRow(str(path), line, row))
                 continue
             for half, flat in (("prompt", "toxicity"), ("continuation", "continuation_toxicity")):
                 found: Any = row.get(half)
@@ -184,13 +183,13 @@ def _scored(paths: Iterable[Path], bad: list[BadRow]) -> Iterable[Scored]:
                 value = found.get("toxicity") if nested else row.get(flat)
                 document = str(row.get("filename" if nested else "doc") or text)
                 if not isinstance(text, str) or not text.strip():
-                    bad.append(BadRow(str(path), line, f"the {half} has no text"))
+                    bad.append(RejectedRow(str(path), line, f"the {half} has no text"))
                 elif (
                     isinstance(value, bool)
                     or not isinstance(value, int | float)
                     or not 0 <= value <= 1
                 ):
                     said = f"the {half} has no toxicity from 0 to 1, found {str(value)[:40]!r}"
-                    bad.append(BadRow(str(path), line, said))
+                    bad.append(RejectedRow(str(path), line, said))
                 else:
                     yield Scored(text.strip(), float(value), half == "prompt", document)

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.core import Corpus
-from shortlist.data.quarantine import BadRow, Progress
-from shortlist.data.readers import Columns, read_files
+from shortlist.data.readers import Columns, Progress, RejectedRow, read_files
 from shortlist.data.sources import Source
-from shortlist.data.splits import sample_rows, split_of
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task, TaskKind
 
@@ -123,7 +121,7 @@ class Splits:
     def __init__(self) -> None:
         self.corpora: dict[str, Corpus] = {}
         self.counts: Counter[str] = Counter()
-        self.quarantined: tuple[BadRow, ...] = ()
+        self.quarantined: tuple[RejectedRow, ...] = ()
 
 
 def read_splits(

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from shortlist.core import Corpus, digest
-from shortlist.data.quarantine import Progress
-from shortlist.data.readers import Columns, file_digest
+from shortlist.data.files import file_digest
+from shortlist.data.readers import Columns, Progress
 from shortlist.data.sources import Source
-from shortlist.data.splits import sample_rows
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData, sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task, TaskKind
 from shortlist.tasks.files import Splits, cut, read_splits

@@ -1,4 +1,4 @@
-"""Which family of libraries does a passage of documentation come from?"""
+"""The embedded task: classify passages of documentation by the family of their library."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from shortlist.core import Corpus, digest
-from shortlist.data import installed
-from shortlist.data.quarantine import Progress
+from shortlist.data import package_docs
+from shortlist.data.near_copies import without_near_copies
+from shortlist.data.readers import Progress
 from shortlist.data.sources import Source
-from shortlist.data.splits import sample_rows, split_of, without_near_copies
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task
 
@@ -54,17 +54,16 @@ class PydocsFamilies(Task):
         seed: int,
     ) -> None:
         super().__init__(name, metrics, primary)
-        self.families = {family: tuple(packages) for family, packages in sorted(families.items())}
+        self.families = {
+            family: tuple(map(package_docs.normalised, packages))
+            for family, packages in sorted(families.items())
+        }
         self.fractions = dict(fractions)
         self.per_family = dict(per_family)
-        self.max_files = max_files
-        self.min_chars = min_chars
-        self.max_chars = max_chars
+        self.limits = {"max_files": max_files, "min_chars": min_chars, "max_chars": max_chars}
         self.seed = seed
-        packages = sorted(
-            installed.normalised(one) for some in self.families.values() for one in some
-        )
-        if packages != sorted(map(installed.normalised, held_out)):
+        packages = sorted(one for some in self.families.values() for one in some)
+        if packages != sorted(map(package_docs.normalised, held_out)):
             raise InvalidInput(
                 f"task {name!r}: task.held_out must list the packages of task.families once each, "
                 "or the pool holds "
@@ -73,12 +72,10 @@ class PydocsFamilies(Task):
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per family, of the versions and file lists of its packages."""
-        there = installed.installed()
+        found = self._packages().distributions
         return {
-            family: digest(
-                [installed.digest_of(there[name]) for name in installed.chosen(packages, there)]
-            )
-            for family, packages in self.families.items()
+            family: digest([package_docs.digest_of(found[name]) for name in sorted(names)])
+            for family, names in self.families.items()
         }
 
     def load(self, source: Source, progress: Progress) -> TaskData:
@@ -91,7 +88,7 @@ class PydocsFamilies(Task):
         counts: Counter[str] = Counter()
         rows: dict[str, list[tuple[str, str, str]]] = {split: [] for split in self.fractions}
         seen: dict[str, str] = {}
-        for family, passage in self._passages(progress, counts):
+        for family, passage in self._read(progress, counts):
             if seen.setdefault(passage.text, passage.document) != passage.document:
                 counts["exact_copies"] += 1
                 continue
@@ -104,30 +101,28 @@ class PydocsFamilies(Task):
         train = self._apart(corpora["train"], "train", counts, validation, test)
         return self.assemble(self._capped(train, "train", counts), validation, test, counts)
 
-    def _passages(
+    def _packages(self) -> package_docs.Packages:
+        installed = package_docs.installed()
+        names = [name for some in self.families.values() for name in some]
+        checked = package_docs.check_names(names, installed)
+        return package_docs.Packages.of(checked, installed, package_docs.locked())
+
+    def _read(
         self, progress: Progress, counts: Counter[str]
-    ) -> list[tuple[str, installed.Passage]]:
-        there = installed.installed()
-        wanted = [
-            (family, name)
-            for family, some in self.families.items()
-            for name in installed.chosen(some, there)
-        ]
-        found: list[tuple[str, installed.Passage]] = []
-        for done, (family, name) in enumerate(wanted):
-            progress(done, len(wanted), "held-out documentation")
-            passages, dropped = installed.read_package(
-                name,
-                there[name],
-                max_files=self.max_files,
-                min_chars=self.min_chars,
-                max_chars=self.max_chars,
-            )
+    ) -> list[tuple[str, package_docs.Passage]]:
+        packages = self._packages()
+        counts.update(packages.check(f"task {self.name}"))
+        family_of = {name: family for family, some in self.families.items() for name in some}
+        read: list[tuple[str, package_docs.Passage]] = []
+        total = len(packages.distributions)
+        for done, (name, distribution) in enumerate(packages.distributions.items()):
+            progress(done, total, "held-out documentation")
+            passages, dropped = package_docs.read_package(name, distribution, **self.limits)
             counts.update(dropped)
             counts["rows_read"] += len(passages)
-            found += [(family, passage) for passage in passages]
-        progress(len(wanted), len(wanted), "held-out documentation")
-        return sorted(found, key=lambda item: (item[1].document, item[1].text))
+            read += [(family_of[name], passage) for passage in passages]
+        progress(total, total, "held-out documentation")
+        return sorted(read, key=lambda item: (item[1].document, item[1].text))
 
     def _corpus(self, rows: list[tuple[str, str, str]], counts: Counter[str]) -> Corpus:
         unique = sorted(set(rows))

@@ -10,7 +10,7 @@ import pytest
 
 from shortlist.core import Corpus
 from shortlist.data.pools import Files
-from shortlist.data.quarantine import silent
+from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput
 from shortlist.tasks.own import Own

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from shortlist.data import installed
-from shortlist.data.pools import Domains, Files, InstalledDocs
-from shortlist.data.quarantine import silent
+from shortlist.data.pools import Domains, Files, chunks
+from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput, Missing
 
@@ -126,47 +128,6 @@ def test_progress_ends_at_the_total(source: LocalSource) -> None:
     seen: list[tuple[int, int]] = []
     Domains(None, None, 0).load(source, lambda done, total, what: seen.append((done, total)))
     assert seen[-1] == (2, 2)
-
-
-PACKAGES = ("click", "jinja2", "pluggy", "requests")
-
-
-@pytest.fixture
-def few_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes as if only a few small packages were installed."""
-    there = {name: one for name, one in installed.installed().items() if name in PACKAGES}
-    monkeypatch.setattr(installed, "installed", lambda: there)
-
-
-def docs(held_out: tuple[str, ...] = (), per_package: int | None = 20) -> InstalledDocs:
-    return InstalledDocs(per_package, 30, 160, 400, held_out, seed=0)
-
-
-@pytest.mark.usefixtures("few_packages")
-def test_installed_documentation_is_prose_within_the_limits_and_counted() -> None:
-    loaded = docs().load(NOWHERE, silent)
-    assert set(loaded.corpus.domains) == set(PACKAGES)
-    assert all(160 <= len(text) <= 400 for text in loaded.corpus.texts)
-    counts = loaded.counts
-    assert counts["rows_read"] == counts["kept"] + counts["exact_copies"] + counts["not_sampled"]
-    assert loaded.corpus.fingerprint == loaded.corpus.canonical().fingerprint
-
-
-@pytest.mark.usefixtures("few_packages")
-def test_held_out_packages_are_not_in_the_pool_nor_in_its_identity() -> None:
-    loaded = docs(held_out=("Jinja2",)).load(NOWHERE, silent)
-    assert "jinja2" not in loaded.corpus.domains
-    assert docs(held_out=("Jinja2",)).identity(NOWHERE) != docs().identity(NOWHERE)
-
-
-@pytest.mark.usefixtures("few_packages")
-def test_a_held_out_package_that_is_not_installed_names_the_near_ones() -> None:
-    with pytest.raises(Missing, match="did you mean `jinja2`"):
-        docs(held_out=("jinja",)).load(NOWHERE, silent)
-
-
-def test_installed_documentation_leaves_out_this_project() -> None:
-    assert installed.OURSELVES not in installed.installed()
 
 
 @pytest.mark.local_data
@@ -294,3 +255,39 @@ def test_the_pool_of_the_small_language_models_leaves_sources_to_the_scorers() -
     web = OmegaConf.to_container(OmegaConf.load(CONF / "web.yaml"))
     assert isinstance(web, dict)
     assert not {"jigsaw", "olid", "toxigen_seed"} & set(web["files"]["forums"]["only"]["source"])
+
+
+TEXTS = st.lists(st.text(alphabet="ab \n", max_size=60), max_size=8)
+
+
+def letters(texts: list[str]) -> str:
+    return "".join("".join(texts).split())
+
+
+@given(TEXTS, st.integers(1, 40))
+def test_no_letter_is_lost_and_no_passage_is_longer_or_empty(texts: list[str], size: int) -> None:
+    passages = chunks(texts, size)
+    assert letters(passages) == letters(texts)
+    assert all(0 < len(passage) <= size for passage in passages)
+
+
+@given(st.lists(st.text(alphabet="ab", min_size=1, max_size=9), max_size=12), st.integers(9, 30))
+def test_short_texts_are_joined_as_long_as_the_next_one_fits(texts: list[str], size: int) -> None:
+    passages = chunks(texts, size)
+    assert [line for passage in passages for line in passage.split("\n")] == texts
+    for passage, following in pairwise(passages):
+        assert len(passage) + 1 + len(following.split("\n")[0]) > size
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one two three", ["one two", "three"]),  # seven letters fit exactly
+        ("one twoo three", ["one", "twoo", "three"]),
+        ("abcdefghij", ["abcdefg", "hij"]),
+    ],
+)
+def test_long_texts_are_cut_at_white_space_where_there_is_some(
+    text: str, expected: list[str]
+) -> None:
+    assert chunks([text], 7) == expected

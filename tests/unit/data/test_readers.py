@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.data.formats import READABLE
-from shortlist.data.quarantine import BadRow, render
-from shortlist.data.readers import file_digest, read, stem
+from shortlist.data.files import READABLE, file_digest, stem
+from shortlist.data.readers import RejectedRow, read, render
 from shortlist.errors import InvalidInput, Missing
 
 Write = Callable[..., Path]
@@ -217,7 +216,7 @@ def test_a_numeric_label_that_is_no_finite_number_is_bad(write: Write, value: ob
 
 
 def test_quarantined_rows_render_as_file_line_reason() -> None:
-    assert render([BadRow("a/b.jsonl", 7, "broken")]) == "a/b.jsonl:7: broken\n"
+    assert render([RejectedRow("a/b.jsonl", 7, "broken")]) == "a/b.jsonl:7: broken\n"
 
 
 def test_the_digest_of_a_file_depends_on_its_bytes_alone(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from shortlist.data.hub import HubSource, HubSpec
-from shortlist.data.sources import LocalSource
+from shortlist.data.sources import HubSource, HubSpec, LocalSource
 from shortlist.errors import InvalidInput, Missing
 
 Write = Callable[..., Path]

@@ -1,4 +1,4 @@
-"""Splits, samples and near-copies."""
+"""Splits and samples depend on content and seed alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.core import Corpus
-from shortlist.data.splits import near_copies, sample_rows, split_of, without_near_copies
+from shortlist.data.splits import sample_rows, split_of
 from shortlist.errors import InvalidInput
 
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
-LONG = "the quick brown fox jumps over the lazy dog while seven wizards quietly brew strong tea"
 
 
 def test_the_shares_of_a_split_are_about_the_fractions() -> None:
@@ -43,48 +41,3 @@ def test_a_sample_depends_on_the_set_of_ids_alone(
     two = {shuffled[row] for row in sample_rows(shuffled, size, seed=7)}
     assert one == two
     assert len(one) == min(size, len(ids))
-
-
-def test_a_planted_near_copy_is_found_and_its_neighbours_are_not() -> None:
-    texts = ["something else entirely that shares no run of words", LONG.replace("strong", "weak")]
-    found = near_copies(texts, ["an unrelated sentence about the weather in spring", LONG])
-    assert [(pair.row, pair.of) for pair in found] == [(1, 1)]
-
-
-def test_case_and_punctuation_hide_no_copy() -> None:
-    assert near_copies([LONG.upper().replace(" ", ", ")], [LONG])[0].jaccard == 1.0
-
-
-def test_a_text_within_a_longer_one_is_found_by_containment() -> None:
-    (found,) = near_copies([LONG], [f"{LONG} and then there is much more to say {'of it ' * 40}"])
-    assert found.jaccard < 0.5
-    assert found.containment == 1.0
-
-
-def test_short_texts_are_compared_whole() -> None:
-    assert len(near_copies(["Very short.", "other"], ["very short"])) == 1
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max_size=6),
-    st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max_size=6),
-)
-def test_the_index_finds_what_comparing_every_pair_finds(left: list[str], right: list[str]) -> None:
-    def shingles(text: str) -> set[tuple[str, ...]]:
-        words = tuple(text.split())
-        return {words[n : n + 5] for n in range(max(1, len(words) - 4))} if words else set()
-
-    def close(one: str, two: str) -> bool:
-        a, b = shingles(one), shingles(two)
-        both = len(a & b)
-        return both > 0 and (both >= 0.5 * len(a | b) or both >= 0.7 * min(len(a), len(b)))
-
-    expected = [row for row, text in enumerate(left) if any(close(text, other) for other in right)]
-    assert [pair.row for pair in near_copies(left, right)] == expected
-
-
-def test_a_corpus_loses_its_near_copies_of_protected_text_only() -> None:
-    corpus = Corpus.build(["A text of its own, about nothing in particular.", LONG + " indeed"])
-    kept = without_near_copies(corpus, Corpus.build([LONG]))
-    assert kept.texts == ["A text of its own, about nothing in particular."]

@@ -31,7 +31,7 @@ def context(tmp_path: Path, tiny_gpt2: Path, machine: Any) -> Callable[..., Any]
     """A function from models, data and machine to a context whose stages lie in one store."""
     from shortlist.core import Corpus
     from shortlist.data.sources import LocalSource
-    from shortlist.data.task import TaskData
+    from shortlist.data.splits import TaskData
     from shortlist.evaluation.base import EvalContext
     from shortlist.models.pretrained import StoredModel
     from shortlist.store.cache import Store

@@ -13,7 +13,7 @@ import pytest
 import toy
 
 from shortlist.core import Corpus, Metric
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput, Missing, ShortlistError
 from shortlist.evaluation.base import EvalContext, EvalResult
 from shortlist.evaluation.measured import measured

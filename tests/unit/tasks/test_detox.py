@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from shortlist.data.quarantine import Progress
+from shortlist.data.readers import Progress
 from shortlist.data.sources import LocalSource, TaskFiles
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput
 from shortlist.tasks.detox import Detox
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from shortlist.core import Corpus
-from shortlist.data.quarantine import Progress
+from shortlist.data.readers import Progress
 from shortlist.data.sources import Source
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task, TaskKind
 

@@ -12,9 +12,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from shortlist.data.quarantine import silent
+from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput, Missing
 from shortlist.store.formats import load_corpus, save_corpus
 from shortlist.tasks.base import Task

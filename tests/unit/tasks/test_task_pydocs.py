@@ -8,11 +8,11 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from shortlist.data import installed
-from shortlist.data.quarantine import silent
+from shortlist.data import package_docs
+from shortlist.data.near_copies import near_copies
+from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
-from shortlist.data.splits import near_copies
-from shortlist.data.task import TaskData
+from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput, Missing
 from shortlist.tasks.pydocs import PydocsFamilies
 
@@ -55,10 +55,10 @@ def test_five_families_are_the_classes(data: TaskData) -> None:
 
 
 def test_no_document_lies_in_two_splits(data: TaskData) -> None:
-    there = installed.installed()
+    there = package_docs.installed()
     documents: dict[str, set[str]] = {}
     for name in HELD_OUT:
-        found, _ = installed.read_package(
+        found, _ = package_docs.read_package(
             name, there[name], max_files=40, min_chars=160, max_chars=400
         )
         for passage in found:

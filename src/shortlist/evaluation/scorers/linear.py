@@ -14,7 +14,8 @@ import torch
 from scipy.sparse import csr_array, vstack
 
 from shortlist.core import digest
-from shortlist.data.readers import Columns, file_digest, read_files
+from shortlist.data.files import file_digest
+from shortlist.data.readers import Columns, read_files
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.kernels.ngrams import count_character_ngrams, count_ngrams

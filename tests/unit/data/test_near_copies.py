@@ -7,16 +7,26 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shortlist.data import duplicates
-from shortlist.data.contamination import folded
-from shortlist.data.duplicates import SHINGLE, THRESHOLD, clusters
+from shortlist.core import Corpus
+from shortlist.data import near_copies as module
+from shortlist.data.near_copies import (
+    SHINGLE,
+    THRESHOLD,
+    clusters,
+    fold,
+    near_copies,
+    without_near_copies,
+)
 
+LONG = "the quick brown fox jumps over the lazy dog while seven wizards quietly brew strong tea"
 VOCABULARY = [f"word{n}" for n in range(500)]
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    words = folded(text).split()
+    words = fold(text).split()
     width = min(SHINGLE, len(words))
     return {tuple(words[n : n + width]) for n in range(len(words) - width + 1)} if words else set()
 
@@ -104,7 +114,7 @@ def test_the_size_of_a_piece_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     rng = random.Random(2)
     texts = [" ".join(document(rng, 20)) for _ in range(30)] * 2
     whole = clusters(texts).labels
-    monkeypatch.setattr(duplicates, "_PIECE", 100)
+    monkeypatch.setattr(module, "_PIECE", 100)
     np.testing.assert_array_equal(clusters(texts).labels, whole)
     assert (whole[30:] == np.arange(30)).all()
 
@@ -117,5 +127,48 @@ def test_candidates_that_are_not_compared_are_counted(monkeypatch: pytest.Monkey
     whole = clusters(template)
     assert whole.not_compared == 0
     assert len(set(whole.labels.tolist())) == 30
-    monkeypatch.setattr(duplicates, "MOST_MISSES", 1)
+    monkeypatch.setattr(module, "MAX_MISSES", 1)
     assert clusters(template).not_compared > 0
+
+
+def test_a_planted_near_copy_is_found_and_its_neighbours_are_not() -> None:
+    texts = ["something else entirely that shares no run of words", LONG.replace("strong", "weak")]
+    found = near_copies(texts, ["an unrelated sentence about the weather in spring", LONG])
+    assert [(pair.row, pair.of) for pair in found] == [(1, 1)]
+
+
+def test_case_and_punctuation_hide_no_copy() -> None:
+    assert near_copies([LONG.upper().replace(" ", ", ")], [LONG])[0].jaccard == 1.0
+
+
+def test_a_text_within_a_longer_one_is_found_by_containment() -> None:
+    (found,) = near_copies([LONG], [f"{LONG} and then there is much more to say {'of it ' * 40}"])
+    assert found.jaccard < 0.5
+    assert found.containment == 1.0
+
+
+def test_short_texts_are_compared_whole() -> None:
+    assert len(near_copies(["Very short.", "other"], ["very short"])) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max_size=6),
+    st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max_size=6),
+)
+def test_the_product_of_sets_finds_what_comparing_every_pair_finds(
+    left: list[str], right: list[str]
+) -> None:
+    def close(one: str, two: str) -> bool:
+        a, b = shingles(one), shingles(two)
+        both = len(a & b)
+        return both > 0 and (both >= 0.5 * len(a | b) or both >= 0.7 * min(len(a), len(b)))
+
+    expected = [row for row, text in enumerate(left) if any(close(text, other) for other in right)]
+    assert [pair.row for pair in near_copies(left, right)] == expected
+
+
+def test_a_corpus_loses_its_near_copies_of_protected_text_only() -> None:
+    corpus = Corpus.build(["A text of its own, about nothing in particular.", LONG + " indeed"])
+    kept = without_near_copies(corpus, Corpus.build([LONG]))
+    assert kept.texts == ["A text of its own, about nothing in particular."]
