@@ -31,7 +31,7 @@ from shortlist.core import Corpus
 from shortlist.data.readers import read
 from shortlist.data.sources import LocalSource
 from shortlist.diagnostics.assumption import kinds_of, reference_texts
-from shortlist.featurizers.static import Static
+from shortlist.featurizers.transformer import Static
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.ot import CTransform, sinkhorn_divergence, solve

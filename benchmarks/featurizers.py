@@ -21,8 +21,7 @@ import numpy as np  # isort: skip
 import torch  # isort: skip
 
 from shortlist.core import Corpus
-from shortlist.featurizers.static import Static
-from shortlist.featurizers.transformer import Transformer
+from shortlist.featurizers.transformer import Static, Transformer
 from shortlist.models.pretrained import PackagedModel
 from shortlist.runtime import Runtime, silence_libraries
 

@@ -14,7 +14,7 @@ from shortlist.core import Corpus
 from shortlist.data.readers import read
 from shortlist.data.sources import LocalSource
 from shortlist.errors import ShortlistError
-from shortlist.featurizers.static import Static
+from shortlist.featurizers.transformer import Static
 from shortlist.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,13 +1,23 @@
-"""Base class of featurizers and what they require of the pipeline."""
+"""Base classes of featurizers, which turn documents into vectors, and what they need beforehand."""
 
 from __future__ import annotations
 
 import copy
+import json
+import logging
+import shutil
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
+
+from shortlist import progress
+from shortlist.core import digest
+from shortlist.store.atomic import write_text
+from shortlist.store.cache import unfinished
+from shortlist.vectors import row_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +27,12 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.models.pretrained import Pretrained
+    from shortlist.progress import Report
     from shortlist.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+VALUES = "values.npy"
 
 
 @dataclass(frozen=True)
@@ -40,21 +55,19 @@ class Requirements:
 
     @property
     def any(self) -> bool:
-        """Whether something must be trained or learned first; a model that is there does not count."""
+        """Whether something must be trained or learned first; an existing model does not count."""
         untrained = self.model is not None and self.model.requires_training
         headless = self.token_head and self.model is not None and self.model.head is not None
         return untrained or headless or self.tuning is not None or self.learns_from is not None
 
 
 class Featurizer(ABC):
-    """A function from documents to vectors, one document at a time: no vector depends on another
-    document.
+    """A function from documents to vectors; no vector depends on another document.
 
-    What must be trained or learned before `compute` is said by `requirements`; the pipeline
-    provides it by `with_model` and `with_learned`.
+    The pipeline provides what `requirements` names by `with_model` and `with_learned`.
 
     Attributes:
-        version: bumped when the meaning of the vectors changes.
+        version: raised when the meaning of the vectors changes.
         model: the model it reads with, or None.
         inner: the featurizer whose vectors this one transforms together, or None.
         scorer: the toxicity scorer whose score is the vector, or None.
@@ -68,9 +81,7 @@ class Featurizer(ABC):
     learned: tuple[Path, str] | None = None
 
     def requirements(self) -> Requirements:
-        """Returns what must be there before `compute`; of a whitened featurizer, what the inner one
-        needs.
-        """
+        """Returns what must exist before `compute`; for `inner`, where there is one."""
         return Requirements(self.model)
 
     def with_model(self, model: Pretrained) -> Self:
@@ -80,38 +91,139 @@ class Featurizer(ABC):
         return changed
 
     def with_learned(self, directory: Path, key: str) -> Self:
-        """Returns a copy that has what `learn` wrote into `directory`, which enters `identity` as
-        `key`.
-        """
+        """Returns a copy that uses what `learn` wrote into `directory`; `key` enters `identity`."""
         changed = copy.copy(self)
         changed.learned = (directory, key)
         return changed
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
-        """Returns what decides the vectors beside the settings: weights, the precision `auto` came
-        to.
+        """Returns what decides the vectors beside the settings: digests of weights, the precision
+        that `auto` resolves to.
         """
-        return {}
+        return {} if self.model is None else self.model.identity()
 
     def learn(self, corpus: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
-        """Returns facts of what was learned from the pool, or the target; what was learned is
-        written into `directory`.
-        """
+        """Returns facts of what was learned from pool or target, which is written to `directory`."""
         return {}
 
     @abstractmethod
     def compute(
         self, corpus: Corpus, directory: Path, runtime: Runtime
     ) -> tuple[NDArray[Any] | csr_array, dict[str, Any]]:
-        """Returns the (n, d) vectors in the order of the corpus, and facts worth keeping (what was
-        truncated).
+        """Returns the (n, d) vectors in the order of the corpus, and counts for the record.
 
-        Vectors too many for memory are written through `allocate` instead of being collected.
+        Vectors that may exceed memory are written through `allocate`.
         """
+
+
+class NoFeatures(Featurizer):
+    """The empty vector for every document, for selectors that read no vectors."""
+
+    def compute(
+        self, corpus: Corpus, directory: Path, runtime: Runtime
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Returns an (n, 0) array."""
+        return np.zeros((len(corpus), 0), dtype=np.float32), {}
+
+
+class Reader(Protocol):
+    """An open model that turns documents into rows."""
+
+    @property
+    def columns(self) -> int:
+        """Numbers per row."""
+        ...
+
+    def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
+        """Returns (n, columns) rows in the order of the documents, and counts."""
+        ...
+
+
+class ShardedFeaturizer(Featurizer):
+    """A featurizer that computes shards of consecutive documents and stores each when it is done.
+
+    After an interruption only the unfinished shard is computed again. A shard is computed by itself
+    in any case, so the rows are bitwise those of an uninterrupted run. A pool is in the order of
+    its ids, which are hashes: every shard is a uniform sample, and documents a second are the same
+    in all of them.
+
+    Attributes:
+        shard: documents per shard.
+        doing: what progress shows.
+    """
+
+    shard = 4096
+    doing = "embeddings"
+
+    @abstractmethod
+    def reader(self, runtime: Runtime) -> Reader:
+        """Returns what reads all shards."""
+
+    def compute(
+        self, corpus: Corpus, directory: Path, runtime: Runtime
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Returns (n, columns) float32 and the shards' counts, added up.
+
+        Rows lie in a folder beside `directory` until all are there (`store.cache.unfinished`).
+        """
+        reader = self.reader(runtime)
+        folder = unfinished(directory)
+        values = _open_rows(folder, len(corpus), reader.columns)
+        shards = [_Shard(folder, rows, corpus) for rows in row_slices(len(corpus), self.shard)]
+        left = [shard for shard in shards if not shard.is_done()]
+        to_do = sum(shard.rows.stop - shard.rows.start for shard in left)
+        if to_do < len(corpus):
+            log.info("%s: going on, %s documents are done", self.doing, f"{len(corpus) - to_do:,}")
+        with progress.bar(self.doing, to_do, "documents", show=runtime.progress) as report:
+            for shard in left:
+                documents = corpus.take(np.arange(shard.rows.start, shard.rows.stop))
+                values[shard.rows], counts = reader.rows(documents, report)
+                values.flush()
+                shard.set_done(counts)
+        totals: Counter[str] = Counter()
+        for shard in shards:
+            totals.update(shard.counts())
+        (folder / VALUES).replace(directory / VALUES)
+        shutil.rmtree(folder)
+        return values, dict(totals)
+
+
+class _Shard:
+    """Consecutive rows, and the file that says that they are on disk, with their counts."""
+
+    def __init__(self, folder: Path, rows: slice, corpus: Corpus) -> None:
+        self.rows, self.path = rows, folder / f"{rows.start:09d}.json"
+        self.documents = digest(corpus.ids[rows])
+
+    def is_done(self) -> bool:
+        return self.path.exists() and self._read()["documents"] == self.documents
+
+    def set_done(self, counts: dict[str, int]) -> None:
+        write_text(self.path, json.dumps({"documents": self.documents, "counts": counts}))
+
+    def counts(self) -> dict[str, int]:
+        return self._read()["counts"]
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text(encoding="utf-8"))
+
+
+def _open_rows(folder: Path, rows: int, columns: int) -> np.memmap[Any, Any]:
+    """Returns the rows so far; marks without their rows, or rows of another shape, are removed."""
+    path = folder / VALUES
+    try:
+        values: Any = np.load(path, mmap_mode="r+", allow_pickle=False)
+        if values.shape == (rows, columns) and values.dtype == np.float32:
+            return values
+    except (OSError, ValueError):  # absent, or interrupted while it was made
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, columns))
 
 
 def allocate(directory: Path, rows: int, columns: int) -> NDArray[np.float32]:
     """Returns a (rows, columns) float32 array that lies in `directory/values.npy`."""
     return np.lib.format.open_memmap(
-        directory / "values.npy", mode="w+", dtype=np.float32, shape=(rows, columns)
+        directory / VALUES, mode="w+", dtype=np.float32, shape=(rows, columns)
     )

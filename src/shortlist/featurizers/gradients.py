@@ -9,10 +9,13 @@ import numpy as np
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.base import Requirements
-from shortlist.featurizers.shards import Sharded
-from shortlist.featurizers.sketching import Sketch
-from shortlist.featurizers.warming import Checkpoint, Warming, checkpoints, warm
+from shortlist.featurizers.base import Requirements, ShardedFeaturizer
+from shortlist.featurizers.gradient_warmup import (
+    Checkpoint,
+    GradientWarmup,
+    load_checkpoints,
+    train_checkpoints,
+)
 from shortlist.models.checkpoint import (
     activations,
     fast_products,
@@ -34,28 +37,28 @@ if TYPE_CHECKING:
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
 
-_TOKENS = 2048  # a batch at most: its activations and their sketches are kept
+_TOKENS = 2048  # of a batch at most: its activations and their sketches are kept
 
 
-class Gradients(Sharded):
-    """LESS's view of a document (Xia et al. 2024, arXiv 2402.04333): where it pushes the weights.
+class Gradients(ShardedFeaturizer):
+    """Gradient features of LESS (Xia et al. 2024, arXiv 2402.04333, sections 3 and 4).
 
     Row = for each checkpoint c, a block of `columns` numbers: the gradient of the document's mean
     loss in the weight matrices of the last layers, sketched, scaled to length 1, times
     sqrt(rate_c / sum of rates). The inner product of a row of the pool and one of the target is then
     LESS's sum_c rate_c cos(g_c(z), g_c(z')), with weights that sum to one.
 
-    With `adam` a row has two halves: in the first, the step that AdamW would take on the document
-    alone stands in place of its gradient (Gamma), in the second there is the gradient. LESS's score
-    is the product of the pool's first half and the target's second (`selector=less` takes these).
+    With `adam` a row has two halves: the first holds, in place of the gradient, the step that AdamW
+    would take on the document alone (Gamma), the second the gradient. LESS's score is the product
+    of the pool's first half and the target's second (`selector=less` takes these).
 
     Deviations: the last layers' own weights in place of LoRA factors in all layers; a TensorSketch in
     place of a dense projection; the loss is the language model's for pool and target alike, so that
-    unlabelled targets will do.
+    the target needs no labels.
 
     Cost of 1,000 documents of about 100 tokens, MiniLM, last two layers, one core: 37 seconds a
     checkpoint, twice those of a float32 vector; 47 with `adam`, and 47 an epoch of the warm-up for
-    1,000 documents of its own. Meant for a part of a large pool.
+    1,000 documents. Meant for a part of a large pool.
     """
 
     version = 2
@@ -76,13 +79,13 @@ class Gradients(Sharded):
 
         Args:
             model: a causal or masked language model.
-            max_length: tokens read of a document; what is cut is counted.
+            max_length: tokens read of a document; truncated documents are counted.
             layers: how many of the last layers.
             columns: numbers a checkpoint.
             seed: draws the sketch.
-            adam: whether AdamW's steps stand before the gradients; needs `warmup`.
-            warmup: settings of `Warming`: the pool's documents on which those layers are trained
-                first, a checkpoint after each epoch; or None: the model as it is.
+            adam: whether AdamW's steps precede the gradients; needs `warmup`.
+            warmup: settings of `GradientWarmup`: those layers are first trained on documents of the
+                pool, with a checkpoint after each epoch; None: the model as it is.
 
         Raises:
             InvalidInput: `adam` without `warmup`, or a number out of range.
@@ -90,7 +93,7 @@ class Gradients(Sharded):
         self.model = model
         self.max_length, self.layers, self.width = max_length, layers, columns
         self.seed, self.adam = seed, adam
-        self.warmup = Warming(**warmup) if warmup else None
+        self.warmup = GradientWarmup(**warmup) if warmup else None
         if adam and self.warmup is None:
             raise InvalidInput(
                 "featurizer.adam=true needs the moments that AdamW has after a warm-up, found "
@@ -112,49 +115,49 @@ class Gradients(Sharded):
     def learn(self, corpus: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
         """Returns the facts of the warm-up; its checkpoints are written into `directory`."""
         assert self.warmup is not None
-        model = self._opened(runtime)
-        modules = last_matrices(model.model, self.layers, "featurizer.layers")
-        return warm(model, modules, corpus, self.warmup, directory, runtime)
+        model, modules = self._open(runtime)
+        return train_checkpoints(model, modules, corpus, self.warmup, directory, runtime)
 
-    def reader(self, runtime: Runtime) -> Influence:
+    def reader(self, runtime: Runtime) -> GradientReader:
         """Returns the open model with its checkpoints.
 
         Raises:
-            InvalidInput: it has no trained head, fewer layers or positions, or was not warmed up.
+            InvalidInput: it has no trained head, fewer layers or positions, or no warm-up yet.
         """
-        model = self._opened(runtime)
-        modules = last_matrices(model.model, self.layers, "featurizer.layers")
+        model, modules = self._open(runtime)
         if self.warmup is None:
-            found = [Checkpoint({}, {}, {}, 0, 1.0)]
+            checkpoints = [Checkpoint({}, {}, {}, 0, 1.0)]
         elif self.learned is None:
             raise InvalidInput(
                 "gradients at the checkpoints of a warm-up were asked for before the warm-up; let "
                 "the pipeline run it, or set featurizer.warmup=null"
             )
         else:
-            found = checkpoints(self.learned[0])
+            checkpoints = load_checkpoints(self.learned[0])
         sketches = {}
         for number, (name, module) in enumerate(modules.items()):
             o, i = module.weight.shape[::-1] if is_transposed(module) else module.weight.shape
             generator = np.random.default_rng([self.seed, number])
             sketches[name] = Sketch.draw(o, i, self.width, generator)
-        return Influence(model, modules, sketches, found, self.adam, runtime)
+        return GradientReader(model, modules, sketches, checkpoints, self.adam, runtime)
 
-    def _opened(self, runtime: Runtime) -> LanguageModel:
+    def _open(self, runtime: Runtime) -> tuple[LanguageModel, dict[str, Any]]:
+        """Returns the model and the modules of the weight matrices, by name."""
         home, device = self.model.directory(), runtime.device
-        return language_model(home, self.max_length, "featurizer.max_length", device)
+        model = language_model(home, self.max_length, "featurizer.max_length", device)
+        return model, last_matrices(model.model, self.layers, "featurizer.layers")
 
 
 @dataclass(frozen=True)
-class Influence:
-    """A language model that is open, the matrices looked at, and the checkpoints.
+class GradientReader:
+    """An open language model, the matrices whose gradients are taken, and the checkpoints.
 
     Attributes:
         model: the language model.
         modules: the matrices' modules by name.
         sketches: how each matrix's gradient is sketched, by the same name.
         checkpoints: weights, moments and learning rate of each.
-        adam: whether AdamW's steps stand before the gradients.
+        adam: whether AdamW's steps precede the gradients.
         runtime: the machine.
     """
 
@@ -172,38 +175,39 @@ class Influence:
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
         """Returns (n, columns); the zero row for a document without a token to predict, counted."""
-        asked = self.model.predictions(documents)
-        found = np.zeros((len(documents), self.columns), dtype=np.float32)
+        predictions = self.model.predictions(documents)
+        values = np.zeros((len(documents), self.columns), dtype=np.float32)
         half = self.columns // (1 + self.adam)
         width = half // len(self.checkpoints)
-        rates = np.array([each.rate for each in self.checkpoints])
-        done = 0  # of a shard's work; documents are reported when their last checkpoint is
-        for number, (each, share) in enumerate(
+        rates = np.array([checkpoint.rate for checkpoint in self.checkpoints])
+        done = 0  # of a shard's work; documents are reported when their last checkpoint is done
+        for number, (checkpoint, share) in enumerate(
             zip(self.checkpoints, rates / rates.sum(), strict=True)
         ):
-            each.load_into(self.modules)
+            checkpoint.load_into(self.modules)
             block = np.arange(number * width, (number + 1) * width)
-            stepped = each if self.adam else None
-            for rows in self.model.batches(asked, min(self.runtime.inference_tokens, _TOKENS)):
-                for side, sketch in enumerate(reversed(self.gradients(asked, rows, stepped))):
-                    unit = torch.nn.functional.normalize(sketch, dim=1) * share**0.5
-                    found[np.ix_(rows, side * half + block)] = unit.cpu().numpy()
+            at = checkpoint if self.adam else None
+            tokens = min(self.runtime.inference_tokens, _TOKENS)
+            for rows in self.model.batches(predictions, tokens):
+                for side, sketch in enumerate(reversed(self.gradients(predictions, rows, at))):
+                    scaled = torch.nn.functional.normalize(sketch, dim=1) * share**0.5
+                    values[np.ix_(rows, side * half + block)] = scaled.cpu().numpy()
                 done += len(rows)
                 report(done // len(self.checkpoints))
                 done %= len(self.checkpoints)
-        empty = int((asked.counts == 0).sum())
+        empty = int((predictions.counts == 0).sum())
         report(empty)
-        counts = {"truncated": asked.tokens.truncated} | ({"without_words": empty} if empty else {})
-        return found, counts
+        counts = {"truncated": predictions.tokens.truncated}
+        return values, counts | ({"without_words": empty} if empty else {})
 
     def gradients(
-        self, asked: Predictions, rows: NDArray[np.int64], at: Checkpoint | None
+        self, predictions: Predictions, rows: NDArray[np.int64], at: Checkpoint | None
     ) -> list[torch.Tensor]:
         """Returns [(b, d)]: the sketches, summed over the matrices, of the gradients of each
-        document's mean loss; behind them, those of the steps that AdamW would take `at` a checkpoint.
+        document's mean loss; then those of the steps that AdamW would take `at` a checkpoint.
 
-        The gradient in the weights of y = W x is sum_t dy_t (x) x_t, of both of which one pass over a
-        batch gives every document's: its outputs depend on no other document.
+        The gradient in the weights of y = W x is sum_t dy_t (x) x_t. One pass over a batch gives
+        both factors for every document, since its outputs depend on no other document.
         """
         width = int(self.model.model.config.hidden_size)
         with (
@@ -211,18 +215,81 @@ class Influence:
             activations(self.modules) as passed,
             fast_products(self.runtime.device, width),
         ):
-            losses, line = self.model.losses(asked, rows)
+            losses, line = self.model.losses(predictions, rows)
             counts = torch.bincount(line, minlength=len(rows))
             total = (losses / counts[line]).sum()
             names = list(passed)
             pushes = torch.autograd.grad(total, [passed[name][1] for name in names])
-        width = next(iter(self.sketches.values())).d
-        found = [torch.zeros(len(rows), width, device=line.device) for _ in range(1 + self.adam)]
+        d = next(iter(self.sketches.values())).d
+        sums = [torch.zeros(len(rows), d, device=line.device) for _ in range(1 + self.adam)]
         with torch.no_grad():
             for name, push in zip(names, pushes, strict=True):
                 pull, sketch = passed[name][0], self.sketches[name]
-                found[0] += sketch.of_products(push, pull)
+                sums[0] += sketch.of_products(push, pull)
                 if at is not None:
                     whole = torch.einsum("bto,bti->boi", push, pull)
-                    found[1] += sketch.of_matrices(at.step(name, whole))
-        return found
+                    sums[1] += sketch.of_matrices(at.step(name, whole))
+        return sums
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A random linear map from (o, i) matrices to d numbers: entry (p, q) goes to bucket
+    (rows[p] + columns[q]) mod d with the sign of row p times that of column q.
+
+    E<S(A), S(B)> = <A, B> over the draw of the hashes, with a variance of the order of
+    |A|^2 |B|^2 / d (TensorSketch of degree two: Pham and Pagh, KDD 2013). The map as a matrix, of
+    o * i * d numbers, is never made.
+
+    Attributes:
+        rows: (o,) buckets, in [0, d).
+        columns: (i,) buckets.
+        row_signs: (o,) 1 or -1.
+        column_signs: (i,) 1 or -1.
+        d: length of the result.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    row_signs: torch.Tensor
+    column_signs: torch.Tensor
+    d: int
+
+    @staticmethod
+    def draw(o: int, i: int, d: int, generator: np.random.Generator) -> Sketch:
+        """Returns the map for matrices of o rows and i columns, drawn from the generator."""
+        drawn: list[torch.Tensor] = []
+        for size in (o, i):
+            drawn.append(torch.tensor(generator.integers(0, d, size)))
+            signs = 1 - 2 * generator.integers(0, 2, size)
+            drawn.append(torch.tensor(signs, dtype=torch.float32))
+        return Sketch(drawn[0], drawn[2], drawn[1], drawn[3], d)
+
+    def of_products(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Returns (b, d): the sketches of sum_t left[b, t] (x) right[b, t], which are never made.
+
+        The sketch of an outer product is the circular convolution of the sketches of its factors,
+        so the sum over t is taken among their Fourier transforms: O(t (o + i + d log d)).
+
+        Args:
+            left: (b, t, o).
+            right: (b, t, i).
+        """
+        fft: Any = torch.fft
+        one = fft.rfft(_buckets(left, self.rows, self.row_signs, self.d))
+        two = fft.rfft(_buckets(right, self.columns, self.column_signs, self.d))
+        return fft.irfft(torch.einsum("btf,btf->bf", one, two), n=self.d)
+
+    def of_matrices(self, matrices: torch.Tensor) -> torch.Tensor:
+        """Returns (b, d): the sketches of (b, o, i) matrices, in O(o i)."""
+        bucket = (self.rows[:, None] + self.columns) % self.d
+        sign = self.row_signs[:, None] * self.column_signs
+        return _buckets(matrices.flatten(1), bucket.flatten(), sign.flatten(), self.d)
+
+
+def _buckets(
+    values: torch.Tensor, bucket: torch.Tensor, sign: torch.Tensor, d: int
+) -> torch.Tensor:
+    """Returns (..., d): signed sums over the last axis, by bucket."""
+    sums = torch.zeros(*values.shape[:-1], d, dtype=values.dtype, device=values.device)
+    return sums.index_add_(-1, bucket.to(values.device), values * sign.to(values))

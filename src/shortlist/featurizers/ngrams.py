@@ -1,4 +1,4 @@
-"""Bags of hashed n-grams: what DSIR and the lexical filters look at."""
+"""Bags of hashed n-grams: the vectors of DSIR and the lexical selectors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shortlist.featurizers.base import Featurizer
 from shortlist.kernels.ngrams import bucket_cache, count_ngrams
 from shortlist.kernels.sha256 import MAX_MODULUS
 from shortlist.kernels.words import text_batch
+from shortlist.vectors import row_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,18 +25,17 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
-_CHUNK = 512  # documents a task: what it allocates stays in the heap, and the last ones keep all cores busy
+_CHUNK = 512  # documents a task: its arrays fit the heap, and the last tasks keep all cores busy
 
 Part: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]"
 
 
 class NGrams(Featurizer):
-    """Counts of word n-grams in hashed buckets (DSIR, section 3: unigrams and bigrams, 10,000
-    buckets).
+    """Counts of word n-grams in hashed buckets (DSIR, section 3: 10,000 buckets, n = 1 and 2).
 
     A word is a run of letters, digits and underscores or a run of other signs, in lower case, as
-    NLTK's WordPunctTokenizer cuts it. The bucket of an n-gram is that of the DSIR authors' package:
-    SHA-256 of its words with a space between them, modulo the number of buckets.
+    NLTK's WordPunctTokenizer defines it. The bucket of an n-gram is that of the DSIR authors'
+    package: SHA-256 of its words with a space between them, modulo the number of buckets.
     """
 
     version = 3
@@ -56,25 +56,23 @@ class NGrams(Featurizer):
                 f"found {buckets} and {longest}"
             )
         self.buckets, self.longest = buckets, longest
-        self.known = bucket_cache()  # pool and target share most of their n-grams
+        self.cache = bucket_cache()  # pool and target share most of their n-grams
 
     def compute(
         self, corpus: Corpus, directory: Path, runtime: Runtime
     ) -> tuple[csr_array, dict[str, Any]]:
-        """Returns (n, buckets) counts in CSR form, and in how many documents there was no word."""
-        starts = range(0, len(corpus), _CHUNK)
+        """Returns (n, buckets) counts in CSR form, and the number of documents without a word."""
         parts: list[Part] = []
-        known = self.known
 
-        def counted(start: int) -> Part:
-            texts = text_batch(*corpus.utf8(start, min(start + _CHUNK, len(corpus))))
-            return count_ngrams(texts, self.longest, self.buckets, known)
+        def count(rows: slice) -> Part:
+            texts = text_batch(*corpus.utf8(rows.start, rows.stop))
+            return count_ngrams(texts, self.longest, self.buckets, self.cache)
 
         with (
             progress.bar("n-grams", len(corpus), "documents", show=runtime.progress) as report,
             ThreadPoolExecutor(torch.get_num_threads()) as pool,
         ):
-            for part in pool.map(counted, starts):
+            for part in pool.map(count, row_slices(len(corpus), _CHUNK)):
                 parts.append(part)
                 report(len(part[2]) - 1)
         values = _stacked(parts, (len(corpus), self.buckets))
@@ -82,7 +80,7 @@ class NGrams(Featurizer):
 
 
 def _stacked(parts: list[Part], shape: tuple[int, int]) -> csr_array:
-    """Returns the parts as one matrix; each is given up as soon as it is copied."""
+    """Returns the parts as one matrix; each is released as soon as it is copied."""
     size = sum(len(part[0]) for part in parts)
     data, indices = np.empty(size, np.float32), np.empty(size, np.int32)
     indptr = np.zeros(shape[0] + 1, np.int64)

@@ -1,4 +1,4 @@
-"""Vectors that somebody else computed: of images, of sounds, of texts by a model not known here."""
+"""Vectors computed elsewhere: of images, of sounds, of texts by a model that is not known here."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from shortlist.core import document_id
 from shortlist.errors import ForeignFeatures, InvalidInput, Missing
 from shortlist.featurizers.base import Featurizer, allocate
+from shortlist.vectors import row_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
+    Block = tuple[list[str], NDArray[np.float32]]
+
 kernels: Any = pc  # made at run time: a checker does not see them
 BLOCK = 8192  # rows read at a time
 
@@ -32,9 +35,9 @@ class Precomputed(Featurizer):
     """Rows looked up by document, never by position.
 
     A file is Parquet with a column `vector` and one of `id` (the document's id) or `text` (whatever
-    stands in the corpus as the text: a file name will do), or NumPy `x.npy` with `x.ids.txt` beside
-    it, one id or text a line. Vectors nobody asks for are ignored; a document without one is an
-    error, and so are two that differ. Files are read `BLOCK` rows at a time.
+    the corpus has as the text, such as a file name), or NumPy `x.npy` with `x.ids.txt` beside it,
+    one id or text a line. Vectors of other documents are counted and ignored; a document without a
+    vector is an error, and so are two that differ. Files are read `BLOCK` rows at a time.
     """
 
     version = 2
@@ -47,7 +50,7 @@ class Precomputed(Featurizer):
         """Returns a digest over the bytes of the files.
 
         Raises:
-            Missing: a file is not there.
+            Missing: a file does not exist.
         """
         state = hashlib.sha256()
         for path in self.paths:
@@ -63,44 +66,44 @@ class Precomputed(Featurizer):
 
         Raises:
             ForeignFeatures: a document of the corpus has no vector.
-            InvalidInput: a file is not of the form above, dimensions differ, or a document has two
-                vectors that are not the same.
-            Missing: a file is not there.
+            InvalidInput: a file does not have the form above, dimensions differ, or a document has
+                two vectors that are not the same.
+            Missing: a file does not exist.
         """
         row = {key: index for index, key in enumerate(corpus.ids)}
-        found = np.zeros(len(corpus), dtype=bool)
+        known = np.zeros(len(corpus), dtype=bool)
         values: NDArray[np.float32] | None = None
         ignored = repeated = 0
-        for path in self.paths:
-            for names, vectors in _read(path):
-                if values is None:
-                    values = allocate(directory, len(corpus), vectors.shape[1])
-                if vectors.shape[1] != values.shape[1]:
-                    raise InvalidInput(
-                        f"vectors of {values.shape[1]} numbers were expected in {path}, "
-                        f"found {vectors.shape[1]}; give files of one dimension"
-                    )
-                at = np.array([row.get(name, row.get(document_id(name), -1)) for name in names])
-                wanted = np.flatnonzero(at >= 0)
-                ignored += len(at) - len(wanted)
-                at, vectors = at[wanted], vectors[wanted]
-                _, first = np.unique(at, return_index=True)
-                fresh = first[~found[at[first]]]
-                values[at[fresh]] = vectors[fresh]
-                found[at[fresh]] = True
-                repeated += len(at) - len(fresh)
-                other = np.flatnonzero((values[at] != vectors).any(1) & ~np.isnan(vectors).any(1))
-                if len(other):
-                    raise InvalidInput(
-                        f"one vector a document was expected, found another one in {path} for "
-                        f"{names[wanted[other[0]]]!r} ({corpus.ids[at[other[0]]]}); keep one of them"
-                    )
-        if values is None or not found.all():
-            missing = int((~found).sum())
-            first = corpus.ids[int(np.flatnonzero(~found)[0])]
+        blocks = ((path, *block) for path in self.paths for block in _read(path))
+        for path, names, vectors in blocks:
+            if values is None:
+                values = allocate(directory, len(corpus), vectors.shape[1])
+            if vectors.shape[1] != values.shape[1]:
+                raise InvalidInput(
+                    f"vectors of {values.shape[1]} numbers were expected in {path}, "
+                    f"found {vectors.shape[1]}; give files of one dimension"
+                )
+            at = np.array([row.get(name, row.get(document_id(name), -1)) for name in names])
+            wanted = np.flatnonzero(at >= 0)
+            ignored += len(at) - len(wanted)
+            at, vectors = at[wanted], vectors[wanted]
+            _, first = np.unique(at, return_index=True)
+            fresh = first[~known[at[first]]]
+            values[at[fresh]] = vectors[fresh]
+            known[at[fresh]] = True
+            repeated += len(at) - len(fresh)
+            other = np.flatnonzero((values[at] != vectors).any(1) & ~np.isnan(vectors).any(1))
+            if len(other):
+                raise InvalidInput(
+                    f"one vector a document was expected, found another one in {path} for "
+                    f"{names[wanted[other[0]]]!r} ({corpus.ids[at[other[0]]]}); keep one of them"
+                )
+        if values is None or not known.all():
+            missing = int((~known).sum())
             raise ForeignFeatures(
                 f"a vector of every document was expected, found none for {missing:,} of "
-                f"{len(corpus):,}, the first {first}; compute vectors for this corpus"
+                f"{len(corpus):,}, the first {corpus.ids[int(np.argmin(known))]}; compute vectors for "
+                "this corpus"
             )
         return values, {"vectors_ignored": ignored, "vectors_repeated": repeated}
 
@@ -109,22 +112,24 @@ def _names(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """Yields the files that vectors in `path` are read from.
+def _files(path: Path) -> list[Path]:
+    """Returns the files that vectors in `path` are read from.
 
     Raises:
-        Missing: one of them is not there.
+        Missing: one of them does not exist.
     """
-    for file in (path, *([_names(path)] if path.suffix == ".npy" else [])):
+    files = [path, _names(path)] if path.suffix == ".npy" else [path]
+    for file in files:
         if not file.is_file():
             raise Missing(
                 f"a file of vectors was expected, found no {file}; set featurizer.paths=[FILE]"
             )
-        yield file
+    return files
 
 
-def _read(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    list(_files(path))  # a pair is there or it is not: nothing is read of half of one
+def _read(path: Path) -> Iterator[Block]:
+    """Yields ids or texts with their vectors, block by block."""
+    _files(path)
     if path.suffix == ".npy":
         yield from _read_numpy(path)
     elif path.suffix == ".parquet":
@@ -133,7 +138,7 @@ def _read(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         raise InvalidInput(f"vectors in .parquet or .npy were expected, found {path}")
 
 
-def _read_numpy(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def _read_numpy(path: Path) -> Iterator[Block]:
     with _names(path).open(encoding="utf-8") as lines:
         count = sum(1 for _ in lines)
     try:
@@ -146,12 +151,12 @@ def _read_numpy(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
             f"lines and an array of shape {vectors.shape}, {vectors.dtype}"
         )
     with _names(path).open(encoding="utf-8") as lines:
-        for start in range(0, len(vectors), BLOCK):
-            block = np.array(vectors[start : start + BLOCK], dtype=np.float32)
+        for rows in row_slices(len(vectors), BLOCK):
+            block = np.array(vectors[rows], dtype=np.float32)
             yield [line.removesuffix("\n") for line in islice(lines, len(block))], block
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def _read_parquet(path: Path) -> Iterator[Block]:
     with pq.ParquetFile(path) as file:
         columns = set(file.schema_arrow.names)
         key = next((name for name in ("id", "text") if name in columns), None)

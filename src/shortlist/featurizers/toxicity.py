@@ -27,10 +27,10 @@ WORST = 1.0
 
 
 class Toxicity(Featurizer):
-    """The score of any scorer, from 0 to 1.
+    """The toxicity of each document by a scorer, from 0 to 1, (n, 1).
 
-    A document that the scorer fails on counts as the most toxic there is: nobody has vouched for
-    it, so it is never among the least toxic. The record counts such documents.
+    A document that the scorer fails on counts as the most toxic, so it is not selected as one of
+    the least toxic. The record counts such documents.
     """
 
     version = 2

@@ -1,36 +1,41 @@
-"""Hidden states of an encoder or a decoder, pooled; streamed through Lightning's predict loop."""
+"""Vectors by a pre-trained model: pooled hidden states, or the mean of its word embeddings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import BasePredictionWriter
-from torch.utils.data import DataLoader, Dataset
 
 from shortlist.errors import InvalidInput, near
-from shortlist.featurizers.base import Requirements
-from shortlist.featurizers.pooling import POOLINGS
-from shortlist.featurizers.shards import Sharded
+from shortlist.featurizers.base import Requirements, ShardedFeaturizer
 from shortlist.models import checkpoint
 from shortlist.models.checkpoint import fast_products
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.featurizers.pooling import Pool
     from shortlist.models.pretrained import Pretrained
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
 
+Pooling = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-class Transformer(Sharded):
-    """One vector a document: hidden states of one layer, pooled over the document's tokens."""
+
+class Transformer(ShardedFeaturizer):
+    """One vector a document: hidden states of one layer, pooled over the document's tokens.
+
+    Encoder or decoder, streamed through Lightning's predict loop in batches of documents of similar
+    length. Cost: one forward pass a document.
+    """
 
     version = 2
     model: Pretrained
@@ -49,15 +54,15 @@ class Transformer(Sharded):
 
         Args:
             model: the encoder or decoder.
-            max_length: tokens read of a document; what is cut is counted.
-            pooling: `mean`, `mean_all`, `last_token` or `position_weighted`; see `pooling.py`.
+            max_length: tokens read of a document; truncated documents are counted.
+            pooling: a key of `POOLINGS`.
             layer: which hidden states: 0 the embeddings, 1 the first layer, -1 the last one (after
                 the final normalisation, where the model has one).
             normalise: scale vectors to length 1.
             precision: `32`, `bf16` (cosine to float32 above 0.999 on MiniLM) or `auto`.
-            tuning: what trains the model on the target first, or None; the stage `tuned` does it. A
-                trainer of labels (settings as those of `finetune`), or one that predicts tokens, for
-                which an encoder without a head gets one.
+            tuning: the trainer that fine-tunes the model on the target first, or None: a trainer of
+                labels (settings as those of `finetune`), or one that predicts tokens, for which an
+                encoder without a token head gets one.
 
         Raises:
             InvalidInput: there is no such pooling.
@@ -75,11 +80,9 @@ class Transformer(Sharded):
         return Requirements(self.model, token_head, self.tuning)
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
-        """Returns the identity of the model and the precision that `auto` comes to here."""
-        return {
-            **self.model.identity(),
-            "precision": checkpoint.precision(self.precision, runtime.device),
-        }
+        """Returns the identity of the model and the precision that `auto` resolves to here."""
+        precision = checkpoint.precision(self.precision, runtime.device)
+        return {**self.model.identity(), "precision": precision}
 
     def reader(self, runtime: Runtime) -> Encoding:
         """Returns the open model.
@@ -97,11 +100,11 @@ class Transformer(Sharded):
                 f"{layers} layers, found {self.layer}"
             )
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # BERT's own vector of the first token, which nobody asks for
+            model.pooler = None  # BERT's own vector of the first token, which is not used
         half = checkpoint.precision(self.precision, runtime.device) == "bf16"
         module = Encoder(
             model.to(torch.bfloat16) if half else model,
-            pool=POOLINGS[self.pooling],
+            pooling=POOLINGS[self.pooling],
             layer=self.layer if self.layer not in (-1, layers) else None,
             normalise=self.normalise,
         )
@@ -112,41 +115,42 @@ class Transformer(Sharded):
 class Encoder(pl.LightningModule):
     """Batches of token ids to vectors."""
 
-    def __init__(self, model: Any, *, pool: Pool, layer: int | None, normalise: bool) -> None:
-        """Stores the model, how positions are pooled, the layer (None: the last), and whether
+    def __init__(self, model: Any, *, pooling: Pooling, layer: int | None, normalise: bool) -> None:
+        """Stores the model, the pooling of positions, the layer (None: the last), and whether
         vectors are scaled to length 1.
         """
         super().__init__()
-        self.model, self.pool, self.layer, self.normalise = model, pool, layer, normalise
+        self.model, self.pooling, self.layer, self.normalise = model, pooling, layer, normalise
 
     def predict_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Returns (b, width) float32."""
-        given = {name: value for name, value in inputs.items() if name != "rows"}
         if self.layer is None:
-            hidden = self.model(**given).last_hidden_state
+            hidden = self.model(**inputs).last_hidden_state
         else:
-            hidden = self.model(**given, output_hidden_states=True).hidden_states[self.layer]
-        pooled = self.pool(hidden.float(), inputs["attention_mask"])
+            hidden = self.model(**inputs, output_hidden_states=True).hidden_states[self.layer]
+        pooled = self.pooling(hidden.float(), inputs["attention_mask"])
         return torch.nn.functional.normalize(pooled, dim=1) if self.normalise else pooled
 
 
+@dataclass(frozen=True)
 class Encoding:
-    """A model that is open for reading documents."""
+    """An open model.
 
-    def __init__(
-        self,
-        module: Encoder,
-        words: Any,
-        max_length: int,
-        width: int,
-        half: bool,
-        runtime: Runtime,
-    ) -> None:
-        """Stores the model, its tokenizer, the tokens read of a document, the least width of a
-        batch, and whether the weights are bfloat16.
-        """
-        self.module, self.words, self.max_length, self.width = module, words, max_length, width
-        self.half, self.runtime = half, runtime
+    Attributes:
+        module: the model with its pooling.
+        tokenizer: its tokenizer.
+        max_length: tokens read of a document.
+        width: least width of a batch; documents are padded to it.
+        half: whether the weights are bfloat16.
+        runtime: the machine.
+    """
+
+    module: Encoder
+    tokenizer: Any
+    max_length: int
+    width: int
+    half: bool
+    runtime: Runtime
 
     @property
     def columns(self) -> int:
@@ -155,59 +159,144 @@ class Encoding:
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
         """Returns (n, width) float32; a document without a token is the zero vector, and counted."""
-        tokens = tokenize(self.words, documents.texts, None, self.max_length)
+        tokens = tokenize(self.tokenizer, documents.texts, None, self.max_length)
         values = np.zeros((len(documents), self.columns), dtype=np.float32)
-        pad = int(self.words.pad_token_id or 0)
-        batches = _Batches(tokens, pad, self.runtime.inference_tokens, self.width)
-        if len(batches):
-            loader: DataLoader[Any] = DataLoader(batches, batch_size=None)
-            runner = self.runtime.trainer(callbacks=[_Rows(values, report)], inference_mode=True)
+        some = np.flatnonzero(tokens.lengths)  # attention over no token at all is not a number
+        lengths = np.maximum(tokens.lengths[some], self.width)
+        batches = [some[rows] for rows in by_length(lengths, self.runtime.inference_tokens)]
+        if batches:
+            inputs = _Inputs(
+                tokens, batches, int(self.tokenizer.pad_token_id or 0), self.width, report
+            )
+            runner = self.runtime.trainer(inference_mode=True)
             with nullcontext() if self.half else fast_products(self.runtime.device, self.columns):
-                runner.predict(self.module, loader, return_predictions=False)
+                vectors: Any = runner.predict(self.module, inputs)
+            for rows, block in zip(batches, vectors, strict=True):
+                values[rows] = block.float().cpu().numpy()
         empty = int((tokens.lengths == 0).sum())
         report(empty)
         counts = {"truncated": tokens.truncated}
         return values, counts | ({"without_words": empty} if empty else {})
 
 
-class _Rows(BasePredictionWriter):
-    """Puts each batch's vectors into their rows: batches come in the order of length, not of the
-    corpus.
+@dataclass(frozen=True)
+class _Inputs:
+    """Padded batches of token ids; each is reported when the next one is asked for."""
+
+    tokens: Tokens
+    batches: list[NDArray[np.int64]]
+    pad_id: int
+    width: int
+    report: Report
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for rows in self.batches:
+            yield batch(self.tokens, rows, self.pad_id, types=False, width=self.width)
+            self.report(len(rows))
+
+
+class Static(ShardedFeaturizer):
+    """The mean input embedding of a document's tokens, special tokens left out.
+
+    No forward pass: some thousand documents a second on one core.
     """
 
-    def __init__(self, values: NDArray[np.float32], report: Report) -> None:
-        super().__init__(write_interval="batch")
-        self.values, self.report = values, report
+    model: Pretrained
+    doing = "static embeddings"
 
-    def write_on_batch_end(
-        self,
-        trainer: Any,
-        pl_module: Any,
-        prediction: Any,
-        batch_indices: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        self.values[batch["rows"].cpu().numpy()] = prediction.float().cpu().numpy()
-        self.report(len(prediction))
+    def __init__(self, model: Pretrained, max_length: int, normalise: bool) -> None:
+        """Stores the model whose word embeddings are used, the tokens read of a document, and
+        whether vectors are scaled to length 1.
+        """
+        self.model, self.max_length, self.normalise = model, max_length, normalise
+
+    def reader(self, runtime: Runtime) -> EmbeddingTable:
+        """Returns the table of word embeddings."""
+        home = self.model.directory()
+        embeddings: Any = checkpoint.encoder(home).get_input_embeddings()
+        table = embeddings.weight.detach().float()
+        return EmbeddingTable(table, checkpoint.tokenizer(home), self.max_length, self.normalise)
 
 
-class _Batches(Dataset[Any]):
-    """Ready batches: item i is a batch, so that Lightning has no sampler to replace."""
+@dataclass(frozen=True)
+class EmbeddingTable:
+    """A table of word embeddings.
 
-    def __init__(self, tokens: Tokens, pad_id: int, tokens_a_batch: int, width: int) -> None:
-        self.tokens, self.pad_id, self.width = tokens, pad_id, width
-        some = np.flatnonzero(tokens.lengths)  # attention over no token at all is not a number
-        lengths = np.maximum(tokens.lengths[some], width)
-        self.rows = [some[rows] for rows in by_length(lengths, tokens_a_batch)]
+    Attributes:
+        table: (vocabulary, width) float32.
+        tokenizer: the tokenizer.
+        max_length: tokens read of a document.
+        normalise: whether vectors are scaled to length 1.
+    """
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    table: torch.Tensor
+    tokenizer: Any
+    max_length: int
+    normalise: bool
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        rows = self.rows[index]
-        return {
-            **batch(self.tokens, rows, self.pad_id, types=False, width=self.width),
-            "rows": torch.from_numpy(rows),
-        }
+    @property
+    def columns(self) -> int:
+        """Width of the table."""
+        return int(self.table.shape[1])
+
+    def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
+        """Returns (n, width) float32; a document without a known word is the zero vector, counted."""
+        tokens = tokenize(self.tokenizer, documents.texts, None, self.max_length)
+        ids = np.concatenate(tokens.ids)
+        kept = ~np.isin(ids, self.tokenizer.all_special_ids)
+        ends = np.concatenate([[0], np.cumsum(kept)])[np.cumsum(tokens.lengths)]
+        offsets = np.concatenate([[0], ends[:-1]])
+        mean = torch.nn.functional.embedding_bag(
+            torch.from_numpy(ids[kept]), self.table, torch.from_numpy(offsets), mode="mean"
+        )
+        if self.normalise:
+            mean = torch.nn.functional.normalize(mean, dim=1)
+        report(len(documents))
+        empty = int((np.diff(ends, prepend=0) == 0).sum())
+        return mean.numpy(), {"truncated": tokens.truncated, "without_words": empty}
+
+
+def mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Returns (b, w): the mean over a document's own tokens.
+
+    Args:
+        hidden: (b, t, w) hidden states.
+        mask: (b, t) 1 at tokens, 0 at padding, which may be on either side.
+    """
+    return _weighted_mean(hidden, mask.to(hidden.dtype))
+
+
+def mean_all(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Returns (b, w): the mean over all t positions, padding included.
+
+    The released GOT-D code takes it over 295 positions (notebooks: `padding="max_length"`, plain
+    mean): padding is not attended to, but its hidden states enter, so a short text's vector is
+    mostly that of padding. The featurizer pads every document to `max_length` for it.
+    """
+    return hidden.mean(1)
+
+
+def last_token(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Returns (b, w): the state of the last token, which in a decoder depends on all the others."""
+    places = torch.arange(mask.shape[1], device=mask.device)
+    last = (mask.bool() * (places + 1)).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def position_weighted(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Returns (b, w): the mean with weight i at a document's i-th token, i = 1 ... L.
+
+    RDS+ (Ivison et al. 2025, arXiv 2503.01807): later states of a decoder depend on more tokens.
+    Positions are counted within the document, so padding, on either side, changes nothing.
+    """
+    return _weighted_mean(hidden, (mask.cumsum(1) * mask).to(hidden.dtype))
+
+
+def _weighted_mean(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    total = weights.sum(1, keepdim=True)
+    return torch.bmm((weights / total)[:, None], hidden)[:, 0]
+
+
+POOLINGS: Mapping[str, Pooling] = {
+    each.__name__: each for each in (mean, mean_all, last_token, position_weighted)
+}

@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from shortlist.core import Features, digest
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.whitened import Whitened
-from shortlist.featurizers.whitening import Whitening, blocks
+from shortlist.featurizers.whitening import Whitened, Whitening
 from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.base_model import available, with_head
 from shortlist.pipeline.stage import Cell, Notes, Stage
@@ -453,10 +452,8 @@ def _whitened(
                 dtype=np.float32,
                 shape=(len(features), matrix.shape[1]),
             )
-            start = 0
-            for block in blocks(np.asarray(features.values)):
-                values[start : start + len(block)] = featurizer.apply(whitening, block)
-                start += len(block)
+            for rows in row_slices(len(features)):
+                values[rows] = featurizer.apply(whitening, np.asarray(features.values[rows]))
             formats.save_features(directory, features.corpus, values)
 
         inputs = {"whitening": learned.key, "vectors": vectors.stage.key}

@@ -10,9 +10,9 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
-from shortlist.featurizers import warming
+from shortlist.featurizers import gradient_warmup
 from shortlist.featurizers.gradients import Gradients
-from shortlist.featurizers.whitened import Whitened
+from shortlist.featurizers.whitening import Whitened
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import LocalModel, StoredModel
 from shortlist.runtime import Runtime
@@ -75,7 +75,7 @@ def one_by_one(made: Gradients, corpus: Corpus, machine: Any, step: bool = False
     return blocks
 
 
-def adamw(each: warming.Checkpoint, name: str, gradient: torch.Tensor) -> torch.Tensor:
+def adamw(each: gradient_warmup.Checkpoint, name: str, gradient: torch.Tensor) -> torch.Tensor:
     """What torch's own optimiser takes off the weights at a rate of 1, from the checkpoint's state."""
     weight = torch.nn.Parameter(torch.zeros_like(gradient))
     optimiser = torch.optim.AdamW([weight], lr=1.0, weight_decay=0.0)
@@ -173,7 +173,7 @@ def test_after_one_step_the_moments_are_the_gradient_and_its_square(
     asked = reader.model.predictions(POOL.take(range(3)))
     reader.model.model.requires_grad_(True)
     reader.model.losses(asked, np.arange(3))[0].mean().backward()
-    (found,) = warming.checkpoints(tmp_path)
+    (found,) = gradient_warmup.load_checkpoints(tmp_path)
     for name, module in reader.modules.items():
         gradient = module.weight.grad
         for moment, expected in ((found.first, 0.1 * gradient), (found.second, 1e-3 * gradient**2)):
@@ -185,7 +185,7 @@ def test_the_warmup_lowers_the_loss_at_falling_rates(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     facts = featurizer(tiny_model, warmup=WARMUP).learn(POOL, tmp_path, machine)
-    rates = [each.rate for each in warming.checkpoints(tmp_path)]
+    rates = [each.rate for each in gradient_warmup.load_checkpoints(tmp_path)]
     assert facts["last_loss"] < facts["first_loss"]
     assert rates == sorted(rates, reverse=True)
     assert len(rates) == 3

@@ -10,8 +10,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.pooling import POOLINGS
-from shortlist.featurizers.transformer import Transformer
+from shortlist.featurizers.transformer import POOLINGS, Transformer
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import LocalModel
 from shortlist.runtime import Runtime

@@ -15,7 +15,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.featurizers import transformer
-from shortlist.featurizers.shards import Sharded
+from shortlist.featurizers.base import ShardedFeaturizer
 from shortlist.featurizers.transformer import Transformer
 from shortlist.models.pretrained import LocalModel
 from shortlist.runtime import Runtime
@@ -25,7 +25,7 @@ from shortlist.store.formats import load_features, save_features
 CORPUS = Corpus.build(toy.sentences("sailing", 23))
 
 
-class Lengths(Sharded):
+class Lengths(ShardedFeaturizer):
     """Three numbers a document; dies, or is interrupted, before a shard."""
 
     shard = 5
@@ -50,7 +50,9 @@ class Lengths(Sharded):
         return words.astype(np.float32), {"letters": sum(map(len, documents.texts))}
 
 
-def stage(root: Path, featurizer: Sharded, machine: Runtime, corpus: Corpus = CORPUS) -> Artifact:
+def stage(
+    root: Path, featurizer: ShardedFeaturizer, machine: Runtime, corpus: Corpus = CORPUS
+) -> Artifact:
     def compute(directory: Path) -> dict[str, Any]:
         values, facts = featurizer.compute(corpus, directory, machine)
         save_features(directory, corpus.fingerprint, values)
@@ -63,7 +65,7 @@ def hidden(root: Path) -> list[str]:
     return [path.name for path in (root / "features").iterdir() if path.name.startswith(".")]
 
 
-def killed(root: Path, featurizer: Sharded, machine: Runtime) -> int:
+def killed(root: Path, featurizer: ShardedFeaturizer, machine: Runtime) -> int:
     child = multiprocessing.get_context("fork").Process(
         target=stage, args=(root, featurizer, machine)
     )

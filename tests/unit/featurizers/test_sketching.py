@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from shortlist.featurizers.sketching import Sketch
+from shortlist.featurizers.gradients import Sketch
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:

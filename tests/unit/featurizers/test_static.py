@@ -8,7 +8,7 @@ import pytest
 import toy
 
 from shortlist.core import Corpus
-from shortlist.featurizers.static import Static
+from shortlist.featurizers.transformer import Static
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import LocalModel
 

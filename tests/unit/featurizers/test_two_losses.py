@@ -8,8 +8,7 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.model_loss import ModelLoss
-from shortlist.featurizers.two_losses import TwoLosses
+from shortlist.featurizers.model_loss import ModelLoss, TwoLosses
 from shortlist.models.pretrained import LocalModel
 from shortlist.runtime import Runtime
 from shortlist.trainers.language_model import CausalLM

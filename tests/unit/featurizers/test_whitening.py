@@ -76,7 +76,7 @@ def test_shrinkage_pulls_variances_towards_their_mean(shrinkage: float) -> None:
 def test_blocks_give_the_map_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     values = cloud()
     whole = learn(values, "zca", 0.1)
-    monkeypatch.setattr(whitening, "_CHUNK", 7)
+    monkeypatch.setattr(whitening, "_ROWS", 7)
     parts = learn(values, "zca", 0.1)
     np.testing.assert_allclose(parts.matrix, whole.matrix, rtol=1e-9, atol=1e-12)
 

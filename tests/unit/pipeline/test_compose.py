@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.static import Static
+from shortlist.featurizers.transformer import Static
 from shortlist.pipeline.compose import build_components, cell_key, hashed_settings, with_targets
 
 CONF = str(Path(__file__).parents[3] / "conf")

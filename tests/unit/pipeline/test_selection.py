@@ -11,7 +11,7 @@ import toy
 
 from shortlist.core import Budget, Corpus, Features, TargetSpec
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.none import NoFeatures
+from shortlist.featurizers.base import NoFeatures
 from shortlist.pipeline.scoring import targets_of
 from shortlist.pipeline.selection import TargetScores, check_budget, combine_scores
 from shortlist.selectors.base import UNRANKED, Member, Selector

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.none import NoFeatures
+from shortlist.featurizers.base import NoFeatures
 from shortlist.pipeline.compose import build_component
 from shortlist.selectors.base import Member, ScoredPool
 from shortlist.selectors.controls import Random

@@ -12,7 +12,7 @@ import torch
 
 from shortlist.core import Budget, Corpus
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.none import NoFeatures
+from shortlist.featurizers.base import NoFeatures
 from shortlist.selectors.base import (
     UNRANKED,
     Choice,

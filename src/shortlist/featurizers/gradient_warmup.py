@@ -1,4 +1,4 @@
-"""The warm-up before gradients are taken: a few epochs of a model's last layers, a checkpoint each."""
+"""Gradient warm-up: a few epochs over a model's last layers, with a checkpoint after each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's own
 
 
 @dataclass(frozen=True)
-class Warming:
+class GradientWarmup:
     """Settings of the warm-up (LESS: four epochs on 5 % of the pool, linear decay).
 
     Attributes:
@@ -56,8 +56,8 @@ class Checkpoint:
     """Weights at the end of an epoch.
 
     Attributes:
-        weights: the trained matrices by module name; none of a model as it is.
-        first: AdamW's running means of the gradient, (out, in) each, not corrected for their start.
+        weights: the trained matrices by module name; empty for a model as it is.
+        first: AdamW's running means of the gradient, (out, in) each, without bias correction.
         second: those of its square.
         steps: how many steps AdamW had taken.
         rate: mean learning rate of the epoch.
@@ -78,8 +78,8 @@ class Checkpoint:
     def step(self, name: str, gradients: torch.Tensor) -> torch.Tensor:
         """Returns the step, over minus the rate, that AdamW would take next on each gradient alone.
 
-        m / (sqrt(v) + eps), m and v the running means after it, corrected for their start (LESS,
-        section 3.2: Gamma).
+        m / (sqrt(v) + eps), m and v the bias-corrected running means after it (LESS, section 3.2:
+        Gamma).
 
         Args:
             name: of the module.
@@ -92,38 +92,35 @@ class Checkpoint:
         return m / (v.sqrt() + EPSILON)
 
 
-def warm(
+def train_checkpoints(
     model: LanguageModel,
     modules: dict[str, Any],
     pool: Corpus,
-    settings: Warming,
+    settings: GradientWarmup,
     directory: Path,
     runtime: Runtime,
 ) -> dict[str, Any]:
     """Returns facts of the training; a checkpoint an epoch is written into `directory`.
 
-    Only the modules' weights are trained, without dropout. Which tokens are predicted is the same in
-    every epoch (see `models/likelihood.py`).
+    Only the modules' weights are trained, without dropout. The predicted tokens are the same in
+    every epoch (`models.likelihood`).
 
     Raises:
         InvalidInput: no document of the sample has a token to predict.
     """
     sample = pool.take(np.arange(min(settings.documents, len(pool))))
-    asked = model.predictions(sample)
-    some = np.flatnonzero(asked.counts)
+    predictions = model.predictions(sample)
+    some = np.flatnonzero(predictions.counts)
     if len(some) == 0:
         raise InvalidInput(
             f"no token to predict in the {len(sample)} documents of featurizer.warmup; set more "
             "documents"
         )
     generator = torch.Generator().manual_seed(settings.seed)
-    order = Buckets(asked.tokens.lengths[some], settings.batch_size, generator)
-    steps, rates, lost = settings.epochs * len(order), [], []
-    names = {name: module.weight for name, module in modules.items()}
-    rate = settings.learning_rate
-    optimiser = torch.optim.AdamW(
-        names.values(), lr=rate, betas=BETAS, eps=EPSILON, weight_decay=0.0
-    )
+    order = Buckets(predictions.tokens.lengths[some], settings.batch_size, generator)
+    steps, rates, losses = settings.epochs * len(order), [], []
+    weights, rate = [module.weight for module in modules.values()], settings.learning_rate
+    optimiser = torch.optim.AdamW(weights, lr=rate, betas=BETAS, eps=EPSILON, weight_decay=0.0)
     with (
         gradients_of(model.model, modules),
         progress.bar("warm-up for gradients", steps, "steps", show=runtime.progress) as report,
@@ -133,51 +130,47 @@ def warm(
                 rate = settings.learning_rate * (1 - step / steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-                loss = model.losses(asked, some[rows])[0].mean()
+                loss = model.losses(predictions, some[rows])[0].mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 rates.append(rate)
-                lost.append(loss.item())
+                losses.append(loss.item())
                 report(1)
             _save(directory, epoch, modules, optimiser, float(np.mean(rates[-len(order) :])))
     return {
         "warmup_documents": len(sample),
-        "warmup_truncated": asked.tokens.truncated,
-        "first_loss": lost[0],
-        "last_loss": lost[-1],
+        "warmup_truncated": predictions.tokens.truncated,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
     }
 
 
 def _save(
     directory: Path, epoch: int, modules: dict[str, Any], optimiser: torch.optim.AdamW, rate: float
 ) -> None:
-    found: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
     steps = 0
     for name, module in modules.items():
         state = optimiser.state[module.weight]
         steps = int(state["step"])
-        found[f"weight {name}"] = module.weight.detach().clone().contiguous()
+        tensors[f"weight {name}"] = module.weight.detach().clone().contiguous()
         for kind, moment in (("first", state["exp_avg"]), ("second", state["exp_avg_sq"])):
-            found[f"{kind} {name}"] = (moment.T if is_transposed(module) else moment).contiguous()
-    save_file(found, directory / f"epoch-{epoch:03d}.safetensors")
+            tensors[f"{kind} {name}"] = (moment.T if is_transposed(module) else moment).contiguous()
+    save_file(tensors, directory / f"epoch-{epoch:03d}.safetensors")
     facts = json.dumps({"rate": rate, "steps": steps})
     (directory / f"epoch-{epoch:03d}.json").write_text(facts + "\n", encoding="utf-8")
 
 
-def checkpoints(directory: Path) -> list[Checkpoint]:
+def load_checkpoints(directory: Path) -> list[Checkpoint]:
     """Returns the checkpoints in `directory`, first epoch first."""
-    made = []
+    checkpoints: list[Checkpoint] = []
     for path in sorted(directory.glob("epoch-*.safetensors")):
-        tensors = load_file(path)
         parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "first": {}, "second": {}}
-        for key, value in tensors.items():
+        for key, value in load_file(path).items():
             kind, name = key.split(" ", 1)
             parts[kind][name] = value
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        made.append(
-            Checkpoint(
-                parts["weight"], parts["first"], parts["second"], facts["steps"], facts["rate"]
-            )
-        )
-    return made
+        first, second, steps = parts["first"], parts["second"], facts["steps"]
+        checkpoints.append(Checkpoint(parts["weight"], first, second, steps, facts["rate"]))
+    return checkpoints
