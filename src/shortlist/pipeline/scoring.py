@@ -18,6 +18,7 @@ from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.base_model import available, with_head
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.store import formats
+from shortlist.vectors import row_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
