@@ -57,39 +57,34 @@ ADDED: dict[str, dict[str, Any]] = {}
 INPUTS: dict[str, str] = {"read.examination.": "read.evaluator."}
 COUNTS: dict[str, str] = {}
 SELECTION: dict[str, str] = {}
-STAGES: dict[str, str] = {}
+STAGES: dict[str, str] = {"taught": "intermediate"}
 OVERRIDES: dict[str, list[str]] = {}
 
-# Roles of the stages of schema 2, by their names in schema 2. A model that is trained before the
-# first `fit` is trained for the vectors (selection); stages of a selection after the first
-# `selection` belong to the ablation baseline (diagnostics). The diagnostic of GOT-D at half of
-# epsilon was computed inside `fit`: its seconds cannot be separated and stay in the selection.
+# Roles of the stages by name. Stages of a selection after the first `selection` belong to the
+# ablation baseline (diagnostics). The diagnostic of GOT-D at half of epsilon was computed inside
+# `fit` in schema 2: its seconds cannot be separated and stay in the selection.
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("pool", "task", "texts", "leaks"), "preparation"),
     **dict.fromkeys(("divergences", "prefilter", "candidates"), "preparation"),
+    **dict.fromkeys(("pretrained", "intermediate", "head"), "preparation"),
     **dict.fromkeys(("tuned", "learned", "features", "whitening"), "selection"),
     **dict.fromkeys(("fit", "scores", "tokens", "selection"), "selection"),
     **dict.fromkeys(("assumption", "pareto", "advice", "sensitivity"), "diagnostics"),
-    **dict.fromkeys(("pretrained", "taught", "head"), "training"),
-    **dict.fromkeys(("warmup", "held_out", "finetune"), "training"),
-    **dict.fromkeys(("evaluate", "generate", "score", "perplexity"), "evaluation"),
+    **dict.fromkeys(("warmup", "finetune"), "training"),
+    **dict.fromkeys(("held_out", "evaluate", "generate", "score", "perplexity"), "evaluation"),
     **dict.fromkeys(("label_likelihood", "utility", "forgetting"), "evaluation"),
 }
 
 
 def roles(stages: list[str]) -> Iterator[Role]:
-    """Yields the role of each stage of a record of schema 2.
+    """Yields the role of each stage of a record, by its name.
 
     Raises:
         KeyError: a stage has no entry in `ROLES`.
     """
     for place, stage in enumerate(stages):
-        role, before = ROLES[stage], stages[:place]
-        if role == "selection" and "selection" in before:
-            role = "diagnostics"
-        if role == "training" and "fit" not in before:
-            role = "selection"
-        yield role
+        role = ROLES[stage]
+        yield "diagnostics" if role == "selection" and "selection" in stages[:place] else role
 
 
 def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,14 +97,12 @@ def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
     if new["schema"] == 2:
         new["schema"] = 3
         new["item_scores"] = new.pop("outcomes")
-        found = roles([stage["stage"] for stage in new["stages"]])
-        new["stages"] = [
-            {**stage, "role": role} for stage, role in zip(new["stages"], found, strict=True)
-        ]
     if new["schema"] != 3:
         raise ValueError(f"expected schema 2 or 3, found {new['schema']}")
+    names = [STAGES.get(stage["stage"], stage["stage"]) for stage in new["stages"]]
     new["stages"] = [
-        {**stage, "stage": STAGES.get(stage["stage"], stage["stage"])} for stage in new["stages"]
+        {**stage, "stage": name, "role": role}
+        for stage, name, role in zip(new["stages"], names, roles(names), strict=True)
     ]
     new["config"] = renamed(new["config"], "")
     new["inputs"] = prefixed(new["inputs"], INPUTS)

@@ -43,12 +43,13 @@ COSTS: Mapping[Role, Cost] = {
     "preparation": Cost(
         "preparation_seconds",
         "preparation (s)",
-        "pool, task, leak check and prefilter: the same for every method of a task",
+        "pool, task, leak check, prefilter and base model (pre-training, intermediate task, head): "
+        "shared by all methods",
     ),
     "selection": Cost(
         "selection_seconds",
         "selection (s)",
-        "features, fit, scores and choice of this method, and models trained for its features",
+        "features, fit, scores and choice of this method",
     ),
     "diagnostics": Cost(
         "diagnostics_seconds",
@@ -59,9 +60,13 @@ COSTS: Mapping[Role, Cost] = {
     "training": Cost(
         "training_seconds",
         "training (s)",
-        "pre-training and head of the model, warm-up, held-out losses and fine-tuning",
+        "warm-up and fine-tuning",
     ),
-    "evaluation": Cost("evaluation_seconds", "evaluation (s)", "the metrics of the trained model"),
+    "evaluation": Cost(
+        "evaluation_seconds",
+        "evaluation (s)",
+        "losses before and after the warm-up, metrics of the trained model",
+    ),
 }
 # The two costs that depend on the method most, where there is no room for all.
 METHOD_COSTS = (COSTS["selection"].name, COSTS["training"].name)
