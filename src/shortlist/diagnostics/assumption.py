@@ -1,17 +1,15 @@
 """Check of GOT-D's assumption that the pool resembles the data the model was pre-trained on.
 
-GOT-D corrects for what the model has already read by taking the pool in place of the pre-training
-data (Kang et al. 2024, section 3). The pre-training data are usually not available, so pool and
-target are compared with reference texts of many kinds. The question is not whether the pool differs
-from the reference (with enough documents every pool does) but whether it lies outside the range of
+GOT-D takes the pool in place of the pre-training data (Kang et al. 2024, section 3), which are
+usually not available; so the pool is compared with reference texts of many kinds. With enough
+documents every pool differs from the reference. The question is whether it lies outside the range of
 the reference's kinds: `upper_tail` gives the probability that one more kind lies as far out.
 
-- Tokens per word: a tokenizer holds whole words of its training text and splits the others. It needs
-  neither a head nor training.
+- Tokens per word: a tokenizer holds whole words of its training text and splits the others.
 - Loss per token, where the model has a language-model head of its own. A head trained here has read
   the pool, and predicts source code better than prose it has read as much of, so it is not used.
-- Debiased Sinkhorn divergences in the model's vectors: reported, but not part of the verdict. They
-  separate subjects (biomedicine from the rest) more than languages.
+- Debiased Sinkhorn divergences in the model's vectors are reported, but are not part of the verdict:
+  they separate subjects (biomedicine from the rest) more than languages.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +40,7 @@ MIN_KINDS = 5  # a reference with fewer domains is cut into `PARTS` kinds by id
 PARTS = 10
 EPSILON = 0.05  # of the mean cost
 
-Verdict = Literal["holds", "unclear", "fails"]
-
-_SENTENCES: Mapping[Verdict, str] = {
+_SENTENCES = {
     "holds": "The pool looks like what the model has read: {numbers}; GOT-D's assumption holds.",
     "unclear": "The pool lies at the edge of what the model has read: {numbers}; "
     "whether GOT-D's assumption holds is unclear.",
@@ -83,12 +79,12 @@ class AssumptionCheck:
             of a kind of the reference, and the probabilities `p` and `target_p` that one more kind
             has at least the ratio of the pool, or of the target.
         loss: the same of nats per token; None for a model without a head of its own.
-        divergence: mean Sinkhorn divergences, see `divergences`; the verdict does not use them.
+        divergence: mean Sinkhorn divergences, see `divergences`.
         documents: number of documents of pool, target and reference.
         words_read: number of words that texts of pool and target were cut to; None if not cut.
     """
 
-    verdict: Verdict
+    verdict: str
     sentence: str
     p: float
     tokens_per_word: Mapping[str, float]
@@ -185,7 +181,7 @@ def assess(measured: Mapping[str, Measurements], kinds: NDArray[np.int64]) -> As
     loss = _compared(losses, kinds, logarithm=False) if losses else None
     compared = {"tokens a word": tokens_per_word} | ({"nats a token": loss} if loss else {})
     p = min(1.0, len(compared) * min(one["p"] for one in compared.values()))  # Bonferroni
-    verdict: Verdict = "holds" if p >= HOLDS else "fails" if p < FAILS else "unclear"
+    verdict = "holds" if p >= HOLDS else "fails" if p < FAILS else "unclear"
     numbers = " and ".join(
         f"{one['pool']:.2f} {unit} against {one['lowest']:.2f} to {one['highest']:.2f} in "
         f"{len(np.unique(kinds))} kinds of reference text"
@@ -208,19 +204,18 @@ def _compared(
     *,
     logarithm: bool,
 ) -> dict[str, float]:
-    """Returns sum / sum of pool, target and reference beside the ratios of the reference's kinds.
-
-    The probabilities are those of the ratios, or of their logarithms.
+    """Returns ratios of sums with the range of the reference's kinds, see `AssumptionCheck`; the
+    probabilities are those of the ratios, or of their logarithms.
     """
     total = {name: float(sums.sum() / counts.sum()) for name, (sums, counts) in ratios.items()}
     sums, counts = ratios["reference"]
     each = np.bincount(kinds, weights=sums) / np.bincount(kinds, weights=counts)
     scale = np.log if logarithm else np.asarray
-    p, target_p = (
-        upper_tail(float(scale(total[name])), scale(each)) for name in ("pool", "target")
-    )
-    low, high = float(each.min()), float(each.max())
-    return {**total, "lowest": low, "highest": high, "p": p, "target_p": target_p}
+    chances = {
+        name: upper_tail(float(scale(total[part])), scale(each))
+        for name, part in (("p", "pool"), ("target_p", "target"))
+    }
+    return {**total, "lowest": float(each.min()), "highest": float(each.max()), **chances}
 
 
 def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -> dict[str, float]:
@@ -254,7 +249,6 @@ def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -
 
 
 def _divergence(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Returns the debiased Sinkhorn divergence, at least 0, at `EPSILON` of the mean cost."""
     return max(0.0, sinkhorn_divergence(first, second, epsilon=EPSILON).value)
 
 
@@ -270,13 +264,12 @@ def _measure(
     with TemporaryDirectory() as folder:
         values, _ = featurizer.compute(corpus, Path(folder), runtime)
         vectors: Any = np.array(values)
-    losses = None
-    if head is not None:
-        held_out = head.losses_on(model, corpus, runtime)
-        losses = (held_out.sums, held_out.counts)
+    held_out = None if head is None else head.losses_on(model, corpus, runtime)
     tokenizer = checkpoint.tokenizer(model)
     special = len(tokenizer("")["input_ids"])
-    lengths = tokenize(tokenizer, corpus.texts, None, None).lengths - special
     return Measurements(
-        vectors, lengths, np.array([len(text.split()) for text in corpus.texts]), losses
+        vectors=vectors,
+        tokens=tokenize(tokenizer, corpus.texts, None, None).lengths - special,
+        words=np.array([len(text.split()) for text in corpus.texts]),
+        losses=None if held_out is None else (held_out.sums, held_out.counts),
     )

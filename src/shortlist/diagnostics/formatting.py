@@ -11,9 +11,7 @@ DASH = "\N{EN DASH}"
 
 
 def shorten(text: str, length: int) -> str:
-    """Returns the first `length` characters of the text in one line, up to a space, and the number of
-    characters that are left out.
-    """
+    """Returns at most `length` characters of the text in one line, and how many are left out."""
     line = " ".join(text.split())
     if len(line) <= length:
         return line
@@ -25,9 +23,7 @@ def percent(share: float) -> str:
     """Returns a fraction as a percentage with one decimal."""
     if not math.isfinite(share):
         return DASH
-    if share and share < 0.001:
-        return "<0.1 %"
-    return f"{100 * share:.1f} %"
+    return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
 
 
 def ratio(factor: float) -> str:
@@ -43,16 +39,12 @@ def plain(data: Any) -> str:
         return DASH
     if isinstance(data, bool):
         return "yes" if data else "no"
-    if isinstance(data, int):
-        return f"{data:,}".replace("-", MINUS)
-    if isinstance(data, float):
-        if not math.isfinite(data):
-            return str(data).replace("-", MINUS)
-        whole = abs(data) >= 1000 or data == int(data)
-        return (f"{data:,.0f}" if whole else f"{data:#.4g}").replace("-", MINUS)
     if isinstance(data, list | tuple):
         return ", ".join(map(plain, data)) or DASH
-    return str(data)
+    if not isinstance(data, int | float) or not math.isfinite(data):
+        return str(data)
+    whole = abs(data) >= 1000 or data == int(data)
+    return (f"{data:,.0f}" if whole else f"{data:#.4g}").replace("-", MINUS)
 
 
 def duration(seconds: float) -> str:
