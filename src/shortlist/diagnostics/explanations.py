@@ -60,7 +60,7 @@ class Explanations:
 
     Attributes:
         picks: rows of `reasons.jsonl`, one per selected document, best first: `id`, `rank` from 1,
-            `score`, `domain`; `cluster` of near-duplicates (its smallest id), and how many others of
+            `score`, `domain`; `cluster` of near copies (its smallest id), and how many others of
             it are in the pool (`copies_in_pool`) and in the selection (`copies_chosen`). A method
             with vectors adds `targets`, the `LISTED` target texts that receive most of the
             document's mass (`id`, `share` of the mass, `cost`, `text`); one with a transport plan
@@ -183,7 +183,7 @@ def explain(
         pool: the pool.
         selection: the selection.
         rows: (k,) rows of the selected documents in the pool, best first.
-        clusters: (n,) smallest row of each document's cluster of near-duplicates.
+        clusters: (n,) smallest row of each document's cluster of near copies.
         explainers: one per target that documents were chosen toward; none for a method without
             vectors.
     """

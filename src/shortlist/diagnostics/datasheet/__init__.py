@@ -1,1 +1,1 @@
-"""The page of one selection: what was chosen, for whom, by which proof, at which cost."""
+"""The datasheet of one selection, as an HTML page and as Markdown."""

@@ -82,7 +82,7 @@ def copy_table(
         ("with a near copy in the pool", int(copied[rows].sum()), int(copied.sum())),
         ("repeating another one listed", *repeats),
     ]
-    note = "Near copies share 80 % of their runs of five words."
+    note = "Near copies have a Jaccard similarity of at least 0.8 over runs of five words."
     if not_compared:
         note += f" At most {counted(not_compared, 'candidate pair')} were not compared."
     return _share_table("Near copies", shown, len(rows), len(clusters), note)

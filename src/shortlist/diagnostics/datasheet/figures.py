@@ -1,4 +1,4 @@
-"""Drawings as inline SVG, in the page's own colours and letters, light or dark."""
+"""Plots of a datasheet as inline SVG."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from shortlist.rendering.svg import CHOSEN, POOL, TARGET, legend, svg
 
 
 def scatter(parts: Sequence[tuple[str, NDArray[Any]]], axes: tuple[str, str]) -> str:
-    """Returns the map of pool, target and picks, drawn in that order.
-
-    Shapes differ as colours do, so that neither colour sight nor colour print is needed.
+    """Returns the map of pool, target and picks; shapes differ too, so that no colour is needed.
 
     Args:
         parts: (name, (n, 2) places) of pool, target and picks.
@@ -42,8 +40,8 @@ def histogram(pool: NDArray[np.float64], picks: NDArray[np.float64], bins: int =
 
     Args:
         pool: (n,) scores of the pool.
-        picks: (k,) the picks' own.
-        bins: how many bars.
+        picks: (k,) scores of the picks.
+        bins: number of bars.
     """
     edges = np.histogram_bin_edges(pool, bins)
 
@@ -61,7 +59,7 @@ def histogram(pool: NDArray[np.float64], picks: NDArray[np.float64], bins: int =
 
 
 def curve(x: Sequence[float], y: Sequence[float], names: tuple[str, str], at: float | None) -> str:
-    """Returns y over x; `at` marks the place that is recommended."""
+    """Returns y over x, with a vertical line at the recommended x, if any."""
 
     def draw(axis: Any) -> None:
         axis.plot(x, y, color=CHOSEN, linewidth=1.6, marker="o", markersize=3.5)
