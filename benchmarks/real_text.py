@@ -16,24 +16,28 @@ from shortlist.data.sources import LocalSource
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def corpus(data: Path | None, shortest: int = 1, longest: int = 10**9) -> Corpus:
+def corpus(data: Path | None, min_chars: int = 1, max_chars: int = 10**9) -> Corpus:
     """Returns the documents whose length in characters is in a range, sorted by id.
 
     Args:
         data: folder with `pools/`; None for the documentation of the installed packages.
-        shortest: fewest characters.
-        longest: most characters.
+        min_chars: fewest characters.
+        max_chars: most characters.
     """
     if data is None:
-        found = PackageDocs(None, 400, shortest, longest, [], 0).load(LocalSource(None), silent)
+        found = PackageDocs(None, 400, min_chars, max_chars, [], 0).load(LocalSource(None), silent)
     else:
         found = Domains(None, None, 0).load(LocalSource(str(data)), silent)
-    rows = [row for row, text in enumerate(found.corpus.texts) if shortest <= len(text) <= longest]
+    rows = [
+        row for row, text in enumerate(found.corpus.texts) if min_chars <= len(text) <= max_chars
+    ]
     return found.corpus.take(rows)
 
 
-def recut(documents: Corpus, count: int, shortest: int, longest: int) -> Iterator[dict[str, str]]:
-    """Returns `count` different pieces of `shortest` to about `longest` characters, cut at words.
+def recut(
+    documents: Corpus, count: int, min_chars: int, max_chars: int
+) -> Iterator[dict[str, str]]:
+    """Returns `count` different pieces of `min_chars` to about `max_chars` characters, cut at words.
 
     The documents of a domain are read as one text, again and again with other cuts, until there are
     enough; which lengths is a hash of the number of the piece.
@@ -45,7 +49,7 @@ def recut(documents: Corpus, count: int, shortest: int, longest: int) -> Iterato
     places, seen, made = dict.fromkeys(streams, 0), set[bytes](), 0
     while made < count:
         for name, stream in streams.items():
-            size = shortest + _number(f"{made} {name}") % (longest - shortest + 1)
+            size = min_chars + _number(f"{made} {name}") % (max_chars - min_chars + 1)
             start = places[name]
             stop = stream.find(" ", start + size)
             if stop < 0 or made == count:

@@ -115,8 +115,8 @@ class Domains(Pool):
         per_domain: at most so many documents of a domain, a sample by id; None for all.
         seed: seed of the sample.
         chunk: texts are joined and cut to passages of so many characters; None leaves them.
-        shortest: texts of fewer characters are left out; None keeps all.
-        longest: texts of more characters are cut there; None leaves them.
+        min_chars: texts of fewer characters are left out; None keeps all.
+        max_chars: texts of more characters are cut there; None leaves them.
         files: by domain, where it is not in `pools/`: `path` under the data folder, without suffix,
             and `only`, the accepted values by column.
         hub: specification by domain, where there is one.
@@ -132,8 +132,8 @@ class Domains(Pool):
         seed: int,
         chunk: int | None = None,
         hub: Mapping[str, Any] | None = None,
-        shortest: int | None = None,
-        longest: int | None = None,
+        min_chars: int | None = None,
+        max_chars: int | None = None,
         files: Mapping[str, Any] | None = None,
     ) -> None:
         self.domains = None if domains is None else tuple(domains)
@@ -141,15 +141,19 @@ class Domains(Pool):
         self.seed = seed
         self.chunk = chunk
         self.hub = hub
-        self.shortest, self.longest, self.files = shortest, longest, files
-        for setting, value in (("chunk", chunk), ("shortest", shortest), ("longest", longest)):
+        self.min_chars, self.max_chars, self.files = min_chars, max_chars, files
+        for setting, value in (
+            ("chunk", chunk),
+            ("min_chars", min_chars),
+            ("max_chars", max_chars),
+        ):
             if value is not None and value < 1:
                 raise InvalidInput(
                     f"pool.{setting} must be 1 character or more, or null, found {value}"
                 )
-        if chunk is not None and longest is not None:
+        if chunk is not None and max_chars is not None:
             raise InvalidInput(
-                f"pool.chunk={chunk} and pool.longest={longest} both cut texts; set one to null"
+                f"pool.chunk={chunk} and pool.max_chars={max_chars} both cut texts; set one to null"
             )
 
     def identity(self, source: Source) -> dict[str, str]:
@@ -178,7 +182,7 @@ class Domains(Pool):
             documents = read_documents(
                 files.files["pool"],
                 Columns(text=files.columns.text) if files.columns else Columns(),
-                row_filter=RowFilter(files.only, self.shortest, self.longest),
+                row_filter=RowFilter(files.only, self.min_chars, self.max_chars),
             )
             counts.update({key: value for key, value in documents.counts.items() if key != "kept"})
             texts = documents.texts

@@ -77,13 +77,13 @@ class RowFilter:
 
     Attributes:
         only: accepted values by column; rows with other values are counted as `filtered`.
-        shortest: fewest characters; shorter texts are counted as `too_short`.
-        longest: most characters; longer texts are stripped, cut there and counted as `cut`.
+        min_chars: fewest characters; shorter texts are counted as `too_short`.
+        max_chars: most characters; longer texts are stripped, cut there and counted as `cut`.
     """
 
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    shortest: int | None = None
-    longest: int | None = None
+    min_chars: int | None = None
+    max_chars: int | None = None
 
 
 class Document(NamedTuple):
@@ -289,13 +289,13 @@ class _Reader:
         return passes
 
     def _fitted(self, text: str) -> str | None:
-        shortest, longest = self.filter.shortest, self.filter.longest
-        if shortest is not None and len(text) < shortest:
+        min_chars, max_chars = self.filter.min_chars, self.filter.max_chars
+        if min_chars is not None and len(text) < min_chars:
             self.counts["too_short"] += 1
             return None
-        if longest is not None and len(text) > longest:
+        if max_chars is not None and len(text) > max_chars:
             self.counts["cut"] += 1
-            return text.strip()[:longest]
+            return text.strip()[:max_chars]
         return text
 
     def _check_filter(self, path: Path, names: Mapping[str, None]) -> None:

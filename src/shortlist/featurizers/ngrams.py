@@ -40,22 +40,22 @@ class NGrams(Featurizer):
 
     version = 3
 
-    def __init__(self, buckets: int, longest: int) -> None:
+    def __init__(self, buckets: int, max_n: int) -> None:
         """Stores the settings.
 
         Args:
             buckets: number of buckets.
-            longest: length of the longest n-gram, in words.
+            max_n: largest length of an n-gram, in words.
 
         Raises:
             InvalidInput: one of them is out of range.
         """
-        if not 1 <= buckets <= MAX_MODULUS or longest < 1:
+        if not 1 <= buckets <= MAX_MODULUS or max_n < 1:
             raise InvalidInput(
-                f"featurizer.buckets must be from 1 to {MAX_MODULUS:,} and featurizer.longest at least 1, "
-                f"found {buckets} and {longest}"
+                f"featurizer.buckets must be from 1 to {MAX_MODULUS:,} and featurizer.max_n at least 1, "
+                f"found {buckets} and {max_n}"
             )
-        self.buckets, self.longest = buckets, longest
+        self.buckets, self.max_n = buckets, max_n
         self.cache = bucket_cache()  # pool and target share most of their n-grams
 
     def compute(
@@ -66,7 +66,7 @@ class NGrams(Featurizer):
 
         def count(rows: slice) -> Part:
             texts = text_batch(*corpus.utf8(rows.start, rows.stop))
-            return count_ngrams(texts, self.longest, self.buckets, self.cache)
+            return count_ngrams(texts, self.max_n, self.buckets, self.cache)
 
         with (
             progress.bar("n-grams", len(corpus), "documents", show=runtime.progress) as report,

@@ -48,24 +48,24 @@ def bucket_cache() -> NDArray[np.uint64]:
 
 
 def count_ngrams(
-    texts: TextBatch, longest: int, buckets: int, cache: NDArray[np.uint64] | None = None
+    texts: TextBatch, max_n: int, buckets: int, cache: NDArray[np.uint64] | None = None
 ) -> Csr:
     """Returns (data, indices, indptr) of the (n, buckets) counts in CSR form, columns sorted.
 
     Args:
         texts: n documents.
-        longest: n-grams of 1 to `longest` words are counted.
+        max_n: n-grams of 1 to `max_n` words are counted.
         buckets: number of buckets, at most 2^29.
         cache: a `bucket_cache` for as many buckets, which is updated; None: one for this call.
     """
     cache = bucket_cache() if cache is None else cache
     classes = character_classes()
     return _count_ngrams(
-        texts.data, texts.offsets, texts.pretokenized, classes, longest, buckets, cache
+        texts.data, texts.offsets, texts.pretokenized, classes, max_n, buckets, cache
     )
 
 
-def count_character_ngrams(texts: Sequence[str], shortest: int, longest: int, buckets: int) -> Csr:
+def count_character_ngrams(texts: Sequence[str], min_n: int, max_n: int, buckets: int) -> Csr:
     """Returns (data, indices, indptr) of the (n, buckets) counts in CSR form, columns sorted.
 
     A text is lowered and split at white space; a word is counted with one space on either side, and
@@ -73,15 +73,15 @@ def count_character_ngrams(texts: Sequence[str], shortest: int, longest: int, bu
 
     Args:
         texts: n texts.
-        shortest: bytes of the shortest n-gram, at least 2.
-        longest: bytes of the longest.
+        min_n: bytes of the smallest n-gram, at least 2.
+        max_n: bytes of the largest.
         buckets: number of buckets, at most 2^31 - 1.
     """
     words = [text.lower().split() for text in texts]
     parts = [" ".join(["", *some, ""]).encode() if some else b"" for some in words]
     ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     data = np.frombuffer(b"".join(parts), dtype=np.uint8)
-    return _count_character_ngrams(data, ends, shortest, longest, buckets)
+    return _count_character_ngrams(data, ends, min_n, max_n, buckets)
 
 
 def column_sums(
@@ -110,15 +110,15 @@ def dots(
 
 @compiled
 def _count_ngrams(
-    data: Any, offsets: Any, pretokenized: Any, classes: Any, longest: Any, buckets: Any, cache: Any
+    data: Any, offsets: Any, pretokenized: Any, classes: Any, max_n: Any, buckets: Any, cache: Any
 ) -> Any:
     n = len(offsets) - 1
     most = 0
     for row in range(0, n, _BATCH):
         most = max(most, offsets[min(row + _BATCH, n)] - offsets[row])
-    grams = np.empty(most * longest, dtype=np.int32)
+    grams = np.empty(most * max_n, dtype=np.int32)
     grams_end = np.empty(_BATCH, dtype=np.int64)
-    scratch = _scratch(most, longest)
+    scratch = _scratch(most, max_n)
     small = buckets <= _MAX_TALLY
     tally = np.zeros(buckets if small else 0, dtype=np.int32)
     marks = np.zeros((len(tally) + 63) // 64, dtype=np.uint64)
@@ -129,7 +129,7 @@ def _count_ngrams(
     for row in range(0, n, _BATCH):
         stop = min(row + _BATCH, n)
         texts = (data, offsets[row : stop + 1], pretokenized[row:stop], classes)
-        total = _hash_ngrams(texts, longest, buckets, cache, scratch, grams, grams_end)
+        total = _hash_ngrams(texts, max_n, buckets, cache, scratch, grams, grams_end)
         indices, values = _grown(indices, values, filled, filled + total)
         begin = 0
         for place in range(stop - row):
@@ -154,13 +154,13 @@ def _grown(indices: Any, values: Any, filled: Any, needed: Any) -> Any:
 
 
 @compiled
-def _scratch(most: Any, longest: Any) -> Any:
+def _scratch(most: Any, max_n: Any) -> Any:
     """Returns buffers for documents of `most` bytes.
 
     Of words: letters, ends, hashes. Of n-grams: hashes, where they begin and end in the letters,
     which of them are not in the cache.
     """
-    grams = most * longest
+    grams = most * max_n
     return (
         np.empty(2 * most + READ_AHEAD, np.uint8), np.empty(most + 1, np.int64),
         np.empty(most, np.uint64), np.empty(grams, np.uint64), np.empty(grams, np.int64),
@@ -170,7 +170,7 @@ def _scratch(most: Any, longest: Any) -> Any:
 
 @compiled
 def _hash_ngrams(
-    texts: Any, longest: Any, buckets: Any, cache: Any, scratch: Any, grams: Any, grams_end: Any
+    texts: Any, max_n: Any, buckets: Any, cache: Any, scratch: Any, grams: Any, grams_end: Any
 ) -> Any:
     """Writes the bucket of each n-gram of some documents into `grams`, and where each document's
     end into `grams_end`; returns their number. What is not in the cache is hashed together.
@@ -189,7 +189,7 @@ def _hash_ngrams(
         )
         for last in range(size):
             key = words[last]
-            for first in range(last, max(last - longest, -1), -1):
+            for first in range(last, max(last - max_n, -1), -1):
                 if first < last:
                     key = combine(words[first], key)
                 keys[n] = key
@@ -249,11 +249,9 @@ def _append_by_marks(
 
 
 @compiled
-def _count_character_ngrams(
-    data: Any, offsets: Any, shortest: Any, longest: Any, buckets: Any
-) -> Any:
+def _count_character_ngrams(data: Any, offsets: Any, min_n: Any, max_n: Any, buckets: Any) -> Any:
     n = len(offsets) - 1
-    grams = np.empty(max_bytes(offsets) * (longest - shortest + 1), dtype=np.int32)
+    grams = np.empty(max_bytes(offsets) * (max_n - min_n + 1), dtype=np.int32)
     size = max(1024, len(data))
     indices, values = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float32)
     indptr = np.zeros(n + 1, dtype=np.int64)
@@ -262,9 +260,9 @@ def _count_character_ngrams(
         total = 0
         for first in range(offsets[row], offsets[row + 1]):
             value = FNV_BASIS
-            for last in range(first, min(first + longest, offsets[row + 1])):
+            for last in range(first, min(first + max_n, offsets[row + 1])):
                 value = fnv1a(value, data[last])
-                if last - first + 1 >= shortest:
+                if last - first + 1 >= min_n:
                     grams[total] = bucket(mix(value), buckets)
                     total += 1
                 if data[last] == 32 and last > first:

@@ -23,8 +23,8 @@ LOCKED = {"alpha": "1.0", "beta": "2.1", "gamma-lib": "3.0"}
 SENTENCE = "This function returns the mean of the values that were given to it by the caller."
 
 
-def kept(text: str, shortest: int = 20) -> list[str]:
-    return passages(text, min_chars=shortest, max_chars=200)[0]
+def kept(text: str, min_chars: int = 20) -> list[str]:
+    return passages(text, min_chars=min_chars, max_chars=200)[0]
 
 
 def test_sentences_of_neighbouring_paragraphs_are_joined() -> None:
@@ -58,7 +58,7 @@ def test_code_after_a_double_colon_is_dropped_with_its_later_paragraphs() -> Non
 
 
 def test_passages_are_whole_sentences_within_the_limits() -> None:
-    found = kept(" ".join([SENTENCE] * 9), shortest=100)
+    found = kept(" ".join([SENTENCE] * 9), min_chars=100)
     assert all(100 <= len(text) <= 200 and text.endswith(".") for text in found)
 
 

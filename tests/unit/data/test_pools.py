@@ -204,7 +204,7 @@ def test_short_texts_are_left_out_and_long_ones_cut_and_both_are_counted(
     labelled: LocalSource,
 ) -> None:
     whole = Domains(["posts"], None, 0, files=posts()).load(labelled, silent).corpus.texts
-    loaded = Domains(["posts"], None, 0, shortest=20, longest=40, files=posts()).load(
+    loaded = Domains(["posts"], None, 0, min_chars=20, max_chars=40, files=posts()).load(
         labelled, silent
     )
     expected = {text[:40] for text in whole if len(text) >= 20}
@@ -217,7 +217,7 @@ def test_short_texts_are_left_out_and_long_ones_cut_and_both_are_counted(
 
 def test_texts_that_the_cut_makes_equal_are_copies(write: Write, tmp_path: Path) -> None:
     write("pools/one.jsonl", [{"text": "the same beginning, " + end} for end in ("a", "b")])
-    loaded = Domains(["one"], None, 0, longest=19).load(LocalSource(str(tmp_path)), silent)
+    loaded = Domains(["one"], None, 0, max_chars=19).load(LocalSource(str(tmp_path)), silent)
     assert loaded.corpus.texts == ["the same beginning,"]
     assert (loaded.counts["exact_copies"], loaded.counts["cut"]) == (1, 2)
 
@@ -245,10 +245,10 @@ def test_a_file_elsewhere_is_refused_by_what_is_wrong_with_it(
 
 
 def test_two_ways_to_cut_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"pool\.chunk=10 and pool\.longest=20 both cut"):
-        Domains(None, None, 0, chunk=10, longest=20)
-    with pytest.raises(InvalidInput, match=r"pool\.shortest must be 1"):
-        Domains(None, None, 0, shortest=0)
+    with pytest.raises(InvalidInput, match=r"pool\.chunk=10 and pool\.max_chars=20 both cut"):
+        Domains(None, None, 0, chunk=10, max_chars=20)
+    with pytest.raises(InvalidInput, match=r"pool\.min_chars must be 1"):
+        Domains(None, None, 0, min_chars=0)
 
 
 def test_the_pool_of_the_small_language_models_leaves_sources_to_the_scorers() -> None:

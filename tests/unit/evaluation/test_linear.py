@@ -25,7 +25,7 @@ def silent(done: int) -> None:
 def scorer(labelled: Any, **changed: Any) -> LinearScorer:
     settings: dict[str, Any] = {
         "text": "text", "label": "label", "toxic": "toxic", "source": "source", "sources": None,
-        "unit": "words", "shortest": 1, "longest": 2, "buckets": 2**16, "inverse_penalty": 10.0,
+        "unit": "words", "min_n": 1, "max_n": 2, "buckets": 2**16, "inverse_penalty": 10.0,
         "max_iterations": 100, "tolerance": 1e-6,
     }  # fmt: skip
     return LinearScorer(labelled, **{**settings, **changed})
@@ -48,8 +48,8 @@ def labelled(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("unit", ["words", "characters"])
 def test_texts_like_the_toxic_ones_are_more_toxic(labelled: str, unit: str) -> None:
-    shortest = {"words": 1, "characters": 3}[unit]
-    found = scorer(labelled, unit=unit, shortest=shortest, longest=4).score(TEXTS, silent)
+    min_n = {"words": 1, "characters": 3}[unit]
+    found = scorer(labelled, unit=unit, min_n=min_n, max_n=4).score(TEXTS, silent)
     assert found.shape == (18,) and found.dtype == np.float64
     assert found[:9].min() > 0.5 > found[9:].max()
 
@@ -65,7 +65,7 @@ def test_the_scores_are_the_probabilities_of_scikit_learns_regression_on_whole_w
     # A word that no labelled text has lengthens the vector here; there it is left out.
     known = [" ".join(word for word in text.split() if word in words.vocabulary_) for text in TEXTS]
     expected = model.predict_proba(normalize(words.transform(known)))[:, 1]
-    found = scorer(labelled, longest=1, tolerance=1e-9).score(known, silent)
+    found = scorer(labelled, max_n=1, tolerance=1e-9).score(known, silent)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -105,7 +105,7 @@ def test_the_identity_is_bytes_and_settings_but_no_path(labelled: str, tmp_path:
     moved.write_bytes(Path(labelled).read_bytes())
     before = scorer(labelled).identity()
     assert scorer(str(moved)).identity() == before
-    assert scorer(labelled, longest=1).identity() != before
+    assert scorer(labelled, max_n=1).identity() != before
     with moved.open("a") as file:
         file.write('{"text": "one more", "label": "toxic"}\n')
     assert scorer(str(moved)).identity() != before
@@ -153,9 +153,9 @@ def test_what_cannot_be_learned_from_is_refused(labelled: str) -> None:
     ("changed", "said"),
     [
         ({"unit": "letters"}, "unit must be words or characters, found 'letters'"),
-        ({"shortest": 2}, "shortest must be 1"),
-        ({"unit": "characters"}, "needs 2 <= shortest <= longest, found 1 and 2"),
-        ({"longest": 0}, "needs 1 <= shortest <= longest"),
+        ({"min_n": 2}, "min_n must be 1"),
+        ({"unit": "characters"}, "needs 2 <= min_n <= max_n, found 1 and 2"),
+        ({"max_n": 0}, "needs 1 <= min_n <= max_n"),
         ({"buckets": 0}, "buckets"),
         ({"inverse_penalty": 0}, "inverse_penalty above 0"),
     ],

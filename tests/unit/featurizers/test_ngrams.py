@@ -18,16 +18,16 @@ from shortlist.featurizers.ngrams import NGrams
 TEXTS = [*toy.sentences("music", 4), "A b, c... a B!", "don't 12", "", "Ein Ärgernis"]
 
 
-def counts(texts: list[str], machine: Any, buckets: int = 500, longest: int = 2) -> np.ndarray:
-    found, _ = NGrams(buckets, longest).compute(Corpus.build(texts), Path(), machine)
+def counts(texts: list[str], machine: Any, buckets: int = 500, max_n: int = 2) -> np.ndarray:
+    found, _ = NGrams(buckets, max_n).compute(Corpus.build(texts), Path(), machine)
     return found.toarray()
 
 
-def naive(text: str, buckets: int, longest: int) -> np.ndarray:
+def naive(text: str, buckets: int, max_n: int) -> np.ndarray:
     words = re.findall(r"\w+|[^\w\s]+", text.lower())
     grams = Counter(
         " ".join(words[start : start + n])
-        for n in range(1, longest + 1)
+        for n in range(1, max_n + 1)
         for start in range(len(words) - n + 1)
     )
     vector = np.zeros(buckets)
@@ -36,10 +36,10 @@ def naive(text: str, buckets: int, longest: int) -> np.ndarray:
     return vector
 
 
-@pytest.mark.parametrize("longest", [1, 2, 3])
-def test_a_gram_is_in_the_bucket_that_the_whole_digest_names(machine: Any, longest: int) -> None:
-    expected = np.stack([naive(text, 500, longest) for text in TEXTS])
-    found = counts(TEXTS, machine, longest=longest)
+@pytest.mark.parametrize("max_n", [1, 2, 3])
+def test_a_gram_is_in_the_bucket_that_the_whole_digest_names(machine: Any, max_n: int) -> None:
+    expected = np.stack([naive(text, 500, max_n) for text in TEXTS])
+    found = counts(TEXTS, machine, max_n=max_n)
     np.testing.assert_array_equal(found, expected)
 
 

@@ -53,8 +53,8 @@ def theirs(folder: Path, **arguments: Any) -> np.ndarray:
     return np.array([np.nan if found[key] is None else found[key] for key in POOL.ids])
 
 
-def ours(machine: Any, buckets: int, longest: int) -> np.ndarray:
-    featurizer = NGrams(buckets, longest)
+def ours(machine: Any, buckets: int, max_n: int) -> np.ndarray:
+    featurizer = NGrams(buckets, max_n)
     near, far = (
         Features(featurizer.compute(one, Path(), machine)[0], one.fingerprint, "", one)
         for one in (TARGET, POOL)
@@ -64,16 +64,14 @@ def ours(machine: Any, buckets: int, longest: int) -> np.ndarray:
     return selector.score_all(far, machine)
 
 
-@pytest.mark.parametrize(
-    ("longest", "buckets", "workers"), [(2, 10_000, 2), (1, 500, 1), (3, 97, 3)]
-)
+@pytest.mark.parametrize(("max_n", "buckets", "workers"), [(2, 10_000, 2), (1, 500, 1), (3, 97, 3)])
 def test_log_weights_are_the_packages(
-    machine: Any, tmp_path: Path, longest: int, buckets: int, workers: int
+    machine: Any, tmp_path: Path, max_n: int, buckets: int, workers: int
 ) -> None:
     expected = theirs(
-        tmp_path, ngrams=longest, num_buckets=buckets, min_example_length=0, num_proc=workers
+        tmp_path, ngrams=max_n, num_buckets=buckets, min_example_length=0, num_proc=workers
     )
-    found = ours(machine, buckets, longest)
+    found = ours(machine, buckets, max_n)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert np.ptp(expected) > 10
 

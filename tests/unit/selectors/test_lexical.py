@@ -25,8 +25,8 @@ TARGET = Corpus.build([*toy.sentences("sailing", 6), "A reef, a reef!"])
 POOL = Corpus.build([*toy.sentences("sailing", 9, 5), *toy.sentences("baking", 9), "", "Zyx"])
 
 
-def features(corpus: Corpus, machine: Any, buckets: int = 2**20, longest: int = 1) -> Features:
-    values, _ = NGrams(buckets, longest).compute(corpus, Path(), machine)
+def features(corpus: Corpus, machine: Any, buckets: int = 2**20, max_n: int = 1) -> Features:
+    values, _ = NGrams(buckets, max_n).compute(corpus, Path(), machine)
     return Features(values, corpus.fingerprint, "key", corpus)
 
 

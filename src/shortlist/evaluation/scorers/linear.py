@@ -46,8 +46,8 @@ class Recipe:
         source: column by which texts are picked.
         sources: the values of `source` that are learned from; none: every text is.
         unit: `words` or `characters`.
-        shortest: length of the shortest n-gram, in units.
-        longest: length of the longest.
+        min_n: length of the smallest n-gram, in units.
+        max_n: length of the largest.
         buckets: n-grams are hashed into so many.
         inverse_penalty: inverse strength of the L2 penalty.
         max_iterations: of L-BFGS.
@@ -60,8 +60,8 @@ class Recipe:
     source: str
     sources: tuple[str, ...]
     unit: str
-    shortest: int
-    longest: int
+    min_n: int
+    max_n: int
     buckets: int
     inverse_penalty: float
     max_iterations: int
@@ -88,8 +88,8 @@ class LinearScorer(Scorer):
         source: str,
         sources: Sequence[str] | None,
         unit: str,
-        shortest: int,
-        longest: int,
+        min_n: int,
+        max_n: int,
         buckets: int,
         inverse_penalty: float,
         max_iterations: int,
@@ -103,7 +103,7 @@ class LinearScorer(Scorer):
         files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
         self.labelled = [None if file is None else Path(file) for file in files]
         self.recipe = Recipe(
-            text, label, toxic, source, tuple(sources or ()), unit, shortest, longest, buckets,
+            text, label, toxic, source, tuple(sources or ()), unit, min_n, max_n, buckets,
             float(inverse_penalty), max_iterations, float(tolerance),
         )  # fmt: skip
         least = _UNITS.get(unit)
@@ -111,15 +111,15 @@ class LinearScorer(Scorer):
             raise InvalidInput(
                 f"a linear scorer's unit must be words or characters, found {unit!r}"
             )
-        if unit == "words" and shortest != 1:
+        if unit == "words" and min_n != 1:
             raise InvalidInput(
-                "a linear scorer that counts words counts single ones, too: shortest must be 1, "
-                f"found {shortest}"
+                "a linear scorer that counts words counts single ones, too: min_n must be 1, "
+                f"found {min_n}"
             )
-        if not least <= shortest <= longest:
+        if not least <= min_n <= max_n:
             raise InvalidInput(
-                f"a linear scorer of {unit} needs {least} <= shortest <= longest, found {shortest} "
-                f"and {longest}"
+                f"a linear scorer of {unit} needs {least} <= min_n <= max_n, found {min_n} "
+                f"and {max_n}"
             )
         if not 1 <= buckets < 2**31 or inverse_penalty <= 0:
             raise InvalidInput(
@@ -235,10 +235,10 @@ def trained(
 def counted(texts: Sequence[str], recipe: Recipe) -> csr_array:
     """Returns the (n, buckets) counts of the texts' n-grams."""
     if recipe.unit == "characters":
-        values = count_character_ngrams(texts, recipe.shortest, recipe.longest, recipe.buckets)
+        values = count_character_ngrams(texts, recipe.min_n, recipe.max_n, recipe.buckets)
     else:
         parts = [text.encode() for text in texts]
         ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         data = np.frombuffer(b"".join(parts), dtype=np.uint8)
-        values = count_ngrams(text_batch(data, ends), recipe.longest, recipe.buckets)
+        values = count_ngrams(text_batch(data, ends), recipe.max_n, recipe.buckets)
     return csr_array(values, shape=(len(texts), recipe.buckets))

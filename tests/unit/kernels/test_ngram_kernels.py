@@ -48,8 +48,8 @@ def words(text: str) -> list[str]:
     return regex.findall(r"\w+|[^\w\s]+", text.lower())
 
 
-def matrix(texts: list[str], longest: int, buckets: int = MANY) -> csr_array:
-    found = count_ngrams(text_batch(*Corpus.build(texts).utf8(0, len(texts))), longest, buckets)
+def matrix(texts: list[str], max_n: int, buckets: int = MANY) -> csr_array:
+    found = count_ngrams(text_batch(*Corpus.build(texts).utf8(0, len(texts))), max_n, buckets)
     return csr_array(found, shape=(len(texts), buckets))
 
 
@@ -61,15 +61,15 @@ def columns(values: csr_array) -> Counter[tuple[int, ...]]:
     return Counter(map(tuple, dense.T.tolist()))
 
 
-@pytest.mark.parametrize("longest", [1, 2, 3])
+@pytest.mark.parametrize("max_n", [1, 2, 3])
 def test_counts_are_those_of_scikit_learns_vectorizer_up_to_the_names_of_columns(
-    longest: int,
+    max_n: int,
 ) -> None:
     vectorizer = CountVectorizer(
-        tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, longest)
+        tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, max_n)
     )
     expected = csr_array(vectorizer.fit_transform(TEXTS))
-    assert columns(matrix(TEXTS, longest)) == columns(expected)
+    assert columns(matrix(TEXTS, max_n)) == columns(expected)
 
 
 @settings(max_examples=100)
@@ -95,16 +95,16 @@ ATOMS = ["a", "B", ".", " ", "é", "—", "\u2003", "Ä", "x" * 70, "y" * 55]
     st.sampled_from([1, 97, 10_000]),
 )
 def test_every_n_gram_of_many_documents_is_where_hashlib_puts_it(
-    texts: list[str], longest: int, buckets: int
+    texts: list[str], max_n: int, buckets: int
 ) -> None:
     expected = np.zeros((len(texts), buckets))
     for row, text in enumerate(texts):
         cut = words(text)
         for last in range(1, len(cut) + 1):
-            for first in range(max(0, last - longest), last):
+            for first in range(max(0, last - max_n), last):
                 gram = " ".join(cut[first:last]).encode()
                 expected[row, int(hashlib.sha256(gram).hexdigest(), 16) % buckets] += 1
-    np.testing.assert_array_equal(matrix(texts, longest, buckets).toarray(), expected)
+    np.testing.assert_array_equal(matrix(texts, max_n, buckets).toarray(), expected)
 
 
 def test_a_row_of_any_slice_is_the_row_of_the_whole() -> None:
@@ -191,33 +191,31 @@ def test_products_are_the_same_in_any_number_of_threads() -> None:
     np.testing.assert_array_equal(one, three)
 
 
-def byte_grams(text: str, shortest: int, longest: int) -> Counter[bytes]:
+def byte_grams(text: str, min_n: int, max_n: int) -> Counter[bytes]:
     words = [f" {word} ".encode() for word in text.lower().split()]
     found = Counter(
         word[start : start + size]
         for word in words
-        for size in range(shortest, longest + 1)
+        for size in range(min_n, max_n + 1)
         for start in range(len(word) - size + 1)
     )
     return found
 
 
-def byte_matrix(
-    texts: list[str], shortest: int, longest: int, buckets: int = BYTE_BUCKETS
-) -> csr_array:
+def byte_matrix(texts: list[str], min_n: int, max_n: int, buckets: int = BYTE_BUCKETS) -> csr_array:
     return csr_array(
-        count_character_ngrams(texts, shortest, longest, buckets), shape=(len(texts), buckets)
+        count_character_ngrams(texts, min_n, max_n, buckets), shape=(len(texts), buckets)
     )
 
 
-@pytest.mark.parametrize(("shortest", "longest"), [(2, 2), (3, 5), (2, 9)])
+@pytest.mark.parametrize(("min_n", "max_n"), [(2, 2), (3, 5), (2, 9)])
 def test_each_character_ngram_of_a_text_is_counted_once_for_each_time_it_stands_there(
-    shortest: int, longest: int
+    min_n: int, max_n: int
 ) -> None:
-    found = byte_matrix(BYTE_TEXTS, shortest, longest)
+    found = byte_matrix(BYTE_TEXTS, min_n, max_n)
     for row, text in enumerate(BYTE_TEXTS):
         held = found[[row]]
-        expected = byte_grams(text, shortest, longest)
+        expected = byte_grams(text, min_n, max_n)
         assert sorted(held.data.tolist()) == sorted(expected.values())
         assert np.all(np.diff(held.indices) > 0)
 
