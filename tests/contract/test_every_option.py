@@ -52,7 +52,9 @@ def test_the_mini_of_an_experiment_reads_local_data_only(composed: Any, name: st
 
 
 # Composing takes time, so these groups are composed where they are instantiated.
+# `task_defaults` is included by tasks and is no option by itself.
 MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "evaluator"}
+MADE |= {"task_defaults"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],

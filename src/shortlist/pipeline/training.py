@@ -16,7 +16,6 @@ from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.data import SPLITS
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
-from shortlist.tasks.contributions import contributions
 from shortlist.trainers.classify import Validation
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Note
     inputs |= trainer.identity(runtime)
     stage = cell.stage("evaluate", spec.version, settings, inputs, compute)
     predictions = np.load(stage.path / "predictions.npy")
-    items = contributions(spec, predictions, task.data.test, tuple(labels) if labels else None)
+    items = spec.item_scores(predictions, task.data)
     return Notes(
         stages=(stage,),
         counts={"evaluate_truncated": stage.facts["truncated"]},

@@ -1,10 +1,10 @@
-"""What a task gives to the pipeline: its data, and the judgement of predictions."""
+"""The interface of tasks: their data, and the metrics of predictions on a split."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -15,7 +15,17 @@ from shortlist.data.readers import Progress, RejectedRow
 from shortlist.data.sources import Source
 from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
-from shortlist.tasks import metrics as formulas
+from shortlist.tasks.metrics import (
+    CLASSIFICATION,
+    CORRELATIONS,
+    REGRESSION,
+    Values,
+    bootstrap_rows,
+    confusion_item_scores,
+    confusions,
+    correlation_item_scores,
+    f1_of,
+)
 
 TaskKind: TypeAlias = Literal["classification", "regression", "unlabelled"]
 
@@ -27,17 +37,17 @@ class Task(ABC):
         name: the task's name, as in tables.
         metrics: names of the metrics to report.
         primary: the one that ranks the task's table.
-        kind: classes, numbers, or no labels at all.
-        positive: the class whose F1 the metric `f1` is.
-        evaluators: by name, how a language model is questioned on the task as the warm-up left
-            it; a task that has some is not fine-tuned on, and their metrics are the task's.
+        kind: labels are classes, numbers or absent.
+        positive: the class whose F1 is the metric `f1`.
+        evaluators: the evaluators of the language model after the warm-up, by name. A task that has
+            some is not fine-tuned on; their metrics are the task's.
 
     Attributes:
         held_out: the split on whose texts the loss before and after the warm-up is measured.
         version: raised when the same settings and files would give other data or other metrics.
 
     Raises:
-        InvalidInput: an unknown metric, or a primary one that is not among the metrics.
+        InvalidInput: a metric is unknown, or the primary one is not among them.
     """
 
     version: ClassVar[int] = 1
@@ -58,10 +68,7 @@ class Task(ABC):
         self.kind: TaskKind = kind
         self.positive = positive
         self.evaluators = dict(evaluators or {})
-        known = {
-            "classification": (*formulas.CLASSIFICATION, "f1"),
-            "regression": tuple(formulas.REGRESSION),
-        }
+        known = {"classification": (*CLASSIFICATION, "f1"), "regression": tuple(REGRESSION)}
         for metric in self.metrics:
             if metric not in known.get(kind, ()):
                 raise InvalidInput(
@@ -76,11 +83,16 @@ class Task(ABC):
 
     @abstractmethod
     def identity(self, source: Source) -> dict[str, str]:
-        """Returns what would be read, as digests by name; cheap, and free of paths and times."""
+        """Returns digests of the files that `load` reads, by name; without paths and times."""
 
     @abstractmethod
     def load(self, source: Source, progress: Progress) -> TaskData:
-        """Returns the splits and the target."""
+        """Returns the splits and the target.
+
+        Args:
+            source: where tasks with a name are read from.
+            progress: called with (done, total, what).
+        """
 
     def assemble(
         self,
@@ -91,12 +103,19 @@ class Task(ABC):
         quarantined: tuple[RejectedRow, ...] = (),
         revision: str = "",
     ) -> TaskData:
-        """Returns the task's data, sorted by id, with target, labels and what follows from them.
+        """Returns the task's data, sorted by id, with the target and the class names.
 
-        The labels are those of train: a model cannot learn others. Items of another split with
-        other labels stay and count as errors; `unknown_labels_<split>` says how many there are.
+        The classes are those of train. Items of another split with another label stay and count as
+        errors; `unknown_labels_<split>` is their number. An unlabelled task may have empty validation
+        and test splits.
 
-        An unlabelled task may have an empty validation and an empty test split.
+        Args:
+            train: examples to train on.
+            validation: examples to choose an epoch by.
+            test: examples to measure on.
+            counts: numbers of rows that were left out, by name.
+            quarantined: rows that could not be read.
+            revision: the commit of the data on the hub.
 
         Raises:
             InvalidInput: another split is empty, or train has a single class.
@@ -147,10 +166,10 @@ class Task(ABC):
         """Returns the task's metrics of `predictions` on a split, with bootstrap standard errors.
 
         Args:
-            predictions: class probabilities (n, k), columns in the order of `data.labels`; a
-                regression: values (n,).
+            predictions: (n, k) class probabilities, columns in the order of `data.labels`, or the
+                (n,) values of a regression.
             data: the task's data.
-            split: the split the predictions are for.
+            split: the split of the predictions.
 
         Raises:
             InvalidInput: the shape is not that of the split, or a prediction is not finite.
@@ -158,7 +177,59 @@ class Task(ABC):
         if self.kind == "unlabelled":
             return ()
         corpus = data.split(split)
-        n = len(corpus)
+        self._check(predictions, data, split)
+        rows = bootstrap_rows(len(corpus), corpus.fingerprint)
+        if data.labels is None:
+            truth, values = (
+                np.array(corpus.labels, dtype=np.float64),
+                predictions.astype(np.float64),
+            )
+            resampled = {name: REGRESSION[name](truth[rows], values[rows]) for name in self.metrics}
+        else:
+            truth, classes, known = self._classes(corpus, data.labels)
+            tables = confusions(truth, predictions.argmax(1), classes, rows)
+            resampled = {name: known[name](tables) for name in self.metrics}
+        return tuple(
+            Metric(
+                name=name,
+                unit="correlation" if name in CORRELATIONS else "fraction",
+                higher_is_better=True,
+                value=float(values[0]),
+                n=len(corpus),
+                stderr=float(values[1:].std(ddof=1)),
+                split=split,
+                protocol=self.protocol(name, corpus, data, split),
+                primary=name == self.primary,
+            )
+            for name, values in resampled.items()
+        )
+
+    def item_scores(
+        self, predictions: NDArray[np.floating], data: TaskData, split: Split = "test"
+    ) -> dict[str, Values]:
+        """Returns the (n,) item scores of each metric, whose mean is the metric (`tasks.metrics`).
+
+        Arguments and errors as in `evaluate`.
+        """
+        if self.kind == "unlabelled":
+            return {}
+        corpus = data.split(split)
+        self._check(predictions, data, split)
+        if data.labels is None:
+            truth, values = (
+                np.array(corpus.labels, dtype=np.float64),
+                predictions.astype(np.float64),
+            )
+            return {name: correlation_item_scores(name, truth, values) for name in self.metrics}
+        truth, classes, known = self._classes(corpus, data.labels)
+        predicted = predictions.argmax(1)
+        return {
+            name: confusion_item_scores(known[name], truth, predicted, classes)
+            for name in self.metrics
+        }
+
+    def _check(self, predictions: NDArray[np.floating], data: TaskData, split: Split) -> None:
+        n = len(data.split(split))
         shape = (n,) if data.labels is None else (n, len(data.labels))
         if predictions.shape != shape:
             raise InvalidInput(
@@ -170,69 +241,27 @@ class Task(ABC):
                 f"task {self.name!r}, {split}: expected finite predictions, found "
                 f"{int((~np.isfinite(predictions)).sum())} that are not"
             )
-        draws = formulas.draws_of(n, corpus.fingerprint)
-        values = (
-            self._regression(predictions, corpus, draws)
-            if data.labels is None
-            else self._classification(predictions, corpus, data.labels, draws)
-        )
-        return tuple(
-            self._metric(name, drawn, corpus, data, split) for name, drawn in values.items()
-        )
 
-    def _classification(
-        self,
-        predictions: NDArray[np.floating],
-        corpus: Corpus,
-        labels: tuple[str, ...],
-        draws: NDArray[np.int64],
-    ) -> dict[str, formulas.Values]:
-        truth_names = [str(label) for label in corpus.labels or ()]
-        classes = (*labels, *sorted(set(truth_names) - set(labels)))
+    def _classes(
+        self, corpus: Corpus, labels: tuple[str, ...]
+    ) -> tuple[NDArray[np.int64], int, dict[str, Callable[[Values], Values]]]:
+        """Returns the (n,) true class numbers, the number of classes and the metrics by name.
+
+        Classes that only the split has follow those of the model's outputs.
+        """
+        names = [str(label) for label in corpus.labels or ()]
+        classes = (*labels, *sorted(set(names) - set(labels)))
         index = {label: number for number, label in enumerate(classes)}
-        truth = np.array([index[label] for label in truth_names], dtype=np.int64)
-        tables = formulas.confusions(truth, predictions.argmax(1), len(classes), draws)
-        known = dict(formulas.CLASSIFICATION)
-        if "f1" in self.metrics and self.positive is not None:
-            known["f1"] = formulas.f1_of(index[self.positive])
-        return {name: known[name](tables) for name in self.metrics}
-
-    def _regression(
-        self, predictions: NDArray[np.floating], corpus: Corpus, draws: NDArray[np.int64]
-    ) -> dict[str, formulas.Values]:
-        truth = np.array(corpus.labels, dtype=np.float64)
-        drawn = truth[draws], predictions.astype(np.float64)[draws]
-        return {name: formulas.REGRESSION[name](*drawn) for name in self.metrics}
-
-    def _metric(
-        self, name: str, drawn: formulas.Values, corpus: Corpus, data: TaskData, split: Split
-    ) -> Metric:
-        return Metric(
-            name=name,
-            unit="correlation" if name in formulas.CORRELATIONS else "fraction",
-            higher_is_better=True,
-            value=float(drawn[0]),
-            n=len(corpus),
-            stderr=float(drawn[1:].std(ddof=1)),
-            split=split,
-            protocol=self.protocol(name, corpus, data, split),
-            primary=name == self.primary,
-        )
+        known = dict(CLASSIFICATION)
+        if self.positive in index:
+            known["f1"] = f1_of(index[self.positive])
+        return np.array([index[name] for name in names], dtype=np.int64), len(classes), known
 
     def protocol(self, metric: str, corpus: Corpus, data: TaskData, split: Split) -> str:
         """Returns the hash of how a metric is measured: definition, classes, split, items, version.
 
-        The items are part of it: the same task cut in another way is another measurement.
+        The items are part of it: another split of the same data is another measurement.
         """
         positive = self.positive or "" if metric == "f1" else ""
-        return digest(
-            [
-                self.name,
-                str(self.version),
-                metric,
-                positive,
-                split,
-                corpus.fingerprint,
-                *(data.labels or ()),
-            ]
-        )
+        parts = (self.name, str(self.version), metric, positive, split, corpus.fingerprint)
+        return digest([*parts, *(data.labels or ())])

@@ -1,38 +1,48 @@
-"""Tasks that come as files: from a folder or from the hub, one configuration per task."""
+"""Tasks read from files: from the source by name, or from files of the user's."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from shortlist.core import Corpus
-from shortlist.data.readers import Columns, Progress, RejectedRow, read_files
+import numpy as np
+
+from shortlist.core import Corpus, digest
+from shortlist.data.readers import Columns, Progress, RejectedRow, file_digest, read_files
 from shortlist.data.sources import Source
 from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task, TaskKind
+
+FEWEST_TO_HOLD_OUT_FROM = 30  # rows: a tenth of fewer estimates no loss, and the target needs them
+DEFAULT_METRICS = {
+    "unlabelled": (),
+    "regression": ("spearman", "pearson"),
+    "classification": ("macro_f1", "accuracy"),
+}
 
 
 class FromSource(Task):
     """A task read from the source by its name.
 
     Args:
-        name: the task's name, in the folder and in tables.
+        name: the task's name, in tables and in the source.
         metrics: names of the metrics to report.
         primary: the one that ranks the task's table.
-        pair: whether an example is a pair of texts (columns `text_a`, `text_b`).
-        kind: classes or numbers; `unlabelled` trains on no label and keeps those of the test split
-            for its evaluators.
-        positive: the class whose F1 the metric `f1` is.
         max_train: at most so many training examples, a sample by id; None for all.
-        validation_share: share of train that becomes validation where the source has none.
-        seed: seed of the sample and of that split.
+        seed: seed of the sample and of the validation split.
         hub: the data set on the hub, or None.
-        folder: its name in the folder, where that is another task's; None for its own.
-        evaluators: by name, how a language model is questioned on it.
+        validation_share: share of train that becomes validation where the source has none; None
+            where the task needs no validation.
+        pair: whether an example is a pair of texts (columns `text_a`, `text_b`).
+        kind: labels are classes or numbers; `unlabelled` trains on no label and keeps those of the
+            test split for its evaluators.
+        positive: the class whose F1 is the metric `f1`.
+        folder: its folder in the source, where that is named otherwise.
+        evaluators: evaluators of the language model, by name.
     """
 
     def __init__(
@@ -40,13 +50,13 @@ class FromSource(Task):
         name: str,
         metrics: Sequence[str],
         primary: str,
+        max_train: int | None,
+        seed: int,
+        hub: Mapping[str, Any] | None,
+        validation_share: float | None = None,
         pair: bool = False,
         kind: TaskKind = "classification",
         positive: str | None = None,
-        max_train: int | None = None,
-        validation_share: float = 0.1,
-        seed: int = 0,
-        hub: Mapping[str, Any] | None = None,
         folder: str | None = None,
         evaluators: Mapping[str, Any] | None = None,
     ) -> None:
@@ -63,35 +73,32 @@ class FromSource(Task):
         return source.task_files(self.folder, self.hub).digests()
 
     def load(self, source: Source, progress: Progress) -> TaskData:
-        """Returns the splits as they are published: rows that repeat stay.
+        """Returns the splits as they are published; repeated rows stay.
 
         Raises:
             Missing: the source does not have the task.
             InvalidInput: a file cannot be read, or a split is empty.
         """
-        found = source.task_files(self.folder, self.hub)
-        own = Columns(
+        files = source.task_files(self.folder, self.hub)
+        columns = files.columns or Columns(
             text="text_a" if self.pair else "text",
             text_b="text_b" if self.pair else None,
             label="label",
         )
-        columns = replace(found.columns or own, domain=None, numeric=self.kind == "regression")
+        columns = replace(columns, domain=None, numeric=self.kind == "regression")
         if (columns.text_b is not None) != self.pair or columns.label is None:
             raise InvalidInput(
                 f"task {self.name!r}: hub.columns must name "
                 f"label{' and text_b' if self.pair else ' and no text_b'}; correct the "
                 "configuration"
             )
-        splits = read_splits(self.name, found.files, columns, progress)
-        return self._assembled(splits, found.revision)
-
-    def _assembled(self, splits: Splits, revision: str) -> TaskData:
-        train, counts = splits.corpora["train"], Counter(splits.counts)
+        splits = read_splits(self.name, files.files, columns, progress)
+        train, counts = splits.corpora["train"], splits.counts
         validation = splits.corpora.get("validation")
         if validation is None and self.kind == "unlabelled":
             validation = train.take([])
         if validation is None:
-            train, validation = cut(train, self.validation_share, self.seed)
+            train, validation = cut(train, self.validation_share or 0.0, self.seed)
             counts["validation_cut_from_train"] = len(validation)
         rows = sample_rows(train.ids, self.max_train, self.seed)
         counts["train_not_sampled"] = len(train) - len(rows)
@@ -99,35 +106,164 @@ class FromSource(Task):
         if self.kind == "unlabelled":
             train, validation = train.unlabelled(), validation.unlabelled()
             counts["train_copies"] = len(rows) - len(train)
+        test, quarantined = splits.corpora["test"], splits.quarantined
+        return self.assemble(train, validation, test, counts, quarantined, files.revision)
+
+
+class FromFiles(Task):
+    """A task made of the user's files.
+
+    Without a label column it is unlabelled: documents can be selected for it and, where some texts
+    are held out to measure the language-model loss on, a model warmed up.
+
+    Args:
+        name: the task's name, as in tables.
+        train: the file of target texts.
+        validation: file of validation examples; None cuts them from train (without labels: none).
+        test: file of test examples; None cuts them from train.
+        text: column of the text (of a pair: the first).
+        text_b: column of the second text of a pair, or None.
+        label: column of the label, or None where there is none.
+        domain: column of the target that a text belongs to (the label's column is allowed), for
+            methods that treat several targets separately; None makes one target.
+        mass: column of the weight of a target text, for methods that weigh texts; those of equal
+            texts add up.
+        numeric: whether labels are numbers (a regression).
+        metrics: names of the metrics to report (with labels); None for `DEFAULT_METRICS` of the kind.
+        primary: the one that ranks the table; None for the first.
+        holdout: without labels, share of train that becomes test where no file is given; fewer
+            than `FEWEST_TO_HOLD_OUT_FROM` rows stay whole.
+        validation_share: with labels, share of train that becomes validation where no file is
+            given.
+        test_share: with labels, share of train that becomes test where no file is given.
+        seed: seed of these splits.
+
+    Raises:
+        InvalidInput: `holdout` is no share, or a metric is unknown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train: str | None,
+        validation: str | None,
+        test: str | None,
+        text: str,
+        text_b: str | None,
+        label: str | None,
+        domain: str | None,
+        mass: str | None,
+        numeric: bool,
+        metrics: Sequence[str] | None,
+        primary: str | None,
+        holdout: float,
+        validation_share: float,
+        test_share: float,
+        seed: int,
+    ) -> None:
+        kind: TaskKind = (
+            "unlabelled" if label is None else "regression" if numeric else "classification"
+        )
+        chosen = tuple(metrics or DEFAULT_METRICS[kind])
+        super().__init__(name, chosen, primary or next(iter(chosen), None), kind)
+        if not 0 <= holdout < 1:
+            raise InvalidInput(
+                f"task {name!r}: expected task.holdout from 0 to below 1, found {holdout}"
+            )
+        self.files = {"train": train, "validation": validation, "test": test}
+        self.columns = Columns(text, text_b, label, domain, numeric=numeric, mass=mass)
+        self.holdout = holdout
+        self.shares = {"validation": validation_share, "test": test_share}
+        self.seed = seed
+
+    def identity(self, source: Source) -> dict[str, str]:
+        """Returns a digest per given file, of its bytes.
+
+        Raises:
+            InvalidInput: no train file is given.
+            Missing: a file is not there.
+        """
+        return {
+            split: digest([file_digest(path) for path in paths])
+            for split, paths in self._paths().items()
+        }
+
+    def load(self, source: Source, progress: Progress) -> TaskData:
+        """Returns the splits; those without a file are cut from train where they are needed.
+
+        The count `held_out_texts` is the number of test texts of an unlabelled task.
+
+        Raises:
+            InvalidInput: no train file is given, a file cannot be read, or there is too little to
+            cut from. Missing: a file is not there.
+        """
+        splits = read_splits(self.name, self._paths(), self.columns, progress)
+        return self._unlabelled(splits) if self.kind == "unlabelled" else self._labelled(splits)
+
+    def _unlabelled(self, splits: Splits) -> TaskData:
+        train = splits.corpora["train"]
+        if "test" not in splits.corpora:
+            train, splits.corpora["test"] = self._hold_out(train)
+        validation = splits.corpora.get("validation", train.take([]))
+        counts = {**splits.counts, "held_out_texts": len(splits.corpora["test"])}
+        return self.assemble(train, validation, splits.corpora["test"], counts, splits.quarantined)
+
+    def _hold_out(self, train: Corpus) -> tuple[Corpus, Corpus]:
+        """Returns the rest and the held-out texts; equal texts stay on one side."""
+        texts = sorted(set(train.texts))
+        size = 0
+        if self.holdout and len(train) >= FEWEST_TO_HOLD_OUT_FROM:
+            size = min(max(round(self.holdout * len(texts)), 1), len(texts) - 1)
+        # By rank of the hash and not, as in `cut`, by its value, which may leave a side of few rows
+        # empty.
+        held = {texts[row] for row in sample_rows(texts, size, self.seed)}
+        out = np.array([text in held for text in train.texts], dtype=bool)
+        return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out))
+
+    def _labelled(self, splits: Splits) -> TaskData:
+        counts, train = Counter(splits.counts), splits.corpora["train"]
+        # Test first and with another seed, so that it does not depend on a validation file.
+        for offset, split in enumerate(("test", "validation")):
+            if split not in splits.corpora:
+                train, splits.corpora[split] = self._cut(train, split, self.seed + offset)
+                counts[f"{split}_cut_from_train"] = len(splits.corpora[split])
         return self.assemble(
-            train,
-            validation,
-            splits.corpora["test"],
-            counts,
-            splits.quarantined,
-            revision,
+            train, splits.corpora["validation"], splits.corpora["test"], counts, splits.quarantined
         )
 
+    def _cut(self, train: Corpus, split: str, seed: int) -> tuple[Corpus, Corpus]:
+        try:
+            return cut(train, self.shares[split], seed)
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.files['train']}: {error}; set task.{split}=FILE") from error
 
+    def _paths(self) -> dict[str, tuple[Path, ...]]:
+        if not self.files["train"]:
+            raise InvalidInput(
+                "task=own: expected a file of target texts, found none; set task.train=FILE"
+            )
+        return {split: (Path(path),) for split, path in self.files.items() if path}
+
+
+@dataclass
 class Splits:
-    """Corpora by split, with what was set aside on the way.
+    """Corpora by split.
 
     Attributes:
         corpora: the documents of each split.
-        counts: rows read and quarantined, by split.
-        quarantined: the rows that were set aside.
+        counts: numbers of rows read and quarantined, by split.
+        quarantined: the rows that could not be read.
     """
 
-    def __init__(self) -> None:
-        self.corpora: dict[str, Corpus] = {}
-        self.counts: Counter[str] = Counter()
-        self.quarantined: tuple[RejectedRow, ...] = ()
+    corpora: dict[str, Corpus] = field(default_factory=dict[str, Corpus])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    quarantined: tuple[RejectedRow, ...] = ()
 
 
 def read_splits(
     name: str, files: Mapping[str, tuple[Path, ...]], columns: Columns, progress: Progress
 ) -> Splits:
-    """Returns the splits of a task; rows that repeat stay, each with an id of its own."""
+    """Returns the splits of a task; repeated rows stay and have different ids."""
     splits = Splits()
     for done, (split, paths) in enumerate(files.items()):
         progress(done, len(files), f"task {name} {split}")
@@ -141,9 +277,8 @@ def read_splits(
 
 
 def cut(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
-    """Returns the rest and a part of about `share` of a corpus, by the hash of the text.
-
-    By text, so that equal texts stay on one side.
+    """Returns the rest and a part of about `share` of a corpus, by the hash of the text, so that equal
+    texts stay on one side.
 
     Raises:
         InvalidInput: a side would be empty.

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from shortlist.core import Corpus
 from shortlist.data.pools import Files
 from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
 from shortlist.errors import InvalidInput
-from shortlist.tasks.own import Own
+from shortlist.tasks.files import FromFiles
 
 Write = Callable[[str, Sequence[dict[str, object]]], Path]
 NOWHERE = LocalSource("/nowhere")
+CONF = Path(__file__).parents[3] / "conf" / "task"
 ROWS = [{"text": f"text {row}", "weight": row + 0.5} for row in range(20)]
+
+
+def own(**settings: Any) -> FromFiles:
+    written: Any = yaml.safe_load((CONF / "own.yaml").read_text(encoding="utf-8"))
+    del written["_target_"]
+    return FromFiles(**{**written, **settings})
 
 
 def by_text(corpus: Corpus) -> dict[str, float]:
@@ -82,13 +91,13 @@ def test_a_column_that_is_not_there_is_named(write: Write) -> None:
 
 def test_equal_texts_of_a_target_count_together(write: Write) -> None:
     rows = [*ROWS, {"text": "text 3", "weight": 4.0}]
-    task = Own(train=str(write("t.jsonl", rows)), mass="weight", holdout=0.0)
+    task = own(train=str(write("t.jsonl", rows)), mass="weight", holdout=0.0)
     target = task.load(NOWHERE, silent).target
     assert len(target) == 20 and by_text(target)["text 3"] == 7.5
     labelled = [row | {"label": "ab"[k % 2]} for k, row in enumerate(ROWS * 3)]
     for row, k in zip(labelled, range(60), strict=True):
         row["text"] = f"{row['text']} {k}"
-    other = Own(train=str(write("l.jsonl", labelled)), label="label", mass="weight")
+    other = own(train=str(write("l.jsonl", labelled)), label="label", mass="weight")
     found = other.load(NOWHERE, silent).target
     masses = {row["text"]: row["weight"] for row in labelled}
     np.testing.assert_allclose(found.masses, [masses[text] for text in found.texts])

@@ -56,17 +56,17 @@ def test_a_constant_prediction_that_is_no_binary_fraction_has_no_correlation() -
 
 
 def test_the_first_draw_is_the_data_and_the_others_resample_it() -> None:
-    draws = metrics.draws_of(50, "0123456789abcdef" * 2)
-    assert draws.shape == (1 + metrics.DRAWS, 50)
+    draws = metrics.bootstrap_rows(50, "0123456789abcdef" * 2)
+    assert draws.shape == (1 + metrics.RESAMPLES, 50)
     assert (draws[0] == np.arange(50)).all()
-    assert (draws == metrics.draws_of(50, "0123456789abcdef" * 2)).all()
+    assert (draws == metrics.bootstrap_rows(50, "0123456789abcdef" * 2)).all()
     assert len(np.unique(draws[1])) < 50
 
 
 def test_the_standard_error_of_accuracy_is_about_the_closed_form() -> None:
     rows = [(0, 0)] * 300 + [(0, 1)] * 100
     truth, predicted = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
-    tables = metrics.confusions(truth, predicted, 2, metrics.draws_of(400, "ab" * 12))
+    tables = metrics.confusions(truth, predicted, 2, metrics.bootstrap_rows(400, "ab" * 12))
     closed = (0.75 * 0.25 / 400) ** 0.5
     # 200 draws know a standard deviation to about 5 %; four times that.
     assert metrics.accuracy(tables)[1:].std(ddof=1) == pytest.approx(closed, rel=0.2)

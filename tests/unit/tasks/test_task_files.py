@@ -1,4 +1,4 @@
-"""Tasks that come as files, and a person's own."""
+"""Tasks read from files: from the source by name, or from files of the user's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
@@ -18,13 +18,11 @@ from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput, Missing
 from shortlist.store.formats import load_corpus, save_corpus
 from shortlist.tasks.base import Task
-from shortlist.tasks.files import FromSource
-from shortlist.tasks.own import Own
+from shortlist.tasks.files import FromFiles, FromSource
 
 Write = Callable[..., Path]
 CONF = Path(__file__).parents[3] / "conf" / "task"
-# Those that are questioned (`@package _global_`) choose a model and evaluators as well: they are
-# composed, not loaded (tests/contract, tests/unit/evaluators).
+# Tasks with evaluators (`@package _global_`) choose a model as well: see tests/contract.
 FROM_SOURCE = sorted(
     path.stem
     for path in CONF.glob("*.yaml")
@@ -38,8 +36,16 @@ def rows(split: str, n: int) -> list[dict[str, object]]:
     return [{"text": f"{split} text {i}", "label": "ab"[i % 2]} for i in range(n)]
 
 
-def configured(name: str) -> Task:
-    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), _convert_="all")
+@pytest.fixture
+def configured(composed: Any) -> Callable[[str], Task]:
+    """A function from a name to the task of that configuration."""
+    return lambda name: instantiate(composed(f"task={name}").task, _convert_="all")
+
+
+def own(**settings: Any) -> FromFiles:
+    written: Any = yaml.safe_load((CONF / "own.yaml").read_text(encoding="utf-8"))
+    del written["_target_"]
+    return FromFiles(**{**written, **settings})
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ def source(write: Write, tmp_path: Path) -> LocalSource:
 
 
 def toy(max_train: int | None = None) -> FromSource:
-    return FromSource("toy", ["accuracy"], "accuracy", max_train=max_train)
+    return FromSource("toy", ["accuracy"], "accuracy", max_train, 0, None, 0.1)
 
 
 def test_a_task_has_the_splits_of_its_files_and_names_its_bad_lines(source: LocalSource) -> None:
@@ -90,7 +96,7 @@ def test_pairs_stay_pairs_and_join_in_the_target(write: Write, tmp_path: Path) -
     for split in ("train", "validation", "test"):
         pairs = [{"text_a": f"{split} {n}", "text_b": "b", "label": float(n)} for n in range(3)]
         write(f"tasks/sim/{split}.jsonl", pairs)
-    task = FromSource("sim", ["pearson"], "pearson", pair=True, kind="regression")
+    task = FromSource("sim", ["pearson"], "pearson", None, 0, None, pair=True, kind="regression")
     data = task.load(LocalSource(str(tmp_path)), silent)
     assert data.train.texts_b == ["b"] * 3
     assert "train 0\nb" in data.target.texts
@@ -98,7 +104,7 @@ def test_pairs_stay_pairs_and_join_in_the_target(write: Write, tmp_path: Path) -
 
 def test_own_files_without_labels_are_an_unlabelled_task(write: Write) -> None:
     path = write("target.jsonl", [{"text": f"target text {n}"} for n in range(80)])
-    task = Own(train=str(path))
+    task = own(train=str(path))
     data = task.load(NOWHERE, silent)
     assert task.kind == "unlabelled"
     assert data.labels is None and data.train.labels is None
@@ -109,7 +115,7 @@ def test_own_files_without_labels_are_an_unlabelled_task(write: Write) -> None:
 
 def unlabelled(write: Write, n: int, **settings: Any) -> TaskData:
     path = write("target.jsonl", [{"text": f"target text {i}"} for i in range(n)])
-    return Own(train=str(path), **settings).load(NOWHERE, silent)
+    return own(train=str(path), **settings).load(NOWHERE, silent)
 
 
 @pytest.mark.parametrize(("n", "settings"), [(1, {}), (3, {}), (29, {}), (80, {"holdout": 0})])
@@ -136,14 +142,14 @@ def test_the_share_of_a_target_that_is_held_out_is_a_setting_and_counted(
 
 def test_equal_texts_of_a_target_are_never_held_out_in_part(write: Write) -> None:
     path = write("target.jsonl", [{"text": f"target text {i % 20}"} for i in range(60)])
-    data = Own(train=str(path)).load(NOWHERE, silent)
+    data = own(train=str(path)).load(NOWHERE, silent)
     assert [len(data.train), len(data.test)] == [54, 6]
     assert not set(data.train.texts) & set(data.test.texts)
 
 
 def test_a_target_of_one_repeated_text_is_kept_whole(write: Write) -> None:
     path = write("target.jsonl", [{"text": "the same"}] * 40)
-    assert Own(train=str(path)).load(NOWHERE, silent).counts["held_out_texts"] == 0
+    assert own(train=str(path)).load(NOWHERE, silent).counts["held_out_texts"] == 0
 
 
 def test_a_test_file_of_texts_leaves_the_target_whole(write: Write) -> None:
@@ -162,13 +168,13 @@ def test_empty_splits_of_a_target_are_stored_like_others(write: Write, tmp_path:
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
 def test_a_holdout_that_is_no_share_is_refused(share: float) -> None:
     with pytest.raises(InvalidInput, match=r"task\.holdout from 0 to below 1"):
-        Own(train="target.jsonl", holdout=share)
+        own(train="target.jsonl", holdout=share)
 
 
 def test_own_labelled_files_are_split_where_no_file_is_given(write: Write) -> None:
     path = write("target.jsonl", rows("own", 80))
     test = write("test.jsonl", rows("test", 10))
-    data = Own(train=str(path), test=str(test), label="label").load(NOWHERE, silent)
+    data = own(train=str(path), test=str(test), label="label").load(NOWHERE, silent)
     assert len(data.test) == 10
     assert data.counts["validation_cut_from_train"] == len(data.validation)
     assert data.labels == ("a", "b")
@@ -176,31 +182,31 @@ def test_own_labelled_files_are_split_where_no_file_is_given(write: Write) -> No
 
 def test_giving_a_validation_file_leaves_the_test_set_as_it_was(write: Write) -> None:
     path, validation = (str(write(f"{name}.jsonl", rows(name, 60))) for name in ("own", "other"))
-    one = Own(train=path, label="label").load(NOWHERE, silent)
-    two = Own(train=path, validation=validation, label="label").load(NOWHERE, silent)
+    one = own(train=path, label="label").load(NOWHERE, silent)
+    two = own(train=path, validation=validation, label="label").load(NOWHERE, silent)
     assert one.test.fingerprint == two.test.fingerprint
 
 
 def test_equal_texts_are_never_cut_apart(write: Write) -> None:
     path = write("target.jsonl", rows("own", 40) + rows("own", 40))
-    data = Own(train=str(path), label="label").load(NOWHERE, silent)
+    data = own(train=str(path), label="label").load(NOWHERE, silent)
     assert not set(data.train.texts) & (set(data.test.texts) | set(data.validation.texts))
 
 
 def test_too_little_to_cut_from_says_which_file_to_give(write: Write) -> None:
     path = write("target.jsonl", rows("only", 1))
     with pytest.raises(InvalidInput, match=r"target\.jsonl: .*task\.test=FILE"):
-        Own(train=str(path), label="label").load(NOWHERE, silent)
+        own(train=str(path), label="label").load(NOWHERE, silent)
 
 
 def test_an_own_task_without_a_train_file_says_what_to_set() -> None:
     with pytest.raises(InvalidInput, match=r"task\.train=FILE"):
-        Own().identity(NOWHERE)
+        own().identity(NOWHERE)
 
 
 def test_an_own_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="gone"):
-        Own(train=str(tmp_path / "gone.jsonl")).identity(NOWHERE)
+        own(train=str(tmp_path / "gone.jsonl")).identity(NOWHERE)
 
 
 def test_an_unlabelled_task_keeps_all_its_training_texts_and_the_labels_of_its_test_split(
@@ -208,18 +214,16 @@ def test_an_unlabelled_task_keeps_all_its_training_texts_and_the_labels_of_its_t
 ) -> None:
     for split, n in (("train", 40), ("test", 9)):
         write(f"tasks/toy/{split}.jsonl", rows(split, n))
-    task = FromSource("other", [], "accuracy", kind="unlabelled", max_train=30, folder="toy")
+    task = FromSource("other", [], "accuracy", 30, 0, None, kind="unlabelled", folder="toy")
     data = task.load(LocalSource(str(tmp_path)), silent)
     assert [len(data.train), len(data.validation), len(data.test)] == [30, 0, 9]
     assert len(data.target) == 30 and data.train.labels is None and data.labels is None
     assert sorted(set(data.test.labels or ())) == ["a", "b"]
-    assert task.identity(LocalSource(str(tmp_path))) == FromSource(
-        "toy", ["accuracy"], "accuracy"
-    ).identity(LocalSource(str(tmp_path)))
+    assert task.identity(LocalSource(str(tmp_path))) == toy().identity(LocalSource(str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", FROM_SOURCE)
-def test_every_configuration_names_itself_and_says_what_it_is(name: str) -> None:
+def test_every_configuration_names_itself_and_says_what_it_is(name: str, configured: Any) -> None:
     assert (CONF / f"{name}.yaml").read_text().startswith("# ")
     task = configured(name)
     assert task.name == name
@@ -234,7 +238,7 @@ def test_there_is_a_configuration_for_each_task_of_the_benchmark_and_of_the_pape
 @pytest.mark.local_data
 @pytest.mark.skipif("SHORTLIST_DATA" not in os.environ, reason="SHORTLIST_DATA is not set")
 @pytest.mark.parametrize("name", sorted(set(FROM_SOURCE) - HUB_ONLY))
-def test_every_task_of_the_benchmark_loads(name: str) -> None:
+def test_every_task_of_the_benchmark_loads(name: str, configured: Any) -> None:
     task = configured(name)
     data = task.load(LocalSource(os.environ["SHORTLIST_DATA"]), silent)
     assert data.quarantined == ()

@@ -1,4 +1,4 @@
-"""Contributions by item, against leaving items out one by one and against the bootstrap."""
+"""Item scores of metrics, against leaving items out one by one and against the bootstrap."""
 
 from typing import Any
 
@@ -6,17 +6,33 @@ import numpy as np
 import pytest
 
 from shortlist.core import Corpus
+from shortlist.data.splits import TaskData
 from shortlist.tasks import metrics as formulas
-from shortlist.tasks.contributions import contributions
+from shortlist.tasks.base import Task
 
 METRICS = ("accuracy", "micro_f1", "macro_f1", "matthews", "f1")
 
 
-class Toy:
-    """What `contributions` reads of a task."""
+class Toy(Task):
+    """A task of which only the metrics are used."""
 
-    def __init__(self, metrics: tuple[str, ...], positive: str | None = None) -> None:
-        self.metrics, self.positive = metrics, positive
+    def identity(self, source: Any) -> dict[str, str]:
+        raise NotImplementedError
+
+    def load(self, source: Any, progress: Any) -> TaskData:
+        raise NotImplementedError
+
+
+def item_scores(
+    metrics: tuple[str, ...],
+    predictions: np.ndarray,
+    items: Corpus,
+    labels: tuple[str, ...] | None,
+    positive: str | None = None,
+) -> dict[str, np.ndarray]:
+    kind = "regression" if labels is None else "classification"
+    data = TaskData(items, items, items, items.unlabelled(), labels, {})
+    return Toy("toy", metrics, metrics[0], kind, positive).item_scores(predictions, data)
 
 
 def corpus(labels: list[Any]) -> Corpus:
@@ -34,7 +50,7 @@ def classified() -> tuple[np.ndarray, Corpus]:
 
 def test_they_are_right_and_wrong_for_the_accuracy(classified: Any) -> None:
     predictions, items = classified
-    found = contributions(Toy(("accuracy", "micro_f1")), predictions, items, ("0", "1", "2"))
+    found = item_scores(("accuracy", "micro_f1"), predictions, items, ("0", "1", "2"))
     right = predictions.argmax(1) == np.array(items.labels).astype(int)
     assert (found["accuracy"] == right).all()
     assert (found["micro_f1"] == right).all()
@@ -45,8 +61,7 @@ def test_their_mean_is_the_metric_and_their_error_that_of_the_bootstrap(
     classified: Any, metric: str
 ) -> None:
     predictions, items = classified
-    task = Toy((metric,), "1")
-    found = contributions(task, predictions, items, ("0", "1", "2"))[metric]
+    found = item_scores((metric,), predictions, items, ("0", "1", "2"), "1")[metric]
     truth, predicted = np.array(items.labels).astype(int), predictions.argmax(1)
     draws = np.random.default_rng(1).integers(0, 240, (4000, 240))
     every = np.concatenate([np.arange(240)[None], draws])
@@ -58,7 +73,7 @@ def test_their_mean_is_the_metric_and_their_error_that_of_the_bootstrap(
 
 def test_they_are_what_leaving_items_out_gives(classified: Any) -> None:
     predictions, items = classified
-    found = contributions(Toy(("macro_f1",)), predictions, items, ("0", "1", "2"))["macro_f1"]
+    found = item_scores(("macro_f1",), predictions, items, ("0", "1", "2"))["macro_f1"]
     truth, predicted = np.array(items.labels).astype(int), predictions.argmax(1)
 
     def value(rows: np.ndarray) -> float:
@@ -74,7 +89,7 @@ def test_correlations_too(metric: str) -> None:
     generator = np.random.default_rng(2)
     truth = generator.normal(size=300)
     predicted = truth + generator.normal(0, 0.7, 300)
-    found = contributions(Toy((metric,)), predicted, corpus(truth.tolist()), None)[metric]
+    found = item_scores((metric,), predicted, corpus(truth.tolist()), None)[metric]
     items = corpus(truth.tolist())
     values = np.array(items.labels, dtype=float)
     assert found.mean() == pytest.approx(
@@ -89,5 +104,5 @@ def test_correlations_too(metric: str) -> None:
 
 def test_a_label_that_no_model_knows_is_an_error_of_its_own() -> None:
     items = corpus(["0", "1", "?", "1"])
-    found = contributions(Toy(("accuracy",)), np.eye(2)[[0, 1, 1, 1]], items, ("0", "1"))
+    found = item_scores(("accuracy",), np.eye(2)[[0, 1, 1, 1]], items, ("0", "1"))
     assert found["accuracy"].tolist() == [1, 1, 0, 1]
