@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from shortlist.core import Corpus, digest
-from shortlist.data.readers import Columns, Progress, RejectedRow, file_digest, read_files
+from shortlist.data.files import file_digest
+from shortlist.data.readers import Columns, Progress, RejectedRow, read_files
 from shortlist.data.sources import Source
 from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
