@@ -23,7 +23,7 @@ import importlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,21 @@ CLASSES = {
     "shortlist.examinations.toxicity.Toxicity": "shortlist.evaluation.toxicity.Toxicity",
     "shortlist.scorers.linear.LinearScorer": "shortlist.evaluation.scorers.linear.LinearScorer",
     "shortlist.models.scratch.ScratchModel": "shortlist.models.pretrained.ScratchModel",
+    "shortlist.data.pools.InstalledDocs": "shortlist.data.pools.PackageDocs",
+    "shortlist.selectors.least_toxic.LeastToxic": "shortlist.selectors.model_scores.LeastToxic",
+    "shortlist.selectors.random.Random": "shortlist.selectors.controls.Random",
+    "shortlist.selectors.random_domain.RandomDomain": (
+        "shortlist.selectors.matched_controls.RandomDomain"
+    ),
+    "shortlist.selectors.soft_knn.SoftKNN": "shortlist.selectors.gotd.SoftKNN",
+    "shortlist.selectors.tapt.TAPT": "shortlist.selectors.controls.TAPT",
+    "shortlist.selectors.tapt_curated.TAPTCurated": "shortlist.selectors.similarity.TAPTCurated",
+    "shortlist.selectors.vanilla.Vanilla": "shortlist.selectors.controls.Vanilla",
     "shortlist.trainers.causal_lm.CausalLM": "shortlist.trainers.language_model.CausalLM",
     "shortlist.trainers.masked_lm.MaskedLM": "shortlist.trainers.language_model.MaskedLM",
 }
 # Settings by dotted path in `config` (`*` also matches dots): old path -> current last component.
-SETTINGS: dict[str, str] = {"task.examinations": "evaluators"}
+SETTINGS: dict[str, str] = {"*.examinations": "evaluators"}
 # Settings that no longer exist, with the only value that their removal leaves without effect.
 REMOVED: dict[str, Any] = {"*.grown_from": None}
 # Settings that a class has gained: class (current name) -> the values that repeat the old behaviour.
@@ -178,7 +188,7 @@ def check(results: Path) -> Iterator[str]:
     from shortlist.pipeline import hydra_app  # noqa: F401  (registers the resolvers)
     from shortlist.pipeline.compose import hashed_settings, with_targets
 
-    schema.register()
+    schema.register(CONF)
     found: Counter[str] = Counter()
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -192,29 +202,43 @@ def check(results: Path) -> Iterator[str]:
             except Exception as error:
                 found[f"{' '.join(overrides)}: {' '.join(str(error).split())}"] += 1
                 continue
-            old, new = dict(flat(record["config"])), dict(flat(composed[overrides]))
-            for name in sorted({*old, *new}):
-                if old.get(name, "absent") != new.get(name, "absent"):
-                    values = old.get(name, "absent"), new.get(name, "absent")
-                    found[f"{name}: {values[0]} in the record, {values[1]} composed"] += 1
-            for name, value in old.items():
-                if name.endswith("_target_"):
-                    module, _, member = json.loads(value).rpartition(".")
-                    try:
-                        getattr(importlib.import_module(module), member)
-                    except (ImportError, AttributeError):
-                        found[f"{name}: {value} cannot be imported"] += 1
+            found.update(differences(record["config"], composed[overrides]))
+            found.update(f"cannot import {name}" for name in set(unknown_classes(record["config"])))
     for text, records in sorted(found.items()):
         yield f"{records:4} records: {text}"
 
 
-def flat(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields pairs of dotted path and JSON of each value."""
-    if isinstance(node, dict) and node:
-        for name, value in node.items():
-            yield from flat(value, f"{path}.{name}" if path else name)
-    else:
-        yield path, json.dumps(node)
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """Yields one line for each setting that is absent on one side or has another value."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        if old != new:
+            yield f"{path}: {json.dumps(old)} in the record, {json.dumps(new)} composed"
+        return
+    for name in sorted({*old, *new}):
+        place = f"{path}.{name}" if path else name
+        if name not in new:
+            yield f"{place}: only in the record"
+        elif name not in old:
+            yield f"{place}: only in the composed configuration"
+        else:
+            yield from differences(old[name], new[name], place)
+
+
+def unknown_classes(node: Any) -> Iterator[str]:
+    """Yields the class of each `_target_` that cannot be imported."""
+    values: Iterable[Any] = ()
+    if isinstance(node, dict):
+        module, _, member = node.get("_target_", "").rpartition(".")
+        try:
+            if module:
+                getattr(importlib.import_module(module), member)
+        except (ImportError, AttributeError):
+            yield f"{module}.{member}"
+        values = node.values()
+    elif isinstance(node, list):
+        values = node
+    for value in values:
+        yield from unknown_classes(value)
 
 
 def main() -> int:

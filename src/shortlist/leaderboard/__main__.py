@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shortlist.errors import ShortlistError, near
+from shortlist.errors import InvalidInput, Missing, ShortlistError, near
 from shortlist.leaderboard.text import WIDTH, console_table
 from shortlist.store.records import read_records
 
@@ -23,23 +23,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {"diff": _diff, "submit": _submit, "check": _check}
     command = commands.get(typed[0] if typed else "")
     try:
-        return command(typed[1:]) if command else _tables(typed)
+        if command is not None:
+            command(typed[1:])
+        else:
+            _tables(typed)
     except ShortlistError as error:
-        return _refuse(str(error), code=2)
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, Missing) else 2
+    return 0
 
 
-def _tables(typed: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m shortlist.leaderboard",
-        description="Prints the comparison tables and writes leaderboard.md, .csv, .tex and .html.",
-        epilog="Other commands: `diff A B` compares two selections, `submit DIR` adds the records "
-        "of a run made elsewhere, `check` checks every record.",
+def _tables(typed: Sequence[str]) -> None:
+    parser = _parser(
+        "", "Prints the comparison tables and writes leaderboard.md, .csv, .tex and .html."
+    )
+    parser.epilog = (
+        "Other commands: `diff A B` compares two selections, `submit DIR` adds the records of a run "
+        "made elsewhere, `check` checks every record."
     )
     parser.add_argument(
         "table", nargs="?", metavar="TABLE",
         help="print this task's tables only; or compare with a published table (gotd_table3)",
     )  # fmt: skip
-    _add_results(parser)
     parser.add_argument(
         "--published", type=Path, default=PUBLISHED, metavar="DIR",
         help=f"directory of published tables (default: {PUBLISHED})",
@@ -49,35 +54,30 @@ def _tables(typed: Sequence[str]) -> int:
 
     published = published_names(options.published)
     if options.table in published:
-        return _reproduction(options.published, options.table, options.results)
-    from shortlist.leaderboard.publish import (
-        build_all,
-        without_garbage_collection,
-        write_leaderboard,
-    )
+        _reproduction(options.published, options.table, options.results)
+        return
+    from shortlist.leaderboard.publish import build_all, write_leaderboard
 
-    with without_garbage_collection():
-        records = read_records(options.results)
-        if not records:
-            return _refuse(
-                f"no records under {options.results / 'records'}; run `python run.py` first "
-                "or give another directory with --results DIR",
-                code=1,
-            )
-        tasks = {record.axes.task for record in records}
-        if options.table and options.table not in tasks:
-            known = near(options.table, {*tasks, *published})
-            return _refuse(f"no table `{options.table}`; {known}", code=2)
-        tables = build_all(options.results, records)
-        paths = write_leaderboard(options.results, records, tables)
+    records = read_records(options.results)
+    if not records:
+        raise Missing(
+            f"no records under {options.results / 'records'}; run `python run.py` first "
+            "or give another directory with --results DIR"
+        )
+    tasks = {record.axes.task for record in records}
+    if options.table and options.table not in tasks:
+        raise InvalidInput(
+            f"no table `{options.table}`; {near(options.table, {*tasks, *published})}"
+        )
+    tables = build_all(options.results, records)
+    paths = write_leaderboard(options.results, records, tables)
     for table in tables:
         if options.table in (None, table.task):
             _console().print(console_table(table))
     print(*paths, sep="\n")
-    return 0
 
 
-def _reproduction(directory: Path, name: str, results: Path) -> int:
+def _reproduction(directory: Path, name: str, results: Path) -> None:
     """Prints the comparison with a published table and writes it beside the leaderboard."""
     from shortlist.leaderboard.published import read_published
     from shortlist.leaderboard.reproduction import (
@@ -92,14 +92,12 @@ def _reproduction(directory: Path, name: str, results: Path) -> int:
     _console().print(reproduction_console(table, compared))
     folder = make_directory(results / "verdicts", "paths.results")
     print(write_text(folder / f"{name}.md", reproduction_markdown(table, compared)))
-    return 0
 
 
-def _diff(typed: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m shortlist.leaderboard diff",
-        description="Compares two selections: shortlist.jsonl, selection.parquet, or the directory "
-        "of a run.",
+def _diff(typed: Sequence[str]) -> None:
+    parser = _parser(
+        "diff",
+        "Compares two selections: shortlist.jsonl, selection.parquet, or the directory of a run.",
     )
     parser.add_argument("first", type=Path, metavar="A")
     parser.add_argument("second", type=Path, metavar="B")
@@ -113,53 +111,43 @@ def _diff(typed: Sequence[str]) -> int:
     first, second = read_picks(options.first), read_picks(options.second)
     for part in render_diff(first, second, selection_diff(first, second), options.examples):
         _console().print(part)
-    return 0
 
 
-def _submit(typed: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m shortlist.leaderboard submit",
-        description="Checks the records of runs or sweeps, copies them to the results and writes "
-        "the leaderboard.",
+def _submit(typed: Sequence[str]) -> None:
+    parser = _parser(
+        "submit",
+        "Checks the records of runs or sweeps, copies them to the results and writes the leaderboard.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="of a run or a sweep")
-    _add_results(parser)
     options = parser.parse_args(typed)
     from shortlist.leaderboard.publish import publish
     from shortlist.leaderboard.submission import check, submit
 
     check(options.results)
     print(*submit(options.results, options.runs), *publish(options.results), sep="\n")
-    return 0
 
 
-def _check(typed: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m shortlist.leaderboard check",
-        description="Checks every record against the rules; names the first that breaks one.",
-    )
-    _add_results(parser)
+def _check(typed: Sequence[str]) -> None:
+    parser = _parser("check", "Checks every record; names the first that breaks a rule.")
     options = parser.parse_args(typed)
     from shortlist.leaderboard.submission import check
 
     print(f"{len(check(options.results)):,} records, no problem")
-    return 0
 
 
-def _add_results(parser: argparse.ArgumentParser) -> None:
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m shortlist.leaderboard {command}".strip(), description=description
+    )
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR",
         help=f"the directory that contains records/ (default: {RESULTS})",
     )  # fmt: skip
+    return parser
 
 
 def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
-
-
-def _refuse(reason: str, code: int) -> int:
-    print(reason, file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":
