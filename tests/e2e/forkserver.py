@@ -44,7 +44,7 @@ def killing(stage: str, number: int) -> Any:
     """Returns a `_compute` that dies in the middle of the `number`-th computation of `stage`."""
     seen = [0]
 
-    def compute(self: Store, home: Path, key: str, material: Any, work: Any) -> None:
+    def compute(self: Store, path: Path, material: Any, work: Any) -> None:
         def half(directory: Path) -> Any:
             facts = work(directory)
             if material["stage"] == stage:
@@ -54,11 +54,11 @@ def killing(stage: str, number: int) -> Any:
                     if sizes:  # a stage may have facts alone
                         largest = max(sizes, key=lambda path: sizes[path])
                         os.truncate(largest, sizes[largest] // 2)
-                    (Path(directory).parent / "died").write_text(key)
+                    (Path(directory).parent / "died").write_text(path.name)
                     os.kill(os.getpid(), signal.SIGKILL)
             return facts
 
-        compute_as_it_is(self, home, key, material, half)
+        compute_as_it_is(self, path, material, half)
 
     return compute
 
