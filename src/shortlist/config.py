@@ -1,8 +1,8 @@
-"""The typed root of the configuration: a wrong type or an unknown key is refused before anything
-runs.
+"""The schema of the configuration, and the sizes of experiments.
 
-The groups named in `HASHED` decide what is computed and make up a cell's key; the others decide how
-it is run and never enter one.
+The schema has names and types; a wrong type or an unknown key is refused before anything runs.
+Values are in the YAML files. The settings named in `HASHED` decide what is computed and make up
+a cell's key; the others decide how it is run and never enter a key.
 """
 
 from collections.abc import Mapping
@@ -23,104 +23,70 @@ HASHED = (
 )  # fmt: skip
 
 
-class Until(Enum):
-    """The last thing a cell does."""
-
-    select = "select"
-    warmup = "warmup"
-    finetune = "finetune"
-    evaluate = "evaluate"
+# Optional because OmegaConf gives this type to what `${model}` refers to, and a featurizer may
+# replace that by null; a component that is null is refused when it is built.
+Component = dict[str, Any] | None
 
 
-class BudgetUnit(Enum):
-    """What a budget counts."""
-
-    documents = "documents"
-    tokens = "tokens"
-
-
-class SourceName(Enum):
-    """Where tasks and pools with a name are read from."""
-
-    local = "local"
-    hub = "hub"
-
-
-class CacheMode(Enum):
-    """What to do with artifacts that are there."""
-
-    reuse = "reuse"
-    refresh = "refresh"
-    only = "only"
-
-
-class Accelerator(Enum):
-    """Where tensors live."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class LeakAction(Enum):
-    """What to do with documents of the pool that repeat a validation or test text."""
-
-    drop = "drop"
-    report = "report"
-    refuse = "refuse"
+Until = Enum("Until", ["select", "warmup", "finetune", "evaluate"])  # the last stage of a cell
+BudgetUnit = Enum("BudgetUnit", ["documents", "tokens"])
+SourceName = Enum("SourceName", ["local", "hub"])  # where named tasks and pools are read from
+CacheMode = Enum("CacheMode", ["reuse", "refresh", "only"])  # use of stored artifacts
+Accelerator = Enum("Accelerator", ["auto", "cpu", "cuda"])
+LeakAction = Enum("LeakAction", ["drop", "report", "refuse"])
 
 
 @dataclass
 class Leaks:
-    """Documents of the pool that repeat evaluation texts."""
+    """What to do with leaks: pool documents that repeat an evaluation text."""
 
-    action: LeakAction = LeakAction.drop
+    action: LeakAction = MISSING
 
 
 @dataclass
 class Check:
-    """What a method assumes, and whether it holds here."""
+    """The assumption check: does the pool look like what the model was pre-trained on?"""
 
-    assumption: bool = False
-    reference: str | None = None
-    documents: int = 500
-    vectors: Any = MISSING
+    assumption: bool = MISSING
+    reference: str | None = MISSING
+    documents: int = MISSING
+    vectors: Component = MISSING
 
 
 @dataclass
 class Runtime:
-    """How things are run: never part of a key."""
+    """How a cell is run; never part of a key."""
 
-    cache: CacheMode = CacheMode.reuse
-    accelerator: Accelerator = Accelerator.auto
-    threads: int | None = None
-    inference_tokens: int = 2048
-    progress: bool = True
-    report: bool = True
-    offline: bool | None = None
+    cache: CacheMode = MISSING
+    accelerator: Accelerator = MISSING
+    threads: int | None = MISSING
+    inference_tokens: int = MISSING
+    progress: bool = MISSING
+    report: bool = MISSING
+    offline: bool | None = MISSING
 
 
 @dataclass
 class Paths:
-    """Where things are read and written; relative to the directory the command was typed in."""
+    """Where things are read and written; relative to the working directory."""
 
-    data: str | None = None
-    results: str = "results"
-    cache: str = ".cache/shortlist"
-    runs: str = "outputs"
+    data: str | None = MISSING
+    results: str = MISSING
+    cache: str = MISSING
+    runs: str = MISSING
 
 
 @dataclass
 class Advice:
-    """How many documents? What the curve beside a selection is taken from: never part of a cell's key."""
+    """Settings of the budget recommendation; never part of a cell's key."""
 
-    documents: int = 1000
-    targets: int = 500
-    budgets: int = 8
-    weight: float = 10.0
-    relative_epsilon: float = 0.05
-    cost: str = "sqeuclidean"
-    slack: float = 0.01
+    documents: int = MISSING
+    targets: int = MISSING
+    budgets: int = MISSING
+    weight: float = MISSING
+    relative_epsilon: float = MISSING
+    cost: str = MISSING
+    slack: float = MISSING
 
     def __post_init__(self) -> None:
         if min(self.documents, self.targets, self.budgets) < 2:
@@ -137,32 +103,36 @@ class Advice:
 
 @dataclass
 class Config:
-    """The root."""
+    """The root.
 
-    task: Any = MISSING
-    pool: Any = MISSING
-    selector: Any = MISSING
-    featurizer: Any = MISSING
-    model: Any = MISSING
-    warmup: Any = MISSING
-    finetune: Any = MISSING
-    runtime: Runtime = field(default_factory=Runtime)
-    protocol: Any = None  # what settings of hashed groups are made from: hashed there
-    sizes: Any = None  # of an experiment: what differs at a size; read by `register`
-    logger: Any = None
-    paths: Paths = field(default_factory=Paths)
-    budget: int = 500
-    budget_unit: BudgetUnit = BudgetUnit.documents
-    seed: int = 0
-    until: Until = Until.evaluate
-    source: SourceName = SourceName.local
-    targets: Any = None
+    A component is a mapping with the class in `_target_`; its settings are those of the constructor
+    (checked by `pipeline.compose.build_component`, which also refuses null).
+    """
+
+    task: Component = MISSING
+    pool: Component = MISSING
+    selector: Component = MISSING
+    featurizer: Component = MISSING
+    model: Component = MISSING
+    warmup: Component = MISSING
+    finetune: Component = MISSING
+    logger: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runtime: Runtime = MISSING
+    paths: Paths = MISSING
+    protocol: dict[str, Any] | None = None  # read by settings of the hashed groups
+    sizes: dict[str, Any] | None = None  # of an experiment, by size; read by `register`
+    budget: int = MISSING
+    budget_unit: BudgetUnit = MISSING
+    seed: int = MISSING
+    until: Until = MISSING
+    source: SourceName = MISSING
+    targets: Any = None  # null, a name, a mapping or a list of them; so is negative_target
     target_weights: Any = None
     target_floors: Any = None
     negative_target: Any = None
-    advice: Advice | None = field(default_factory=Advice)
-    leaks: Leaks = field(default_factory=Leaks)
-    check: Check = field(default_factory=Check)
+    advice: Advice | None = MISSING
+    leaks: Leaks = MISSING
+    check: Check = MISSING
 
 
 def register(folder: Path) -> None:

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from shortlist.config import register
+from shortlist.runtime import Runtime
 
 FILES = {
     "config.yaml": """
@@ -93,3 +94,12 @@ def test_a_size_of_its_own_starts_from_the_experiment(sized: Callable[..., Any])
 def test_a_typed_setting_wins_over_a_size(sized: Callable[..., Any]) -> None:
     config = sized("experiment=base_mini", "pool=one", "budget=5")
     assert (config.pool.count, config.budget) == (1, 5)
+
+
+def test_the_command_lines_runtime_is_the_default_of_the_class(
+    composed: Callable[..., Any],
+) -> None:
+    config, runtime = composed().runtime, Runtime()
+    for name in ("threads", "inference_tokens", "progress", "report"):
+        assert config[name] == getattr(runtime, name), name
+    assert config.accelerator.name == runtime.accelerator

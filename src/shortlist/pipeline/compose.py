@@ -1,49 +1,65 @@
-"""From a composed configuration to the components that it names, and to the key of its cell."""
+"""From a composed configuration to the components that it names, and to the key of its cell.
+
+Settings are compared with the constructors' signatures before anything is constructed, and
+everything is constructed before anything is computed.
+"""
 
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from shortlist.config import HASHED, Advice, Check
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
+from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, ShortlistError, near
+from shortlist.featurizers.base import Featurizer
+from shortlist.models.pretrained import Pretrained
 from shortlist.runtime import Runtime
-from shortlist.selectors.base import option_name
+from shortlist.selectors.base import Selector, option_name
 from shortlist.store.keys import key as make_key
+from shortlist.tasks.base import Task
+from shortlist.trainers.base import TrainingModule
 
 if TYPE_CHECKING:
     from shortlist.data.sources import Source
-    from shortlist.featurizers.base import Featurizer
-    from shortlist.models.pretrained import Pretrained
-    from shortlist.selectors.base import Selector
 
-APART = {"pool": "prefilter"}  # what stands among a group's settings and is a part of its own
+GROUPS: dict[str, type] = {
+    "task": Task,
+    "pool": Pool,
+    "selector": Selector,
+    "featurizer": Featurizer,
+    "model": Pretrained,
+    "warmup": TrainingModule,
+    "finetune": TrainingModule,
+}
+# Places of further components, with their base class.
+PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
 
 
 @dataclass(frozen=True)
 class Prefilter:
-    """Which domains of a pool are kept: the `keep` nearest to the targets, for every selector.
+    """Restricts a pool to the `keep` domains nearest to the targets, for every selector.
 
     Attributes:
-        keep: how many domains.
-        documents: at most so many of a domain, and of a target, are looked at: a sample by id.
-        relative_epsilon: regularisation as a share of the mean cost over all domains and targets.
+        keep: number of domains.
+        documents: size of the sample of a domain, and of a target, that is compared; by id.
+        relative_epsilon: regularisation as a fraction of the mean cost over all domains and targets.
         cost: ground cost.
-        seed: seed of the sample.
-        featurizer: what gives the vectors.
+        seed: seed of the samples.
+        featurizer: computes the vectors that are compared.
     """
 
     keep: int
@@ -54,9 +70,6 @@ class Prefilter:
     featurizer: Featurizer
 
     def __post_init__(self) -> None:
-        for name in ("keep", "documents", "seed"):
-            if not isinstance(value := getattr(self, name), int):
-                raise InvalidInput(f"pool.prefilter.{name} must be an integer, found {value!r}")
         if self.keep < 1 or self.documents < 2:
             raise InvalidInput(
                 "pool.prefilter needs keep of at least 1 and documents of at least 2, found "
@@ -69,13 +82,13 @@ class Prefilter:
 
 
 @dataclass(frozen=True)
-class Ablation:
+class AblationBaseline:
     """The method that the selector's picks are compared with.
 
     Attributes:
         selector: the method.
         settings: its settings as a YAML has them.
-        changed: of these, what differs from the selector's: all of them, or those of a member.
+        changed: those that differ from the selector's: all, or those of one member.
     """
 
     selector: Selector
@@ -84,16 +97,16 @@ class Ablation:
 
     @property
     def name(self) -> str:
-        """The name that `conf/selector` has for the class of what differs."""
+        """The option of `conf/selector` for the class of what differs."""
         return option_name(str(self.changed["_target_"]).rsplit(".", 1)[-1])
 
 
 @dataclass(frozen=True)
 class Components:
-    """The objects that a configuration names, before any of them has worked.
+    """The objects that a configuration names, before any of them has computed anything.
 
-    `task` is what is trained and measured on, `targets` are the tasks that documents are chosen
-    for: the task alone, unless the configuration says otherwise.
+    `task` is trained and evaluated on; `targets` are the tasks that documents are selected for: the
+    task alone, unless the configuration says otherwise.
     """
 
     task: Any
@@ -112,7 +125,7 @@ class Components:
     targets: Mapping[str, Any]
     target_spec: TargetSpec
     prefilter: Prefilter | None
-    ablation: Ablation | None
+    ablation: AblationBaseline | None
     advice: Advice | None
     leaks: str
     check: Check
@@ -122,25 +135,25 @@ class Components:
 def build_components(config: DictConfig) -> Components:
     """Returns every object that the configuration names; nothing is read and nothing computed.
 
+    Args:
+        config: a composed configuration, completed by `with_targets`.
+
     Raises:
-        InvalidInput: a setting is missing, unknown to its class or out of range.
+        InvalidInput: a setting is missing, unknown, of a wrong type or out of range.
     """
     if config.seed < 0:
         raise InvalidInput(f"seed must be 0 or more, found {config.seed}")
-    if config.runtime.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is first imported
-    made: dict[str, Any] = {}
-    for name in ("task", "pool", "selector", "featurizer", "model", "warmup", "finetune"):
-        made[name] = build_component(config, name)
-    for name in list(config.logger or {}):
-        made[f"logger.{name}"] = build_component(config, f"logger.{name}")
-    _check_unmade(made["model"], made["warmup"], config)
     runtime, paths = config.runtime, config.paths
+    if runtime.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is first imported
+    groups = {name: build_component(config, name) for name in GROUPS}
+    loggers = [build_component(config, f"logger.{name}") for name in config.logger]
+    _check_pretraining(groups["model"], groups["warmup"], config)
     local = config.source.name == "local"
     advice: Any = None if config.advice is None else OmegaConf.to_object(config.advice)
     return Components(
-        **{name: part for name, part in made.items() if "." not in name},
-        loggers=[part for name, part in made.items() if name.startswith("logger.")],
+        **groups,
+        loggers=loggers,
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
         runtime=Runtime(
             runtime.accelerator.name,
@@ -152,20 +165,20 @@ def build_components(config: DictConfig) -> Components:
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,
         until=config.until.name,
-        **_targets(config, made["task"]),
+        **_targets(config, groups["task"]),
         prefilter=_prefilter(config),
-        ablation=_ablation(made["selector"], _plain(config.selector)),
+        ablation=_ablation_baseline(groups["selector"], _plain(config.selector)),
         advice=advice,
         leaks=config.leaks.action.name,
         check=Check(
             config.check.assumption, absolute(config.check.reference), config.check.documents
         ),
-        check_vectors=_check_vectors(config),
+        check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
     )
 
 
-def _check_unmade(model: Any, warmup: Any, config: DictConfig) -> None:
-    """Refuses what a model that is pre-trained first cannot be used for, minutes before it is."""
+def _check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
+    """Refuses settings that a model trained from scratch does not allow, before it is trained."""
     trainer = model.pretraining
     if trainer is None:
         return
@@ -176,10 +189,10 @@ def _check_unmade(model: Any, warmup: Any, config: DictConfig) -> None:
         )
     for owner, name in ((trainer, "model.pretraining"), (warmup, "warmup")):
         for setting in ("block", "max_length"):
-            found = getattr(owner, setting, 0)
-            if found > model.positions:
+            length = getattr(owner, setting, 0)
+            if length > model.positions:
                 raise InvalidInput(
-                    f"{name}.{setting}={found} exceeds model.positions={model.positions}; set "
+                    f"{name}.{setting}={length} exceeds model.positions={model.positions}; set "
                     f"{name}.{setting}={model.positions}"
                 )
     if config.check.assumption:
@@ -190,24 +203,24 @@ def _check_unmade(model: Any, warmup: Any, config: DictConfig) -> None:
 
 
 def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
-    """Returns the tasks that documents are chosen for, by name, and what they weigh."""
-    named: dict[str, Any] = {task.name: task}
-    toward, negative = [task.name], None
+    """Returns the fields `targets` and `target_spec`: tasks by name, and their weights and floors."""
+    tasks: dict[str, Any] = {task.name: task}
+    positive, negative = [task.name], None
     if config.targets is not None:
-        found = [(f"targets.{name}", node) for name, node in config.targets.items()]
-        toward = list(config.targets)
+        nodes = {f"targets.{name}": node for name, node in config.targets.items()}
+        positive = list(config.targets)
         for name, node in (config.negative_target or {}).items():
             negative = name
-            found.append((f"negative_target.{name}", node))
-        named = {
-            node.name: task if node.name == task.name else _built(node, place)
-            for place, node in found
+            nodes[f"negative_target.{name}"] = node
+        tasks = {
+            node.name: task if node.name == task.name else _component(node, place, Task)
+            for place, node in nodes.items()
         }
     weights, floors = (
         {} if config[setting] is None else _numbers(config[setting], setting)
         for setting in ("target_weights", "target_floors")
     )
-    return {"targets": named, "target_spec": TargetSpec.of(toward, weights, floors, negative)}
+    return {"targets": tasks, "target_spec": TargetSpec.of(positive, weights, floors, negative)}
 
 
 def _numbers(node: Any, setting: str) -> dict[str, float]:
@@ -220,106 +233,236 @@ def _numbers(node: Any, setting: str) -> dict[str, float]:
 
 
 def _prefilter(config: DictConfig) -> Prefilter | None:
-    node = OmegaConf.select(config, "pool.prefilter")
+    node = config.pool.get("prefilter")
     if node is None or node.keep is None:
         return None
-    featurizer = _ready(config, "pool.prefilter.featurizer")
+    featurizer = _shared_featurizer(config, "pool.prefilter.featurizer", check=True)
     settings = {name: value for name, value in node.items() if name != "featurizer"}
-    return Prefilter(**settings, featurizer=featurizer)
+    built: Prefilter = _construct(
+        Prefilter, {**settings, "featurizer": featurizer}, "pool.prefilter"
+    )
+    return built
 
 
-def _check_vectors(config: DictConfig) -> Featurizer:
-    # Who does not ask for the check need not choose vectors that it could use.
-    return (_ready if config.check.assumption else build_component)(config, "check.vectors")
-
-
-def _ready(config: DictConfig, name: str) -> Featurizer:
-    """Returns the featurizer at `name`, whose vectors every method shares.
+def _shared_featurizer(config: DictConfig, place: str, check: bool) -> Featurizer:
+    """Returns the featurizer at `place`, whose vectors all methods share.
 
     Raises:
-        InvalidInput: it would have to learn something first, from a target or from the pool.
+        InvalidInput: it has to be trained on a target or on the pool first, and `check` is true.
     """
-    featurizer: Featurizer = build_component(config, name)
-    if featurizer.requirements().any or featurizer.inner is not None:
+    featurizer: Featurizer = build_component(config, place)
+    if check and (featurizer.requirements().any or featurizer.inner is not None):
         raise InvalidInput(
-            f"{name} takes vectors as they are, found {type(featurizer).__name__} with something to "
-            f"learn first (labels, a head, the pool); choose featurizer@{name}=static, say"
+            f"{place} takes vectors as they are, found {type(featurizer).__name__} with something to "
+            f"learn first (labels, a head, the pool); choose featurizer@{place}=static, say"
         )
     return featurizer
 
 
-def _ablation(selector: Selector, written: Mapping[str, Any]) -> Ablation | None:
-    settings = selector.ablation_baseline()
-    if settings is None:
+def _ablation_baseline(selector: Selector, settings: Mapping[str, Any]) -> AblationBaseline | None:
+    baseline = selector.ablation_baseline()
+    if baseline is None:
         return None
-    if "members" not in settings:
-        return Ablation(instantiate(settings), settings, settings)
-    (changed,) = settings["members"].values()
+    if "members" not in baseline:
+        return AblationBaseline(_build(baseline, "selector"), baseline, baseline)
+    (changed,) = baseline["members"].values()
     members = {
-        name: {**own, "selector": settings["members"].get(name, own["selector"])}
-        for name, own in written["members"].items()
+        name: {**member, "selector": baseline["members"].get(name, member["selector"])}
+        for name, member in settings["members"].items()
     }
-    settings = {**written, "members": members}
-    return Ablation(instantiate(settings, _convert_="all"), settings, changed)
+    settings = {**settings, "members": members}
+    return AblationBaseline(_build(settings, "selector"), settings, changed)
+
+
+def build_component(config: DictConfig, place: str) -> Any:
+    """Returns the object that the node at `place` describes.
+
+    Raises:
+        InvalidInput: a setting is missing, unknown to the class, of a wrong type, or refused by it.
+    """
+    # The filter of domains is configured in the pool and applied to any pool.
+    apart = ("prefilter",) if place == "pool" else ()
+    return _component(OmegaConf.select(config, place), place, PLACES.get(place), apart)
+
+
+def _component(node: Any, place: str, base: type | None, apart: Collection[str] = ()) -> Any:
+    """Returns the object of class `base` that `node` describes, without the settings `apart`."""
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise InvalidInput(
+            f"{place} must be a mapping with the class in `_target_`, found {node}; choose one of "
+            "its options"
+        )
+    try:
+        plain = {name: _plain(node[name], missing=False) for name in node if name not in apart}
+    except MissingMandatoryValue as error:
+        raise InvalidInput(f"{error.full_key} has no value; set {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise InvalidInput(f"{place}: {' '.join(str(error).split())}") from error
+    return _build(plain, place, base)
+
+
+def _build(node: Any, place: str, base: type | None = None) -> Any:
+    """Returns what plain data describe; a mapping with `_target_` is an object of that class."""
+    if isinstance(node, list):
+        return [_build(item, f"{place}[{index}]") for index, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    settings = {
+        name: _build(value, f"{place}.{name}") for name, value in node.items() if name != "_target_"
+    }
+    if "_target_" not in node:
+        return settings
+    return _construct(_class(node["_target_"], place, base), settings, place)
+
+
+def _class(target: Any, place: str, base: type | None) -> type:
+    """Returns the class named `target`: `base` or one derived from it, or any of this package."""
+    module, _, name = str(target).rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(f"{place}._target_={target} cannot be imported: {error}") from error
+    classes = kind.__mro__ if isinstance(kind, type) else ()
+    if base not in classes if base else not any(c.__module__[:10] == "shortlist." for c in classes):
+        expected = f"a {base.__name__}" if base else "a class of shortlist"
+        raise InvalidInput(f"{place}._target_ must be {expected}, found {target}")
+    return kind
+
+
+def _construct(kind: type, settings: Mapping[str, Any], place: str) -> Any:
+    """Returns `kind(**settings)`, after comparing the settings with the constructor's signature."""
+    parameters = _parameters(kind)
+    for name, value in settings.items():
+        if name not in parameters:
+            raise InvalidInput(f"{place} has no setting `{name}`; {near(name, parameters)}")
+        if expected := _expected(parameters[name].annotation, value):
+            raise InvalidInput(f"{place}.{name} must be {expected}, found {value!r}")
+    for name, parameter in parameters.items():
+        if name not in settings and parameter.default is parameter.empty:
+            raise InvalidInput(f"{place} needs the setting `{name}`; set {place}.{name}=VALUE")
+    try:
+        return kind(**settings)
+    except ShortlistError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InvalidInput(f"{place} could not be built by {kind.__name__}: {reason}") from error
+
+
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """Returns a constructor's parameters; `**settings` stands for those of the next class."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for owner in kind.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        own = list(inspect.signature(owner.__init__).parameters.values())[1:]
+        passed_on = [p for p in own if p.kind is p.VAR_KEYWORD]
+        named = [p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        parameters = {p.name: p for p in named} | parameters
+        if not passed_on:
+            break
+    return parameters
+
+
+# Types of settings as annotations name them, and in words; other names are not checked.
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "an integer"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "text"),
+    "bool": ((bool,), "true or false"),
+    "None": ((type(None),), "null"),
+    "Sequence": ((list,), "a list"),
+    "list": ((list,), "a list"),
+    "Mapping": ((dict,), "a mapping"),
+    "dict": ((dict,), "a mapping"),
+}
+
+
+def _expected(annotation: Any, value: Any) -> str:
+    """Returns the types that an annotation names where the value has none of them, else ""."""
+    flat = str(annotation)
+    while "[" in flat:  # the parameters of a type are not checked
+        flat = re.sub(r"\[[^\[\]]*\]", "", flat)
+    names = [name.strip() for name in flat.split("|")]
+    checked = [TYPES[name] for name in names if name in TYPES]
+    if len(checked) < len(names) and (value is not None or "Any" in names):
+        return ""
+    # Exact types, because true is an integer for Python.
+    if any(type(value) in kinds for kinds, _ in checked):
+        return ""
+    return " or ".join(TYPES[name][1] if name in TYPES else name for name in names)
+
+
+def absolute(path: str | None) -> Any:
+    """Returns the path, joined to the working directory where it is relative; None for None."""
+    return Path(path).expanduser().absolute() if path is not None else None
+
+
+def _plain(value: Any, missing: bool = True) -> Any:
+    """Returns a node as plain data; `missing` says whether values may be missing in it."""
+    if not OmegaConf.is_config(value):
+        return getattr(value, "name", value)
+    return OmegaConf.to_container(
+        value, resolve=True, enum_to_str=True, throw_on_missing=not missing
+    )
 
 
 def hashed_settings(config: DictConfig) -> dict[str, Any]:
-    """Returns the groups that decide what is computed, resolved to plain data.
+    """Returns the settings that decide what is computed, resolved to plain data.
 
-    What is null, or switched off, is left out: a cell without it keeps the key that it had before
-    the setting was there. Folders of this machine stand there by their names (`<paths.data>`): what
-    is read in them enters keys by its digest.
+    Settings that are null or switched off are left out, so that a new setting does not change the
+    keys of cells without it. Paths of this machine are replaced by their names (`<paths.data>`):
+    what is read there enters keys by its digest.
     """
     config = copy.deepcopy(config)
     for name in config.paths:
         config.paths[name] = f"<paths.{name}>"
-    found = {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
-    if (found["pool"].get("prefilter") or {}).get("keep") is None:
-        found["pool"].pop("prefilter", None)
-    return {name: value for name, value in found.items() if value is not None}
+    settings = {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
+    if ((settings["pool"] or {}).get("prefilter") or {}).get("keep", 0) is None:
+        settings["pool"].pop("prefilter")
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:
-    """Returns the key of a cell: a hash of the hashed groups and of what it reads.
+    """Returns the key of a cell: a hash of the hashed settings and of the digests it reads.
 
-    Without the second half, one command over two data folders would name two results alike.
+    Without the digests, one command over two data folders would give two results one key.
     """
     return make_key("cell", 2, hashed_settings(config), reads)
 
 
-def input_digests(parts: Components) -> dict[str, str]:
-    """Returns the digests of pool, tasks, model, scorer and of what evaluators read by name,
-    before any of them is loaded.
+def input_digests(components: Components) -> dict[str, str]:
+    """Returns the digests of pool, tasks, model, scorer and evaluators' inputs by name, before any
+    of them is loaded.
 
     Raises:
-        ShortlistError: something that would be read is not there.
+        ShortlistError: an input is not there.
     """
-    found = {
-        "pool": parts.pool.identity(parts.source),
-        "task": parts.task.identity(parts.source),
-        "model": parts.model.identity(),
-        "featurizer.intermediate_task": _intermediate_task(parts.featurizer.model, parts.source),
-        "intermediate_task": _intermediate_task(parts.model, parts.source),
-        "selector": parts.selector.identity(),
+    source, selector, featurizer = components.source, components.selector, components.featurizer
+    digests = {
+        "pool": components.pool.identity(source),
+        "task": components.task.identity(source),
+        "model": components.model.identity(),
+        "featurizer.intermediate_task": _intermediate_task(featurizer.model, source),
+        "intermediate_task": _intermediate_task(components.model, source),
+        "selector": selector.identity(),
         **{
             f"selector.{name}": member.selector.identity()
-            for name, member in parts.selector.members.items()
+            for name, member in selector.members.items()
         },
     }
-    if (scorer := parts.featurizer.scorer) is not None:
-        scorer.check()
-        found["scorer"] = scorer.identity()
-    if parts.until == "evaluate":
-        for name, evaluator in parts.task.evaluators.items():
-            found[f"evaluator.{name}"] = evaluator.identity(parts.source)
-    found |= {
-        f"target.{name}": target.identity(parts.source)
-        for name, target in parts.targets.items()
-        if target is not parts.task
-    }
+    if featurizer.scorer is not None:
+        featurizer.scorer.check()
+        digests["scorer"] = featurizer.scorer.identity()
+    if components.until == "evaluate":
+        for name, evaluator in components.task.evaluators.items():
+            digests[f"evaluator.{name}"] = evaluator.identity(source)
+    for name, target in components.targets.items():
+        if target is not components.task:
+            digests[f"target.{name}"] = target.identity(source)
     return {
         f"{READS}{part}.{name}": value
-        for part, names in found.items()
+        for part, names in digests.items()
         for name, value in names.items()
     }
 
@@ -330,92 +473,30 @@ def _intermediate_task(model: Pretrained | None, source: Source) -> dict[str, st
     return {} if task is None else task.identity(source)
 
 
-def build_component(config: DictConfig, name: str) -> Any:
-    """Returns the object that the node `name` describes.
-
-    Raises:
-        InvalidInput: a setting is missing, unknown to the class or refused by it.
-    """
-    if name in APART:
-        config = copy.deepcopy(config)
-        with open_dict(config):
-            config[name].pop(APART[name], None)
-    return _built(OmegaConf.select(config, name), name)
-
-
-def _built(node: Any, name: str) -> Any:
-    """Returns the object that `node` describes; `name` is what messages call it."""
-    try:
-        # Plain dicts and lists: Hydra's own containers would take a `Member` for a configuration.
-        return instantiate(node, _convert_="all")
-    except OmegaConfBaseException as error:
-        raise InvalidInput(f"{name}: {' '.join(str(error).split())}") from error
-    except Exception as error:  # Hydra wraps whatever a constructor raises
-        cause = error.__cause__ or error
-        if isinstance(cause, ShortlistError):
-            raise cause from error
-        # Of a part inside this one, Hydra names the place and the class in its message alone.
-        inner = re.search(rf"full_key: ({re.escape(name)}[\w.]*)", str(error))
-        place = inner.group(1) if inner else name
-        called = re.search(r"target '([\w.]+)'", str(error))
-        target = called.group(1) if called else node.get("_target_")
-        reason = " ".join(str(cause).split("full_key:")[0].split())
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
-        if unknown:
-            known = near(unknown.group(1), _settings(get_class(target)))
-            raise InvalidInput(f"{place} has no setting `{unknown.group(1)}`; {known}") from error
-        raise InvalidInput(f"{place} could not be made by {target}: {reason}") from error
-
-
-def _settings(made: type) -> set[str]:
-    """Returns what a constructor takes; `**settings` means what the next class takes."""
-    found: set[str] = set()
-    for kind in made.__mro__:
-        if "__init__" in vars(kind):
-            taken = list(inspect.signature(kind.__init__).parameters.values())[1:]
-            found |= {one.name for one in taken if one.kind is not one.VAR_KEYWORD}
-            if all(one.kind is not one.VAR_KEYWORD for one in taken):
-                break
-    return found
-
-
-def absolute(path: str | None) -> Any:
-    """Returns the path with the directory the command was typed in before it, or None for None."""
-    return Path(path).expanduser().absolute() if path is not None else None
-
-
-def _plain(value: Any) -> Any:
-    return (
-        OmegaConf.to_container(value, resolve=True, enum_to_str=True)
-        if OmegaConf.is_config(value)
-        else getattr(value, "name", value)
-    )
-
-
 def with_targets(config: DictConfig) -> DictConfig:
     """Returns the configuration with every target as a configured task, by name.
 
     An entry of `targets`, or `negative_target`, is the name of a task as `task=NAME` takes it (the
-    chosen task's own name means that task, as it is set), a file of texts, or `{task: NAME,
-    setting: value, ...}`.
+    chosen task's own name is that task with its settings), a file of texts, or a mapping
+    `{task: NAME, setting: value, ...}`.
 
     Raises:
-        InvalidInput: an entry is none of these, or two have one name.
+        InvalidInput: an entry is none of these, or two have the same name.
     """
     if config.targets is None and config.negative_target is None:
         return config
-    listed = config.targets if config.targets is not None else config.task.name
-    given = {
-        "targets": list(listed) if isinstance(listed, ListConfig) else [listed],
+    positive = config.targets if config.targets is not None else config.task.name
+    entries = {
+        "targets": list(positive) if isinstance(positive, ListConfig) else [positive],
         "negative_target": [] if config.negative_target is None else [config.negative_target],
     }
-    if not given["targets"]:
+    if not entries["targets"]:
         raise InvalidInput("targets is empty, expected at least one task; set targets=[NAME,...]")
     nodes: dict[str, dict[str, DictConfig]] = {"targets": {}, "negative_target": {}}
-    for setting, entries in given.items():
-        for entry in entries:
+    for setting in entries:
+        for entry in entries[setting]:
             node = _target(config, setting, entry)
-            if any(node.name in found for found in nodes.values()):
+            if any(node.name in named for named in nodes.values()):
                 raise InvalidInput(
                     f"{setting} names `{node.name}` a second time; give each target once, and "
                     "files of one name a name of their own: {task: own, train: FILE, name: NAME}"
@@ -440,13 +521,13 @@ def _target(config: DictConfig, setting: str, entry: Any) -> DictConfig:
     if name == config.task.name and not settings:
         return copy.deepcopy(config.task)
     if name not in options and ("/" in name or "." in name):
-        # Nothing is measured on it, so all of it is the target.
+        # Nothing is evaluated on it, so that all of it is the target.
         settings = {"train": name, "name": stem(name), "holdout": 0.0, **settings}
         name = "own"
     if name not in options:
         raise InvalidInput(f"{setting}: there is no task `{name}`; {near(name, options)}")
-    # Composed whole: a task may bring a model or a trainer, and has nothing to bring them to alone.
-    found = loader.load_configuration("config", [f"task={name}"], RunMode.RUN).task
-    with open_dict(found):
-        found.update(settings)
-    return found
+    # Composed as a whole, because a task may override other groups.
+    node = loader.load_configuration("config", [f"task={name}"], RunMode.RUN).task
+    with open_dict(node):
+        node.update(settings)
+    return node

@@ -4,32 +4,38 @@ tables after it.
 
 from __future__ import annotations
 
+import itertools
 import os
-import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.store.atomic import make_directory
 
+# `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.
+
 
 def sweep_name() -> str:
-    """Returns a name that no other sweep has, even one started in the same second: time and six
-    random digits.
-    """
+    """Returns a unique name of a sweep: the time in seconds and six random hexadecimal digits."""
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime())}_{secrets.token_hex(3)}"
 
 
 def data(path: str, *, _root_: Any) -> str | None:
-    """Returns `path` inside the folder `paths.data`, or None where that is not set."""
+    """Returns `path` inside the directory `paths.data`, or None where that is not set."""
     folder = _root_.paths.data
     return None if folder is None else f"{folder}/{path}"
 
@@ -41,24 +47,37 @@ OmegaConf.register_new_resolver("data", data, replace=True)
 def guard(main: Callable[[], Any]) -> None:
     """Runs `main`; a refusal is printed as one line and ends with exit code 1.
 
-    HYDRA_FULL_ERROR=1, set by the user, shows tracebacks as Hydra does.
+    With `--explain` the command is explained instead (`pipeline.origins`). HYDRA_FULL_ERROR=1, set
+    by the user, shows tracebacks as Hydra does.
     """
     tracebacks = bool(os.environ.get("HYDRA_FULL_ERROR"))
     # Without it, Hydra prints several lines and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = sweep_group_settings(name_sizes(sys.argv[1:]))
-        main()
+        check_choices(sys.argv[1:])
+        if "--explain" in sys.argv:
+            from shortlist.pipeline.origins import explain
+
+            overrides = list(_overrides(sys.argv[1:]))
+            for override in overrides:
+                if override.is_sweep_override():
+                    raise InvalidInput(
+                        f"--explain takes one value of each setting, found {override.input_line}"
+                    )
+            print(explain(_folder(), [str(override.input_line) for override in overrides]))
+        else:
+            main()
     except KeyboardInterrupt:
         if tracebacks:
             raise
         refuse("interrupted; the same command continues where it stopped", code=130)
     except Exception as error:
-        known = isinstance(error, ShortlistError) or _inside_null(sys.argv[1:])
-        known = known or type(error).__module__.startswith(("hydra", "omegaconf", "antlr4"))
+        known = isinstance(error, ShortlistError | HydraException | OmegaConfBaseException)
+        known = known or _inside_null(sys.argv[1:]) is not None
         if tracebacks or not known:
             raise
-        refuse(explain(error, sys.argv[1:]))
+        refuse(describe(error, sys.argv[1:]))
 
 
 def name_sizes(arguments: list[str]) -> list[str]:
@@ -69,22 +88,21 @@ def name_sizes(arguments: list[str]) -> list[str]:
     Raises:
         InvalidInput: there is a size without an experiment.
     """
-    sizes = [argument.removeprefix("size=") for argument in arguments if argument[:5] == "size="]
+    sizes = [text.removeprefix("size=") for text in arguments if text.startswith("size=")]
     if not sizes:
         return arguments
-    kept = [argument for argument in arguments if argument[:5] != "size="]
-    if not any(argument.startswith("experiment=") for argument in kept):
+    kept = [text for text in arguments if not text.startswith("size=")]
+    if not any(text.startswith("experiment=") for text in kept):
         raise InvalidInput(
             f"size={sizes[-1]} is the size of an experiment, found none; set experiment=NAME"
         )
     suffix = "" if sizes[-1] == "full" else f"_{sizes[-1]}"
-
-    def named(argument: str) -> str:
-        if not argument.startswith("experiment="):
-            return argument
-        return ",".join(f"{option}{suffix}" for option in argument.split(","))
-
-    return [named(argument) for argument in kept]
+    return [
+        ",".join(f"{option}{suffix}" for option in text.split(","))
+        if text.startswith("experiment=")
+        else text
+        for text in kept
+    ]
 
 
 def sweep_group_settings(arguments: list[str]) -> list[str]:
@@ -96,16 +114,36 @@ def sweep_group_settings(arguments: list[str]) -> list[str]:
     """
     if not {"-m", "--multirun"} & set(arguments):
         return arguments
-    pairs = [argument.partition("=") for argument in arguments]
+    pairs = [text.partition("=") for text in arguments]
     groups = {name for name, _, value in pairs if "," in value}
 
-    def lifted(argument: str) -> str:
-        name, equals, value = argument.partition("=")
+    def lifted(name: str, equals: str, value: str) -> str:
         inside = equals and "." in name and name.lstrip("+").split(".")[0] in groups
         single = "," not in value and "(" not in value
-        return f"{name}=choice({value})" if inside and single and value else argument
+        return f"{name}=choice({value})" if inside and single and value else name + equals + value
 
-    return [lifted(argument) for argument in arguments]
+    return [lifted(*pair) for pair in pairs]
+
+
+def check_choices(arguments: Iterable[str]) -> None:
+    """Refuses a group whose value cannot be an option: `selector=null`, `featurizer=1`.
+
+    Raises:
+        InvalidInput: the value of a group is neither a name nor a list of names.
+    """
+    for override in _overrides(arguments):
+        options = _options(override.key_or_group)
+        if not options or override.is_delete() or override.is_sweep_override():
+            continue
+        value = override.value()
+        names = value if isinstance(value, list) else [value]
+        if isinstance(value, dict) or (names and all(isinstance(name, str) for name in names)):
+            continue
+        key = override.get_key_element().lstrip("+")
+        raise InvalidInput(
+            f"{key} must be one of its options, found {override.get_value_element_as_str()}; "
+            f"~{key} leaves it out; {near(str(value), options)}"
+        )
 
 
 def refuse(message: str, code: int = 1) -> NoReturn:
@@ -114,167 +152,158 @@ def refuse(message: str, code: int = 1) -> NoReturn:
     raise SystemExit(code)
 
 
-def explain(error: BaseException, typed: Iterable[str]) -> str:
-    """Returns one line for what Hydra or OmegaConf refused: what it was, what is known, what is
-    near.
+def describe(error: BaseException, arguments: Iterable[str]) -> str:
+    """Returns one line for an error: the argument that caused it, what is known, what is near.
+
+    An error of Hydra or OmegaConf is traced to the first argument that cannot be applied to the
+    configuration of the chosen options; where all can, the error's text is returned.
 
     Args:
-        error: what was raised.
-        typed: the arguments of the command line.
+        error: the exception.
+        arguments: the arguments of the command line.
     """
-    text, typed = str(error), tuple(typed)
+    arguments = tuple(arguments)
     if isinstance(error, ShortlistError):
-        return text
-    if clash := _inside_null(typed):
-        return f"{clash[0]} is null, so {clash[1]} cannot be set; leave one of the two out"
-    options = getattr(error, "options", None)
-    missing = getattr(error, "missing_cfg_file", None)
-    if options is not None and missing:
-        group, _, name = str(missing).rpartition("/")
-        return f"{group} has no option `{name}`; {near(name, options)}"
-    unknown = re.search(
-        r"Could not (?:override|append|delete from config\.|find match for override) "
-        r"'?([^'\n]+?)'?(?: does not exist)?\.?(?:\n|$)",
-        text,
-    )
-    if unknown:
-        name = unknown.group(1).split("=")[0].lstrip("+~")
-        return _no_setting(name, typed)
-    wrong = re.search(r"Error merging override (\S+?)(?:\n|$)", text)
-    if wrong:
-        reason = (
-            str(error.__cause__ or "").splitlines()[0] if error.__cause__ else text.splitlines()[0]
-        )
-        key, _, value = wrong.group(1).lstrip("+").partition("=")
-        known = re.search(r"Key '([^']+)' (?:is not in struct|not in)", reason)
-        if known:
-            return _no_setting(key, typed)
-        return f"{key} cannot be `{value}`: {reason}"
-    if (
-        "mismatched input" in text
-        or "extraneous input" in text
-        or type(error).__name__ == "OverrideParseException"
-    ):
-        first = text.splitlines()[0]
+        return str(error)
+    if isinstance(error, OverrideParseException):
         return (
-            f"an override is not readable: {first}; write NAME=VALUE and quote what the shell "
-            f"would take (typed: {' '.join(typed)})"
+            f"an override is not readable: {str(error).splitlines()[0]}; write NAME=VALUE and quote "
+            f"special characters of the shell (typed: {' '.join(arguments)})"
         )
-    return text
+    if clash := _inside_null(arguments):
+        return f"{clash[0]} is null, so {clash[1]} cannot be set; leave one of the two out"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"{group} has no option `{name}`; {near(name, error.options)}"
+    config, choices = _composed(arguments)
+    causes = (_refusal(override, config, choices) for override in _overrides(arguments))
+    return next((cause for cause in causes if cause), str(error))
 
 
-def _inside_null(typed: Iterable[str]) -> tuple[str, str] | None:
-    """Returns a setting that was typed as null, and one typed inside it: OmegaConf only asserts."""
-    names = [argument.lstrip("+").partition("=")[0] for argument in typed]
-    empty = [name for name, one in zip(names, typed, strict=True) if one.endswith("=null")]
-    inside = [(one, name) for one in empty for name in names if name.startswith(f"{one}.")]
+def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str]) -> str:
+    """Returns why an override cannot be applied to a configuration, or an empty text."""
+    name, typed = override.key_or_group, override.get_key_element().lstrip("+~")
+    if typed in choices or override.is_sweep_override() or (override.is_add() and "@" in typed):
+        return ""
+    known = [*_flat(OmegaConf.to_container(config), ""), *choices]
+    if name not in known and not override.is_add():
+        first = name.partition(".")[0]
+        group = next((group for group in choices if group.rpartition("@")[2] == first), None)
+        chosen = f" with {group}={choices[group]}" if group else ""
+        return f"there is no setting `{typed}`{chosen}; {near(typed, known)}"
+    if name in known and override.is_add() and not override.is_force_add():
+        return f"{name} is there already; write {name}=VALUE without `+`"
+    if override.is_add() or override.is_delete():
+        return ""
+    try:
+        OmegaConf.update(config, name, override.value())
+    except OmegaConfBaseException as error:
+        value = override.get_value_element_as_str()
+        return f"{name} cannot be `{value}`: {str(error).splitlines()[0]}"
+    return ""
+
+
+def _inside_null(arguments: Iterable[str]) -> tuple[str, str] | None:
+    """Returns a setting typed as null, and one typed inside it, which OmegaConf only asserts."""
+    pairs = [text.lstrip("+").partition("=") for text in arguments]
+    empty = [name for name, _, value in pairs if value == "null"]
+    inside = [
+        (outer, name)
+        for outer in empty
+        for name, _, _ in pairs
+        if name[: len(outer) + 1] == f"{outer}."
+    ]
     return inside[0] if inside else None
 
 
-def known_settings(typed: Iterable[str] = ()) -> list[str]:
-    """Returns every setting there is under the options typed, dotted; none where nothing composes.
+def _composed(arguments: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:
+    """Returns the configuration of the chosen options, and the option of each group of several."""
 
-    Args:
-        typed: arguments of the command line; of these GROUP=OPTION counts where it composes.
-    """
-    return list(_flat(_composed(typed)[0], ""))
-
-
-def _no_setting(name: str, typed: Iterable[str]) -> str:
-    """Returns the line for an unknown setting; where options differ in it, the one without it."""
-    settings, options = _composed(typed)
-    first = name.partition(".")[0]
-    group = next((group for group in options if group.rpartition("@")[2] == first), None)
-    chosen = f" with {group}={options[group]}" if group else ""
-    known = [setting for setting in _flat(settings, "") if setting != name]
-    return f"there is no setting `{name}`{chosen}; {near(name, known)}"
-
-
-def _composed(typed: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Returns the configuration under the options typed, and the option of each group of several."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    folder = Path(sys.argv[0]).resolve().parent / "conf"
-
-    def attempt(overrides: list[str]) -> Any:
+    def attempt(choices: list[str]) -> Any:
         try:
-            with initialize_config_dir(str(folder), version_base="1.3"):
-                return compose("config", overrides=overrides, return_hydra_config=True)
+            with initialize_config_dir(str(_folder()), version_base="1.3"):
+                return compose("config", overrides=choices, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, OSError):  # an option that does not compose
             return None
 
     GlobalHydra.instance().clear()
-    choices = [argument for argument in typed if _group(argument, folder)]
-    found = attempt(choices) or attempt([choice for choice in choices if attempt([choice])])
-    if not found:
-        return {}, {}
-    chosen = {
-        group: option
-        for group, option in found.hydra.runtime.choices.items()
-        if len(list((folder / group.partition("@")[0]).glob("*.yaml"))) > 1
-    }
-    settings: Any = OmegaConf.to_container(found, resolve=False)
-    return settings, chosen
+    choices = [o.input_line or "" for o in _overrides(arguments) if _options(o.key_or_group)]
+    config = attempt(choices) or attempt([choice for choice in choices if attempt([choice])])
+    if not config:
+        return DictConfig({}), {}
+    chosen = config.hydra.runtime.choices.items()
+    options = {group: name for group, name in chosen if len(_options(group.split("@")[0])) > 1}
+    return config, options
 
 
-def _group(argument: str, folder: Path) -> bool:
-    """Returns whether an argument chooses an option: `selector=random`, `trainer@warmup=clm`."""
-    name, equals, _ = argument.lstrip("+").partition("=")
-    return bool(name and equals) and (folder / name.partition("@")[0]).is_dir()
+def _overrides(arguments: Iterable[str]) -> Iterator[Override]:
+    """Yields the arguments that are readable overrides, parsed."""
+    parser = OverridesParser.create()
+    for text in arguments:
+        if not text.startswith("-") and ("=" in text or text.startswith("~")):
+            try:
+                yield parser.parse_override(text)
+            except OverrideParseException:
+                continue
 
 
-def _flat(node: Any, prefix: str) -> Iterable[str]:
+def _folder() -> Path:
+    return Path(sys.argv[0]).resolve().parent / "conf"
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (_folder() / group).glob("*.yaml")) if group else []
+
+
+def _flat(node: Any, prefix: str) -> Iterator[str]:
     for name, value in node.items():
-        if name in {"_target_", "hydra"}:
-            continue
-        yield f"{prefix}{name}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+        if name not in ("_target_", "hydra"):
+            yield f"{prefix}{name}"
+            if isinstance(value, dict):
+                yield from _flat(value, f"{prefix}{name}.")
 
 
 class Publish(Callback):
     """Hydra's hooks before the first and after the last cell.
 
-    Hydra turns what a callback raises into a warning, but lets SystemExit through: refusals leave
-    by `refuse`.
+    Hydra turns exceptions of a callback into warnings, except SystemExit, so that refusals leave by
+    `refuse`.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks the one cell."""
+        """Checks the only cell."""
         self._check(config, [None])
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks every cell: a typo in the last one stops the first."""
+        """Checks every cell, so that an error in the last one stops the first."""
         self._check(config, None)
 
     def _check(self, config: DictConfig, cells: Sequence[list[str] | None] | None) -> None:
-        from shortlist.pipeline.compose import absolute  # heavy: only once the command is readable
+        from shortlist.pipeline.compose import absolute
 
-        typed: Sequence[str] = sys.argv[1:]
+        arguments: Sequence[str] = sys.argv[1:]
         try:
-            if cells is None:
-                found = sweep_cells(config)
-                if not found:
-                    raise InvalidInput(
-                        "the sweep is empty: an axis matched nothing; name one option at least"
-                    )
-                cells = one_at_a_time(found)
+            cells = one_at_a_time(sweep_cells(config)) if cells is None else cells
+            if not cells:
+                raise InvalidInput(
+                    "the sweep is empty: an axis matched nothing; name one option at least"
+                )
             for setting in ("runs", "results", "cache"):
                 make_directory(absolute(config.paths[setting]), f"paths.{setting}")
             for overrides in cells:
-                typed = typed if overrides is None else overrides
-                check(config if overrides is None else _compose(config, overrides))
+                if overrides is None:
+                    check(config)
+                else:
+                    arguments = overrides
+                    check_choices(overrides)
+                    check(_cell_config(config, overrides))
+        except (ShortlistError, HydraException, OmegaConfBaseException) as error:
+            refuse(describe(error, arguments))
         except Exception as error:
-            known = isinstance(error, ShortlistError)
-            if not known and not type(error).__module__.startswith(("hydra", "omegaconf")):
-                refuse(f"{type(error).__name__}: {error}")
-            refuse(explain(error, typed))
+            refuse(f"{type(error).__name__}: {error}")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Publishes the one cell."""
+        """Publishes the only cell."""
         self._publish(config, Path(config.hydra.run.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -287,8 +316,8 @@ class Publish(Callback):
         except ShortlistError as error:
             refuse(str(error))
         if [record.status for record in cells.values()] == ["failed"]:
-            raise SystemExit(1)  # its one line stands on the screen already
-        # Whatever goes wrong with a table must not hide what went wrong with the cells.
+            raise SystemExit(1)  # its one line has been printed
+        # An error in a table must not hide errors of the cells.
         trouble = ""
         try:
             conclude(config, directory, cells)
@@ -298,7 +327,7 @@ class Publish(Callback):
         sys.stdout.flush()
         failed = [record for record in cells.values() if record.status == "failed"]
         for record in failed:
-            print(f"failed: {name_of(record)}: {record.reason}", file=sys.stderr)
+            print(f"failed: {cell_name(record)}: {record.reason}", file=sys.stderr)
         if failed:
             print(
                 f"{len(failed)} of {len(cells)} cells failed; the same command runs only these "
@@ -311,14 +340,14 @@ class Publish(Callback):
             raise SystemExit(1)
 
 
-def name_of(record: Record) -> str:
-    """Returns a cell in the words of the command line."""
+def cell_name(record: Record) -> str:
+    """Returns a cell as the command line names it."""
     axes = record.axes
     return f"task={axes.task} selector={axes.selector} budget={axes.budget} seed={axes.seed}"
 
 
 def check(config: DictConfig) -> None:
-    """Instantiates what a cell names and looks for what it would read; computes nothing.
+    """Builds the components of a cell and looks for its inputs; computes nothing.
 
     Raises:
         ShortlistError: a setting is wrong, or an input is not there.
@@ -329,24 +358,31 @@ def check(config: DictConfig) -> None:
 
 
 def sweep_cells(config: DictConfig) -> list[list[str]]:
-    """Returns the overrides of every cell, in the order in which Hydra's basic sweeper launches
-    them.
-    """
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    """Returns the overrides of every cell, in the order of Hydra's basic sweeper.
 
+    Raises:
+        InvalidInput: an axis is an interval.
+    """
     typed = list(config.hydra.overrides.task)
-    chosen = {item.split("=")[0].lstrip("+~") for item in typed}
+    names = {text.split("=")[0].lstrip("+~") for text in typed}
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    typed = [f"{name}={value}" for name, value in params.items() if name not in chosen] + typed
+    typed = [f"{name}={value}" for name, value in params.items() if name not in names] + typed
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    return BasicSweeper.split_arguments(parser.parse_overrides(typed), None)[0]
+    axes: dict[str, list[str]] = {}
+    for override in parser.parse_overrides(typed):
+        values = [override.get_value_element_as_str()]
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise InvalidInput(f"an axis must be a list of values, found {override.input_line}")
+            values = list(override.sweep_string_iterator())
+        name = override.get_key_element()
+        axes[name] = [f"{name}={value}" for value in values]
+    return [list(cell) for cell in itertools.product(*axes.values())]
 
 
 def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
-    """Returns the first cell, and for each value of each axis one cell that has it: sums where a
-    grid multiplies.
+    """Returns the first cell, and one cell for each value of each axis: the sum of the axes' lengths
+    instead of their product.
     """
     seen: set[tuple[int, str]] = set()
     kept: list[list[str]] = []
@@ -359,10 +395,10 @@ def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
 
 
 def read_run(directory: Path) -> dict[Path, Record]:
-    """Returns the records of a run or a sweep by their cell's directory, in the order of its cells.
+    """Returns the records of a run or a sweep by the directory of the cell, in the cells' order.
 
     Raises:
-        InvalidInput: no cell left one.
+        InvalidInput: there is no record.
     """
     paths = sorted(
         directory.glob("**/record.json"), key=lambda path: (len(path.parent.name), path.parent.name)
@@ -375,7 +411,7 @@ def read_run(directory: Path) -> dict[Path, Record]:
 
 
 def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) -> None:
-    """Prints the comparison, writes the leaderboard, hands the table to the loggers."""
+    """Prints the comparison, writes the leaderboard, passes the tables to the loggers."""
     from rich.console import Console
 
     from shortlist.leaderboard import build, console_table, publish
@@ -387,20 +423,18 @@ def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) 
         console.print(console_table(table))
     for cell, record in cells.items():
         if record.until != "evaluate" and record.status == "done":
-            console.print(f"{name_of(record)}: {record.selection['size']:,} documents")
+            console.print(f"{cell_name(record)}: {record.selection['size']:,} documents")
             for metric in record.metrics:
                 console.print(f"  {metric.name} {metric.value:.4f}")
             console.print(f"  {cell / 'shortlist.jsonl'}")
-    for name in list(config.logger or {}):
+    for name in config.logger:
         build_component(config, f"logger.{name}").log_table(tables, directory.name, directory)
     if tables:
         for path in publish(absolute(config.paths.results)):
             console.print(f"wrote {path}")
 
 
-def _compose(config: DictConfig, overrides: list[str]) -> DictConfig:
-    from hydra.core.global_hydra import GlobalHydra
-
+def _cell_config(config: DictConfig, overrides: list[str]) -> DictConfig:
     loader = GlobalHydra.instance().config_loader()
     composed = loader.load_sweep_config(config, list(overrides))
     OmegaConf.set_readonly(composed, None)

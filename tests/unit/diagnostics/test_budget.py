@@ -120,7 +120,8 @@ def recommend(potentials: bool, tokens: np.ndarray | None = None, budget: int = 
     bits = np.arange(40, dtype=np.uint64)
     return recommend_budget(
         scores, bits, pool.astype(np.float32), [target[:5], target[5:]], [0.5, 0.5],
-        budget=budget, tokens=tokens, potentials=potentials, settings=Advice(budgets=6),
+        budget=budget, tokens=tokens, potentials=potentials,
+        settings=Advice(1000, 500, 6, 10.0, 0.05, "sqeuclidean", 0.01),
     )  # fmt: skip
 
 

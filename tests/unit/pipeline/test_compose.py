@@ -116,3 +116,42 @@ def test_what_is_no_target_is_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidInput, match=says):
         build_components(completed(**roots))
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("+selector.max_pases=1", "selector has no setting `max_pases`; did you mean `max_passes`"),
+        ("~selector.cost", "selector needs the setting `cost`; set selector.cost=VALUE"),
+        ("selector.max_passes=few", "selector.max_passes must be an integer, found 'few'"),
+        ("selector.max_passes=null", "selector.max_passes must be an integer, found None"),
+        ("selector.tolerance=true", "selector.tolerance must be a number, found True"),
+        (
+            "selector.pool_penalty=[1]",
+            r"selector.pool_penalty must be a number or null, found \[1\]",
+        ),
+        ("selector.sensitivity=1", "selector.sensitivity must be true or false, found 1"),
+        ("warmup.epochs=1.5", "warmup.epochs must be an integer, found 1.5"),
+        ("task.metrics=f1", "task.metrics must be a list, found 'f1'"),
+        ("featurizer.model=null", "featurizer.model must be Pretrained, found None"),
+        ("~featurizer.model.package", "featurizer.model needs the setting `package`"),
+        ("model=local", "model.path has no value; set model.path=VALUE"),
+        ("~selector", "selector must be a mapping with the class in `_target_`, found None"),
+        ("~selector._target_", "selector must be a mapping with the class in `_target_`, found {"),
+        (
+            "selector._target_=shortlist.tasks.own.Own",
+            "selector._target_ must be a Selector, found",
+        ),
+        ("selector._target_=shortlist.own.Own", "selector._target_=shortlist.own.Own cannot be im"),
+        (
+            "+selector.x={_target_: subprocess.Popen}",
+            r"selector.x._target_ must be a class of short",
+        ),
+        ("warmup.learning_rate=0", "learning_rate"),
+    ],
+)
+def test_a_component_that_cannot_be_built_is_refused_by_its_place(
+    composed: Any, typed: str, says: str
+) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        build_components(composed(typed))

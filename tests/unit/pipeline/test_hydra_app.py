@@ -15,11 +15,10 @@ from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.pipeline import hydra_app
 from shortlist.pipeline.hydra_app import (
+    cell_name,
     check,
-    explain,
+    describe,
     guard,
-    known_settings,
-    name_of,
     name_sizes,
     one_at_a_time,
     read_run,
@@ -97,7 +96,7 @@ def test_guard_keeps_hydra_from_printing_on_its_own() -> None:
 def refusal(composed: Any, *overrides: str) -> str:
     with pytest.raises(Exception) as refused:
         composed(*overrides)
-    return explain(refused.value, overrides)
+    return describe(refused.value, overrides)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +114,9 @@ def refusal(composed: Any, *overrides: str) -> str:
             "there is no setting `runtime.threds`; did you mean `runtime.threads`",
         ),
         ("budget=[", "an override is not readable: "),
+        ("+budget=5", "budget is there already; write budget=VALUE without `+`"),
+        ("trainer@head=mlm", "there is no setting `trainer@head`; did you mean `trainer@"),
+        ("leaks=null", "leaks cannot be `null`: "),
     ],
 )
 def test_explains(composed: Any, override: str, line: str) -> None:
@@ -149,6 +151,26 @@ def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> 
     assert name_sizes(typed.split()) == composed.split()
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (
+            "selector=null",
+            "error: selector must be one of its options, found null; ~selector leaves",
+        ),
+        ("featurizer=1", "error: featurizer must be one of its options, found 1; "),
+        ("trainer@warmup=[]", "error: trainer@warmup must be one of its options, found []; "),
+    ],
+)
+def test_a_group_whose_value_is_no_option_is_refused(
+    capsys: pytest.CaptureFixture[str], typed: str, line: str
+) -> None:
+    sys.argv.append(typed)
+    with pytest.raises(SystemExit):
+        guard(lambda: pytest.fail("the cell was run"))
+    assert capsys.readouterr().err.startswith(line)
+
+
 def test_a_size_without_an_experiment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     sys.argv += ["size=mini", "selector=gotd"]
     with pytest.raises(SystemExit):
@@ -167,25 +189,6 @@ def test_a_setting_inside_one_that_is_null_is_refused_by_both_names(
     with pytest.raises(SystemExit):
         guard(main)
     assert "advice is null, so advice.budgets cannot be set" in capsys.readouterr().err
-
-
-def test_the_settings_that_are_known_are_those_of_the_default_configuration() -> None:
-    settings = known_settings()
-    assert {"budget", "paths.cache", "warmup.learning_rate"} <= set(settings)
-    assert not any("_target_" in name or name.startswith("hydra") for name in settings)
-
-
-def test_settings_that_cannot_be_composed_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/nowhere/run.py"])
-    assert known_settings() == []
-
-
-def test_the_settings_that_are_known_are_those_of_the_options_typed() -> None:
-    settings = known_settings(
-        ["selector=dsir", "trainer@warmup=clm", "until=select", "pool=none_such", "-m"]
-    )
-    assert {"selector.smoothing", "warmup.block"} <= set(settings)
-    assert not {"selector.relative_epsilon", "featurizer.precision"} & set(settings)
 
 
 def test_a_setting_that_the_chosen_option_lacks_is_not_offered_again(composed: Any) -> None:
@@ -257,7 +260,7 @@ def test_a_run_without_a_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cell_is_named_in_the_words_of_the_command_line() -> None:
-    assert name_of(record(5)) == "task=t selector=s budget=5 seed=0"
+    assert cell_name(record(5)) == "task=t selector=s budget=5 seed=0"
 
 
 def test_an_input_that_is_not_there_is_found_before_anything_is_computed(

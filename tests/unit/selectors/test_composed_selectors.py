@@ -164,7 +164,7 @@ def test_members_are_written_out_as_they_stand_alone(composed: Any, name: str) -
             "+selector.members.dsir.featurizer.bucket=1",
             r"selector\.members\.dsir\.featurizer has no setting `bucket`; did you mean `buckets`",
         ),
-        ("~selector.members.dsir.featurizer", r"members\.dsir could not be made by .*'featurizer'"),
+        ("~selector.members.dsir.featurizer", r"members\.dsir needs the setting `featurizer`"),
         ("selector.members.dsir.selector.smoothing=0", r"smoothing or .* must be above 0"),
         ("+selector.rules=1", r"selector has no setting `rules`; did you mean `rule`"),
     ],
