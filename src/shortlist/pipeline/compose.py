@@ -368,7 +368,7 @@ def _parameters(kind: type) -> dict[str, inspect.Parameter]:
 TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "an integer"),
     "float": ((int, float), "a number"),
-    "str": ((str,), "text"),
+    "str": ((str, int, float), "text"),  # `precision: 32` is a number in a YAML
     "bool": ((bool,), "true or false"),
     "None": ((type(None),), "null"),
     "Sequence": ((list,), "a list"),

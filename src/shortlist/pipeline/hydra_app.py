@@ -227,7 +227,11 @@ def _composed(arguments: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:
             return None
 
     GlobalHydra.instance().clear()
-    choices = [o.input_line or "" for o in _overrides(arguments) if _options(o.key_or_group)]
+    choices = [
+        str(override.input_line)
+        for override in _overrides(arguments)
+        if _options(override.key_or_group) and not override.is_sweep_override()
+    ]
     config = attempt(choices) or attempt([choice for choice in choices if attempt([choice])])
     if not config:
         return DictConfig({}), {}
@@ -370,11 +374,12 @@ def sweep_cells(config: DictConfig) -> list[list[str]]:
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     axes: dict[str, list[str]] = {}
     for override in parser.parse_overrides(typed):
-        values = [override.get_value_element_as_str()]
-        if override.is_sweep_override():
-            if not override.is_discrete_sweep():
-                raise InvalidInput(f"an axis must be a list of values, found {override.input_line}")
+        if override.is_discrete_sweep():
             values = list(override.sweep_string_iterator())
+        elif override.is_sweep_override():
+            raise InvalidInput(f"an axis must be a list of values, found {override.input_line}")
+        else:
+            values = [override.get_value_element_as_str()]
         name = override.get_key_element()
         axes[name] = [f"{name}={value}" for value in values]
     return [list(cell) for cell in itertools.product(*axes.values())]
