@@ -139,7 +139,7 @@ def test_what_is_no_target_is_refused_by_name(
         ("~selector", "selector must be a mapping with the class in `_target_`, found None"),
         ("~selector._target_", "selector must be a mapping with the class in `_target_`, found {"),
         (
-            "selector._target_=shortlist.tasks.own.Own",
+            "selector._target_=shortlist.runtime.Runtime",
             "selector._target_ must be a Selector, found",
         ),
         ("selector._target_=shortlist.own.Own", "selector._target_=shortlist.own.Own cannot be im"),
