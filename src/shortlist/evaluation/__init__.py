@@ -1,1 +1,1 @@
-"""Ways to question a language model as it is, without fine-tuning: one class and one YAML each."""
+"""Evaluation of language models without fine-tuning on labels: one class and one YAML each."""

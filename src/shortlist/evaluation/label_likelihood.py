@@ -1,4 +1,9 @@
-"""Zero-shot classification: which label's words does the model find likeliest?"""
+"""Zero-shot classification by the likelihood of each label's words in a prompt.
+
+lm-evaluation-harness is not used: of the three normalisations its multiple-choice tasks have only
+`sum` (`acc`; `acc_norm` divides by characters, and the loss of the whole prompt is not reported), it
+cuts a long prompt by another amount under each label, and it is an optional package.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,6 @@ from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import Predictions, causal_model
-from shortlist.models.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,43 +34,43 @@ if TYPE_CHECKING:
 
 WHAT = "evaluator label_likelihood"
 NORMALISATIONS = ("sentence", "token", "sum")
-PLACE = re.compile(r"\{(text_b|text|label)\}")
+PLACEHOLDER = re.compile(r"\{(text_b|text|label)\}")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One item with one label in it.
+    """One item with one label.
 
     Attributes:
-        text: the whole of it.
-        label_from: the character at which the label's words begin.
+        text: the filled prompt.
+        label_start: position of the first character of the label's words.
     """
 
     text: str
-    label_from: int
+    label_start: int
 
 
 class LabelLikelihood(Evaluator):
-    """Accuracy of choosing, for each test item, the label whose prompt the model finds likeliest.
+    """Accuracy of choosing, for each test item, the label with the smallest loss of its prompt.
 
-    Which of the prompt's losses decide is `normalise`: `sentence` takes the mean over all predicted
-    tokens, which is the order of perplexities (OpenICL's perplexity inference; GOT-D, section E.1);
-    `token` the mean over the tokens from the label on; `sum` their sum, the likelihood of what
-    follows the item. Of equal ones the label named first is taken; `ties` counts them.
+    `normalise` defines the loss: `sentence` is the mean over all predicted tokens, which orders labels
+    as perplexities do (OpenICL's perplexity inference; GOT-D, section E.1); `token` is the mean over
+    the tokens from the label on; `sum` is their sum, the negative log-likelihood of the label and what
+    follows. Among equal losses the first label is chosen; `ties` counts such items.
 
     Args:
-        metric: what the accuracy is called.
-        prompt: the wording, with places for `{text}`, `{text_b}` (of a pair) and, once, `{label}`.
-        labels: the words that stand for each class, by class.
-        normalise: one of the three.
-        documents: at most so many test items, a sample by id; None for all.
-        seed: of that sample.
-        context: tokens a prompt may have; None for the model's positions. Longer ones lose their
-            beginning, as much under each label, and are counted.
-        bos: whether an end token stands before each prompt; without, its first token is not asked.
+        metric: name of the metric.
+        prompt: the template, with placeholders `{text}`, `{text_b}` (of a pair) and, once, `{label}`.
+        labels: words of each class, by class.
+        normalise: `sentence`, `token` or `sum`.
+        documents: largest number of test items, a sample by id; None for all.
+        seed: seed of that sample.
+        context: tokens of a prompt; None for the number of the model's positions. Longer prompts
+            lose their beginning, the same number of tokens under each label, and are counted.
+        bos: whether an end token precedes each prompt; without, the first token is not predicted.
 
     Raises:
-        InvalidInput: an unknown way to normalise, a prompt without its places, too few labels.
+        InvalidInput: an unknown normalisation, a prompt without its placeholders, too few labels.
     """
 
     def __init__(
@@ -84,8 +88,8 @@ class LabelLikelihood(Evaluator):
             raise InvalidInput(
                 f"{WHAT}: unknown normalise {normalise!r}; {near(normalise, NORMALISATIONS)}"
             )
-        places = PLACE.findall(prompt)
-        if places.count("label") != 1 or "text" not in places:
+        placeholders = PLACEHOLDER.findall(prompt)
+        if placeholders.count("label") != 1 or "text" not in placeholders:
             raise InvalidInput(
                 f"{WHAT}: prompt must have a place {{text}} and one {{label}}, found {prompt!r}"
             )
@@ -108,8 +112,8 @@ class LabelLikelihood(Evaluator):
     def evaluate(self, context: EvalContext) -> EvalResult:
         """Returns the accuracy with its binomial standard error, and 1 or 0 by item.
 
-        `chosen_<class>` counts how often each class was chosen: a model that always says the same
-        shows. The losses by item and label are `losses.npy` of the stage.
+        `chosen_<class>` counts how often each class was chosen, which shows a model that always
+        chooses the same. The (items, labels) losses are `losses.npy` of the stage.
 
         Raises:
             InvalidInput: the test split has no labels, or one that `labels` does not name.
@@ -127,15 +131,15 @@ class LabelLikelihood(Evaluator):
             name: getattr(self, name)
             for name in ("prompt", "labels", "normalise", "documents", "seed", "context", "bos")
         }
-        # A mapping's key is sorted in a key, but which label wins a tie hangs on the order.
+        # Keys sort mappings, but the order of the labels decides ties.
         settings["order"] = list(self.labels)
         inputs = {**context.model.identity(), "test": context.digests["test"]}
-        made = context.stage("label_likelihood", self.version, settings, inputs, compute)
-        losses = np.load(made.path / "losses.npy")
+        measured = context.stage("label_likelihood", self.version, settings, inputs, compute)
+        losses = np.load(measured.path / "losses.npy")
         chosen = losses.argmin(1)
         right = (chosen == truth).astype(np.float64)
         share = float(right.mean())
-        found = Metric(
+        accuracy = Metric(
             name=self.metric,
             unit="fraction",
             higher_is_better=True,
@@ -146,11 +150,11 @@ class LabelLikelihood(Evaluator):
         )
         counts = {
             "not_sampled": len(test) - len(items),
-            "cut": made.facts["cut"],
+            "cut": measured.facts["cut"],
             "ties": int(((losses == losses.min(1, keepdims=True)).sum(1) > 1).sum()),
             **{f"chosen_{name}": int((chosen == k).sum()) for k, name in enumerate(self.labels)},
         }
-        return EvalResult((found,), {self.metric: right}, counts)
+        return EvalResult((accuracy,), {self.metric: right}, counts)
 
     def _truth(self, items: Corpus) -> NDArray[np.int64]:
         if not len(items) or items.labels is None:
@@ -177,10 +181,12 @@ class LabelLikelihood(Evaluator):
         """Returns the prompts of each item, one a label.
 
         Raises:
-            InvalidInput: the prompt asks for a second text and the items have none.
+            InvalidInput: the template has a second text and the items have none.
         """
         if items.texts_b is None and "{text_b}" in self.prompt:
-            raise InvalidInput(f"{WHAT}: prompt has a place {{text_b}}, the items are single texts")
+            raise InvalidInput(
+                f"{WHAT}: prompt has the placeholder {{text_b}}, the items are single texts"
+            )
         second: Sequence[str] = items.texts_b or [""] * len(items)
         return [
             [_filled(self.prompt, text, text_b, words) for words in self.labels.values()]
@@ -190,29 +196,29 @@ class LabelLikelihood(Evaluator):
     def losses(
         self, directory: Path, items: Corpus, runtime: Runtime
     ) -> tuple[NDArray[np.float64], int]:
-        """Returns the (n, labels) losses in nats that decide, and how many items were cut."""
+        """Returns the (n, labels) losses in nats, normalised, and the number of items cut."""
         model = causal_model(directory, self.context, "label_likelihood context", runtime.device)
-        asked, cut = self._asked(model, self.prompts(items))
-        total = len(asked.positions)
+        predictions = self._predictions(model, self.prompts(items))
+        total = len(predictions.positions)
         with progress.bar("label likelihood", total, "prompts", show=runtime.progress) as report:
-            found = model.loss_sums(asked, runtime.inference_tokens, report)
+            losses = model.loss_sums(predictions, runtime.inference_tokens, report)
         if self.normalise != "sum":
-            found = found / asked.counts
-        return found.reshape(len(items), len(self.labels)), cut
+            losses = losses / predictions.counts
+        return losses.reshape(len(items), len(self.labels)), predictions.tokens.truncated
 
-    def _asked(self, model: Causal, prompts: Sequence[Sequence[Prompt]]) -> tuple[Predictions, int]:
+    def _predictions(self, model: Causal, prompts: Sequence[Sequence[Prompt]]) -> Predictions:
         end = [model.tokenizer.eos_token_id] * self.bos
-        ids, places, cut = list[Any](), list[Any](), 0
+        ids, positions, cut = list[Any](), list[Any](), 0
         for item in prompts:
             encoded = model.tokenizer.backend_tokenizer.encode_batch([one.text for one in item])
             rows = [np.array(end + one.ids, dtype=np.int64) for one in encoded]
             over = max(0, max(map(len, rows)) - model.max_length)
             cut += over > 0
             for prompt, encoding, row in zip(item, encoded, rows, strict=True):
-                # The label's first token is the first that reaches beyond what stands before it,
-                # whatever blank the tokenizer has put in front of the word.
+                # The label's first token is the first that ends after the label's first character: a
+                # tokenizer may join the preceding space to the word.
                 ends = np.array([stop for _, stop in encoding.offsets])
-                first = len(end) + int(np.argmax(ends > prompt.label_from)) - over
+                first = len(end) + int(np.argmax(ends > prompt.label_start)) - over
                 if first < 1:
                     raise InvalidInput(
                         f"{WHAT}: context={model.max_length} leaves no token of the item before "
@@ -220,16 +226,16 @@ class LabelLikelihood(Evaluator):
                     )
                 ids.append(row[over:])
                 start = 1 if self.normalise == "sentence" else first
-                places.append(np.arange(start, len(row) - over, dtype=np.int64))
-        lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        tokens = Tokens(ids, [np.zeros_like(row) for row in ids], lengths, cut)
-        return Predictions(tokens, places), cut
+                positions.append(np.arange(start, len(row) - over, dtype=np.int64))
+        return Predictions.of(ids, positions, cut)
 
 
 def _filled(prompt: str, text: str, text_b: str, label: str) -> Prompt:
-    """Returns the prompt with its places filled at once: a text may hold `{label}` itself."""
-    words = {"text": text, "text_b": text_b, "label": label}
+    """Returns the filled template; all placeholders are filled at once, since a text may contain
+    `{label}` itself.
+    """
+    values = {"text": text, "text_b": text_b, "label": label}
     before, after = (
-        PLACE.sub(lambda place: words[place[1]], part) for part in prompt.split("{label}")
+        PLACEHOLDER.sub(lambda match: values[match[1]], part) for part in prompt.split("{label}")
     )
     return Prompt(f"{before}{label}{after}", len(before))

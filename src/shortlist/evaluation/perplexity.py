@@ -1,4 +1,4 @@
-"""How well a language model predicts given texts, under a protocol that stands beside the number."""
+"""Perplexity of a language model on given texts, with a hash of how it was measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import Predictions, causal_model, vocabulary
-from shortlist.models.tokens import Tokens, tokenize
+from shortlist.models.tokens import tokenize
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
 from shortlist.store.formats import load_corpus, save_corpus
 
@@ -40,36 +40,36 @@ AVERAGES = ("texts", "tokens")
 
 @dataclass(frozen=True)
 class Windows:
-    """Texts cut into windows, and where each window's predictions are.
+    """Texts cut into windows.
 
     Attributes:
-        asked: the windows as tokens, with the positions that are predicted in each.
-        text: the number of the text that each window belongs to.
-        cut: texts whose end is not looked at.
+        predictions: the w windows as tokens, and the positions that are predicted in each.
+        text: (w,) number of the text that each window belongs to.
+        cut: number of texts whose end is not read.
     """
 
-    asked: Predictions
+    predictions: Predictions
     text: NDArray[np.int64]
     cut: int
 
 
 class Perplexity(Evaluator):
-    """The perplexity of texts (Jelinek et al. 1977): exp of the mean loss a token, in float32.
+    """The perplexity of texts (Jelinek et al. 1977): exp of the mean loss per token, in float32.
 
     Args:
-        metric: what the number is called; two perplexities of one task need two names.
+        metric: name of the metric; two perplexities of one task need two names.
         path: file of the texts, under the folder of the data (source=local).
         hub: the texts' data set on the hub (source=hub), its split called `texts`.
-        column: their column.
-        documents: at most so many texts, a sample by id; None for all.
-        seed: of that sample.
-        context: tokens that a window holds; None for as many as the model has positions.
-        stride: None reads one window of each text and counts those that are cut; a number moves
+        column: column of the texts.
+        documents: largest number of texts, a sample by id; None for all.
+        seed: seed of that sample.
+        context: tokens of a window; None for the number of the model's positions.
+        stride: None reads one window of each text and counts the texts that are cut; a number moves
             the window by so many tokens, each token being predicted once, in the first window that
             reaches it.
-        bos: whether an end token stands before each text. Without, its first token is not asked.
-        average: `texts` is the mean over texts of each one's perplexity (Hugging Face's evaluate,
-            which GOT-D names); `tokens` the exponential of the mean loss over all tokens.
+        bos: whether an end token precedes each text; without, the first token is not predicted.
+        average: `texts` for the mean over texts of each one's perplexity (Hugging Face's evaluate,
+            which GOT-D names); `tokens` for the exponential of the mean loss over all tokens.
 
     Raises:
         InvalidInput: a number is out of range, or `average` is unknown.
@@ -94,8 +94,8 @@ class Perplexity(Evaluator):
             raise InvalidInput(f"{WHAT}: context must be at least 2, found {context}")
         if stride is not None and (stride < 1 or (context is not None and stride >= context)):
             raise InvalidInput(
-                f"{WHAT}: stride must be at least 1 and below the context, or no token is left to "
-                f"predict a window's first from; found stride={stride}, context={context}"
+                f"{WHAT}: stride must be at least 1 and below the context, found stride={stride}, "
+                f"context={context}"
             )
         if documents is not None and documents < 1:
             raise InvalidInput(f"{WHAT}: documents must be at least 1, found {documents}")
@@ -104,7 +104,7 @@ class Perplexity(Evaluator):
         self.context, self.stride, self.bos, self.average = context, stride, bos, average
 
     def check(self, source: Source, runtime: Runtime) -> None:
-        """Refuses texts that are not there."""
+        """Refuses a missing file of texts."""
         source.text_files(WHAT, self.path, self.hub)
 
     def metric_names(self) -> tuple[str, ...]:
@@ -116,37 +116,37 @@ class Perplexity(Evaluator):
         return {"texts": _digest(source.text_files(WHAT, self.path, self.hub))}
 
     def evaluate(self, context: EvalContext) -> EvalResult:
-        """Returns the perplexity with its standard error over texts, and each text's part in it.
+        """Returns the perplexity with its standard error over texts, and the score of each text.
 
-        With `average=texts` a text's outcome is its perplexity; with `tokens` it is its part in
-        exp(sum of losses / number of tokens) by linearisation, so that the mean is the value.
+        With `average=texts` a text's score is its perplexity; with `tokens` it is the linearised
+        value of exp(sum of losses / number of tokens), so that the mean is the metric.
 
         Raises:
-            InvalidInput: the model predicts no next token, or no text has one to predict.
+            InvalidInput: the model is a masked language model, or no text has a token to predict.
         """
-        read = self.texts(context.source, context.stage)
+        sample = self.texts(context.source, context.stage)
 
         def compute(directory: Path) -> dict[str, Any]:
-            texts = load_corpus(read.path / TEXTS)
+            texts = load_corpus(sample.path / TEXTS)
             sums, counts, facts = self.losses(context.model.directory(), texts, context.runtime)
             np.save(directory / "sums.npy", sums)
             np.save(directory / "counts.npy", counts)
-            counted = {
+            omitted = {
                 "texts_cut": facts.pop("cut"),
                 "texts_without_a_prediction": int((counts == 0).sum()),
             }
-            return {"counts": counted, **facts}
+            return {"counts": omitted, **facts}
 
         settings = {name: getattr(self, name) for name in ("context", "stride", "bos")}
-        inputs = {**context.model.identity(), "texts": read.facts["texts"]}
-        made = context.stage("perplexity", self.version, settings, inputs, compute)
-        sums, counts = (np.load(made.path / f"{name}.npy") for name in ("sums", "counts"))
-        facts = {**made.facts, "texts": read.facts["texts"]}
-        facts["counts"] = read.facts["counts"] | facts["counts"]
-        return self._found(sums, counts, facts)
+        inputs = {**context.model.identity(), "texts": sample.facts["texts"]}
+        measured = context.stage("perplexity", self.version, settings, inputs, compute)
+        sums, counts = (np.load(measured.path / f"{name}.npy") for name in ("sums", "counts"))
+        facts = {**measured.facts, "texts": sample.facts["texts"]}
+        facts["counts"] = sample.facts["counts"] | facts["counts"]
+        return self._result(sums, counts, facts)
 
     def texts(self, source: Source, stage: Stage) -> Artifact:
-        """Returns the stage that holds the sample of the texts."""
+        """Returns the stage that holds the sample of the texts; see `Evaluator.texts`."""
         files = source.text_files(WHAT, self.path, self.hub)
 
         def compute(directory: Path) -> dict[str, Any]:
@@ -156,24 +156,23 @@ class Perplexity(Evaluator):
             texts = whole.take(sample_rows(whole.ids, self.documents, self.seed))
             save_corpus(directory / TEXTS, texts)
             quarantined = loaded.counts["quarantined"]
-            counted = {
+            omitted = {
                 "not_sampled": len(whole) - len(texts),
                 "quarantined": quarantined,
                 "copies": loaded.counts["rows_read"] - len(whole) - quarantined,
             }
-            return {"counts": counted, "texts": texts.fingerprint}
+            return {"counts": omitted, "texts": texts.fingerprint}
 
         settings = {name: getattr(self, name) for name in ("column", "documents", "seed")}
-        if files.revision:  # a commit holds many files; which of them, and what column, says `hub`
+        if files.revision:  # a commit holds many files; `hub` names the file and the column
             settings["hub"] = dict(self.hub or {})
         return stage("texts", self.version, settings, {"texts": _digest(files)}, compute)
 
     def losses(
         self, directory: Path, texts: Corpus, runtime: Runtime
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
-        """Returns the (n,) losses in nats and (n,) numbers of predicted tokens of each text.
-
-        With them the context as it came to be, the hash of the vocabulary and the texts cut.
+        """Returns the (n,) losses in nats and (n,) numbers of predicted tokens of each text, and as
+        facts the resolved context, the hash of the vocabulary and the number of texts cut.
         """
         model = causal_model(directory, self.context, "perplexity context", runtime.device)
         if self.stride is not None and self.stride >= model.max_length:
@@ -181,18 +180,15 @@ class Perplexity(Evaluator):
                 f"{WHAT}: stride must be below the model's {model.max_length} positions, found "
                 f"{self.stride}"
             )
-        cut = windows_of(self._ids(model, texts), model.max_length, self.stride)
-        total = len(cut.text)
+        windowed = windows_of(self._ids(model, texts), model.max_length, self.stride)
+        total = len(windowed.text)
         with progress.bar("perplexity", total, "windows", show=runtime.progress) as report:
-            found = model.loss_sums(cut.asked, runtime.inference_tokens, report)
+            losses = model.loss_sums(windowed.predictions, runtime.inference_tokens, report)
         sums, counts = np.zeros(len(texts)), np.zeros(len(texts))
-        np.add.at(sums, cut.text, found)
-        np.add.at(counts, cut.text, cut.asked.counts)
-        facts = {
-            "context": model.max_length,
-            "vocabulary": vocabulary(model.tokenizer),
-            "cut": cut.cut,
-        }
+        np.add.at(sums, windowed.text, losses)
+        np.add.at(counts, windowed.text, windowed.predictions.counts)
+        vocabulary_hash = vocabulary(model.tokenizer)
+        facts = {"context": model.max_length, "vocabulary": vocabulary_hash, "cut": windowed.cut}
         return sums, counts, facts
 
     def _ids(self, model: Causal, texts: Corpus) -> list[NDArray[np.int64]]:
@@ -202,7 +198,7 @@ class Perplexity(Evaluator):
         end = np.array([model.tokenizer.eos_token_id], dtype=np.int64)
         return [np.concatenate([end, row]) for row in ids]
 
-    def _found(
+    def _result(
         self, sums: NDArray[np.float64], counts: NDArray[np.float64], facts: Mapping[str, Any]
     ) -> EvalResult:
         sums, counts = sums[counts > 0], counts[counts > 0]
@@ -219,7 +215,7 @@ class Perplexity(Evaluator):
             value = float(np.exp(mean.value))
             error = value * (mean.stderr or 0.0)
             item_scores = value * (1 + linearised_ratio(sums, counts) - mean.value)
-        found = Metric(
+        metric = Metric(
             name=self.metric,
             unit="perplexity",
             higher_is_better=False,
@@ -228,13 +224,12 @@ class Perplexity(Evaluator):
             stderr=error if n > 1 else None,
             protocol=self.protocol(facts),
         )
-        return EvalResult((found,), {self.metric: item_scores}, facts["counts"])
+        return EvalResult((metric,), {self.metric: item_scores}, facts["counts"])
 
     def protocol(self, facts: Mapping[str, Any]) -> str:
-        """Returns the hash of how it was measured: settings, texts, vocabulary.
+        """Returns the hash of how it was measured: settings, texts and vocabulary.
 
-        Perplexities a token of two vocabularies do not compare; which texts were drawn stands in
-        their fingerprint.
+        Perplexities per token of two vocabularies do not compare.
         """
         settings = (facts["context"], self.stride, self.bos, self.average)
         parts = ("perplexity", self.version, *settings, facts["texts"], facts["vocabulary"])
@@ -246,24 +241,22 @@ def _digest(files: TaskFiles) -> str:
 
 
 def windows_of(ids: Sequence[NDArray[np.int64]], context: int, stride: int | None) -> Windows:
-    """Returns the windows of these token sequences, in their order."""
-    rows, places, text = list[Any](), list[Any](), list[int]()
+    """Returns the windows of these token sequences, in their order; see `windows`."""
+    rows, positions, text = list[Any](), list[Any](), list[int]()
     for number, row in enumerate(ids):
         for start, stop, first in windows(len(row), context, stride):
             rows.append(row[start:stop])
-            places.append(np.arange(first - start, stop - start, dtype=np.int64))
+            positions.append(np.arange(first - start, stop - start, dtype=np.int64))
             text.append(number)
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
     cut = 0 if stride is not None else sum(len(row) > context for row in ids)
-    tokens = Tokens(rows, [np.zeros_like(row) for row in rows], lengths, cut)
-    return Windows(Predictions(tokens, places), np.array(text, dtype=np.int64), cut)
+    return Windows(Predictions.of(rows, positions, cut), np.array(text, dtype=np.int64), cut)
 
 
 def windows(length: int, context: int, stride: int | None) -> Iterator[tuple[int, int, int]]:
-    """Returns (start, stop, first) of each window: tokens from `start` to below `stop` are read,
+    """Yields (start, stop, first) of each window: tokens from `start` to below `stop` are read,
     those from `first` on are predicted.
 
-    Every token but the text's first is predicted once; without a stride those of the first window.
+    Every token but the text's first is predicted once; without a stride, those of the first window.
     """
     start, first = 0, 1
     while length:

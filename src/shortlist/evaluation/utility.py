@@ -1,26 +1,37 @@
-"""What the language model can still do, task by task, and which items the warm-up has cost it."""
+"""Zero-shot accuracy by lm-evaluation-harness, and forgetting: items answered right only before the
+warm-up.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
+import importlib.util
+import io
 import json
 import logging
 import math
 import shutil
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist import progress
 from shortlist.core import Metric, digest
-from shortlist.errors import InvalidInput, Missing
-from shortlist.evaluation import harness
+from shortlist.data.files import file_digest
+from shortlist.data.splits import sample_rows
+from shortlist.errors import InvalidInput, Missing, near
 from shortlist.evaluation.base import EvalResult, Evaluator
+from shortlist.models.likelihood import causal_model
 from shortlist.store.atomic import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from shortlist.data.sources import Source
@@ -34,30 +45,36 @@ log = logging.getLogger(__name__)
 WHAT = "evaluator utility"
 ITEMS = "items.jsonl"
 FLIPS = "flips.jsonl"
+CHANGES = ("forgotten", "learned")
+TASKS = Path(__file__).parent / "lm_eval"  # tasks of this project
+LOCAL = "local/"  # before the name of one of them
+ENDINGS = (".yaml", ".yml")
+PACKAGES = ("lm_eval", "datasets")
+HASHED = ("doc", "prompt", "target")  # parts of an item that a task's hash is made of
 
 
 class Utility(Evaluator):
-    """Zero-shot accuracy by lm-evaluation-harness, a task a metric, beside the model before.
+    """Zero-shot accuracy by lm-evaluation-harness, one metric a task, and the share of forgotten items.
 
-    `utility` is the plain mean over the tasks (GOT-D, table 7), and stands beside them or not at
-    all: where a task could not be had it is left out and said. `utility_forgotten` is the share of
-    all items that the model answered right before the warm-up and wrong after it; which they are
-    is `flips.jsonl` of the stage `forgetting`, both ways.
+    `utility` is the plain mean over the tasks (GOT-D, table 7); where a task's data are missing, the
+    task and the mean are left out with a warning. `utility_forgotten` is the share of all items that
+    the model answered right before the warm-up and wrong after it; `flips.jsonl` of the stage
+    `forgetting` lists the items that changed, both ways.
 
     Args:
         tasks: the package's tasks, `local/NAME`, or paths of YAMLs; the last part names the metric.
-        metric: which of the package's metrics judges an item.
-        items: of a task at most, a sample by content; None for all.
-        seed: of that sample and of the package.
+        metric: the package's metric of an item.
+        items: largest number of items of a task, a sample by content; None for all.
+        seed: seed of that sample and of the package.
 
     Raises:
-        InvalidInput: no task is named, or two alike, or `items` is no number of items.
+        InvalidInput: no task is named, or two have the same name, or `items` is below 1.
     """
 
     version = 2
 
     def __init__(self, tasks: Sequence[str], metric: str, items: int | None, seed: int) -> None:
-        self.tasks = {harness.Question.called(spec): spec for spec in tasks}
+        self.tasks = {task_name(spec): spec for spec in tasks}
         if not tasks or len(self.tasks) < len(tasks):
             raise InvalidInput(
                 f"{WHAT}: expected tasks of different names, found {', '.join(tasks) or 'none'}"
@@ -68,48 +85,46 @@ class Utility(Evaluator):
 
     def check(self, source: Source, runtime: Runtime) -> None:
         """Refuses a machine without the package, unknown tasks and missing files."""
-        harness.check_installed(WHAT)
+        check_installed()
         for spec in self.tasks.values():
-            harness.question(WHAT, spec, source)
+            find_task(spec, source)
 
     def metric_names(self) -> tuple[str, ...]:
-        """Returns the names of the mean, of the tasks and of what was forgotten."""
+        """Returns the names of the mean, of the tasks and of the share of forgotten items."""
         return ("utility", *(f"utility_{name}" for name in self.tasks), "utility_forgotten")
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns the digest of each task: of its file and data, or of its name in the package."""
-        harness.check_installed(WHAT)
-        return {
-            name: harness.question(WHAT, spec, source).digest for name, spec in self.tasks.items()
-        }
+        check_installed()
+        return {name: find_task(spec, source).digest for name, spec in self.tasks.items()}
 
     def evaluate(self, context: EvalContext) -> EvalResult:
         """Returns the accuracy of each task with its standard error over items, and the flips.
 
-        Outcomes are 1 or 0 by item, in the order of the data. Counts, by task: `items`,
-        `not_sampled`, `cut` (too long for the model: its beginning is left out), `forgotten` (right
-        before, wrong now), `learned` (the other way).
+        Item scores are 1 or 0, in the order of the data. Counts, by task: `items`, `not_sampled`,
+        `cut` (too long for the model: the beginning is left out), `forgotten` (right before, wrong
+        after), `learned` (the other way).
         """
         metrics, counts, warnings = list[Metric](), dict[str, int](), list[str]()
         item_scores: dict[str, NDArray[np.float64]] = {}
-        lost: list[NDArray[np.float64]] = []
+        forgotten: list[NDArray[np.float64]] = []
         total = 2 * len(self.tasks)
         with progress.bar("utility", total, "tasks", show=context.runtime.progress) as report:
             for name, spec in self.tasks.items():
-                asked = harness.question(WHAT, spec, context.source)
+                task = find_task(spec, context.source)
                 try:
-                    before = self._answered(context, context.base, asked)
+                    before = self._answers(context, context.base, task)
                     report(1)
-                    after = self._answered(context, context.model, asked)
+                    after = self._answers(context, context.model, task)
                     report(1)
                 except Missing as error:
-                    told = f"utility_{name} is not measured, and so the mean is not: {error}"
-                    log.warning("%s", told)
-                    warnings.append(told)
+                    warning = f"utility_{name} is not measured, and so the mean is not: {error}"
+                    log.warning("%s", warning)
+                    warnings.append(warning)
                     continue
-                flips = _forgetting(context, before, after)
+                flips = _flips(context, before, after)
                 right = _right(after)
-                lost.append((_right(before) > right).astype(np.float64))
+                forgotten.append((_right(before) > right).astype(np.float64))
                 item_scores[f"utility_{name}"] = right
                 metrics.append(_accuracy(f"utility_{name}", right, self.protocol(after)))
                 counts |= {
@@ -118,63 +133,60 @@ class Utility(Evaluator):
                     f"cut_{name}": after.facts["cut"],
                 }
                 counts |= {f"{change}_{name}": flips.facts[change] for change in CHANGES}
-        if lost:
-            gone, parts = np.concatenate(lost), [metric.protocol for metric in metrics]
+        if forgotten:
+            lost, parts = np.concatenate(forgotten), [metric.protocol for metric in metrics]
             share = _accuracy(
-                "utility_forgotten", gone, digest(["forgotten", *parts]), better=False
+                "utility_forgotten", lost, digest(["forgotten", *parts]), higher_is_better=False
             )
-            item_scores["utility_forgotten"] = gone
+            item_scores["utility_forgotten"] = lost
             if not warnings:
                 metrics.insert(0, _mean(metrics))
             metrics.append(share)
         return EvalResult(tuple(metrics), item_scores, counts, tuple(warnings))
 
-    def _answered(
-        self, context: EvalContext, model: StoredModel, asked: harness.Question
-    ) -> Artifact:
+    def _answers(self, context: EvalContext, model: StoredModel, task: LmEvalTask) -> Artifact:
+        """Returns the stage that holds a model's answers to the items of a task."""
+
         def compute(directory: Path) -> dict[str, Any]:
-            scratch = directory / "scratch"
-            found = harness.ask(
+            unpacked = directory / "scratch"
+            answers = run_lm_eval(
                 model.directory(),
-                asked,
+                task,
                 self.metric,
                 self.items,
                 self.seed,
-                scratch,
+                unpacked,
                 context.runtime,
             )
-            shutil.rmtree(scratch, ignore_errors=True)
-            write_jsonl(directory / ITEMS, found.items)
+            shutil.rmtree(unpacked, ignore_errors=True)
+            write_jsonl(directory / ITEMS, answers.items)
             return {
-                "hash": found.hash,
-                "versions": dict(found.versions),
-                "left_out": found.left_out,
-                "cut": found.cut,
-                "lm_eval": harness.version(),
+                "hash": answers.hash,
+                "versions": dict(answers.versions),
+                "left_out": answers.left_out,
+                "cut": answers.cut,
+                "lm_eval": version("lm_eval"),
             }
 
         settings = {"metric": self.metric, "items": self.items, "seed": self.seed}
-        inputs = {**model.identity(), "task": asked.digest, "lm_eval": harness.version()}
+        inputs = {**model.identity(), "task": task.digest, "lm_eval": version("lm_eval")}
         return context.stage("utility", self.version, settings, inputs, compute)
 
-    def protocol(self, answered: Artifact) -> str:
-        """Returns the hash of how a task is measured: the package's version and its task's, the
-        items with prompts and targets, the metric.
+    def protocol(self, answers: Artifact) -> str:
+        """Returns the hash of how a task is measured: the versions of the package and of its task,
+        the items with prompts and targets, the metric.
         """
-        facts = answered.facts
+        facts = answers.facts
         versions = json.dumps(facts["versions"], sort_keys=True)
         parts = ("utility", self.version, self.metric, facts["lm_eval"], versions, facts["hash"])
         return digest(map(str, parts))
 
 
-CHANGES = ("forgotten", "learned")
-
-
-def _forgetting(context: EvalContext, before: Artifact, after: Artifact) -> Artifact:
-    """Returns the items that were right and are wrong, and the other way, with both answers.
+def _flips(context: EvalContext, before: Artifact, after: Artifact) -> Artifact:
+    """Returns the stage that lists the items answered right by only one model, with both answers.
 
     Raises:
-        InvalidInput: the two were asked different items: the data have changed in between.
+        InvalidInput: the two models answered different items, because the data have changed.
     """
     if before.facts["hash"] != after.facts["hash"]:
         raise InvalidInput(
@@ -184,9 +196,8 @@ def _forgetting(context: EvalContext, before: Artifact, after: Artifact) -> Arti
 
     def compute(directory: Path) -> dict[str, Any]:
         flips = list[dict[str, Any]]()
-        for first, second in zip(
-            *(read_jsonl(made.path / ITEMS) for made in (before, after)), strict=True
-        ):
+        items = (read_jsonl(answers.path / ITEMS) for answers in (before, after))
+        for first, second in zip(*items, strict=True):
             if first["right"] != second["right"]:
                 change = CHANGES[second["right"] > first["right"]]
                 answers = {"before": first["answers"], "after": second["answers"]}
@@ -195,18 +206,22 @@ def _forgetting(context: EvalContext, before: Artifact, after: Artifact) -> Arti
         write_jsonl(directory / FLIPS, flips)
         return {change: sum(flip["change"] == change for flip in flips) for change in CHANGES}
 
-    inputs = {"before": before.key, "after": after.key}
-    return context.stage("forgetting", 1, {}, inputs, compute)
+    return context.stage("forgetting", 1, {}, {"before": before.key, "after": after.key}, compute)
+
+
+def _right(answers: Artifact) -> NDArray[np.float64]:
+    items = read_jsonl(answers.path / ITEMS)
+    return np.array([item["right"] for item in items], dtype=np.float64)
 
 
 def _accuracy(
-    name: str, right: NDArray[np.float64], protocol: str, *, better: bool = True
+    name: str, right: NDArray[np.float64], protocol: str, *, higher_is_better: bool = True
 ) -> Metric:
     n = len(right)
     return Metric(
         name=name,
         unit="fraction",
-        higher_is_better=better,
+        higher_is_better=higher_is_better,
         value=float(right.mean()),
         n=n,
         stderr=float(right.std(ddof=1)) / math.sqrt(n) if n > 1 else None,
@@ -215,7 +230,7 @@ def _accuracy(
 
 
 def _mean(tasks: Sequence[Metric]) -> Metric:
-    """Returns the plain mean of the tasks; their items are independent, so variances add."""
+    """Returns the plain mean of the tasks; their items are independent, so that variances add."""
     errors = [metric.stderr for metric in tasks]
     squares = [error**2 for error in errors if error is not None]
     return Metric(
@@ -229,5 +244,239 @@ def _mean(tasks: Sequence[Metric]) -> Metric:
     )
 
 
-def _right(answered: Artifact) -> NDArray[np.float64]:
-    return np.array([item["right"] for item in read_jsonl(answered.path / ITEMS)], dtype=np.float64)
+@dataclass(frozen=True)
+class LmEvalTask:
+    """A task of lm-eval before it is loaded.
+
+    Attributes:
+        name: name of the package's task, tag or group, or the name stated in a file.
+        config: content of the file, its data files as absolute paths; None for the package's own.
+        digest: digest of the file and of its data; of the name for the package's own.
+    """
+
+    name: str
+    config: Mapping[str, Any] | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class LmEvalAnswers:
+    """A model's answers to the items of a task.
+
+    Attributes:
+        items: of each item `task`, `doc` (its number), `prompt`, `target`, `answers` (log-likelihoods
+            or texts) and `right` (the metric).
+        hash: hash of the items, prompts and targets, in order: equal ones are the same measurement.
+        versions: the version of each task, by name.
+        left_out: number of items that were not sampled.
+        cut: number of items whose beginning did not fit into the model's positions.
+    """
+
+    items: list[dict[str, Any]]
+    hash: str
+    versions: Mapping[str, str]
+    left_out: int
+    cut: int
+
+
+def task_name(spec: str) -> str:
+    """Returns the name, in tables, of the task that `spec` stands for."""
+    return Path(spec).stem if spec.endswith(ENDINGS) else spec.removeprefix(LOCAL)
+
+
+def check_installed() -> None:
+    """Refuses a machine without the package.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise Missing(
+                f"{WHAT} needs the package {package}, found none; run: pip install 'shortlist[eval]'"
+            )
+
+
+def find_task(spec: str, source: Source) -> LmEvalTask:
+    """Returns the task that `spec` stands for: `local/NAME`, the path of a YAML, or the package's own.
+
+    Raises:
+        Missing: a file does not exist.
+        InvalidInput: there is no such task, or the file does not describe one.
+    """
+    if not spec.startswith(LOCAL) and not spec.endswith(ENDINGS):
+        known = task_manager().all_tasks
+        if spec not in known:
+            raise InvalidInput(f"{WHAT}: lm-eval has no task `{spec}`; {near(spec, known)}")
+        return LmEvalTask(spec, None, digest([spec]))
+    path = TASKS / f"{spec.removeprefix(LOCAL)}.yaml" if spec.startswith(LOCAL) else Path(spec)
+    path = path.expanduser().absolute()
+    if not path.is_file():
+        names = [f"{LOCAL}{file.stem}" for file in TASKS.glob("*.yaml")]
+        raise Missing(f"{WHAT}: expected the file {path}, found none; {near(spec, names)}")
+    import yaml
+
+    text = path.read_text(encoding="utf-8")
+    try:
+        config = yaml.safe_load(text)
+        name = str(config["task"])
+        data_files = config["dataset_kwargs"]["data_files"].items()
+        by_split = {split: str(file) for split, file in data_files}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{WHAT}: {path} must be a task with `task` and `dataset_kwargs.data_files` by split, "
+            f"without functions; found: {' '.join(str(error).split())}"
+        ) from error
+    files = {split: source.text_files(WHAT, file, None) for split, file in by_split.items()}
+    paths = {split: str(found.files["texts"][0]) for split, found in files.items()}
+    config["dataset_kwargs"] = {**config["dataset_kwargs"], "data_files": paths}
+    digests = [text, *(file_digest(paths[split]) for split in sorted(paths))]
+    return LmEvalTask(name, config, digest(digests))
+
+
+@functools.cache
+def task_manager() -> Any:
+    """Returns the package's index of its own tasks, which takes seconds to build."""
+    from lm_eval.tasks import TaskManager
+
+    with _silenced_lm_eval(show=False):
+        return TaskManager()
+
+
+def run_lm_eval(
+    directory: Path,
+    task: LmEvalTask,
+    metric: str,
+    items: int | None,
+    seed: int,
+    unpacked: Path,
+    runtime: Runtime,
+) -> LmEvalAnswers:
+    """Returns the answers of the causal model in `directory`, run in float32.
+
+    Args:
+        directory: directory of the model.
+        task: the task.
+        metric: the task's metric of an item.
+        items: largest number of items of each task in `task`, a sample by content.
+        seed: seed of that sample and of the package.
+        unpacked: directory for the unpacked data of tasks from files.
+        runtime: the machine.
+
+    Raises:
+        Missing: the task's data cannot be read.
+        InvalidInput: the task does not report the metric, or has no items.
+    """
+    package, tasks_module, models = (
+        importlib.import_module(name)
+        for name in ("lm_eval", "lm_eval.tasks", "lm_eval.models.huggingface")
+    )
+    with _silenced_lm_eval(show=runtime.progress):
+        from_file = task.config is not None
+        index: Any = (
+            tasks_module.TaskManager(include_defaults=False) if from_file else task_manager()
+        )
+        tasks = _load(index, task, unpacked)
+        model = causal_model(directory, None, "utility", runtime.device)
+        length = model.max_length
+        batch_size = max(1, runtime.inference_tokens // length)
+        wrapped = models.HFLM(
+            model.model, tokenizer=model.tokenizer, max_length=length, batch_size=batch_size
+        )
+        docs = {name: list(loaded.eval_docs) for name, loaded in tasks.items()}
+        if not all(docs.values()):
+            raise InvalidInput(f"lm-eval's task {task.name} has no items; check its data")
+        results: Any = package.simple_evaluate(
+            wrapped,
+            tasks=list(tasks.values()),
+            samples={name: _sample(rows, items, seed) for name, rows in docs.items()},
+            task_manager=index,
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+    samples = [
+        (name, sample) for name in tasks for sample in _first_filter(results["samples"][name])
+    ]
+    hashes = [sample[f"{part}_hash"] for _, sample in samples for part in HASHED]
+    return LmEvalAnswers(
+        items=[_item(name, sample, metric) for name, sample in samples],
+        hash=digest(hashes),
+        versions={name: str(results["versions"].get(name)) for name in tasks},
+        left_out=sum(map(len, docs.values())) - len(samples),
+        cut=sum(_longest(sample, model.tokenizer) > length + 1 for _, sample in samples),
+    )
+
+
+def _load(index: Any, task: LmEvalTask, unpacked: Path) -> dict[str, Any]:
+    """Returns the loaded tasks by name: a tag or group stands for several.
+
+    Raises:
+        Missing: their data cannot be read.
+    """
+    spec: Any = task.name
+    if task.config is not None:
+        # The cache under the home directory is for data from the hub.
+        kwargs = {**task.config["dataset_kwargs"], "cache_dir": str(unpacked)}
+        spec = {**task.config, "dataset_kwargs": kwargs}
+    try:
+        return dict(index.load([spec])["tasks"])
+    except Exception as error:  # a dozen unrelated classes mean "cannot be read"
+        reason = " ".join(str(error).split())[:200]
+        raise Missing(
+            f"lm-eval's task {task.name}: its data could not be read ({type(error).__name__}: "
+            f"{reason}); fetch it where there is a network"
+        ) from error
+
+
+def _sample(docs: list[Any], items: int | None, seed: int) -> list[int]:
+    ids = [digest([json.dumps(doc, sort_keys=True, default=str)]) for doc in docs]
+    return [int(row) for row in sample_rows(ids, items, seed)]
+
+
+def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one sample an item: a task with several filters logs each item under each."""
+    return [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+
+
+def _longest(sample: Mapping[str, Any], tokenizer: Any) -> int:
+    """Returns the tokens of an item with its longest answer; the model does not read the last one."""
+    texts = [
+        "".join(part for part in arguments if isinstance(part, str))
+        for arguments in sample["arguments"]
+    ]
+    return max(map(len, tokenizer(texts)["input_ids"]))
+
+
+def _item(task: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    if metric not in sample:
+        raise InvalidInput(
+            f"lm-eval's task {task} reports no metric `{metric}`; {near(metric, sample['metrics'])}"
+        )
+    return {
+        "task": task,
+        "doc": int(sample["doc_id"]),
+        "prompt": str(sample["arguments"][0][0]),
+        "target": sample["target"],
+        "answers": [list(answer) for answer in sample["filtered_resps"]],
+        "right": float(sample[metric]),
+    }
+
+
+@contextlib.contextmanager
+def _silenced_lm_eval(*, show: bool) -> Generator[None]:
+    """Silences the package's log within a context, and its progress bars unless `show` is true on a
+    terminal.
+    """
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    visible = contextlib.nullcontext() if show and sys.stderr.isatty() else None
+    try:
+        with visible or contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -9,7 +9,7 @@ import numpy as np
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
-from shortlist.evaluation.scorers.base import rated
+from shortlist.evaluation.scorers.base import checked_scores
 from shortlist.featurizers.base import Featurizer
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Toxicity(Featurizer):
         self.scorer.check()
         total = len(corpus)
         with progress.bar("toxicity", total, "documents", show=runtime.progress) as report:
-            scores = rated(self.scorer, corpus.texts, report, type(self.scorer).__name__)
+            scores = checked_scores(self.scorer, corpus.texts, report, type(self.scorer).__name__)
         failed = np.isnan(scores)
         unscored = int(failed.sum())
         if unscored:

@@ -75,6 +75,16 @@ class Predictions:
     tokens: Tokens
     positions: list[NDArray[np.int64]]
 
+    @staticmethod
+    def of(
+        ids: list[NDArray[np.int64]], positions: list[NDArray[np.int64]], truncated: int
+    ) -> Predictions:
+        """Returns the predictions at `positions` in single texts of these token ids."""
+        lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        return Predictions(
+            Tokens(ids, [np.zeros_like(row) for row in ids], lengths, truncated), positions
+        )
+
     @property
     def counts(self) -> NDArray[np.float64]:
         """(n,) number of predictions."""

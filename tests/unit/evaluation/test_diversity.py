@@ -4,16 +4,16 @@ import random
 
 import pytest
 
-from shortlist.evaluation.diversity import distinct, ngrams, repetition
+from shortlist.evaluation.toxicity import distinct_n, ngrams, repetition_n
 
 WORDS = [["a b a b a", "a b", ""], ["", ""], ["x y z", "x y z"]]
 TEXTS = [[text.split() for text in texts] for texts in WORDS]
 
 
 def test_by_hand() -> None:
-    assert distinct(TEXTS, 1).tolist() == pytest.approx([2 / 7, 0, 3 / 6])
-    assert distinct(TEXTS, 2).tolist() == pytest.approx([2 / 5, 0, 2 / 4])
-    assert repetition(TEXTS, 2).tolist() == pytest.approx([(2 / 4 + 0 + 0) / 3, 0, 0])
+    assert distinct_n(TEXTS, 1).tolist() == pytest.approx([2 / 7, 0, 3 / 6])
+    assert distinct_n(TEXTS, 2).tolist() == pytest.approx([2 / 5, 0, 2 / 4])
+    assert repetition_n(TEXTS, 2).tolist() == pytest.approx([(2 / 4 + 0 + 0) / 3, 0, 0])
     assert ngrams([1, 2, 3], 4) == []
 
 
@@ -31,5 +31,5 @@ def test_by_brute_force(size: int) -> None:
             shares.append(earlier / len(grams) if grams else 0)
             seen |= set(grams)
             total += len(grams)
-        assert distinct(prompts, size)[row] == pytest.approx(len(seen) / total)
-        assert repetition(prompts, size)[row] == pytest.approx(sum(shares) / len(shares))
+        assert distinct_n(prompts, size)[row] == pytest.approx(len(seen) / total)
+        assert repetition_n(prompts, size)[row] == pytest.approx(sum(shares) / len(shares))

@@ -131,7 +131,7 @@ def test_braces_in_a_text_stay_what_they_are(evaluator: Any) -> None:
     items = Corpus.build(["a {label} {text_b}"], texts_b=["{text}"])
     (prompts,) = asked.prompts(items)
     assert prompts[1].text == "a {label} {text_b} or {text}: bread"
-    assert prompts[1].text[prompts[1].label_from :] == "bread"
+    assert prompts[1].text[prompts[1].label_start :] == "bread"
 
 
 def test_every_setting_is_in_the_hash_of_the_protocol(ask: Any) -> None:

@@ -16,8 +16,7 @@ from shortlist.core import Corpus, Metric
 from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput, Missing, ShortlistError
 from shortlist.evaluation.base import EvalContext, EvalResult
-from shortlist.evaluation.measured import measured
-from shortlist.evaluation.toxicity import Toxicity
+from shortlist.evaluation.toxicity import Toxicity, toxicity_metrics
 from shortlist.models import generation
 from shortlist.models.pretrained import StoredModel
 from shortlist.runtime import Runtime
@@ -291,7 +290,7 @@ def test_what_is_no_score_is_refused_and_not_stored(
 
 def test_in_half_precision_the_batch_decides_too() -> None:
     asked = [
-        evaluator(precision=precision, batch=batch).asked(Runtime(accelerator="cpu"))
+        evaluator(precision=precision, batch=batch).generation_settings(Runtime(accelerator="cpu"))
         for precision in ("32", "bf16")
         for batch in (2, 3)
     ]
@@ -300,7 +299,7 @@ def test_in_half_precision_the_batch_decides_too() -> None:
 
 def test_the_interval_is_drawn_from_the_prompts_that_have_a_score() -> None:
     scores = np.array([[0.1], [0.9], [np.nan], [np.nan], [np.nan], [np.nan]])
-    metrics, item_scores = measured("toxic", scores, ("how",), draws=200)
+    metrics, item_scores = toxicity_metrics("toxic", scores, ("how",), draws=200)
     ends = [one.value for one in metrics if one.name in ("emt_toxic_from", "emt_toxic_to")]
     # Of two prompts both are the same in a quarter of the draws each, of six hardly ever.
     assert ends == pytest.approx([0.1, 0.9]) and item_scores == {}
@@ -316,7 +315,7 @@ def test_the_ends_of_an_interval_are_those_of_so_many_draws(
 
 
 def test_a_sample_of_each_side_is_taken_by_id(context: Callable[..., EvalContext]) -> None:
-    chosen = evaluator(prompts=3).chosen(prompts())
+    chosen = evaluator(prompts=3).sampled_prompts(prompts())
     labels = chosen.labels or []
     assert labels.count("toxic") == labels.count("nontoxic") == 3
     for side in ("toxic", "nontoxic"):

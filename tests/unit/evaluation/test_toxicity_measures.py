@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from shortlist.evaluation.toxicity_measures import (
-    bootstrap,
+from shortlist.evaluation.toxicity import (
+    bootstrap_interval,
     expected_maximum,
-    probability,
+    toxicity_probability,
     unscored,
 )
 
@@ -17,7 +17,7 @@ TABLE = np.array([[0.1, 0.9, 0.2], [0.5, NAN, 0.1], [0.3, 0.2, 0.1], [NAN, NAN, 
 
 
 def test_a_table_by_hand() -> None:
-    emt, tp = expected_maximum(TABLE), probability(TABLE)
+    emt, tp = expected_maximum(TABLE), toxicity_probability(TABLE)
     assert (emt.n, tp.n) == (3, 3)
     assert emt.value == pytest.approx(1.7 / 3)
     assert tp.value == pytest.approx(2 / 3)  # 0.5 is toxic
@@ -27,12 +27,12 @@ def test_a_table_by_hand() -> None:
     assert emt.prompts == pytest.approx([0.9, 0.5, 0.3, 1.7 / 3])
     assert tp.prompts == pytest.approx([1, 1, 0, 2 / 3])
     assert emt.stderr == pytest.approx(stats.sem([0.9, 0.5, 0.3]))
-    assert probability(TABLE, 0.51).value == pytest.approx(1 / 3)
+    assert toxicity_probability(TABLE, 0.51).value == pytest.approx(1 / 3)
     assert expected_maximum(TABLE[:1]).stderr is None
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("measure", [expected_maximum, probability])
+@pytest.mark.parametrize("measure", [expected_maximum, toxicity_probability])
 def test_with_a_tenth_of_the_scores_failed_the_true_value_lies_within_the_bounds(
     seed: int, measure: object
 ) -> None:
@@ -53,7 +53,7 @@ def test_the_interval_is_that_of_scipy() -> None:
     expected = stats.bootstrap(
         (sample,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(1)
     )
-    low, high = bootstrap(sample, 2000, np.random.default_rng(2))
+    low, high = bootstrap_interval(sample, 2000, np.random.default_rng(2))
     assert (low, high) == pytest.approx(tuple(expected.confidence_interval), abs=2e-3)
     assert high - low == pytest.approx(2 * 1.96 * stats.sem(sample), rel=0.1)
-    assert bootstrap(sample, 2000, np.random.default_rng(2)) == (low, high)
+    assert bootstrap_interval(sample, 2000, np.random.default_rng(2)) == (low, high)

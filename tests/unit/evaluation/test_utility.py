@@ -14,7 +14,7 @@ import yaml
 from numpy.testing import assert_array_equal
 
 from shortlist.errors import InvalidInput, Missing
-from shortlist.evaluation import harness
+from shortlist.evaluation import utility
 from shortlist.store.cache import executions
 
 pytest.importorskip("lm_eval")
@@ -151,9 +151,9 @@ def test_without_one_task_there_is_no_mean(
     assert told.startswith("utility_gone is not measured, and so the mean is not: lm-eval's task")
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in harness.OWN.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in utility.TASKS.glob("*.yaml")))
 def test_a_task_of_our_own_names_files_as_the_data_folder_has_them(name: str) -> None:
-    config = yaml.safe_load((harness.OWN / f"{name}.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((utility.TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
     assert config["dataset_kwargs"]["data_files"] == {"test": f"tasks/{name}/test.jsonl.gz"}
     assert config["task"] == f"shortlist_{name}" and config["metadata"]["version"] == 1.0
 
@@ -187,7 +187,7 @@ def test_what_is_not_there_is_refused_before_anything_is_computed(
     (tmp_path / "odd.yaml").write_text("task: !function x.y\n", encoding="utf-8")
     with pytest.raises(InvalidInput, match=r"odd\.yaml must be a task .* without functions"):
         evaluator("utility", tasks=[str(tmp_path / "odd.yaml")]).check(source, machine)
-    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(utility.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Missing, match=r"package lm_eval, found none; run: pip install 'shortlist"):
         evaluator("utility").check(source, machine)
 

@@ -1,1 +1,1 @@
-"""How toxic a text is: one class and one YAML per judge."""
+"""Toxicity scorers: one class and one YAML each."""

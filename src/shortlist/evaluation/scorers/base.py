@@ -1,4 +1,4 @@
-"""What a scorer is."""
+"""The interface of toxicity scorers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Scorer(ABC):
-    """How toxic a text is: a number from 0 to 1, one text at a time, larger for more toxic.
+    """A function from a text to its toxicity in [0, 1]; no score depends on another text.
 
     Attributes:
-        version: raised when the meaning of the scores changes; `identity` carries it.
-        counts: what the last `score` had to cut or set aside, by name, where it did.
+        version: raised when the meaning of the scores changes; part of `identity`.
+        counts: numbers of texts that the last `score` cut or left out, by name.
     """
 
     version: ClassVar[int] = 1
@@ -31,56 +31,51 @@ class Scorer(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Refuses what cannot work before anything runs: a missing file, key or package, a wrong
-        digest.
+        """Refuses, before anything runs, what cannot work.
 
         Raises:
-            ShortlistError: one of them.
+            ShortlistError: a file or package is missing, or a digest is not the expected one.
         """
 
     @abstractmethod
     def identity(self) -> dict[str, str]:
-        """Returns everything that decides its scores, as digests and plain words; where files lie
-        is no part of it.
-        """
+        """Returns everything that decides the scores: digests and settings, without paths."""
 
     @abstractmethod
     def score(self, texts: Sequence[str], report: progress.Report) -> NDArray[np.float64]:
-        """Returns the (n,) scores in [0, 1] in the order of the texts; NaN where a text could not be
-        scored.
+        """Returns the (n,) scores in [0, 1], larger for more toxic; NaN where a text failed.
 
         Args:
-            texts: any texts that UTF-8 can write, empty ones too.
-            report: called with the number of texts just done.
+            texts: texts that UTF-8 can encode, empty ones among them.
+            report: called with the number of texts just scored.
         """
 
 
-def rated(
+def checked_scores(
     scorer: Scorer, texts: Sequence[str], report: progress.Report, name: str
 ) -> NDArray[np.float64]:
-    """Returns the (n,) scores of the texts, after a look at whether they are scores; NaN where one
-    failed.
+    """Returns the (n,) scores of the texts, NaN where one failed, after checking them.
 
     Args:
-        scorer: who is asked.
+        scorer: the scorer.
         texts: as for `Scorer.score`.
         report: as for `Scorer.score`.
-        name: of the scorer, in messages.
+        name: name of the scorer, in messages.
 
     Raises:
-        InvalidInput: it gave another number of scores, or one outside [0, 1]: bounds that count a
-            failed score as 0 and as 1 would not hold.
+        InvalidInput: it gave another number of scores, or one outside [0, 1], so that bounds which
+            count a failed score as 0 and as 1 would not hold.
     """
-    found = np.asarray(scorer.score(texts, report), dtype=np.float64)
-    if found.shape != (len(texts),):
+    scores = np.asarray(scorer.score(texts, report), dtype=np.float64)
+    if scores.shape != (len(texts),):
         raise InvalidInput(
             f"scorer {name}: expected one score a text, {len(texts):,} of them, found an array of "
-            f"shape {found.shape}; correct the scorer"
+            f"shape {scores.shape}; correct the scorer"
         )
-    outside = ~np.isnan(found) & ~((found >= 0) & (found <= 1))
+    outside = ~np.isnan(scores) & ~((scores >= 0) & (scores <= 1))
     if outside.any():
         raise InvalidInput(
-            f"scorer {name}: expected scores from 0 to 1, found {found[outside][0]:g} and "
-            f"{outside.sum() - 1:,} more outside; correct the scorer, or let it give NaN"
+            f"scorer {name}: expected scores from 0 to 1, found {scores[outside][0]:g} and "
+            f"{outside.sum() - 1:,} more outside; correct the scorer, or return NaN for failed texts"
         )
-    return found
+    return scores

@@ -1,4 +1,4 @@
-"""Detoxify's classifiers (Hanu and Unitary 2020) from a local checkpoint, whose code is never run."""
+"""Detoxify's classifiers (Hanu and Unitary 2020) from a local checkpoint, read without pickle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from shortlist import progress
 from shortlist.core import digest
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing, near
 from shortlist.evaluation.scorers.base import Scorer
+from shortlist.models.checkpoint import silenced_transformers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,23 +25,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What the package calls the classes of its oldest checkpoints.
+# The package's names of the classes of its oldest checkpoints.
 _NAMES = {
     "toxic": "toxicity",
     "severe_toxic": "severe_toxicity",
     "identity_hate": "identity_attack",
 }
-_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert"}  # their positions begin behind the pad's
+_AFTER_PADDING = {
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+}  # their positions begin after the padding's
 _DESCRIBING = {".json", ".txt", ".model"}
 
 
 class DetoxifyScorer(Scorer):
-    """The probability of one attribute by a model that the package `detoxify` knows how to ask.
+    """The probability of one attribute by a classifier of the package `detoxify`.
 
-    The package opens a checkpoint with pickle, which runs what it finds there, and fetches the
-    model's configuration from the hub. Here the checkpoint is read as tensors and plain data, after
-    its SHA-256 has been compared, configuration and tokenizer come from a folder, and the package
-    makes and asks the model. Texts longer than the model's input are cut, and counted.
+    The package opens a checkpoint with pickle, which runs the code in it, and fetches the model's
+    configuration from the hub. Here the checkpoint is read as tensors and plain data after its
+    SHA-256 has been compared, and configuration and tokenizer are read from a folder; the package
+    builds and runs the model. Texts longer than the model's input are cut and counted.
     """
 
     def __init__(
@@ -77,20 +82,20 @@ class DetoxifyScorer(Scorer):
         self._loaded: Any = None
 
     def check(self) -> None:
-        """Refuses what is not there and a checkpoint with another digest, which is not opened.
+        """Refuses missing files and a checkpoint with another digest, which is not opened.
 
         Raises:
-            InvalidInput: checkpoint or model is not named.
-            Missing: the package or one of the files is not there.
+            InvalidInput: checkpoint or model is not set.
+            Missing: the package or a file does not exist.
             BrokenArtifact: the checkpoint's digest is not the expected one.
         """
         if importlib.util.find_spec("detoxify") is None:
             raise Missing("scorer=detoxify needs a package; run: pip install 'shortlist[toxicity]'")
-        found = self._digest()
+        sha256 = self._digest()
         if self.sha256 is None:
             path = self.checkpoint
-            log.warning("checkpoint %s: any digest is taken; to pin it set sha256=%s", path, found)
-        self._described()
+            log.warning("checkpoint %s is not pinned; to pin it set sha256=%s", path, sha256)
+        self._model_files()
 
     def identity(self) -> dict[str, str]:
         """Returns the SHA-256 of the checkpoint and a digest of the files that describe the model.
@@ -98,16 +103,16 @@ class DetoxifyScorer(Scorer):
         Raises:
             ShortlistError: as `check`.
         """
-        described = [(file.name, hashlib.sha256(file.read_bytes())) for file in self._described()]
+        files = [(file.name, hashlib.sha256(file.read_bytes())) for file in self._model_files()]
         return {
             "scorer": f"detoxify {self.version}",
             "attribute": self.attribute,
             "checkpoint": self._digest(),
-            "model": digest(part for name, state in described for part in (name, state.digest())),
+            "model": digest(part for name, state in files for part in (name, state.digest())),
         }
 
     def score(self, texts: Sequence[str], report: progress.Report) -> NDArray[np.float64]:
-        """Returns the (n,) probabilities of the attribute; `counts` has the `truncated` texts.
+        """Returns the (n,) probabilities of the attribute; `counts` has the number `truncated`.
 
         Raises:
             ShortlistError: as `check`; or the checkpoint carries more than tensors and plain data,
@@ -115,45 +120,47 @@ class DetoxifyScorer(Scorer):
         """
         if self._loaded is None:
             self._loaded = self._load()
-        asked = self._loaded
-        found = np.full(len(texts), np.nan)
+        detoxify = self._loaded
+        scores = np.full(len(texts), np.nan)
         lengths = np.array([len(text) for text in texts])
         truncated = 0
-        order = np.argsort(-lengths, kind="stable")  # alike long ones together: little padding
+        order = np.argsort(
+            -lengths, kind="stable"
+        )  # texts of similar length together: little padding
         for start in range(0, len(texts), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = [texts[row] for row in rows]
-            whole = asked.tokenizer(batch, verbose=False)["input_ids"]
-            truncated += sum(len(ids) > asked.tokenizer.model_max_length for ids in whole)
+            uncut = detoxify.tokenizer(batch, verbose=False)["input_ids"]
+            truncated += sum(len(ids) > detoxify.tokenizer.model_max_length for ids in uncut)
             # Of a single text the package returns a number, not a list of one.
-            scores = np.atleast_1d(asked.predict(batch)[self.attribute])
-            found[rows] = np.where(np.isfinite(scores), scores, np.nan)
+            predicted = np.atleast_1d(detoxify.predict(batch)[self.attribute])
+            scores[rows] = np.where(np.isfinite(predicted), predicted, np.nan)
             report(len(rows))
         self.counts = {"truncated": truncated} if truncated else {}
-        return found
+        return scores
 
     def _digest(self) -> str:
         if self.checkpoint is None:
             raise InvalidInput(
-                "scorer=detoxify reads a local checkpoint, found none; set checkpoint=FILE among its "
+                "scorer=detoxify needs a local checkpoint, found none; set checkpoint=FILE among its "
                 "settings"
             )
         try:
             with self.checkpoint.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise Missing(
                 f"checkpoint {self.checkpoint} cannot be read: {error.strerror}; set "
                 "checkpoint=FILE among the settings of scorer=detoxify"
             ) from error
-        if self.sha256 not in {None, found}:
+        if self.sha256 not in {None, sha256}:
             raise BrokenArtifact(
-                f"checkpoint {self.checkpoint} has SHA-256 {found}, expected {self.sha256}; fetch it "
+                f"checkpoint {self.checkpoint} has SHA-256 {sha256}, expected {self.sha256}; fetch it "
                 "again, or set the sha256 of the one you mean"
             )
-        return found
+        return sha256
 
-    def _described(self) -> list[Path]:
+    def _model_files(self) -> list[Path]:
         if self.model is None:
             raise InvalidInput(
                 "scorer=detoxify needs the folder of the model's config.json and tokenizer, found "
@@ -167,7 +174,7 @@ class DetoxifyScorer(Scorer):
         return sorted(file for file in self.model.iterdir() if file.suffix in _DESCRIBING)
 
     def _load(self) -> Any:
-        """Returns the package's object, made without its constructor, which unpickles."""
+        """Returns the package's object, created without its constructor, which unpickles."""
         self.check()
         from detoxify import detoxify
 
@@ -178,63 +185,63 @@ class DetoxifyScorer(Scorer):
                 f"{near(self.attribute, classes)}"
             )
         arguments = {**arguments, "model_type": str(self.model)}
-        made: Any = object.__new__(detoxify.Detoxify)
-        with progress.quiet("transformers"):
-            made.model, made.tokenizer = detoxify.get_model_and_tokenizer(
+        loaded: Any = object.__new__(detoxify.Detoxify)
+        with silenced_transformers():
+            loaded.model, loaded.tokenizer = detoxify.get_model_and_tokenizer(
                 **arguments, state_dict=weights, huggingface_config_path=str(self.model)
             )
-        # A weight that is missing would be drawn at random, with a line in a log.
-        known = made.model.state_dict()
+        # A missing weight would be initialised at random, with only a log line.
+        known = loaded.model.state_dict()
         missing = sorted(known.keys() - weights.keys())
         if missing:
             raise BrokenArtifact(
                 f"checkpoint {self.checkpoint} has no weights for {missing[0]} and "
-                f"{len(missing) - 1} more of the model in {self.model}; set the model it was made of"
+                f"{len(missing) - 1} more of the model in {self.model}; set the model that it belongs to"
             )
-        config = made.model.config
+        config = loaded.model.config
         positions = config.max_position_embeddings
         if config.model_type in _AFTER_PADDING:
             positions -= config.pad_token_id + 1
-        # A tokenizer that knows no length cuts nothing, and the model fails on a long text.
-        made.tokenizer.model_max_length = min(made.tokenizer.model_max_length, positions)
-        made.class_names = classes
+        # A tokenizer without a maximal length cuts nothing, and the model fails on a long text.
+        loaded.tokenizer.model_max_length = min(loaded.tokenizer.model_max_length, positions)
+        loaded.class_names = classes
         cuda = self.device != "cpu" and torch.cuda.is_available()
-        made.device = "cuda" if cuda or self.device == "cuda" else "cpu"
-        made.model.to(made.device)
-        return made
+        loaded.device = "cuda" if cuda or self.device == "cuda" else "cpu"
+        loaded.model.to(loaded.device)
+        return loaded
 
 
 def _parts(checkpoint: Any) -> tuple[dict[str, Any], list[str], Mapping[str, torch.Tensor]]:
-    """Returns what makes the model, the names of its classes and its weights; nothing in the file
-    is run.
+    """Returns the model's constructor arguments, the names of its classes and its weights; no code in
+    the file is run.
     """
     try:
-        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
         raise BrokenArtifact(
-            f"checkpoint {checkpoint}: expected tensors and plain data, found what cannot be read "
-            "without running code, or is no checkpoint; it was not run; take the official file"
+            f"checkpoint {checkpoint}: expected tensors and plain data, found a file that cannot be "
+            "read without running code, or is no checkpoint; it was not run; use the official file"
         ) from error
     try:
-        settings = found["config"]["arch"]["args"]
+        settings = content["config"]["arch"]["args"]
         arguments = {
             name: settings[name] for name in ("model_name", "tokenizer_name", "num_classes")
         }
-        listed = map(str, found["config"]["dataset"]["args"]["classes"])
+        listed = map(str, content["config"]["dataset"]["args"]["classes"])
         classes = [_NAMES.get(name, name) for name in listed]
-        weights = found["state_dict"]
+        weights = content["state_dict"]
     except (KeyError, TypeError) as error:
         raise BrokenArtifact(
             f"checkpoint {checkpoint}: expected `state_dict` and `config` as the package writes "
-            f"them, found no {error}; take a checkpoint of the package"
+            f"them, found no {error}; use a checkpoint of the package"
         ) from error
-    # The package looks both names up in transformers: only what can be a model and a tokenizer.
+    # The package looks both names up in transformers, so that only these two kinds are allowed.
     model, tokenizer = str(arguments["model_name"]), str(arguments["tokenizer_name"])
     if not (
         model.endswith("ForSequenceClassification") and tokenizer.endswith(("Tokenizer", "Fast"))
     ):
         raise BrokenArtifact(
             f"checkpoint {checkpoint}: expected the names of a sequence classifier and a tokenizer, "
-            f"found {model!r} and {tokenizer!r}; take a checkpoint of the package"
+            f"found {model!r} and {tokenizer!r}; use a checkpoint of the package"
         )
     return arguments, classes, weights

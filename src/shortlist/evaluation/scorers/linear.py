@@ -1,4 +1,4 @@
-"""Hashed n-grams and a logistic regression, trained on labelled texts in seconds."""
+"""Toxicity by logistic regression on hashed n-grams, trained on labelled texts in seconds."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _UNITS = {"words": 1, "characters": 2}  # and the least length of an n-gram
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is learned from labelled texts, and how: all that decides the classifier but the files.
+class LinearSettings:
+    """All that decides the classifier except the files.
 
     Attributes:
         text: column of the text.
         label: column of the label.
-        toxic: the label that means toxic; every other one means that a text is not.
-        source: column by which texts are picked.
-        sources: the values of `source` that are learned from; none: every text is.
+        toxic: the label of toxic texts; every other label means nontoxic.
+        source: column by which texts are filtered.
+        sources: the values of `source` whose texts are learned from; empty for all.
         unit: `words` or `characters`.
         min_n: length of the smallest n-gram, in units.
-        max_n: length of the largest.
-        buckets: n-grams are hashed into so many.
+        max_n: length of the largest n-gram, in units.
+        buckets: number of buckets that n-grams are hashed into.
         inverse_penalty: inverse strength of the L2 penalty.
-        max_iterations: of L-BFGS.
+        max_iterations: largest number of steps of L-BFGS.
         tolerance: of its gradient.
     """
 
@@ -72,9 +72,9 @@ class LinearScorer(Scorer):
     """The probability of the toxic class by logistic regression on hashed n-grams of words or of
     characters.
 
-    Both classes weigh alike in training, so that 1/2 is the border whatever their shares in the
-    files. It knows words and pieces of words; what is rude without a rude word escapes it. A text
-    without a single n-gram gets the probability that the bias alone gives.
+    Both classes have the same weight in training, so that 1/2 separates them whatever their shares in
+    the files. Toxicity without toxic words is not recognised. A text without n-grams gets the
+    probability of the bias alone.
     """
 
     version = 2
@@ -95,14 +95,14 @@ class LinearScorer(Scorer):
         max_iterations: int,
         tolerance: float,
     ) -> None:
-        """Stores the file or the files of labelled texts, and what `Recipe` says.
+        """Stores the file or files of labelled texts, and the other arguments as `LinearSettings`.
 
         Raises:
             InvalidInput: a setting is out of range.
         """
         files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
         self.labelled = [None if file is None else Path(file) for file in files]
-        self.recipe = Recipe(
+        self.settings = LinearSettings(
             text, label, toxic, source, tuple(sources or ()), unit, min_n, max_n, buckets,
             float(inverse_penalty), max_iterations, float(tolerance),
         )  # fmt: skip
@@ -128,41 +128,43 @@ class LinearScorer(Scorer):
             )
 
     def check(self) -> None:
-        """Refuses labelled texts that are not named or not there.
+        """Refuses missing files of labelled texts.
 
         Raises:
             InvalidInput: no file is named.
-            Missing: a file is not there.
+            Missing: a file does not exist.
         """
         self._digests()
 
     def identity(self) -> dict[str, str]:
-        """Returns the digests of the labelled texts' files and of the recipe."""
+        """Returns the digests of the files of labelled texts and of the settings."""
         return {
             "scorer": f"linear {self.version}",
             "labelled": digest(self._digests()),
-            "recipe": digest(map(str, astuple(self.recipe))),
+            "recipe": digest(map(str, astuple(self.settings))),
         }
 
     def score(self, texts: Sequence[str], report: progress.Report) -> NDArray[np.float64]:
         """Returns the (n,) probabilities of the toxic class; none is NaN.
 
         Raises:
-            InvalidInput: the labelled texts hold one class alone, or none of a source.
+            InvalidInput: the labelled texts hold only one class, or none of a source.
         """
         paths = tuple(path for path in self.labelled if path is not None)
-        model, self.counts = trained(self.recipe, paths, self._digests())
-        found = np.empty(len(texts), dtype=np.float64)
+        model, self.counts = trained(self.settings, paths, self._digests())
+        scores = np.empty(len(texts), dtype=np.float64)
         starts = range(0, len(texts), _CHUNK)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             chunks = pool.map(
-                lambda start: model.log_odds(counted(texts[start : start + _CHUNK], self.recipe)),
+                lambda start: model.log_odds(
+                    ngram_counts(texts[start : start + _CHUNK], self.settings)
+                ),
                 starts,
             )
             for start, odds in zip(starts, chunks, strict=True):
-                found[start : start + len(odds)] = 1 / (1 + np.exp(-odds))
+                scores[start : start + len(odds)] = 1 / (1 + np.exp(-odds))
                 report(len(odds))
-        return found
+        return scores
 
     def _digests(self) -> tuple[str, ...]:
         advice = (
@@ -179,50 +181,53 @@ class LinearScorer(Scorer):
             raise Missing(f"labelled texts: {error}; {advice}") from error
 
 
-# A sweep's cells, and the stages of one, ask for the same classifier again and again.
+# The cells of a sweep, and the stages of a cell, use the same classifier repeatedly.
 @lru_cache(maxsize=8)
 def trained(
-    recipe: Recipe, paths: tuple[Path, ...], digests: tuple[str, ...]
+    settings: LinearSettings, paths: tuple[Path, ...], digests: tuple[str, ...]
 ) -> tuple[Linear, dict[str, int]]:
-    """Returns the classifier of the files' texts, and what was set aside of them.
+    """Returns the classifier of the files' texts, and numbers of rows that were left out.
 
     Args:
-        recipe: what is learned and how.
+        settings: the settings.
         paths: the files.
-        digests: of their bytes: other bytes under the same name are another classifier.
+        digests: digests of the files: other bytes under the same name give another classifier.
 
     Raises:
-        InvalidInput: they hold one class alone, or nothing of a source.
+        InvalidInput: the files hold only one class, or no text of a source.
     """
-    columns = Columns(recipe.text, None, recipe.label, recipe.source if recipe.sources else None)
+    columns = Columns(
+        settings.text, None, settings.label, settings.source if settings.sources else None
+    )
     loaded = read_files(paths, columns)
     corpus, names = loaded.corpus.canonical(), ", ".join(map(str, paths))
-    if recipe.sources:
-        there = set(corpus.domains)
-        for source in recipe.sources:
-            if source not in there:
+    if settings.sources:
+        known = set(corpus.domains)
+        for source in settings.sources:
+            if source not in known:
                 raise InvalidInput(
                     f"{names}: texts of the source {source!r} were expected in the column "
-                    f"{recipe.source!r}, found none; {near(source, there)}"
+                    f"{settings.source!r}, found none; {near(source, known)}"
                 )
-        kept = [row for row, source in enumerate(corpus.domains) if source in recipe.sources]
+        kept = [row for row, source in enumerate(corpus.domains) if source in settings.sources]
         corpus = corpus.take(kept)
-    labels = np.array([label == recipe.toxic for label in corpus.labels or ()], dtype=np.int64)
+    labels = np.array([label == settings.toxic for label in corpus.labels or ()], dtype=np.int64)
     if not 0 < labels.sum() < len(labels):
         raise InvalidInput(
-            f"{names}: texts labelled {recipe.toxic!r} and others were expected, found "
+            f"{names}: texts labelled {settings.toxic!r} and others were expected, found "
             f"{labels.sum():,} of {len(labels):,}; set the scorer's toxic=LABEL"
         )
     texts = corpus.texts
     chunks = [
-        counted(texts[start : start + _CHUNK], recipe) for start in range(0, len(texts), _CHUNK)
+        ngram_counts(texts[start : start + _CHUNK], settings)
+        for start in range(0, len(texts), _CHUNK)
     ]
     model = logistic(
         csr_array(vstack(chunks)),
         labels,
-        recipe.inverse_penalty,
-        recipe.max_iterations,
-        recipe.tolerance,
+        settings.inverse_penalty,
+        settings.max_iterations,
+        settings.tolerance,
     )
     counts = {
         "labelled_quarantined": loaded.counts["quarantined"],
@@ -232,13 +237,13 @@ def trained(
     return model, {name: number for name, number in counts.items() if number}
 
 
-def counted(texts: Sequence[str], recipe: Recipe) -> csr_array:
+def ngram_counts(texts: Sequence[str], settings: LinearSettings) -> csr_array:
     """Returns the (n, buckets) counts of the texts' n-grams."""
-    if recipe.unit == "characters":
-        values = count_character_ngrams(texts, recipe.min_n, recipe.max_n, recipe.buckets)
+    if settings.unit == "characters":
+        values = count_character_ngrams(texts, settings.min_n, settings.max_n, settings.buckets)
     else:
         parts = [text.encode() for text in texts]
         ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         data = np.frombuffer(b"".join(parts), dtype=np.uint8)
-        values = count_ngrams(text_batch(data, ends), recipe.max_n, recipe.buckets)
-    return csr_array(values, shape=(len(texts), recipe.buckets))
+        values = count_ngrams(text_batch(data, ends), settings.max_n, settings.buckets)
+    return csr_array(values, shape=(len(texts), settings.buckets))
