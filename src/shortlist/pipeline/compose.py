@@ -1,32 +1,28 @@
 """From a composed configuration to the components that it names, and to the key of its cell.
 
-Settings are compared with the constructors' signatures before anything is constructed, and
-everything is constructed before anything is computed.
+All components are built before anything is computed.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
 import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from shortlist.config import HASHED, Advice, Check
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
 from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
-from shortlist.errors import InvalidInput, ShortlistError, near
+from shortlist.errors import InvalidInput, near
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
+from shortlist.pipeline.build import build, build_plain, construct, plain
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
 from shortlist.store.keys import key as make_key
@@ -167,7 +163,7 @@ def build_components(config: DictConfig) -> Components:
         until=config.until.name,
         **_targets(config, groups["task"]),
         prefilter=_prefilter(config),
-        ablation=_ablation_baseline(groups["selector"], _plain(config.selector)),
+        ablation=_ablation_baseline(groups["selector"], plain(config.selector)),
         advice=advice,
         leaks=config.leaks.action.name,
         check=Check(
@@ -213,7 +209,7 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
             negative = name
             nodes[f"negative_target.{name}"] = node
         tasks = {
-            node.name: task if node.name == task.name else _component(node, place, Task)
+            node.name: task if node.name == task.name else build(node, place, Task)
             for place, node in nodes.items()
         }
     weights, floors = (
@@ -238,10 +234,9 @@ def _prefilter(config: DictConfig) -> Prefilter | None:
         return None
     featurizer = _shared_featurizer(config, "pool.prefilter.featurizer", check=True)
     settings = {name: value for name, value in node.items() if name != "featurizer"}
-    built: Prefilter = _construct(
-        Prefilter, {**settings, "featurizer": featurizer}, "pool.prefilter"
-    )
-    return built
+    settings["featurizer"] = featurizer
+    prefilter: Prefilter = construct(Prefilter, settings, "pool.prefilter")
+    return prefilter
 
 
 def _shared_featurizer(config: DictConfig, place: str, check: bool) -> Featurizer:
@@ -264,14 +259,14 @@ def _ablation_baseline(selector: Selector, settings: Mapping[str, Any]) -> Ablat
     if baseline is None:
         return None
     if "members" not in baseline:
-        return AblationBaseline(_build(baseline, "selector"), baseline, baseline)
+        return AblationBaseline(build_plain(baseline, "selector"), baseline, baseline)
     (changed,) = baseline["members"].values()
     members = {
         name: {**member, "selector": baseline["members"].get(name, member["selector"])}
         for name, member in settings["members"].items()
     }
     settings = {**settings, "members": members}
-    return AblationBaseline(_build(settings, "selector"), settings, changed)
+    return AblationBaseline(build_plain(settings, "selector"), settings, changed)
 
 
 def build_component(config: DictConfig, place: str) -> Any:
@@ -282,129 +277,12 @@ def build_component(config: DictConfig, place: str) -> Any:
     """
     # The filter of domains is configured in the pool and applied to any pool.
     apart = ("prefilter",) if place == "pool" else ()
-    return _component(OmegaConf.select(config, place), place, PLACES.get(place), apart)
-
-
-def _component(node: Any, place: str, base: type | None, apart: Collection[str] = ()) -> Any:
-    """Returns the object of class `base` that `node` describes, without the settings `apart`."""
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise InvalidInput(
-            f"{place} must be a mapping with the class in `_target_`, found {node}; choose one of "
-            "its options"
-        )
-    try:
-        plain = {name: _plain(node[name], missing=False) for name in node if name not in apart}
-    except MissingMandatoryValue as error:
-        raise InvalidInput(f"{error.full_key} has no value; set {error.full_key}=VALUE") from error
-    except OmegaConfBaseException as error:
-        raise InvalidInput(f"{place}: {' '.join(str(error).split())}") from error
-    return _build(plain, place, base)
-
-
-def _build(node: Any, place: str, base: type | None = None) -> Any:
-    """Returns what plain data describe; a mapping with `_target_` is an object of that class."""
-    if isinstance(node, list):
-        return [_build(item, f"{place}[{index}]") for index, item in enumerate(node)]
-    if not isinstance(node, dict):
-        return node
-    settings = {
-        name: _build(value, f"{place}.{name}") for name, value in node.items() if name != "_target_"
-    }
-    if "_target_" not in node:
-        return settings
-    return _construct(_class(node["_target_"], place, base), settings, place)
-
-
-def _class(target: Any, place: str, base: type | None) -> type:
-    """Returns the class named `target`: `base` or one derived from it, or any of this package."""
-    module, _, name = str(target).rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(f"{place}._target_={target} cannot be imported: {error}") from error
-    classes = kind.__mro__ if isinstance(kind, type) else ()
-    if base not in classes if base else not any(c.__module__[:10] == "shortlist." for c in classes):
-        expected = f"a {base.__name__}" if base else "a class of shortlist"
-        raise InvalidInput(f"{place}._target_ must be {expected}, found {target}")
-    return kind
-
-
-def _construct(kind: type, settings: Mapping[str, Any], place: str) -> Any:
-    """Returns `kind(**settings)`, after comparing the settings with the constructor's signature."""
-    parameters = _parameters(kind)
-    for name, value in settings.items():
-        if name not in parameters:
-            raise InvalidInput(f"{place} has no setting `{name}`; {near(name, parameters)}")
-        if expected := _expected(parameters[name].annotation, value):
-            raise InvalidInput(f"{place}.{name} must be {expected}, found {value!r}")
-    for name, parameter in parameters.items():
-        if name not in settings and parameter.default is parameter.empty:
-            raise InvalidInput(f"{place} needs the setting `{name}`; set {place}.{name}=VALUE")
-    try:
-        return kind(**settings)
-    except ShortlistError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InvalidInput(f"{place} could not be built by {kind.__name__}: {reason}") from error
-
-
-def _parameters(kind: type) -> dict[str, inspect.Parameter]:
-    """Returns a constructor's parameters; `**settings` stands for those of the next class."""
-    parameters: dict[str, inspect.Parameter] = {}
-    for owner in kind.__mro__:
-        if "__init__" not in vars(owner):
-            continue
-        own = list(inspect.signature(owner.__init__).parameters.values())[1:]
-        passed_on = [p for p in own if p.kind is p.VAR_KEYWORD]
-        named = [p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        parameters = {p.name: p for p in named} | parameters
-        if not passed_on:
-            break
-    return parameters
-
-
-# Types of settings as annotations name them, and in words; other names are not checked.
-TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int,), "an integer"),
-    "float": ((int, float), "a number"),
-    "str": ((str, int, float), "text"),  # `precision: 32` is a number in a YAML
-    "bool": ((bool,), "true or false"),
-    "None": ((type(None),), "null"),
-    "Sequence": ((list,), "a list"),
-    "list": ((list,), "a list"),
-    "Mapping": ((dict,), "a mapping"),
-    "dict": ((dict,), "a mapping"),
-}
-
-
-def _expected(annotation: Any, value: Any) -> str:
-    """Returns the types that an annotation names where the value has none of them, else ""."""
-    flat = str(annotation)
-    while "[" in flat:  # the parameters of a type are not checked
-        flat = re.sub(r"\[[^\[\]]*\]", "", flat)
-    names = [name.strip() for name in flat.split("|")]
-    checked = [TYPES[name] for name in names if name in TYPES]
-    if len(checked) < len(names) and (value is not None or "Any" in names):
-        return ""
-    # Exact types, because true is an integer for Python.
-    if any(type(value) in kinds for kinds, _ in checked):
-        return ""
-    return " or ".join(TYPES[name][1] if name in TYPES else name for name in names)
+    return build(OmegaConf.select(config, place), place, PLACES.get(place), apart)
 
 
 def absolute(path: str | None) -> Any:
     """Returns the path, joined to the working directory where it is relative; None for None."""
     return Path(path).expanduser().absolute() if path is not None else None
-
-
-def _plain(value: Any, missing: bool = True) -> Any:
-    """Returns a node as plain data; `missing` says whether values may be missing in it."""
-    if not OmegaConf.is_config(value):
-        return getattr(value, "name", value)
-    return OmegaConf.to_container(
-        value, resolve=True, enum_to_str=True, throw_on_missing=not missing
-    )
 
 
 def hashed_settings(config: DictConfig) -> dict[str, Any]:
@@ -417,7 +295,7 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     config = copy.deepcopy(config)
     for name in config.paths:
         config.paths[name] = f"<paths.{name}>"
-    settings = {name: _plain(OmegaConf.select(config, name)) for name in HASHED}
+    settings = {name: plain(OmegaConf.select(config, name)) for name in HASHED}
     if ((settings["pool"] or {}).get("prefilter") or {}).get("keep", 0) is None:
         settings["pool"].pop("prefilter")
     return {name: value for name, value in settings.items() if value is not None}

@@ -59,13 +59,7 @@ def guard(main: Callable[[], Any]) -> None:
         if "--explain" in sys.argv:
             from shortlist.pipeline.origins import explain
 
-            overrides = list(_overrides(sys.argv[1:]))
-            for override in overrides:
-                if override.is_sweep_override():
-                    raise InvalidInput(
-                        f"--explain takes one value of each setting, found {override.input_line}"
-                    )
-            print(explain(_folder(), [str(override.input_line) for override in overrides]))
+            print(explain(_folder(), [text for text in sys.argv[1:] if text[0] != "-"]))
         else:
             main()
     except KeyboardInterrupt:
@@ -191,8 +185,6 @@ def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str])
         group = next((group for group in choices if group.rpartition("@")[2] == first), None)
         chosen = f" with {group}={choices[group]}" if group else ""
         return f"there is no setting `{typed}`{chosen}; {near(typed, known)}"
-    if name in known and override.is_add() and not override.is_force_add():
-        return f"{name} is there already; write {name}=VALUE without `+`"
     if override.is_add() or override.is_delete():
         return ""
     try:
@@ -206,14 +198,11 @@ def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str])
 def _inside_null(arguments: Iterable[str]) -> tuple[str, str] | None:
     """Returns a setting typed as null, and one typed inside it, which OmegaConf only asserts."""
     pairs = [text.lstrip("+").partition("=") for text in arguments]
-    empty = [name for name, _, value in pairs if value == "null"]
-    inside = [
-        (outer, name)
-        for outer in empty
-        for name, _, _ in pairs
-        if name[: len(outer) + 1] == f"{outer}."
-    ]
-    return inside[0] if inside else None
+    null = {name for name, _, value in pairs if value == "null"}
+    inside = (
+        (outer, name) for name, _, _ in pairs for outer in null if name.startswith(f"{outer}.")
+    )
+    return next(inside, None)
 
 
 def _composed(arguments: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:

@@ -114,7 +114,6 @@ def refusal(composed: Any, *overrides: str) -> str:
             "there is no setting `runtime.threds`; did you mean `runtime.threads`",
         ),
         ("budget=[", "an override is not readable: "),
-        ("+budget=5", "budget is there already; write budget=VALUE without `+`"),
         ("trainer@head=mlm", "there is no setting `trainer@head`; did you mean `trainer@"),
         ("leaks=null", "leaks cannot be `null`: "),
     ],

@@ -115,4 +115,4 @@ def test_a_sweep_cannot_be_explained(
     monkeypatch.setattr(sys, "argv", [str(CONF.parent / "run.py"), "--explain", "seed=0,1"])
     with pytest.raises(SystemExit):
         guard(lambda: pytest.fail("the cell was run"))
-    assert "--explain takes one value of each setting, found seed=0,1" in capsys.readouterr().err
+    assert "Ambiguous value for argument 'seed=0,1'" in capsys.readouterr().err
