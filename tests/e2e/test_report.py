@@ -154,6 +154,10 @@ def test_the_page_says_what_was_chosen_and_how_to_repeat_it(
         assert part in page and part in text.replace("\\_", "_")
     best = lines(directory, "shortlist.jsonl")[0]["text"]
     assert best in page and best in text
+    costs = text.split("## Cost")[1].split("## Reproduction")[0]
+    views = ("near copies (page)", "reasons (page)", "map (page)")
+    shown = [row.split(" | ")[0].strip("| ") for row in costs.splitlines() if row.startswith("| ")]
+    assert shown == ["stage", "---", *(stage.stage for stage in record.stages), *views]
     assert page.count("<svg") == 4  # scores, map, and the two curves of the advice
 
 

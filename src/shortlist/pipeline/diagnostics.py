@@ -289,7 +289,7 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
         targets=cell.parts.target_spec,
         method=type(ranking.selector).__doc__ or "",
         facts=notes.selection,
-        stages=[(stage.cost, stage.hit) for stage in notes.stages],
+        stages=[(stage.cost, stage.hit) for stage in notes.distinct_stages],
         views=[
             (name, stage.seconds)
             for name, stage in (("near copies", copies), ("reasons", reasons), ("map", drawn))

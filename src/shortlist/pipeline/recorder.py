@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from shortlist.pipeline.stage import Notes, Stage
+from shortlist.pipeline.stage import Notes
 
 log = logging.getLogger(__name__)
 
@@ -13,8 +13,7 @@ log = logging.getLogger(__name__)
 def record_fields(notes: Notes, evaluation: Notes | None = None) -> dict[str, Any]:
     """Returns the fields of a finished record that its stages decide.
 
-    A stage that several parts of the cell use is listed once, where it was used first: its cost is
-    charged to that role. Equal warnings are kept once.
+    A stage that several parts of the cell use is listed once, and equal warnings are kept once.
 
     Args:
         notes: what the stages of the cell noted, in order.
@@ -22,15 +21,13 @@ def record_fields(notes: Notes, evaluation: Notes | None = None) -> dict[str, An
     """
     evaluation = evaluation or Notes()
     whole = notes + evaluation
-    stages: dict[tuple[str, str], Stage] = {}
-    for stage in whole.stages:
-        stages.setdefault((stage.stage, stage.key), stage)
-    reused = sum(stage.hit for stage in stages.values())
+    stages = whole.distinct_stages
+    reused = sum(stage.hit for stage in stages)
     log.info("cell: %d stages computed, %d reused", len(stages) - reused, reused)
     return {
         "status": "done",
         "metrics": evaluation.metrics + notes.metrics,
-        "stages": tuple(stage.cost for stage in stages.values()),
+        "stages": tuple(stage.cost for stage in stages),
         "selection": dict(whole.selection),
         "inputs": dict(whole.inputs),
         "counts": dict(whole.counts),

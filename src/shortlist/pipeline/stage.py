@@ -95,6 +95,14 @@ class Notes:
     metrics: tuple[Metric, ...] = ()
     item_scores: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def distinct_stages(self) -> tuple[Stage, ...]:
+        """Each stage once, where it was used first: its cost is charged to that role."""
+        stages: dict[tuple[str, str], Stage] = {}
+        for stage in self.stages:
+            stages.setdefault((stage.stage, stage.key), stage)
+        return tuple(stages.values())
+
     def __add__(self, other: Notes) -> Notes:
         """Returns both notes; of two values under one name the later one stands."""
         joined: dict[str, Any] = {}

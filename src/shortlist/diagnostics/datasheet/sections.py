@@ -120,7 +120,7 @@ def datasheet(
         title=_title(axes, targets, len(evidence.selection)),
         lead=_lead(axes, evidence, method),
         facts=(*headline(evidence), *_effort(facts.get("fit") or {}, stages)),
-        warnings=tuple(warnings),
+        warnings=tuple(dict.fromkeys(warnings)),
         sections=tuple(section for section in sections if section is not None),
     )
 
@@ -349,10 +349,10 @@ def _fit_section(method: str, facts: Mapping[str, Any], suffix: str) -> Section:
         lead += f" Epsilon is {percent(facts['epsilon'] / facts['mean_cost'])} of the mean cost."
     overlap = facts.get("overlap_at_half_epsilon")
     if overlap is not None:
-        effect = "hardly" if overlap >= 0.95 else "at its edge" if overlap >= 0.8 else "strongly"
+        effect = "a little" if overlap >= 0.95 else "at its edge" if overlap >= 0.8 else "strongly"
         lead += (
-            f" At half of that epsilon {percent(overlap)} of the pool's top 5 % stay in it: the "
-            f"selection depends on epsilon {effect}."
+            f" At half of that epsilon {percent(overlap)} of the pool's top 5 % stay in it: epsilon "
+            f"changes the selection {effect}."
         )
     return Section(f"certificate{suffix}", f"Transport certificate{of}", lead, tables=tables)
 
