@@ -44,6 +44,8 @@ CLASSES = {
     "shortlist.scorers.linear.LinearScorer": "shortlist.evaluation.scorers.linear.LinearScorer",
     "shortlist.models.scratch.ScratchModel": "shortlist.models.pretrained.ScratchModel",
     "shortlist.data.pools.InstalledDocs": "shortlist.data.pools.PackageDocs",
+    "shortlist.featurizers.none.NoFeatures": "shortlist.featurizers.base.NoFeatures",
+    "shortlist.featurizers.static.Static": "shortlist.featurizers.transformer.Static",
     "shortlist.selectors.least_toxic.LeastToxic": "shortlist.selectors.model_scores.LeastToxic",
     "shortlist.selectors.random.Random": "shortlist.selectors.controls.Random",
     "shortlist.selectors.random_domain.RandomDomain": (
@@ -57,7 +59,14 @@ CLASSES = {
     "shortlist.trainers.masked_lm.MaskedLM": "shortlist.trainers.language_model.MaskedLM",
 }
 # Settings by dotted path in `config` (`*` also matches dots): old path -> current last component.
-SETTINGS: dict[str, str] = {"*.examinations": "evaluators"}
+# The first pattern that matches counts.
+SETTINGS: dict[str, str] = {
+    "*.examinations": "evaluators",
+    "pool.longest": "max_chars",
+    "pool.shortest": "min_chars",
+    "*.longest": "max_n",
+    "*.shortest": "min_n",
+}
 # Settings that no longer exist, with the only value that their removal leaves without effect.
 REMOVED: dict[str, Any] = {"*.grown_from": None}
 # Settings that a class has gained: class (current name) -> the values that repeat the old behaviour.

@@ -103,11 +103,12 @@ class StageCost:
         device: the device it was computed on.
         role: the part of the cell that the cost belongs to:
 
-            - `preparation`: pool, task, leaked documents, prefilter: shared by all methods;
+            - `preparation`: pool, task, leaked documents, prefilter, base model: shared by all
+              methods;
             - `selection`: features, fit, scores and choice of this method;
             - `diagnostics`: computed to explain the selection; the selection does not depend on it;
-            - `training`: pre-training, the head, warm-up, fine-tuning, held-out losses;
-            - `evaluation`: the metrics of the trained model.
+            - `training`: warm-up and fine-tuning;
+            - `evaluation`: losses before and after the warm-up, metrics of the trained model.
 
     Raises:
         InvalidInput: the role is none of these.

@@ -12,6 +12,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, replace
 from typing import Any
 
 from shortlist.core import Record
@@ -56,7 +57,7 @@ def _table(task: str, pool: str, records: Sequence[Record], floors: NoiseFloors)
     described = columns(evaluated, measured.values())
     groups = _with_missing_rows(_group_by_row(evaluated))
     rows = [_row(axes, group, measured, list(described)) for axes, group in groups.items()]
-    rows.sort(key=lambda row: _order(row.axes))
+    rows.sort(key=lambda row: (row.axes.budget_unit, row.axes.budget, astuple(row.axes)))
     caption = ""
     if evaluated:
         count = Counter(record.status for record in evaluated)
@@ -105,19 +106,18 @@ def _sensitivity_in_fit(records: Sequence[Record]) -> Iterator[str]:
 
 def _group_by_row(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
     """Returns the records of each row: equal axes and, seeds apart, equal configurations."""
-    groups: dict[tuple[str, str, str, int, str], list[Record]] = defaultdict(list)
+    groups: dict[RowAxes, list[Record]] = defaultdict(list)
     for record in records:
-        axes = record.axes
-        groups[axes.selector, axes.featurizer, axes.model, axes.budget, axes.budget_unit].append(
-            record
-        )
+        a = record.axes
+        axes = RowAxes(a.selector, a.featurizer, a.model, a.budget, a.budget_unit)
+        groups[axes].append(record)
     rows: dict[RowAxes, list[Record]] = defaultdict(list)
     for axes, group in groups.items():
         flat = [{**dict(_flat(record.config)), **record.reads} for record in group]
         names = differing_settings(flat)
         for record, config in zip(group, flat, strict=True):
             settings = tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
-            rows[RowAxes(*axes, settings)].append(record)
+            rows[replace(axes, settings=settings)].append(record)
     return rows
 
 
@@ -159,17 +159,10 @@ def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def _with_missing_rows(groups: Mapping[RowAxes, list[Record]]) -> dict[RowAxes, list[Record]]:
     """Returns the rows, and an empty one where a method lacks a budget that others were run at."""
-    methods = {(axes.selector, axes.featurizer, axes.model) for axes in groups}
+    ran = {replace(axes, settings=()) for axes in groups}
     budgets = {(axes.budget, axes.budget_unit) for axes in groups}
-    ran = {(a.selector, a.featurizer, a.model, a.budget, a.budget_unit) for a in groups}
-    missing = {(*method, *budget) for method in methods for budget in budgets} - ran
-    return {**groups, **{RowAxes(*axes): [] for axes in missing}}
-
-
-def _order(axes: RowAxes) -> tuple[Any, ...]:
-    return (
-        axes.budget_unit, axes.budget, axes.selector, axes.featurizer, axes.model, axes.settings,
-    )  # fmt: skip
+    every = {replace(a, budget=n, budget_unit=unit) for a in ran for n, unit in budgets}
+    return {**groups, **{axes: [] for axes in every - ran}}
 
 
 def _row(
@@ -185,9 +178,7 @@ def _row(
         if record.stages
     }
     return Row(
-        axes=RowAxes(
-            axes.selector, axes.featurizer, axes.model, axes.budget, axes.budget_unit, shown
-        ),
+        axes=replace(axes, settings=shown),
         cells=tuple(_aggregate(column, records, measured) for column in columns),
         seeds=tuple(record.axes.seed for record in records),
         record_keys=tuple(record.key for record in records),
@@ -282,13 +273,13 @@ def _overview(block: tuple[str, int, str], tables: Sequence[ComparisonTable]) ->
         for row in table.rows:
             if row.record_keys and _block(row) == block:
                 rows[row.axes][table.name] = table, row
-    others = list({
+    shared = {
         column.key: column
         for kind in ("cost", "certificate", "count")
         for table in tables
         for column in table.columns
         if column.kind == kind
-    }.values())  # fmt: skip
+    }
     ranks = {table.name: _ranks(table, block) for table in tables}
     tasks = [table.task for table in tables]
     return ComparisonTable(
@@ -302,27 +293,37 @@ def _overview(block: tuple[str, int, str], tables: Sequence[ComparisonTable]) ->
         columns=(
             Column("mean_rank", "mean rank", "rank", higher_is_better=False, kind="rank"),
             *(_task_column(table, tasks) for table in tables),
-            *others,
+            *shared.values(),
         ),
         rows=tuple(
-            Row(
-                axes=axes,
-                cells=(
-                    _mean_rank([(t.task, ranks[t.name].get(axes)) for t in tables]),
-                    *(_task_cell(table, found) for table in tables),
-                    *(_cost_cell(column, found) for column in others),
-                ),
-                seeds=tuple(
-                    sorted(set.intersection(*(set(row.seeds) for _, row in found.values())))
-                ),
-                record_keys=tuple(key for _, row in found.values() for key in row.record_keys),
-                warnings=_task_warnings(found),
-                device="; ".join(
-                    dict.fromkeys(row.device for _, row in found.values() if row.device)
-                ),
-            )
-            for axes, found in sorted(rows.items(), key=lambda item: item[0].method)
+            _overview_row(axes, rows[axes], tables, ranks, list(shared.values()))
+            for axes in sorted(rows, key=lambda axes: axes.method)
         ),
+    )
+
+
+def _overview_row(
+    axes: RowAxes,
+    task_rows: Mapping[str, TaskRow],
+    tables: Sequence[ComparisonTable],
+    ranks: Mapping[str, Mapping[RowAxes, float]],
+    shared: Sequence[Column],
+) -> Row:
+    own = [row for _, row in task_rows.values()]
+    warnings: Counter[str] = Counter()
+    for table, row in task_rows.values():
+        warnings.update({f"{table.task}: {text}": count for text, count in row.warnings})
+    return Row(
+        axes=axes,
+        cells=(
+            _mean_rank([(table.task, ranks[table.name].get(axes)) for table in tables]),
+            *(_task_cell(table, task_rows) for table in tables),
+            *(_cost_cell(column, task_rows) for column in shared),
+        ),
+        seeds=tuple(sorted(set.intersection(*(set(row.seeds) for row in own)))),
+        record_keys=tuple(key for row in own for key in row.record_keys),
+        warnings=tuple(sorted(warnings.items())),
+        device="; ".join(dict.fromkeys(row.device for row in own if row.device)),
     )
 
 
@@ -371,26 +372,18 @@ def _mean_rank(ranks: Sequence[tuple[str, float | None]]) -> Aggregate:
     return _over_tasks([rank for _, rank in ranks], "not measured", f"no value on {missing}")
 
 
-def _task_cell(table: ComparisonTable, found: Mapping[str, TaskRow]) -> Aggregate:
-    if table.name not in found or table.headline is None:
+def _task_cell(table: ComparisonTable, task_rows: Mapping[str, TaskRow]) -> Aggregate:
+    if table.name not in task_rows or table.headline is None:
         return Aggregate(status="not run")
-    return found[table.name][1].cells[table.headline]
+    return task_rows[table.name][1].cells[table.headline]
 
 
-def _cost_cell(column: Column, found: Mapping[str, TaskRow]) -> Aggregate:
+def _cost_cell(column: Column, task_rows: Mapping[str, TaskRow]) -> Aggregate:
     cells = [
         row.cells[index]
-        for table, row in found.values()
+        for table, row in task_rows.values()
         for index, other in enumerate(table.columns)
         if other.key == column.key
     ]
     empty = next((cell for cell in cells if cell.mean is None), Aggregate(status="not run"))
     return _over_tasks([cell.mean for cell in cells], empty.status, empty.reason)
-
-
-def _task_warnings(found: Mapping[str, TaskRow]) -> tuple[tuple[str, int], ...]:
-    counted: Counter[str] = Counter()
-    for table, row in found.values():
-        for text, count in row.warnings:
-            counted[f"{table.task}: {text}"] += count
-    return tuple(sorted(counted.items()))

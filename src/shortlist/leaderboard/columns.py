@@ -132,10 +132,10 @@ def columns(
     position = {fixed: place for place, fixed in enumerate(FIXED)}
     for record in records:
         for place, metric in enumerate(record.metrics):
-            found = measurement(metric)
-            position[found] = min(place, position.get(found, place))
+            key = measurement(metric)
+            position[key] = min(place, position.get(key, place))
             if metric.primary:
-                primary.add(found)
+                primary.add(key)
     kinds = get_args(Kind)
     always = (cost.measurement for cost in COSTS.values())
     present = sorted(
@@ -144,35 +144,30 @@ def columns(
     )
     names = _distinct_names(present)
     return {
-        found: Column(
-            key=names[found].replace(" ", "_"),
-            title=TITLES.get(names[found], names[found].replace("_", " ")),
-            unit=found.unit,
-            higher_is_better=found.higher_is_better,
-            primary=found in primary,
-            protocol=found.protocol,
-            split=found.split,
-            kind=found.kind,
-            name=found.name,
-            description=DESCRIPTIONS.get(names[found], ""),
+        key: Column(
+            key=names[key].replace(" ", "_"),
+            title=TITLES.get(names[key], names[key].replace("_", " ")),
+            primary=key in primary,
+            description=DESCRIPTIONS.get(names[key], ""),
+            **key._asdict(),
         )
-        for found in present
+        for key in present
     }
 
 
 def _distinct_names(measurements: Sequence[Measurement]) -> dict[Measurement, str]:
     """Returns distinct names: the quantity, and as much of its measurement as distinguishes it."""
 
-    def spellings(found: Measurement) -> Iterator[str]:
-        yield found.name
-        yield f"{found.name} [{found.split}]"
+    def spellings(key: Measurement) -> Iterator[str]:
+        yield key.name
+        yield f"{key.name} [{key.split}]"
         for length in (6, 64):
-            yield f"{found.name} [{found.protocol[:length] or 'no protocol'}]"
-        yield f"{found.name} [{', '.join(map(str, found[2:]))}]"
+            yield f"{key.name} [{key.protocol[:length] or 'no protocol'}]"
+        yield f"{key.name} [{', '.join(map(str, key[2:]))}]"
 
     names: dict[Measurement, str] = {}
-    for found in measurements:
-        rivals = [other for other in measurements if other.name == found.name and other != found]
-        options = zip(spellings(found), *map(spellings, rivals), strict=True)
-        names[found] = next((mine for mine, *others in options if mine not in others), str(found))
+    for key in measurements:
+        rivals = [other for other in measurements if other.name == key.name and other != key]
+        options = zip(spellings(key), *map(spellings, rivals), strict=True)
+        names[key] = next((own for own, *others in options if own not in others), str(key))
     return names

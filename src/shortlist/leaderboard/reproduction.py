@@ -143,23 +143,23 @@ def _compare_average(published: PublishedNumber, single: Sequence[Reproduction])
     )
 
 
-def _with_verdict(found: Reproduction) -> Reproduction:
+def _with_verdict(cell: Reproduction) -> Reproduction:
     """Returns the comparison with its interval and verdict; a reason makes it not comparable.
 
     The interval is that of the difference at the 95 % level, by Welch (1947).
     """
-    assert found.mean is not None
-    half, total = 0.0, sum(variance for variance, _ in found.variances)
+    assert cell.mean is not None
+    half, total = 0.0, sum(variance for variance, _ in cell.variances)
     if total > 0:
-        df = total**2 / sum(variance**2 / own for variance, own in found.variances)
+        df = total**2 / sum(variance**2 / own for variance, own in cell.variances)
         half = half_width(math.sqrt(total), df)
-    inside = abs(found.mean - found.published.value) <= half
+    inside = abs(cell.mean - cell.published.value) <= half
     verdict: Verdict = "reproduced" if inside else "not reproduced"
     return replace(
-        found,
-        verdict="not comparable" if found.reason else verdict,
-        low=found.mean - half,
-        high=found.mean + half,
+        cell,
+        verdict="not comparable" if cell.reason else verdict,
+        low=cell.mean - half,
+        high=cell.mean + half,
     )
 
 
