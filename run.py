@@ -1,4 +1,4 @@
-"""The one entry point: one cell, or with -m a sweep. `python run.py --help` lists the choices."""
+"""Entry point: runs one cell, or with -m a sweep. `python run.py --help` lists the options."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ def main(config: DictConfig) -> object:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from shortlist.pipeline.cell import execute  # heavy: only once the configuration stands
+    from shortlist.pipeline.cell import execute  # heavy: only for a valid configuration
 
     job = HydraConfig.get()
     directory = Path(job.runtime.output_dir)
     group = Path(job.sweep.dir) if job.mode == RunMode.MULTIRUN else directory
-    choices, typed = dict(job.runtime.choices), tuple(job.overrides.task)
-    return execute(config, choices, typed, directory, group)
+    choices, overrides = dict(job.runtime.choices), tuple(job.overrides.task)
+    return execute(config, choices, overrides, directory, group)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from shortlist.data.sources import LocalSource
+from shortlist.errors import ShortlistError
 from shortlist.evaluation.base import Evaluator
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.base import Featurizer
@@ -166,18 +168,30 @@ def test_an_evaluator_can_be_added_to_any_task(composed: Any, name: str) -> None
 
 
 @pytest.mark.parametrize("name", options("pool"))
-def test_a_pool_is_instantiated(composed: Any, name: str) -> None:
+def test_a_pool_names_what_it_reads_or_the_setting_that_is_missing(
+    composed: Any, name: str
+) -> None:
     pool = build_component(composed(f"pool={name}"), "pool")
-    assert callable(pool.load) and callable(pool.identity) and isinstance(pool.version, int)
+    if name == "pydocs":
+        digests = pool.identity(LocalSource(None))
+        assert digests and all(digests.values())
+    else:
+        with pytest.raises(ShortlistError, match=r"set paths\.data=DIR|set pool\.paths=\[FILE"):
+            pool.identity(LocalSource(None))
 
 
 @pytest.mark.parametrize("name", options("logger"))
-def test_a_logger_is_instantiated_where_its_package_is_there(composed: Any, name: str) -> None:
+def test_a_logger_is_the_class_of_its_name_where_its_package_is_there(
+    composed: Any, name: str
+) -> None:
     if name == "wandb" and importlib.util.find_spec("wandb") is None:
         pytest.skip("needs wandb")
     config = composed(f"logger={name}")
-    loggers = [build_component(config, f"logger.{key}") for key in config.logger]
-    assert all(callable(one.log_cell) and callable(one.log_table) for one in loggers)
+    loggers = {key: build_component(config, f"logger.{key}") for key in config.logger}
+    assert [type(one).__name__.lower() for one in loggers.values()] == [
+        f"{key}logger" for key in loggers
+    ]
+    assert list(loggers) == [key for key in [name] if key != "none"]
 
 
 def test_two_loggers_compose_together(composed: Any) -> None:
