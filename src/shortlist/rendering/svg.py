@@ -113,7 +113,9 @@ def svg(draw: Draw, entries: int = 0, columns: int = 1) -> str:
         r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1
     )
     text = re.sub(r";? font-family: [^;\"]*", "", text)
-    text = re.sub(r"(\d+\.\d)\d+", r"\1", text).replace("xlink:href", "href")
+    # Digits of attributes only: those of texts are labels.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d)\d+", r"\1", tag[0]), text)
+    text = text.replace("xlink:href", "href")
     text = re.sub(r"<g clip-path=[^>]*>\s*(?:<use [^>]*/>\s*)+", _with_common_style, text)
     used = set(re.findall(r"#([\w-]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
