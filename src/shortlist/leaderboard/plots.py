@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shortlist.leaderboard.columns import METHOD_COSTS
 from shortlist.leaderboard.table import ComparisonTable, Row
@@ -93,8 +93,7 @@ def _budget_curve(table: ComparisonTable) -> Plot | None:
     return plot
 
 
-@dataclass(frozen=True)
-class _Point:
+class _Point(NamedTuple):
     name: str
     cost: float
     gain: float
@@ -126,6 +125,8 @@ def _cost_and_gain(table: ComparisonTable) -> Plot | None:
     several_budgets = len({point.budget for point in points}) > 1
 
     def draw(axes: Any) -> None:
+        from matplotlib.ticker import LogLocator
+
         axes.axhline(0, color=LINE, lw=1, zorder=0)
         optimal = pareto([point.cost for point in points], [point.gain for point in points])
         front = [points[place] for place in optimal]
@@ -146,7 +147,9 @@ def _cost_and_gain(table: ComparisonTable) -> Plot | None:
                 textcoords="offset points", color=SOFT, fontsize=8,
             )  # fmt: skip
         axes.set_xscale("log")
-        _label_seconds(axes, [point.cost for point in points])
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.minorticks_off()
         axes.set_xlabel(f"selection and training (s), {table.devices[0]}")
         axes.set_ylabel(f"gain in {table.columns[index].title}")
         legend(axes, plot.columns, fontsize=_legend_size(plot))
@@ -161,18 +164,6 @@ def _cost_and_gain(table: ComparisonTable) -> Plot | None:
 
 def _legend_size(plot: Plot) -> int:
     return 9 if plot.series < 10 else 7
-
-
-def _label_seconds(axes: Any, costs: Sequence[float]) -> None:
-    """Labels a logarithmic axis with round numbers."""
-    low, high = min(costs) / 1.15, max(costs) * 1.15
-    steps = [m * 10.0**e for e in range(-2, 8) for m in (1, 2, 3, 5)]
-    ticks = [step for step in steps if low <= step <= high]
-    if len(ticks) < 2:
-        ticks = [min(costs), max(costs)] if min(costs) < max(costs) else [costs[0]]
-    axes.set_xlim(low, high)
-    axes.set_xticks(ticks, [f"{tick:,.3g}" if tick < 1000 else f"{tick:,.0f}" for tick in ticks])
-    axes.minorticks_off()
 
 
 def _series_name(table: ComparisonTable, row: Row) -> str:

@@ -13,7 +13,9 @@ A difference up to the noise floor of a metric is no finding, whatever its p-val
 from __future__ import annotations
 
 import csv
+import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -256,20 +258,11 @@ def _control(position: int, rows: Sequence[Row], records: Mapping[str, Record]) 
 
 def _selector_classes(row: Row, records: Mapping[str, Record]) -> list[str]:
     """Returns the class of a row's selector, then those of its members."""
-
-    def walk(node: Any) -> Iterator[str]:
-        if isinstance(node, Mapping):
-            if isinstance(target := node.get("_target_"), str):
-                yield target
-            for value in node.values():
-                yield from walk(value)
-        elif isinstance(node, list | tuple):
-            for value in node:
-                yield from walk(value)
-
     if not row.record_keys:
         return []
-    return list(walk(records[row.record_keys[0]].config.get("selector")))
+    selector = records[row.record_keys[0]].config.get("selector")
+    # `_target_` sorts before the other settings, so a class comes before those inside it.
+    return re.findall(r'"_target_": "([^"]*)"', json.dumps(selector, sort_keys=True))
 
 
 def _gain(
