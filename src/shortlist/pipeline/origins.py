@@ -51,7 +51,6 @@ def explain(folder: Path, overrides: Sequence[str]) -> str:
         setting
         for setting in settings
         if setting.file.rpartition("/")[0] != setting.group
-        or not setting.group
         or setting.name.partition(".")[0] in typed
     ]
     return f"{_table('group', 'option', groups)}\n\n{_table('setting', 'value', shown)}"
@@ -92,16 +91,18 @@ def origins(folder: Path, overrides: Sequence[str]) -> tuple[list[Origin], list[
     for default in composition.defaults:
         path, package = default.config_path, default.package or ""
         if path.partition("/")[0] not in (*HIDDEN, "schema"):
-            owners.setdefault(package, path.rpartition("/")[0] if package else "")
+            owners.setdefault(package, path.rpartition("/")[0])
             for name, value in _leaves(_content(folder, path), package):
                 _write(written, name, value, _file(folder, path))
     for override in composition.config_overrides:
         _write(written, override.key_or_group, override.value(), TYPED)
     settings = []
     for name, (value, file) in written.items():
-        package = max((p for p in owners if f"{name}.".startswith(f"{p}.")), key=len, default="")
-        if name.partition(".")[0] not in HIDDEN and not name.endswith("_target_"):
-            settings.append(Origin(name, _shown(config, name, value), file, owners[package]))
+        package = max((p for p in owners if p and name.startswith(f"{p}.")), key=len, default="")
+        root = name.partition(".")[0]
+        if root not in HIDDEN and not name.endswith("_target_"):
+            group = owners[package] if package else root  # a file of the group may set the root
+            settings.append(Origin(name, _shown(config, name, value), file, group))
     return groups, settings
 
 

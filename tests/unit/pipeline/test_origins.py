@@ -95,7 +95,14 @@ def test_the_settings_of_typed_groups_and_those_set_elsewhere_are_shown() -> Non
         "selector/dsir.yaml",
     ]
     assert shown["warmup.max_length"].endswith("experiment/gotd_table2.yaml, size mini")
-    assert "pool.chunk" not in shown
+    assert not {"pool.chunk", "trainer", "model.package"} & set(shown)
+    assert "finetune.betas" not in shown
+
+
+def test_settings_of_a_group_that_is_not_typed_and_set_by_its_option_are_not_shown() -> None:
+    lines = explain(CONF, ["task=rct"]).splitlines()
+    assert [line for line in lines if line.startswith("selector")] == [lines[10]]
+    assert [line for line in lines if line.startswith("task.primary")]
 
 
 def test_the_command_line_prints_the_explanation_and_runs_nothing(
