@@ -1,7 +1,5 @@
 """Overlap of a selection with that of its ablation baseline, the method without what it adds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -12,8 +12,6 @@ the reference's kinds: `upper_tail` gives the probability that one more kind lie
   they separate subjects (biomedicine from the rest) more than languages.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files

@@ -12,8 +12,6 @@ limit):
   pool (10 of 3,900 by word embeddings), so that variant is not used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast

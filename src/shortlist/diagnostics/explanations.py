@@ -5,8 +5,6 @@ They are views of a selection: they enter no record.
 # The stubs of torch leave these unknown.
 # pyright: reportUnknownMemberType=false
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

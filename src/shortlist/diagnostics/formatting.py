@@ -1,7 +1,5 @@
 """Numbers and texts as a datasheet shows them."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

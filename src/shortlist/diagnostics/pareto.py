@@ -1,7 +1,5 @@
 """Pareto front between two targets: selections that no other selection of their size beats in both."""
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import math

@@ -1,7 +1,5 @@
 """Composition of a selection beside that of the pool it was chosen from, as tables of shares."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Content of a datasheet, and its rendering as one HTML file and as Markdown."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from shortlist.rendering.page import render_html, render_markdown

@@ -1,7 +1,5 @@
 """Sections of the datasheet of one selection: what was selected, why, how reliably, and at what cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -516,39 +514,40 @@ def cost_section(
         stages: cost of each stage, and whether its result was reused.
         views: (name, seconds) of what only this page needs.
     """
-    longest = max((cost.seconds for cost, _ in stages), default=0.0) or 1.0
-    rows = [
+    parts = [
         (
-            TextCell(cost.stage),
-            TextCell(cost.role, kind="soft"),
-            TextCell(duration(cost.seconds), cost.seconds / longest, "pool"),
-            TextCell(f"{cost.peak_mib:,.0f} MiB"),
-            TextCell("reused" if reused else "computed", kind="soft"),
+            cost.stage,
+            cost.role,
+            cost.seconds,
+            f"{cost.peak_mib:,.0f} MiB",
+            ("computed", "reused")[hit],
         )
-        for cost, reused in stages
+        for cost, hit in stages
     ]
-    rows += [
+    parts += [(f"{name} (page)", "page", took, "", "") for name, took in views]
+    longest = max((took for _, _, took, _, _ in parts), default=0.0) or 1.0
+    rows = tuple(
         (
-            TextCell(f"{name} (page)", kind="soft"),
-            TextCell("page", kind="soft"),
-            TextCell(duration(took)),
-            TextCell(""),
-            TextCell(""),
+            TextCell(name),
+            TextCell(part, kind="soft"),
+            TextCell(duration(took), took / longest, "pool"),
+            TextCell(memory),
+            TextCell(state, kind="soft"),
         )
-        for name, took in views
-    ]
+        for name, part, took, memory, state in parts
+    )
     by_role = {
         role: sum(cost.seconds for cost, _ in stages if cost.role == role)
         for role in get_args(Role)
     }
-    parts = [f"{role} {duration(seconds)}" for role, seconds in by_role.items() if seconds]
+    sums = [f"{role} {duration(seconds)}" for role, seconds in by_role.items() if seconds]
     lead = (
         f"{duration(sum(by_role.values()))} in all, every stage as if it had not been in the cache"
-        f"{f', on {stages[-1][0].device}' if stages else ''}: {', '.join(parts)}. All methods for "
+        f"{f', on {stages[-1][0].device}' if stages else ''}: {', '.join(sums)}. All methods for "
         "the same task and pool share the preparation."
     )
     headings = ("stage", "part", "time", "memory", "")
-    return Section("cost", "Cost", lead, tables=(TextTable("", headings, tuple(rows)),))
+    return Section("cost", "Cost", lead, tables=(TextTable("", headings, rows),))
 
 
 def reproduction_section(
