@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from shortlist.leaderboard.columns import COSTS, METHOD_COSTS
 from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Gain, Row, Value
@@ -254,8 +254,8 @@ def _latex(table: ComparisonTable) -> str:
     # Columns are named by number: two headings may be equal.
     names = [str(place) for place in range(len(shown.headings))]
     frame = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
-    with warnings.catch_warnings():  # reading Arrow tables is called experimental
-        warnings.simplefilter("ignore", UserWarning)
+    with catch_warnings():  # reading Arrow tables is called experimental
+        simplefilter("ignore", UserWarning)
         made = GT(frame).tab_header(title=table.title)
     made = made.cols_label(dict(zip(names, shown.headings, strict=True)))
     text = made.cols_align("right", names[shown.left :]).as_latex()
@@ -280,18 +280,16 @@ def _gain_values(gain: Gain | None) -> dict[str, Value]:
     return dict(zip(GAIN, values, strict=True))
 
 
+def _axes(table: ComparisonTable, row: Row) -> dict[str, Value]:
+    settings = " ".join(row.axes.settings)
+    return {"task": table.task, "pool": table.pool, **vars(row.axes), "settings": settings}
+
+
 def value_rows(table: ComparisonTable) -> list[dict[str, Value]]:
     """Returns one flat row per row and column of the table."""
     return [
         {
-            "task": table.task,
-            "pool": table.pool,
-            "selector": row.axes.selector,
-            "featurizer": row.axes.featurizer,
-            "model": row.axes.model,
-            "budget": row.axes.budget,
-            "budget_unit": row.axes.budget_unit,
-            "settings": " ".join(row.axes.settings),
+            **_axes(table, row),
             "column": column.key,
             "unit": column.unit,
             "higher_is_better": {True: "true", False: "false", None: ""}[column.higher_is_better],
@@ -332,25 +330,20 @@ def tables_csv(tables: Sequence[ComparisonTable]) -> str:
     return csv_text([row for table in tables for row in value_rows(table)])
 
 
-def method_rows(table: ComparisonTable) -> tuple[list[str], list[list[Value]]]:
-    """Returns headings and one flat row per row of the table (for W&B)."""
-    headings = ["task", "pool", "selector", "featurizer", "model", "budget", "budget_unit"]
-    headings += ["settings", "seeds"]
-    for column in table.columns:
-        headings += [column.key, f"{column.key} sd", f"{column.key} n"]
-    headings += [*GAIN, "device", "gaps", "warnings"]
-    rows: list[list[Value]] = []
+def method_rows(table: ComparisonTable) -> list[dict[str, Value]]:
+    """Returns one flat row per row of the table (for W&B)."""
+    rows: list[dict[str, Value]] = []
     for row in table.rows:
-        axes = row.axes
-        flat: list[Value] = [table.task, table.pool, axes.selector, axes.featurizer, axes.model]
-        flat += [axes.budget, axes.budget_unit, " ".join(axes.settings)]
-        flat += [" ".join(map(str, row.seeds))]
-        for cell in row.cells:
-            flat += [cell.mean, cell.sd, cell.n]
-        flat += [*_gain_values(table.gain(row)).values(), row.device]
-        flat += ["; ".join(row.gaps), "; ".join(text for text, _ in row.warnings)]
-        rows.append(flat)
-    return headings, rows
+        flat = {**_axes(table, row), "seeds": " ".join(map(str, row.seeds))}
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            key = column.key
+            flat |= {key: cell.mean, f"{key} sd": cell.sd, f"{key} n": cell.n}
+        flat |= _gain_values(table.gain(row))
+        warnings = "; ".join(text for text, _ in row.warnings)
+        rows.append(
+            {**flat, "device": row.device, "gaps": "; ".join(row.gaps), "warnings": warnings}
+        )
+    return rows
 
 
 WIDTH = 100  # characters of a terminal

@@ -86,9 +86,11 @@ class WandbLogger:
         with self._run(group, "table", f"{group} table", "table", {}, directory) as run:
             logged: dict[str, Any] = {}
             for table in tables:
-                headings, rows = method_rows(table)
+                rows = method_rows(table)
                 logged[f"table/{table.name}"] = wandb.Table(
-                    columns=headings, data=rows, allow_mixed_types=True
+                    columns=list(rows[0]) if rows else [],
+                    data=[list(row.values()) for row in rows],
+                    allow_mixed_types=True,
                 )
                 for plot in plots(table):
                     name = f"plot/{table.name}/{plot.title.lower().replace(' ', '_')}"

@@ -125,10 +125,10 @@ def test_markdown_marks_the_best_mean_and_says_why_a_cell_is_empty(record: Maker
 
 def test_the_flat_table_has_a_value_for_every_heading(record: Maker) -> None:
     (table,) = build(board(record))
-    headings, rows = method_rows(table)
-    assert len(set(headings)) == len(headings)
-    assert {len(row) for row in rows} == {len(headings)}
-    assert rows[0][headings.index("accuracy")] == table.rows[0].cells[0].mean
+    rows = method_rows(table)
+    assert len({tuple(row) for row in rows}) == 1
+    assert len(rows) == len(table.rows) and len(rows[0]) > 3 * len(table.columns)
+    assert rows[0]["accuracy"] == table.rows[0].cells[0].mean
 
 
 def test_the_console_table_fits_a_hundred_columns(record: Maker) -> None:

@@ -140,10 +140,10 @@ def test_the_table_in_the_table_run_is_the_comparison_table(tmp_path: Path) -> N
     (table,) = build(records)
     offline().log_table([table], "sweep", tmp_path)
     (file,) = tmp_path.glob("wandb/offline-run-*/files/media/table/**/*.table.json")
-    headings, rows = method_rows(table)
+    rows = method_rows(table)
     stored = json.loads(file.read_text())
-    assert stored["columns"] == headings
-    assert stored["data"] == rows
+    assert stored["columns"] == list(rows[0])
+    assert stored["data"] == [list(row.values()) for row in rows]
     messages = read_log(tmp_path)
     (run,) = [m.run for m in messages if m.HasField("run")][:1]
     assert (run.job_type, run.run_group) == ("table", "sweep")
@@ -252,7 +252,7 @@ def log_sweep(place: Path, records: list[Record]) -> Path:
 def test_a_sweep_synced_again_adds_nothing(server: Server, tmp_path: Path) -> None:
     records = [record(selector, 0) for selector in ("gotd", "dsir", "random")]
     (table,) = build(records)
-    headings, rows = method_rows(table)
+    rows = method_rows(table)
     first = log_sweep(tmp_path / "first", records)
     sync(server, first)
     facts = server.facts()
@@ -273,7 +273,8 @@ def test_a_sweep_synced_again_adds_nothing(server: Server, tmp_path: Path) -> No
     assert run["job_type"] == "table"
     (summary,) = run["summary"]
     stored = json.loads(run["media"][summary["table/toy-files"]["path"]])
-    assert (stored["columns"], stored["data"]) == (headings, rows)
+    assert stored["columns"] == list(rows[0])
+    assert stored["data"] == [list(row.values()) for row in rows]
     (plot,) = [entry for key, entry in summary.items() if key.startswith("plot/toy-files/")]
     assert b"<svg" in run["media"][plot["path"]]
     assert len(run["media"]) == 2
@@ -314,8 +315,7 @@ def test_online_a_second_report_replaces_the_first(
     run = facts[run_id("sweep", "table")]
     (summary,) = run["summary"]
     (table,) = build(reports[-1])
-    assert (
-        json.loads(run["media"][summary["table/toy-files"]["path"]])["data"]
-        == method_rows(table)[1]
-    )
+    assert json.loads(run["media"][summary["table/toy-files"]["path"]])["data"] == [
+        list(row.values()) for row in method_rows(table)
+    ]
     assert not run["history"]
