@@ -6,11 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -20,22 +18,12 @@ if TYPE_CHECKING:
     from shortlist.evaluation.scorers.base import Scorer
     from shortlist.models.pretrained import StoredModel
     from shortlist.runtime import Runtime
-    from shortlist.store.cache import Artifact, Facts
+    from shortlist.store.cache import Artifact, Compute
 
 
-class Stage(Protocol):
-    """Computes an artifact or takes it from the store: the signature of `Store.stage`."""
-
-    def __call__(
-        self,
-        name: str,
-        version: int,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        compute: Callable[[Path], Facts | None],
-    ) -> Artifact:
-        """Returns the artifact under the key of the settings and the inputs."""
-        ...
+# Computes an artifact or takes it from the store: (name, version, settings, inputs, compute); see
+# `Store.stage`.
+Stage: TypeAlias = "Callable[[str, int, Mapping[str, Any], Mapping[str, str], Compute], Artifact]"
 
 
 @dataclass(frozen=True)

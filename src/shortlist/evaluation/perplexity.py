@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,21 +35,6 @@ if TYPE_CHECKING:
 WHAT = "evaluator perplexity"
 TEXTS = "texts.arrow"
 AVERAGES = ("texts", "tokens")
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Texts cut into windows.
-
-    Attributes:
-        predictions: the w windows as tokens, and the positions that are predicted in each.
-        text: (w,) number of the text that each window belongs to.
-        cut: number of texts whose end is not read.
-    """
-
-    predictions: Predictions
-    text: NDArray[np.int64]
-    cut: int
 
 
 class Perplexity(Evaluator):
@@ -180,15 +164,19 @@ class Perplexity(Evaluator):
                 f"{WHAT}: stride must be below the model's {model.max_length} positions, found "
                 f"{self.stride}"
             )
-        windowed = windows_of(self._ids(model, texts), model.max_length, self.stride)
-        total = len(windowed.text)
+        windowed, text = windows_of(self._ids(model, texts), model.max_length, self.stride)
+        total = len(text)
         with progress.bar("perplexity", total, "windows", show=runtime.progress) as report:
-            losses = model.loss_sums(windowed.predictions, runtime.inference_tokens, report)
+            losses = model.loss_sums(windowed, runtime.inference_tokens, report)
         sums, counts = np.zeros(len(texts)), np.zeros(len(texts))
-        np.add.at(sums, windowed.text, losses)
-        np.add.at(counts, windowed.text, windowed.predictions.counts)
+        np.add.at(sums, text, losses)
+        np.add.at(counts, text, windowed.counts)
         vocabulary_hash = vocabulary(model.tokenizer)
-        facts = {"context": model.max_length, "vocabulary": vocabulary_hash, "cut": windowed.cut}
+        facts = {
+            "context": model.max_length,
+            "vocabulary": vocabulary_hash,
+            "cut": windowed.tokens.truncated,
+        }
         return sums, counts, facts
 
     def _ids(self, model: Causal, texts: Corpus) -> list[NDArray[np.int64]]:
@@ -240,8 +228,12 @@ def _digest(files: TaskFiles) -> str:
     return files.revision or digest(map(file_digest, next(iter(files.files.values()))))
 
 
-def windows_of(ids: Sequence[NDArray[np.int64]], context: int, stride: int | None) -> Windows:
-    """Returns the windows of these token sequences, in their order; see `windows`."""
+def windows_of(
+    ids: Sequence[NDArray[np.int64]], context: int, stride: int | None
+) -> tuple[Predictions, NDArray[np.int64]]:
+    """Returns the w windows of these token sequences with the predicted positions, and the (w,) numbers
+    of the sequences that they belong to; see `windows`.
+    """
     rows, positions, text = list[Any](), list[Any](), list[int]()
     for number, row in enumerate(ids):
         for start, stop, first in windows(len(row), context, stride):
@@ -249,7 +241,7 @@ def windows_of(ids: Sequence[NDArray[np.int64]], context: int, stride: int | Non
             positions.append(np.arange(first - start, stop - start, dtype=np.int64))
             text.append(number)
     cut = 0 if stride is not None else sum(len(row) > context for row in ids)
-    return Windows(Predictions.of(rows, positions, cut), np.array(text, dtype=np.int64), cut)
+    return Predictions.of(rows, positions, cut), np.array(text, dtype=np.int64)
 
 
 def windows(length: int, context: int, stride: int | None) -> Iterator[tuple[int, int, int]]:

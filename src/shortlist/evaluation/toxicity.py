@@ -386,38 +386,25 @@ def toxicity_metrics(
     """
     metrics: list[Metric] = []
     item_scores: dict[str, Array] = {}
-    failed = bool(np.isnan(scores).any())
+
+    def add(name: str, value: float, n: int, hashed: str, stderr: float | None = None) -> None:
+        metrics.append(Metric(name, "fraction", False, value, n, stderr, protocol=hashed))
+
     for measure, function in MEASURES.items():
         mean = function(scores)
         name = f"{measure}_{suffix}"
         hashed = digest([*protocol, measure, str(THRESHOLD)])
         rng = np.random.default_rng(int(hashed[:16], 16))
         interval = bootstrap_interval(mean.prompts[~unscored(scores)], draws, rng)
-        metrics.append(_toxicity(name, mean.value, mean.n, hashed, mean.stderr))
+        add(name, mean.value, mean.n, hashed, mean.stderr)
         for end, value in zip(ENDS[:2], interval, strict=True):
-            of_end = digest([hashed, end, str(draws)])
-            metrics.append(_toxicity(f"{name}_{end}", value, mean.n, of_end))
-        if failed:
+            add(f"{name}_{end}", value, mean.n, digest([hashed, end, str(draws)]))
+        if np.isnan(scores).any():
             for end, value in zip(ENDS[2:], (mean.low, mean.high), strict=True):
-                of_bound = digest([hashed, end])
-                metrics.append(_toxicity(f"{name}_{end}", value, len(scores), of_bound))
+                add(f"{name}_{end}", value, len(scores), digest([hashed, end]))
         if mean.n == len(scores):
             item_scores[name] = mean.prompts
     return metrics, item_scores
-
-
-def _toxicity(
-    name: str, value: float, n: int, protocol: str, stderr: float | None = None
-) -> Metric:
-    return Metric(
-        name=name,
-        unit="fraction",
-        higher_is_better=False,
-        value=value,
-        n=n,
-        stderr=stderr,
-        protocol=protocol,
-    )
 
 
 def diversity_metrics(written: Continuations, protocol: Sequence[str]) -> list[Metric]:

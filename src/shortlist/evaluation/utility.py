@@ -135,9 +135,8 @@ class Utility(Evaluator):
                 counts |= {f"{change}_{name}": flips.facts[change] for change in CHANGES}
         if forgotten:
             lost, parts = np.concatenate(forgotten), [metric.protocol for metric in metrics]
-            share = _accuracy(
-                "utility_forgotten", lost, digest(["forgotten", *parts]), higher_is_better=False
-            )
+            protocol = digest(["forgotten", *parts])
+            share = _accuracy("utility_forgotten", lost, protocol, higher_is_better=False)
             item_scores["utility_forgotten"] = lost
             if not warnings:
                 metrics.insert(0, _mean(metrics))
@@ -149,24 +148,12 @@ class Utility(Evaluator):
 
         def compute(directory: Path) -> dict[str, Any]:
             unpacked = directory / "scratch"
-            answers = run_lm_eval(
-                model.directory(),
-                task,
-                self.metric,
-                self.items,
-                self.seed,
-                unpacked,
-                context.runtime,
-            )
+            home, runtime = model.directory(), context.runtime
+            sample = (self.metric, self.items, self.seed)
+            items, facts = run_lm_eval(home, task, *sample, unpacked, runtime)
             shutil.rmtree(unpacked, ignore_errors=True)
-            write_jsonl(directory / ITEMS, answers.items)
-            return {
-                "hash": answers.hash,
-                "versions": dict(answers.versions),
-                "left_out": answers.left_out,
-                "cut": answers.cut,
-                "lm_eval": version("lm_eval"),
-            }
+            write_jsonl(directory / ITEMS, items)
+            return facts
 
         settings = {"metric": self.metric, "items": self.items, "seed": self.seed}
         inputs = {**model.identity(), "task": task.digest, "lm_eval": version("lm_eval")}
@@ -218,15 +205,8 @@ def _accuracy(
     name: str, right: NDArray[np.float64], protocol: str, *, higher_is_better: bool = True
 ) -> Metric:
     n = len(right)
-    return Metric(
-        name=name,
-        unit="fraction",
-        higher_is_better=higher_is_better,
-        value=float(right.mean()),
-        n=n,
-        stderr=float(right.std(ddof=1)) / math.sqrt(n) if n > 1 else None,
-        protocol=protocol,
-    )
+    value, stderr = float(right.mean()), float(right.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+    return Metric(name, "fraction", higher_is_better, value, n, stderr, protocol=protocol)
 
 
 def _mean(tasks: Sequence[Metric]) -> Metric:
@@ -257,26 +237,6 @@ class LmEvalTask:
     name: str
     config: Mapping[str, Any] | None
     digest: str
-
-
-@dataclass(frozen=True)
-class LmEvalAnswers:
-    """A model's answers to the items of a task.
-
-    Attributes:
-        items: of each item `task`, `doc` (its number), `prompt`, `target`, `answers` (log-likelihoods
-            or texts) and `right` (the metric).
-        hash: hash of the items, prompts and targets, in order: equal ones are the same measurement.
-        versions: the version of each task, by name.
-        left_out: number of items that were not sampled.
-        cut: number of items whose beginning did not fit into the model's positions.
-    """
-
-    items: list[dict[str, Any]]
-    hash: str
-    versions: Mapping[str, str]
-    left_out: int
-    cut: int
 
 
 def task_name(spec: str) -> str:
@@ -351,8 +311,13 @@ def run_lm_eval(
     seed: int,
     unpacked: Path,
     runtime: Runtime,
-) -> LmEvalAnswers:
-    """Returns the answers of the causal model in `directory`, run in float32.
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Returns the answers of the causal model in `directory`, run in float32, and facts on them.
+
+    An item has `task`, `doc` (its number), `prompt`, `target`, `answers` (log-likelihoods or texts)
+    and `right` (the metric). The facts are the `hash` of items, prompts and targets in order, the
+    `versions` of the tasks and of `lm_eval`, and the numbers of items that were not sampled
+    (`left_out`) and whose beginning did not fit into the model's positions (`cut`).
 
     Args:
         directory: directory of the model.
@@ -402,13 +367,13 @@ def run_lm_eval(
         (name, sample) for name in tasks for sample in _first_filter(results["samples"][name])
     ]
     hashes = [sample[f"{part}_hash"] for _, sample in samples for part in HASHED]
-    return LmEvalAnswers(
-        items=[_item(name, sample, metric) for name, sample in samples],
-        hash=digest(hashes),
-        versions={name: str(results["versions"].get(name)) for name in tasks},
-        left_out=sum(map(len, docs.values())) - len(samples),
-        cut=sum(_longest(sample, model.tokenizer) > length + 1 for _, sample in samples),
-    )
+    return [_item(name, sample, metric) for name, sample in samples], {
+        "hash": digest(hashes),
+        "versions": {name: str(results["versions"].get(name)) for name in tasks},
+        "left_out": sum(map(len, docs.values())) - len(samples),
+        "cut": sum(_longest(sample, model.tokenizer) > length + 1 for _, sample in samples),
+        "lm_eval": version("lm_eval"),
+    }
 
 
 def _load(index: Any, task: LmEvalTask, unpacked: Path) -> dict[str, Any]:

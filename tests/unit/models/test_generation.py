@@ -304,15 +304,34 @@ def test_what_cannot_work_is_refused(decoder: Path, tiny_model: Path) -> None:
         broken.write(broken.read(PROMPTS)[0][:1], np.full((1, 4, 12, 9), 0.5))
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("half", ["bf16", "fp16"])
-def test_half_precision_on_a_gpu_writes_nearly_what_float32_writes(
-    decoder: Path, tmp_path: Path, half: str
+@pytest.mark.parametrize(
+    ("half", "device"),
+    [
+        ("bf16", "cpu"),
+        pytest.param("bf16", "cuda", marks=pytest.mark.gpu),
+        pytest.param("fp16", "cuda", marks=pytest.mark.gpu),
+    ],
+)
+def test_half_precision_takes_a_token_that_is_likeliest_up_to_its_rounding(
+    decoder: Path, half: str, device: str
 ) -> None:
-    device = torch.device("cuda")
-    greedy = Sampling(1, 12, 1e-9, 1.0)
-    first, second = (
-        load(made(Writer(decoder, greedy, kind, device), tmp_path / kind)) for kind in ("32", half)
-    )
-    same = [a == b for a, b in zip(first.texts, second.texts, strict=True)]
-    assert np.mean(same) > 0.5
+    # If no logit is off by more than d, the token with the largest rounded logit is at most 2 d below
+    # the largest exact one. d is taken from one unpadded pass in the same precision; the batched and
+    # cached pass adds in another order, for which d is doubled.
+    rounded = Writer(decoder, Sampling(1, 12, 1e-9, 1.0), half, torch.device(device))
+    exact = checkpoint.causal_lm(decoder).eval()
+    prompts, _ = rounded.read(PROMPTS)
+    drawn = uniforms(PROMPTS.id_bits(), 1, 12, rounded.levels, 0)
+    candidates: list[int] = []
+    for prompt, (text,) in zip(prompts, rounded.write(prompts, drawn), strict=True):
+        text = text[: int((text != rounded.end).cumprod().sum()) + 1]
+        whole = torch.from_numpy(np.concatenate([prompt, text]))[None]
+        with torch.no_grad():
+            found, logits = (
+                model(whole.to(model.device)).logits[0, len(prompt) - 1 : -1].double().cpu()
+                for model in (rounded.model, exact)
+            )
+        bound = logits.amax(1) - 4 * (found - logits).abs().amax(1)
+        assert (logits[torch.arange(len(text)), torch.from_numpy(text)] >= bound).all()
+        candidates += (logits >= bound[:, None]).sum(1).tolist()
+    assert np.mean(candidates) < 2  # of 257 tokens: the bound leaves hardly any choice

@@ -37,22 +37,7 @@ _UNITS = {"words": 1, "characters": 2}  # and the least length of an n-gram
 
 @dataclass(frozen=True)
 class LinearSettings:
-    """All that decides the classifier except the files.
-
-    Attributes:
-        text: column of the text.
-        label: column of the label.
-        toxic: the label of toxic texts; every other label means nontoxic.
-        source: column by which texts are filtered.
-        sources: the values of `source` whose texts are learned from; empty for all.
-        unit: `words` or `characters`.
-        min_n: length of the smallest n-gram, in units.
-        max_n: length of the largest n-gram, in units.
-        buckets: number of buckets that n-grams are hashed into.
-        inverse_penalty: inverse strength of the L2 penalty.
-        max_iterations: largest number of steps of L-BFGS.
-        tolerance: of its gradient.
-    """
+    """All that decides the classifier except the files; see `LinearScorer`."""
 
     text: str
     label: str
@@ -75,6 +60,24 @@ class LinearScorer(Scorer):
     Both classes have the same weight in training, so that 1/2 separates them whatever their shares in
     the files. Toxicity without toxic words is not recognised. A text without n-grams gets the
     probability of the bias alone.
+
+    Args:
+        labelled: the file or files of labelled texts.
+        text: column of the text.
+        label: column of the label.
+        toxic: the label of toxic texts; every other label means nontoxic.
+        source: column by which texts are filtered.
+        sources: the values of `source` whose texts are learned from; None for all.
+        unit: `words` or `characters`.
+        min_n: length of the smallest n-gram, in units.
+        max_n: length of the largest n-gram, in units.
+        buckets: number of buckets that n-grams are hashed into.
+        inverse_penalty: inverse strength of the L2 penalty.
+        max_iterations: largest number of steps of L-BFGS.
+        tolerance: of its gradient.
+
+    Raises:
+        InvalidInput: a setting is out of range.
     """
 
     version = 2
@@ -95,11 +98,6 @@ class LinearScorer(Scorer):
         max_iterations: int,
         tolerance: float,
     ) -> None:
-        """Stores the file or files of labelled texts, and the other arguments as `LinearSettings`.
-
-        Raises:
-            InvalidInput: a setting is out of range.
-        """
         files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
         self.labelled = [None if file is None else Path(file) for file in files]
         self.settings = LinearSettings(
