@@ -1,12 +1,11 @@
-"""Detoxification: prompts to be continued, and clean (or toxic) texts to choose documents for."""
+"""Detoxification: prompts that a model continues, and clean (or toxic) texts as selection target."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from shortlist.core import Corpus, document_id
 from shortlist.data.files import raw_rows
@@ -17,18 +16,17 @@ from shortlist.errors import InvalidInput
 from shortlist.tasks.base import Task
 
 TOXIC, NONTOXIC = "toxic", "nontoxic"
-THRESHOLD = 0.5  # Perspective's score from which on the paper calls a prompt toxic
+THRESHOLD = 0.5  # smallest Perspective score of a prompt that the paper calls toxic
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A text with the toxicity that its source states.
+class ScoredText(NamedTuple):
+    """A text with the toxicity stated in the data.
 
     Attributes:
         text: the text.
-        toxicity: from 0 to 1.
-        prompt: whether it is the beginning of a sentence, to be continued.
-        document: the web document it comes from; all its texts lie in one split.
+        toxicity: from 0 to 1, a stored score of the Perspective API.
+        prompt: whether it is the first half of a sentence, which a model continues.
+        document: the web document it comes from; all texts of a document are in one split.
     """
 
     text: str
@@ -40,31 +38,29 @@ class Scored:
 class Detox(Task):
     """RealToxicityPrompts (Gehman et al. 2020) as GOT-D uses it (section 3.1, appendix C.2).
 
-    The target are texts whose stated toxicity lies in a range: at most 0.1 for the clean target, at
-    least 0.5 for the negative target of the contrast variant. A sentence is stored in two halves,
-    each with a score of its own from Perspective; no score of the whole is known, so a target text
-    is a half. The test split are the prompts to be continued, labelled `toxic` from 0.5 on, else
-    `nontoxic`; validation are texts in the same range as the target, of other web documents: on
-    them the loss before and after the warm-up is measured.
-
-    Prompts and validation are kept out of what may be chosen, by the same check as any test set.
+    The target is made of texts whose toxicity lies in a range: at most 0.1 for the clean target, at
+    least 0.5 for the negative target of the contrast variant. The data hold sentences in two halves,
+    each with its own stored score of the Perspective API, and no score of the whole; a target text is
+    a half. The test split holds the prompts, labelled `toxic` from 0.5 on, else `nontoxic`. The
+    validation split holds texts in the same range as the target, of other web documents, on which the
+    loss before and after the warm-up is measured. Pool documents that repeat a prompt or a validation
+    text are leaks, as for any task.
 
     Args:
         name: the task's name, as in tables.
         primary: the metric that ranks the task's table.
-        lowest: toxicity of a target text, at least.
-        highest: toxicity of a target text, at most.
-        texts: so many target texts, a sample by id; None for all.
-        prompts: so many prompts of each side, samples by id, by `toxic` and `nontoxic`; None for
-            all there are.
-        fractions: share of web documents per split, where the source has no splits of its own.
-        folder: where a data folder has the files, `train`, `validation` and `test`.
+        lowest: smallest toxicity of a target text.
+        highest: largest toxicity of a target text.
+        texts: number of target texts, a sample by id; None for all.
+        prompts: number of prompts by side (`toxic`, `nontoxic`), samples by id; None for all.
+        fractions: share of web documents per split, where the source has a single file.
+        folder: folder of the files `train`, `validation` and `test` in the source.
         seed: seed of the samples and of that split.
         hub: the data set on the hub, or None.
-        evaluators: how the model is questioned.
+        evaluators: evaluators of the language model, by name.
 
     Raises:
-        InvalidInput: the range is empty, or a number of prompts is not one.
+        InvalidInput: the range is empty, or a number of prompts is invalid.
     """
 
     held_out: ClassVar[Split] = "validation"
@@ -112,25 +108,25 @@ class Detox(Task):
             InvalidInput: no text lies in the range, or a side has no prompt.
         """
         found = source.task_files(self.folder, self.hub)
-        bad: list[RejectedRow] = []
-        rows: dict[str, list[Scored]] = {"train": [], "validation": [], "test": []}
-        for done, (split, paths) in enumerate(found.files.items()):
-            progress(done, len(found.files), f"task {self.name} {split}")
-            for one in _scored(paths, bad):
-                own = split_of(one.document, self.fractions, self.seed)
-                rows[split if len(found.files) > 1 else own].append(one)
-        progress(len(found.files), len(found.files), f"task {self.name}")
-        counts: Counter[str] = Counter({"quarantined": len(bad)})
+        files, rejected = found.files, list[RejectedRow]()
+        rows: dict[str, list[ScoredText]] = {"train": [], "validation": [], "test": []}
+        for done, (split, paths) in enumerate(files.items()):
+            progress(done, len(files), f"task {self.name} {split}")
+            for text in _read(paths, rejected):
+                drawn = split_of(text.document, self.fractions, self.seed)
+                rows[split if len(files) > 1 else drawn].append(text)
+        progress(len(files), len(files), f"task {self.name}")
+        counts: Counter[str] = Counter({"quarantined": len(rejected)})
         train = self._in_range(rows["train"], "train", self.texts, counts)
         validation = self._in_range(rows["validation"], "validation", None, counts)
         prompts = self._prompts(rows["test"], counts)
-        return self.assemble(train, validation, prompts, counts, tuple(bad), found.revision)
+        return self.assemble(train, validation, prompts, counts, tuple(rejected), found.revision)
 
     def _in_range(
-        self, rows: list[Scored], split: str, most: int | None, counts: Counter[str]
+        self, rows: list[ScoredText], split: str, most: int | None, counts: Counter[str]
     ) -> Corpus:
         kept = {
-            one.text: one.toxicity for one in rows if self.lowest <= one.toxicity <= self.highest
+            row.text: row.toxicity for row in rows if self.lowest <= row.toxicity <= self.highest
         }
         if not kept:
             raise InvalidInput(
@@ -139,57 +135,57 @@ class Detox(Task):
             )
         corpus = Corpus.build(list(kept), self.name, toxicities=list(kept.values()))
         drawn = sample_rows(corpus.ids, most, self.seed)
-        counts[f"{split}_out_of_range"] = len(rows) - len(corpus)  # copies among them
+        counts[f"{split}_out_of_range"] = len(rows) - len(corpus)  # repeated texts included
         counts[f"{split}_not_sampled"] = len(corpus) - len(drawn)
         return corpus.take(drawn)
 
-    def _prompts(self, rows: list[Scored], counts: Counter[str]) -> Corpus:
+    def _prompts(self, rows: list[ScoredText], counts: Counter[str]) -> Corpus:
         """Returns the prompts of both sides, a sample of each by id."""
-        found = {one.text: one.toxicity for one in rows if one.prompt}
+        toxicity = {row.text: row.toxicity for row in rows if row.prompt}
+        sides = {
+            text: TOXIC if score >= THRESHOLD else NONTOXIC for text, score in toxicity.items()
+        }
         texts: list[str] = []
         for side in (TOXIC, NONTOXIC):
-            of = [text for text, value in found.items() if (value >= THRESHOLD) == (side == TOXIC)]
-            if not of:
+            of_side = [text for text in sides if sides[text] == side]
+            if not of_side:
                 raise InvalidInput(
                     f"task {self.name!r}: expected {side} prompts in the test split, found none; "
-                    "look at its file"
+                    "check its file"
                 )
             wanted = self.prompts[side]
-            drawn = [of[row] for row in sample_rows([*map(document_id, of)], wanted, self.seed)]
+            rows_of_side = sample_rows([*map(document_id, of_side)], wanted, self.seed)
+            drawn = [of_side[row] for row in rows_of_side]
             counts[f"prompts_{side}"] = len(drawn)
-            counts[f"prompts_{side}_not_sampled"] = len(of) - len(drawn)
-            counts[f"prompts_{side}_missing"] = max(0, (wanted or 0) - len(of))
+            counts[f"prompts_{side}_not_sampled"] = len(of_side) - len(drawn)
+            counts[f"prompts_{side}_missing"] = max(0, (wanted or 0) - len(of_side))
             texts += drawn
-        values = [found[text] for text in texts]
-        labels = [TOXIC if value >= THRESHOLD else NONTOXIC for value in values]
+        labels, values = [sides[text] for text in texts], [toxicity[text] for text in texts]
         return Corpus.build(texts, self.name, labels=labels, toxicities=values)
 
 
-def _scored(paths: Iterable[Path], bad: list[RejectedRow]) -> Iterable[Scored]:
-    """Yields the halves of every row that has a stated toxicity; a half without one is set aside.
+def _read(paths: Iterable[Path], rejected: list[RejectedRow]) -> Iterable[ScoredText]:
+    """Yields the halves of every row that have a toxicity; the others are added to `rejected`.
 
-    Two shapes are read: flat (`prompt`, `toxicity`, `continuation`, `continuation_toxicity`, `doc`)
+    Two formats are read: flat (`prompt`, `toxicity`, `continuation`, `continuation_toxicity`, `doc`)
     and that of the data set on the hub (`prompt: {text, toxicity}`, `continuation`, `filename`).
     """
     for path in paths:
         for line, row in raw_rows(path):
             if isinstance(row, str):
-                bad.append(RejectedRow(str(path), line, row))
+                rejected.append(RejectedRow(str(path), line, row))
                 continue
-            for half, flat in (("prompt", "toxicity"), ("continuation", "continuation_toxicity")):
-                found: Any = row.get(half)
-                nested = isinstance(found, Mapping)
-                text = found.get("text") if nested else found
-                value = found.get("toxicity") if nested else row.get(flat)
+            for half, column in (("prompt", "toxicity"), ("continuation", "continuation_toxicity")):
+                value: Any = row.get(half)
+                nested = isinstance(value, Mapping)
+                text = value.get("text") if nested else value
+                score: Any = value.get("toxicity") if nested else row.get(column)
                 document = str(row.get("filename" if nested else "doc") or text)
+                number = isinstance(score, int | float) and not isinstance(score, bool)
                 if not isinstance(text, str) or not text.strip():
-                    bad.append(RejectedRow(str(path), line, f"the {half} has no text"))
-                elif (
-                    isinstance(value, bool)
-                    or not isinstance(value, int | float)
-                    or not 0 <= value <= 1
-                ):
-                    said = f"the {half} has no toxicity from 0 to 1, found {str(value)[:40]!r}"
-                    bad.append(RejectedRow(str(path), line, said))
+                    rejected.append(RejectedRow(str(path), line, f"the {half} has no text"))
+                elif not number or not 0 <= score <= 1:
+                    reason = f"the {half} has no toxicity from 0 to 1, found {str(score)[:40]!r}"
+                    rejected.append(RejectedRow(str(path), line, reason))
                 else:
-                    yield Scored(text.strip(), float(value), half == "prompt", document)
+                    yield ScoredText(text.strip(), float(score), half == "prompt", document)
