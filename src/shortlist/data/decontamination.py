@@ -6,8 +6,8 @@ After folding case, punctuation and space, a document leaks if
   (`ngram`); shorter texts ("I agree.") leak only by equality,
 - it paraphrases one (`near`): see `Pairs`.
 
-Windows of words are compared by polynomial hashes, pairs of words by 64-bit hashes. A match of
-windows is confirmed on the text; a chance match of as many pairs as a leak needs does not occur.
+Runs and pairs of words are compared by 64-bit hashes. A shared run is confirmed on the text; a chance
+match of as many pairs as a leak needs does not occur.
 """
 # numba carries no type stubs: the checker does not know what its decorator returns.
 # pyright: reportUntypedFunctionDecorator=false
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
-from shortlist.data.near_copies import fold
-from shortlist.kernels.hashing import FNV_BASIS, GOLDEN, compiled, fnv1a, mix
+from shortlist.data.near_copies import BREAK, SPACE, as_lines, fold, word_runs
+from shortlist.kernels.hashing import FNV_BASIS, compiled, fnv1a, mix
 
 RUN = 13  # consecutive words, as in the decontamination of GPT-3 (Brown et al. 2020, appendix C)
 SHORTEST = 8  # words
@@ -40,10 +40,9 @@ KINDS: tuple[Kind, ...] = ("exact", "normalised", "ngram", "near")  # the strong
 _Hashes: TypeAlias = NDArray[np.uint64]
 _Rows: TypeAlias = NDArray[np.int64]
 
-_PIECE = 1 << 22  # bytes of text hashed at a time: about 150 MB of intermediate arrays
+_PIECE = 1 << 22  # characters folded and hashed at a time
 _WINDOW_BITS, _PAIR_BITS = 25, 24  # of the Bloom filters, which hold the upper bits of the hashes
-_PAIR_SHIFT = np.uint64(64 - _PAIR_BITS)
-_SPACE, _BREAK = 32, 10
+_WINDOW_SHIFT, _PAIR_SHIFT = np.uint64(64 - _WINDOW_BITS), np.uint64(64 - _PAIR_BITS)
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ def find_leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
     pool_texts, ids = pool.texts, pool.ids
     for first, piece in _folded_pieces(pool_texts):
         contained: dict[int, int] = {}
-        words = _Words.of(piece)
+        data = as_lines(piece)
         for table in windows:
-            for document, owner in table.matches(words, piece, known):
+            for document, owner in table.matches(data, piece, known):
                 contained[document] = min(owner, contained.get(document, owner))
         near: dict[int, tuple[float, int]] = {}
         for document, owner, share in find_paraphrases(piece, pairs):
@@ -119,70 +118,12 @@ def _folded_pieces(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         yield first, piece
 
 
-def _joined(texts: Sequence[str]) -> NDArray[np.uint8]:
-    return np.frombuffer(("\n".join(texts) + "\n").encode(), dtype=np.uint8)
-
-
-@dataclass(frozen=True)
-class _Words:
-    """The words of folded texts, joined by line breaks, and the hashes of their prefixes.
-
-    The hash of bytes a..b is (H[b] - H[a]) * B^-a, where H[i] = sum over j < i of (byte_j + 1) *
-    B^j, all modulo 2^64, and B is odd, so that it has an inverse.
-
-    Attributes:
-        starts: (w,) first byte of each word.
-        ends: (w,) byte behind each word.
-        documents: (w,) text of each word.
-        prefix: H, one more than there are bytes.
-        inverse: B^-a for every byte.
-    """
-
-    starts: _Rows
-    ends: _Rows
-    documents: _Rows
-    prefix: _Hashes
-    inverse: _Hashes
-
-    @staticmethod
-    def of(texts: Sequence[str]) -> _Words:
-        data = _joined(texts)
-        # Folded texts have single spaces; two line breaks in succession enclose an empty text.
-        breaks = np.flatnonzero((data == _SPACE) | (data == _BREAK))
-        before = np.concatenate(([-1], breaks[:-1]))
-        lines = np.cumsum(data[breaks] == _BREAK) - (data[breaks] == _BREAK)
-        filled = breaks > before + 1
-        powers, inverse = _powers(len(data))
-        prefix = np.zeros(len(data) + 1, dtype=np.uint64)
-        np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers, out=prefix[1:])
-        return _Words((before + 1)[filled], breaks[filled], lines[filled], prefix, inverse)
-
-    def windows(self, length: int) -> tuple[_Hashes, _Rows]:
-        """Returns hash and first word of every window of `length` words within one text."""
-        last = np.arange(length - 1, len(self.starts))
-        first = last - (length - 1)
-        first = first[self.documents[first] == self.documents[last]]
-        start, end = self.starts[first], self.ends[first + length - 1]
-        return (self.prefix[end] - self.prefix[start]) * self.inverse[start], first
-
-
-_power_cache: list[tuple[_Hashes, _Hashes]] = []
-
-
-def _powers(size: int) -> tuple[_Hashes, _Hashes]:
-    """Returns B^0 .. B^(size-1) and their inverses modulo 2^64; the longest so far is kept."""
-    if not _power_cache or len(_power_cache[0][0]) < size:
-        factors = np.ones((2, size), dtype=np.uint64)
-        factors[0, 1:], factors[1, 1:] = GOLDEN, np.uint64(pow(int(GOLDEN), -1, 2**64))
-        powers, inverse = np.cumprod(factors, axis=1, dtype=np.uint64)
-        _power_cache[:] = [(powers, inverse)]
-    powers, inverse = _power_cache[0]
-    return powers[:size], inverse[:size]
-
-
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of one length of the protected texts, sorted by hash."""
+    """The runs of `length` words of the protected texts, sorted by hash.
+
+    They are those of the texts of at least `RUN` words, or whole texts of exactly `length` words.
+    """
 
     length: int
     hashes: _Hashes
@@ -191,35 +132,27 @@ class _Windows:
 
     @staticmethod
     def of(known: Sequence[str], length: int) -> _Windows:
-        # Windows shorter than a run cover whole texts only.
-        rows = [
-            row for row, text in enumerate(known) if length == RUN or text.count(" ") + 1 == length
-        ]
-        words = _Words.of([known[row] for row in rows])
-        hashes, first = words.windows(length)
-        owners = np.array(rows, dtype=np.int64)[words.documents[first]]
+        rows = [row for row, text in enumerate(known) if min(text.count(" ") + 1, RUN) == length]
+        hashes, lines, _ = word_runs(as_lines(known[row] for row in rows), length)
         order = np.argsort(hashes, kind="stable")
         bloom = np.zeros(1 << _WINDOW_BITS, dtype=bool)
-        bloom[hashes >> np.uint64(64 - _WINDOW_BITS)] = True
-        return _Windows(length, hashes[order], owners[order], bloom)
+        bloom[hashes >> _WINDOW_SHIFT] = True
+        return _Windows(length, hashes[order], np.array(rows)[lines[order]], bloom)
 
     def matches(
-        self, words: _Words, piece: Sequence[str], known: Sequence[str]
+        self, data: NDArray[np.uint8], piece: Sequence[str], known: Sequence[str]
     ) -> Iterator[tuple[int, int]]:
         """Returns (document of the piece, protected row) for every confirmed shared window."""
-        hashes, first = words.windows(self.length)
-        maybe = np.flatnonzero(self.bloom[hashes >> np.uint64(64 - _WINDOW_BITS)])
-        hashes, first = hashes[maybe], first[maybe]
-        place = np.searchsorted(self.hashes, hashes)
-        inside = place < len(self.hashes)
-        hits = np.flatnonzero(inside)[self.hashes[place[inside]] == hashes[inside]]
+        hashes, documents, starts = word_runs(data, self.length)
+        maybe = np.flatnonzero(self.bloom[hashes >> _WINDOW_SHIFT])
+        place = np.searchsorted(self.hashes, hashes[maybe])
+        hits = self.hashes[np.minimum(place, len(self.hashes) - 1)] == hashes[maybe]
         confirmed: set[tuple[int, int]] = set()
-        for hit in hits.tolist():
-            document, owner = int(words.documents[first[hit]]), int(self.owners[place[hit]])
+        for at, owner in zip(maybe[hits].tolist(), self.owners[place[hits]].tolist(), strict=True):
+            document, start = int(documents[at]), int(starts[at])
             if (document, owner) in confirmed:
                 continue
-            word = int(first[hit] - np.searchsorted(words.documents, document))
-            window = " ".join(piece[document].split(" ")[word : word + self.length])
+            window = " ".join(piece[document].split(" ")[start : start + self.length])
             if f" {window} " in f" {known[owner]} ":
                 confirmed.add((document, owner))
                 yield document, owner
@@ -257,7 +190,7 @@ class Pairs:
         """Returns the pairs of folded `texts`; of equal texts only the first is compared."""
         first = {text: row for row, text in reversed(list(enumerate(texts)))}
         rows = np.array(sorted(first.values()), dtype=np.int64)
-        hashes, line, _ = _pairs(_joined([texts[int(row)] for row in rows]))
+        hashes, line, _ = _pairs(as_lines([texts[int(row)] for row in rows]))
         keys, owners = _distinct(hashes, rows[line])
         _, which, texts_of = np.unique(keys, return_inverse=True, return_counts=True)
         rare = texts_of[which] <= COMMON
@@ -284,7 +217,7 @@ class Pairs:
     def densest(self, document: str, owner: int) -> int:
         """Returns the most counted pairs of text `owner` in one stretch of a folded document."""
         keys = np.repeat(self.keys, np.diff(self.starts))[self.owners == owner]
-        hashes, _, places = _pairs(_joined([document]))
+        hashes, _, places = _pairs(as_lines([document]))
         shared = np.flatnonzero(np.isin(hashes, keys))
         hashes, places = hashes[shared], places[shared]
         width, most, first = STRETCH * int(self.lengths[owner]), 0, 0
@@ -311,7 +244,7 @@ def find_paraphrases(piece: Sequence[str], pairs: Pairs) -> Iterator[tuple[int, 
     if len(pairs.keys) == 0 or len(piece) == 0:
         return
     candidates: list[tuple[int, int]] = _candidates(
-        _joined(piece), pairs.keys, pairs.starts, pairs.owners, pairs.bloom, pairs.needed
+        as_lines(piece), pairs.keys, pairs.starts, pairs.owners, pairs.bloom, pairs.needed
     ).tolist()
     for document, owner in candidates:
         count = pairs.densest(piece[document], owner)
@@ -333,14 +266,14 @@ def _pairs(data: Any) -> Any:
     """Returns hash, line and place (of the later word) of every pair of words in lines of text."""
     breaks = 0
     for byte in data:
-        breaks += byte in (_SPACE, _BREAK)
+        breaks += byte in (SPACE, BREAK)
     hashes = np.empty(breaks * REACH, dtype=np.uint64)
     lines = np.empty(breaks * REACH, dtype=np.int64)
     places = np.empty(breaks * REACH, dtype=np.int64)
     recent = np.zeros(REACH, dtype=np.uint64)
     n, line, place, word, filled = 0, 0, 0, FNV_BASIS, False
     for byte in data:
-        if byte != _SPACE and byte != _BREAK:
+        if byte != SPACE and byte != BREAK:
             word = fnv1a(word, byte)
             filled = True
             continue
@@ -354,7 +287,7 @@ def _pairs(data: Any) -> Any:
             recent[place % REACH] = here
             place += 1
         word, filled = FNV_BASIS, False
-        if byte == _BREAK:
+        if byte == BREAK:
             line, place = line + 1, 0
     return hashes[:n], lines[:n], places[:n]
 

@@ -11,7 +11,7 @@ Datasets, section 3.4); `near_copies` compares every pair of two small collectio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ SPLIT_JACCARD, SPLIT_CONTAINMENT = 0.5, 0.7  # of near copies across splits
 
 _PIECE = 1 << 23  # characters folded at a time
 _SEED = 20240501
-_SPACE, _BREAK = 32, 10
+SPACE, BREAK = 32, 10  # between words and between texts of folded lines
+_29, _32 = np.uint64(29), np.uint64(32)
 _NOT_WORD = re.compile(r"[\W_]+")
 _ASCII_FOLD = bytes(
     ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256)
@@ -147,10 +148,10 @@ def _shingle_sets(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.
     """
     hashes, sizes = [np.zeros(0, np.uint32)], [np.zeros(1, np.int64)]
     for piece in _pieces(texts):
-        data = np.frombuffer("".join(f"{fold(text)}\n" for text in piece).encode(), np.uint8)
-        keys = np.unique(_shingles(data, SHINGLE))
+        values, lines, _ = word_runs(as_lines(map(fold, piece)), SHINGLE)
+        keys = np.unique(lines.astype(np.uint64) << _32 | (values * FNV_PRIME) >> _32)
         hashes.append(keys.astype(np.uint32))
-        sizes.append(np.bincount(keys >> np.uint64(32), minlength=len(piece)))
+        sizes.append(np.bincount(keys >> _32, minlength=len(piece)))
     return np.concatenate(hashes), np.cumsum(np.concatenate(sizes))
 
 
@@ -165,15 +166,25 @@ def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[first:]
 
 
+def as_lines(folded: Iterable[str]) -> NDArray[np.uint8]:
+    """Returns folded texts as bytes, each followed by a line break."""
+    return np.frombuffer("".join(f"{text}\n" for text in folded).encode(), np.uint8)
+
+
 @compiled
-def _shingles(data: Any, shingle: int) -> Any:
-    """Returns every shingle of every line: the line in the upper 32 bits, its hash in the lower."""
-    out = np.empty(len(data), np.uint64)
-    words = np.empty(len(data) + 1, np.uint64)
-    total, document, count, word, inside = 0, 0, 0, FNV_BASIS, False
-    for at in range(len(data)):
-        byte = data[at]
-        if byte != _SPACE and byte != _BREAK:
+def word_runs(data: Any, length: int) -> Any:
+    """Returns hash, line and first word of each run of `length` words in lines of folded text.
+
+    A line of fewer words is one run, a line without words none.
+    """
+    breaks = 1
+    for byte in data:
+        breaks += byte in (SPACE, BREAK)
+    words, hashes = np.empty(breaks, np.uint64), np.empty(breaks, np.uint64)
+    lines, starts = np.empty(breaks, np.int64), np.empty(breaks, np.int64)
+    total, line, count, word, inside = 0, 0, 0, FNV_BASIS, False
+    for byte in data:
+        if byte != SPACE and byte != BREAK:
             word = fnv1a(word, byte)
             inside = True
             continue
@@ -181,18 +192,18 @@ def _shingles(data: Any, shingle: int) -> Any:
             words[count] = word
             count += 1
         word, inside = FNV_BASIS, False
-        if byte == _SPACE:
+        if byte == SPACE:
             continue
-        width, line = min(shingle, count), np.uint64(document) << np.uint64(32)
+        width = min(length, count)
         for start in range(count - width + 1 if count else 0):
             value = GOLDEN
             for step in range(width):
                 value = (value ^ words[start + step]) * GOLDEN
-                value ^= value >> np.uint64(29)
-            out[total] = line | ((value * FNV_PRIME) >> np.uint64(32))
+                value ^= value >> _29
+            hashes[total], lines[total], starts[total] = value, line, start
             total += 1
-        document, count = document + 1, 0
-    return out[:total].copy()
+        line, count = line + 1, 0
+    return hashes[:total], lines[:total], starts[:total]
 
 
 @compiled

@@ -25,7 +25,7 @@ from shortlist.data.decontamination import (
     find_leaks,
     find_paraphrases,
 )
-from shortlist.data.near_copies import fold
+from shortlist.data.near_copies import as_lines, fold
 
 WORDS = [f"word{n}" for n in range(40)]
 TEXT = " ".join(WORDS[:20])
@@ -232,6 +232,6 @@ def test_counting_hashes_finds_what_comparing_sets_of_words_finds(seed: int, alp
 
 
 def test_pairs_do_not_reach_into_the_next_document() -> None:
-    hashes, lines, places = decontamination._pairs(decontamination._joined(["a b c d", "", "e f"]))
+    hashes, lines, places = decontamination._pairs(as_lines(["a b c d", "", "e f"]))
     assert lines.tolist() == [0] * 6 + [2] and places.tolist() == [1, 2, 2, 3, 3, 3, 1]
     assert len(set(hashes.tolist())) == 7
