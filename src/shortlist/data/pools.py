@@ -18,7 +18,15 @@ import pyarrow as pa
 from shortlist.core import Corpus, added_masses, digest
 from shortlist.data import package_docs
 from shortlist.data.files import file_digest, stem
-from shortlist.data.readers import Columns, Loaded, Progress, RowFilter, read_documents, read_files
+from shortlist.data.readers import (
+    Columns,
+    Loaded,
+    Progress,
+    RowFilter,
+    read_documents,
+    read_files,
+    tracked,
+)
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, Missing, near
@@ -89,16 +97,14 @@ class PackageDocs(Pool):
         others = package_docs.installed().keys() - package_docs.locked().keys()
         counts["other_distributions"] = len(others)
         parts: list[Loaded] = []
-        total = len(packages.distributions)
-        for done, (name, distribution) in enumerate(packages.distributions.items()):
-            progress(done, total, "package documentation")
+        found = packages.distributions.items()
+        for name, distribution in tracked(found, "package documentation", progress):
             passages, dropped = package_docs.read_package(name, distribution, **self.limits)
             counts.update(dropped)
             texts = sorted({passage.text for passage in passages})
             counts.update(rows_read=len(passages), exact_copies=len(passages) - len(texts))
             corpus = _sampled(Corpus.build(texts, name), self.per_package, self.seed, counts)
             parts.append(Loaded(corpus, {}))
-        progress(total, total, "package documentation")
         return merge(parts, counts)
 
     def _packages(self) -> package_docs.Packages:
@@ -175,9 +181,7 @@ class Domains(Pool):
         """
         parts: list[Loaded] = []
         counts: Counter[str] = Counter()
-        names = self._names(source)
-        for done, name in enumerate(names):
-            progress(done, len(names), f"pool domain {name}")
+        for name in tracked(self._names(source), "pool domains", progress):
             files = source.pool_files(name, self.hub, self.files)
             documents = read_documents(
                 files.files["pool"],
@@ -190,7 +194,6 @@ class Domains(Pool):
                 texts = list(dict.fromkeys(chunks(texts, self.chunk)))
             corpus = _sampled(Corpus.build(texts, name), self.per_domain, self.seed, counts)
             parts.append(Loaded(corpus, {}, documents.quarantined, files.revision))
-        progress(len(names), len(names), "pool domains")
         return merge(parts, counts)
 
     def _names(self, source: Source) -> tuple[str, ...]:
@@ -249,12 +252,9 @@ class Files(Pool):
         """
         parts: list[Loaded] = []
         counts: Counter[str] = Counter()
-        paths = self._matches()
-        for done, path in enumerate(paths):
-            progress(done, len(paths), "pool files")
+        for path in tracked(self._matches(), "pool files", progress):
             parts.append(read_files([path], self.columns, default_domain=stem(path)))
             counts.update({key: n for key, n in parts[-1].counts.items() if key != "kept"})
-        progress(len(paths), len(paths), "pool files")
         return merge(parts, counts)
 
     def _matches(self) -> list[str]:

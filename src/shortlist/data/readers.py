@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from shortlist.core import Corpus, added_masses
 from shortlist.data.files import raw_rows
@@ -15,10 +15,19 @@ from shortlist.errors import InvalidInput, near
 
 # (units done so far, total, what is being done): called as work proceeds.
 Progress: TypeAlias = Callable[[int, int, str], None]
+T = TypeVar("T")
 
 
 def silent(done: int, total: int, what: str) -> None:
     """Ignores progress."""
+
+
+def tracked(items: Collection[T], what: str, progress: Progress) -> Iterator[T]:
+    """Yields the items and reports how many are done."""
+    for done, item in enumerate(items):
+        progress(done, len(items), what)
+        yield item
+    progress(len(items), len(items), what)
 
 
 class _Reject(Exception):
@@ -64,7 +73,7 @@ class Columns:
     text_b: str | None = None
     label: str | None = None
     domain: str | None = None
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
     numeric: bool = False
     mass: str | None = None
     licence: str | None = None
@@ -155,21 +164,9 @@ class Loaded:
     revision: str = ""
 
 
-def read(
-    path: str | Path,
-    *,
-    text: str = "text",
-    text_b: str | None = None,
-    label: str | None = None,
-    domain: str | None = None,
-    names: Sequence[str] | None = None,
-    numeric: bool = False,
-    default_domain: str = "",
-    keep_copies: bool = False,
-) -> Loaded:
-    """Returns the documents of one file, see `read_documents`; the other arguments are `Columns`."""
-    columns = Columns(text, text_b, label, domain, None if names is None else tuple(names), numeric)
-    return read_files([path], columns, default_domain=default_domain, keep_copies=keep_copies)
+def read(path: str | Path, *, keep_copies: bool = False, **columns: Any) -> Loaded:
+    """Returns the documents of one file; `columns` are arguments of `Columns`."""
+    return read_files([path], Columns(**columns), keep_copies=keep_copies)
 
 
 def read_files(
@@ -399,7 +396,7 @@ def _measure(row: Mapping[str, Any], column: str, kind: str, most: float) -> flo
     return number
 
 
-def _class_name(value: object, names: tuple[str, ...]) -> str:
+def _class_name(value: object, names: Sequence[str]) -> str:
     try:
         index = int(str(value))
     except ValueError:

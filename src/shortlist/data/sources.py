@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from shortlist.core import digest
 from shortlist.data.files import file_digest
@@ -45,36 +45,9 @@ class TaskFiles:
         }
 
 
-class Source(Protocol):
-    """Finds the files of tasks and pools by name."""
-
-    def task_files(self, name: str, hub: Mapping[str, Any] | None) -> TaskFiles:
-        """Returns the files of a task by split; `validation` may be absent."""
-        ...
-
-    def pool_names(
-        self, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None
-    ) -> tuple[str, ...]:
-        """Returns the names of all domains, sorted."""
-        ...
-
-    def pool_files(
-        self, domain: str, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None
-    ) -> TaskFiles:
-        """Returns the files of one domain of the pool."""
-        ...
-
-    def text_files(self, what: str, path: str | None, hub: Mapping[str, Any] | None) -> TaskFiles:
-        """Returns files of texts that are neither a task nor a pool; `what` names them in messages.
-
-        They are those at `path` (a folder), or those that `hub` describes (the hub).
-        """
-        ...
-
-
 @dataclass(frozen=True)
 class LocalSource:
-    """Reads a folder; the arguments `hub` of its methods are ignored.
+    """Finds the files of tasks and pools in a folder; the arguments `hub` are ignored.
 
     Tasks are `tasks/<name>/<split>.jsonl[.gz|.zst]`, the pool is `pools/<domain>.jsonl[.gz|.zst]`.
 
@@ -85,7 +58,7 @@ class LocalSource:
     root: str | None
 
     def task_files(self, name: str, hub: Mapping[str, Any] | None = None) -> TaskFiles:
-        """Returns the files of a task; a name with a slash is that of a folder under the root.
+        """Returns the files by split of a task; a name with a slash is a folder under the root.
 
         Raises:
             Missing: no such task under the root, or it has no train or no test file.
@@ -154,7 +127,9 @@ class LocalSource:
     def text_files(
         self, what: str, path: str | None, hub: Mapping[str, Any] | None = None
     ) -> TaskFiles:
-        """Returns the file at `path`, absolute or relative to the root.
+        """Returns the file of texts (no task, no pool) at `path`, absolute or under the root.
+
+        `what` names them in messages.
 
         Raises:
             Missing: no path is given, or there is no file.
@@ -279,7 +254,7 @@ class HubSpec:
 
 @dataclass(frozen=True)
 class HubSource:
-    """Reads data sets of the Hugging Face hub, of one commit each, through its cache.
+    """Finds the files in data sets of the Hugging Face hub, of one commit each, in its cache.
 
     Attributes:
         offline: True reads the cache alone, False asks the network; None leaves it to the variable
@@ -291,11 +266,7 @@ class HubSource:
     cache_dir: str | None = None
 
     def task_files(self, name: str, hub: Mapping[str, Any] | None) -> TaskFiles:
-        """Returns the files of a task and their commit.
-
-        Raises:
-            Missing: the task has no data set on the hub, or its files are not available.
-        """
+        """Returns the files of a task and their commit; see `text_files`."""
         return self.text_files(f"task {name!r}", None, hub)
 
     def pool_names(
@@ -314,15 +285,12 @@ class HubSource:
         return tuple(sorted(map(str, hub)))
 
     def pool_files(
-        self,
-        domain: str,
-        hub: Mapping[str, Any] | None,
-        files: Mapping[str, Any] | None = None,
+        self, domain: str, hub: Mapping[str, Any] | None, files: Mapping[str, Any] | None = None
     ) -> TaskFiles:
         """Returns the files of one domain and their commit; `files` is ignored.
 
         Raises:
-            Missing: `hub` does not specify the domain, or its files are not available.
+            Missing: `hub` does not specify the domain; see also `text_files`.
         """
         names = self.pool_names(hub)
         if domain not in names:
@@ -377,3 +345,6 @@ class HubSource:
                 f"({type(error).__name__}); fetch it: {spec.command()}"
             ) from error
         return Path(folder)
+
+
+Source: TypeAlias = LocalSource | HubSource

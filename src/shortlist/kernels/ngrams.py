@@ -84,11 +84,15 @@ def count_character_ngrams(texts: Sequence[str], min_n: int, max_n: int, buckets
     return _count_character_ngrams(data, ends, min_n, max_n, buckets)
 
 
+@compiled
 def column_sums(
     indices: NDArray[np.int32], values: NDArray[np.float32], columns: int
 ) -> NDArray[np.float64]:
     """Returns the (columns,) sums of a CSR matrix in float64, without a copy of it."""
-    return _column_sums(indices, values, columns)
+    sums = np.zeros(columns, dtype=np.float64)
+    for place in range(len(indices)):
+        sums[indices[place]] += values[place]
+    return sums
 
 
 def dots(
@@ -271,14 +275,6 @@ def _count_character_ngrams(data: Any, offsets: Any, min_n: Any, max_n: Any, buc
         filled = _append_by_sorting(grams[:total], indices, values, filled)
         indptr[row + 1] = filled
     return values[:filled].copy(), indices[:filled].copy(), indptr
-
-
-@compiled
-def _column_sums(indices: Any, values: Any, columns: Any) -> Any:
-    sums = np.zeros(columns, dtype=np.float64)
-    for place in range(len(indices)):
-        sums[indices[place]] += values[place]
-    return sums
 
 
 @compiled

@@ -151,22 +151,6 @@ def all_pairs(p: Array) -> Array:
     return corrected
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Returns the items that only the first and only the second model got right, and the p-value.
-
-    McNemar's test (1947) of two models on the same items, by the exact binomial distribution. It
-    compares two models; comparing the methods that trained them takes several seeds.
-
-    Args:
-        first: (n,) whether the first model was right.
-        second: (n,) whether the second model was right.
-    """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    n = only_first + only_second
-    p = min(1.0, 2 * float(special.bdtr(min(only_first, only_second), n, 0.5))) if n else 1.0
-    return only_first, only_second, p
-
-
 def seeds_needed(
     difference: float,
     seed_variance: float,

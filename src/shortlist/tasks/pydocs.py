@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from shortlist.core import Corpus, digest
 from shortlist.data import package_docs
 from shortlist.data.near_copies import without_near_copies
-from shortlist.data.readers import Progress
+from shortlist.data.readers import Progress, tracked
 from shortlist.data.sources import Source
 from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
@@ -114,14 +114,12 @@ class PydocsFamilies(Task):
         counts.update(packages.check(f"task {self.name}"))
         family_of = {name: family for family, some in self.families.items() for name in some}
         read: list[tuple[str, package_docs.Passage]] = []
-        total = len(packages.distributions)
-        for done, (name, distribution) in enumerate(packages.distributions.items()):
-            progress(done, total, "held-out documentation")
+        found = packages.distributions.items()
+        for name, distribution in tracked(found, "held-out documentation", progress):
             passages, dropped = package_docs.read_package(name, distribution, **self.limits)
             counts.update(dropped)
             counts["rows_read"] += len(passages)
             read += [(family_of[name], passage) for passage in passages]
-        progress(total, total, "held-out documentation")
         return sorted(read, key=lambda item: (item[1].document, item[1].text))
 
     def _corpus(self, rows: list[tuple[str, str, str]], counts: Counter[str]) -> Corpus:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import chain, combinations
-from math import comb
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from shortlist.stats.comparison import (
     compare,
     half_width,
     holm,
-    mcnemar,
     seeds_needed,
 )
 
@@ -161,16 +159,6 @@ def test_holm_is_the_closed_test_of_bonferroni() -> None:
             max(min(1.0, len(s) * p[s].min()) for s in subsets if i in s) for i in range(len(p))
         ]
         assert holm(p) == pytest.approx(closed)
-
-
-def test_mcnemar_is_the_exact_binomial_test_of_the_items_that_differ() -> None:
-    first, second = np.random.default_rng(8).random((2, 300)) < np.array([[0.7], [0.6]])
-    b, c, p = mcnemar(first, second)
-    assert (b, c) == ((first & ~second).sum(), (~first & second).sum())
-    assert p == pytest.approx(stats.binomtest(b, b + c).pvalue)
-    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert p == pytest.approx(min(1.0, 2 * tail))
-    assert mcnemar(first, first) == (0, 0, 1.0)
 
 
 def test_the_seeds_needed_are_those_at_which_four_in_five_boards_decide() -> None:
