@@ -25,10 +25,10 @@ from shortlist.store.records import read_records, write_record
 
 TASKS, SEEDS, BUDGETS = 20, 5, (500, 1000, 2000, 5000, 10000)
 STAGES: tuple[tuple[str, Role], ...] = (
-    *((name, "preparation") for name in ("pool", "task", "leaks")),
+    *((name, "preparation") for name in ("pool", "task", "leaks", "head")),
     *((name, "selection") for name in ("features", "features", "fit", "scores", "selection")),
-    *((name, "training") for name in ("head", "warmup", "held_out", "held_out", "finetune")),
-    ("evaluate", "evaluation"),
+    *((name, "training") for name in ("warmup", "finetune")),
+    *((name, "evaluation") for name in ("held_out", "held_out", "evaluate")),
 )
 
 
