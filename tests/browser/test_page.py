@@ -177,7 +177,7 @@ def test_long_tables_show_their_first_rows_until_asked(page: devtools.Page) -> N
     assert page.run(f"{more}.hidden")
 
 
-def test_the_gain_says_what_may_be_said_of_it(page: devtools.Page) -> None:
+def test_the_gain_shows_its_conclusion(page: devtools.Page) -> None:
     assert head(page, "gain over random", "click()") == "descending"
     assert rows(page)[0].startswith("gotd")
     page.run("document.querySelector('#table-3 td.gain button').click()")

@@ -124,7 +124,7 @@ def test_a_selection_has_the_size_of_its_budget_and_domains_that_add_up(path: Pa
 
 
 @of_every_record
-def test_no_record_tells_where_on_its_machine_it_was_made(path: Path) -> None:
+def test_no_record_contains_a_path_of_its_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "/home/" not in text and "/root/" not in text and "/tmp/" not in text
 
@@ -135,7 +135,7 @@ def test_every_file_among_the_records_is_a_record() -> None:
 
 
 @of_every_record
-def test_a_record_keeps_every_rule_that_a_submission_is_held_to(path: Path) -> None:
+def test_a_record_keeps_every_rule_of_a_submission(path: Path) -> None:
     record = read(path)
     assert list(problems(record)) == []
 

@@ -242,7 +242,7 @@ def test_what_reads_nothing_is_vanilla(table: int) -> None:
 
 
 @pytest.mark.parametrize("table", SIZES)
-def test_every_row_can_be_judged(table: int) -> None:
+def test_every_row_can_be_compared(table: int) -> None:
     """A record that agrees in all that is asked for has a verdict on every number that is none."""
     found = read_published(PUBLISHED, f"gotd_table{table}")
     for cell in reproductions(found, [exact(found, n) for n in found.numbers if not n.is_average]):
@@ -273,7 +273,7 @@ def exact(table: PublishedTable, number: PublishedNumber) -> Record:
     )
 
 
-def test_perplexity_and_utility_of_table_1_do_not_ask_who_judges() -> None:
+def test_perplexity_and_utility_of_table_1_do_not_depend_on_the_scorer() -> None:
     table = read_published(PUBLISHED, "gotd_table1")
     judged = {
         number.metric

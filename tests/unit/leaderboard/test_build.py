@@ -1,4 +1,4 @@
-"""Laws of the tables: what is averaged, what stays apart, what is left empty and why."""
+"""Tables: what is averaged, what stays separate, and why means are missing."""
 
 import random
 import statistics
@@ -121,7 +121,7 @@ def test_what_is_measured_in_two_ways_never_shares_a_column(record: Maker, chang
         ]
 
 
-def test_the_heading_of_two_protocols_tells_them_apart(record: Maker) -> None:
+def test_the_headings_of_two_protocols_differ(record: Maker) -> None:
     metrics = [Metric("f1", "fraction", True, 0.5, 9, protocol=p) for p in ("abcdef99", "123456")]
     (table,) = build(
         record(selector=name, metrics=(metric,)) for name, metric in zip("ab", metrics, strict=True)
@@ -143,7 +143,7 @@ def test_a_cell_that_is_not_done_empties_the_mean_and_says_why(record: Maker, st
     assert table.gaps() == (f"gotd, 100 documents: {status}: seed 1: no memory",)
 
 
-def test_a_reason_shared_by_all_seeds_is_told_without_them(record: Maker) -> None:
+def test_a_reason_shared_by_all_seeds_is_given_without_them(record: Maker) -> None:
     skipped = [record(seed=s, status="skipped", reason="needs labels") for s in (0, 1)]
     (table,) = build([*skipped, record(selector="dsir")])
     assert {cell.missing for cell in table.rows[1].cells} == {"skipped: needs labels"}
@@ -199,7 +199,7 @@ def test_rows_of_equal_axes_and_unequal_settings_are_never_averaged(record: Make
     assert [row.cells[0].mean for row in table.rows] == [0.5, 0.7]
 
 
-def test_settings_are_told_once_and_by_the_shortest_name_that_is_theirs(record: Maker) -> None:
+def test_settings_are_listed_once_by_their_shortest_distinct_name(record: Maker) -> None:
     def config(epochs: int, rate: float) -> dict:
         model = {"head": {"epochs": epochs}}
         return {
@@ -267,7 +267,7 @@ def test_seconds_of_several_devices_name_them(record: Maker) -> None:
     assert table.rows[0].device == "cpu; cuda"
 
 
-def test_warnings_are_counted_and_told_once_for_all_budgets(record: Maker) -> None:
+def test_warnings_are_counted_and_listed_once_for_all_budgets(record: Maker) -> None:
     (table,) = build(
         record(budget=budget, seed=seed, warnings=("not converged",) * (seed == 0))
         for budget in (100, 500)

@@ -1,4 +1,4 @@
-"""Methods against tasks: ranks, what empties them, what a cell stands on."""
+"""Methods by tasks: ranks, why they are missing, and the records behind a cell."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Drawings: what is on the front, what is drawn at all, the same bytes every time."""
+"""Plots: the Pareto front, the conditions for a plot, equal bytes for equal tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts on published numbers: what is comparable, what is within, and which setting is not."""
+"""Published numbers: which are comparable, which are reproduced, and which settings differ."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_without_records_nothing_is_run_and_an_inconsistent_number_is_no_target(
     assert outcomes(published, []) == ["not run", "not run", "not run", "no target"]
 
 
-def test_a_number_near_ours_is_within_and_one_far_off_is_outside(
+def test_a_near_number_is_reproduced_and_a_distant_one_is_not(
     published: Path, record: Maker
 ) -> None:
     assert outcomes(published, runs(record, [0.815, 0.83, 0.81]))[0] == "reproduced"
@@ -113,7 +113,7 @@ def test_the_interval_is_that_of_welch(published: Path, record: Maker) -> None:
     assert cell.n == 4
 
 
-def test_one_seed_of_ours_is_held_against_k_of_theirs_by_students_t(
+def test_one_measured_seed_is_compared_with_k_published_ones_by_students_t(
     published: Path, record: Maker
 ) -> None:
     # One more draw from what k gave a mean and an sd of: the prediction interval, k - 1 df.
@@ -122,7 +122,7 @@ def test_one_seed_of_ours_is_held_against_k_of_theirs_by_students_t(
     assert (cell.low, cell.high) == pytest.approx((0.81 - half, 0.81 + half))
 
 
-def test_of_runs_that_differ_alike_the_closest_method_speaks(
+def test_of_runs_with_equally_many_differences_the_closest_method_counts(
     published: Path, record: Maker
 ) -> None:
     both = [*runs(record, [0.80, 0.81, 0.82]), *runs(record, [0.70], selector="gotd_paper")]
@@ -162,7 +162,7 @@ def test_a_setting_that_a_record_does_not_have_is_named_too(published: Path, rec
     assert cell.reason == "finetune.epochs unset (paper: 10)"
 
 
-def test_of_several_runs_the_comparable_one_speaks(published: Path, record: Maker) -> None:
+def test_of_several_runs_the_comparable_one_counts(published: Path, record: Maker) -> None:
     other = runs(record, [0.5, 0.5, 0.5], finetune__epochs=3)
     exact = runs(record, [0.82], selector="gotd_paper")
     cell = reproductions(read_published(published, "toy_table1"), [*other, *exact])[0]
@@ -225,7 +225,7 @@ def test_the_interval_of_an_average_adds_the_variances_of_its_cells(
     assert mean.high - mean.mean == pytest.approx(half)
 
 
-def test_an_average_waits_for_every_task_of_its_row_and_names_the_missing(
+def test_an_average_needs_every_task_of_its_row_and_names_the_missing(
     averaged: PublishedTable, record: Maker
 ) -> None:
     nothing = reproductions(averaged, [])[-1]

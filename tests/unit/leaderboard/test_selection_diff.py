@@ -1,4 +1,4 @@
-"""Two selections beside each other: equal ones agree in all, a known swap is found exactly."""
+"""Difference of selections: none between equal ones, a known swap is found exactly."""
 
 from __future__ import annotations
 

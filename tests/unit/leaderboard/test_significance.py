@@ -1,4 +1,4 @@
-"""What a table may say: ties are ties, the yardstick is the fair one, noise is no finding."""
+"""Significance: rows tied with the best, gains over the right control, and the noise floor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submitting: what is whole goes in, what is broken is refused with its path and the reason."""
+"""Submission: valid records are copied, others are refused with their path and the reason."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_broken_record_is_refused_with_its_path_and_nothing_is_written(
     assert not results.exists()
 
 
-def test_numbers_that_stand_are_not_replaced(
+def test_existing_numbers_are_not_replaced(
     good: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"

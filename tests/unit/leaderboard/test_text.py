@@ -1,4 +1,4 @@
-"""What the renderings of a table promise: nothing lost, nothing unescaped, the same bytes again."""
+"""Tables as text: complete, escaped, and equal bytes for equal records."""
 
 import csv
 import io
@@ -173,7 +173,7 @@ def test_latex_escapes_what_records_say(record: Maker) -> None:
     assert r"a\_b \& 50\% \{x\} \$y\$ \#1" in text
 
 
-def test_the_page_says_what_is_told_of_a_gain_and_draws_the_selection(record: Maker) -> None:
+def test_the_page_shows_gains_plots_and_the_selection(record: Maker) -> None:
     records = board(record)
     text = page(build(records), records, {"reports/toy/gotd/toy-files-gotd-100-0.html"})
     assert "gain over random" in text

@@ -183,7 +183,7 @@ def test_a_cell_logged_twice_has_one_id_and_another_sweep_another() -> None:
     assert len({run_id("sweep", "key"), run_id("sweep", "other"), run_id("other", "key")}) == 3
 
 
-def test_the_mode_follows_the_key_and_is_said_in_one_line(
+def test_the_mode_follows_the_key_and_is_logged_in_one_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caplog.at_level(logging.INFO, "shortlist"):

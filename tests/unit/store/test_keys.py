@@ -49,7 +49,9 @@ def turned(value: Any) -> Any:
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_a_key_does_not_know_the_order_of_a_dictionary_at_any_depth(config: dict[str, Any]) -> None:
+def test_a_key_is_independent_of_the_order_of_a_dictionary_at_any_depth(
+    config: dict[str, Any],
+) -> None:
     assert key("s", 1, config, {}) == key("s", 1, turned(config), {})
 
 

@@ -43,7 +43,7 @@ def test_a_record_written_again_replaces_the_file_and_leaves_no_other(tmp_path: 
     assert read_records(tmp_path)[0].reason == "no memory"
 
 
-def test_a_reader_never_meets_half_a_record(tmp_path: Path) -> None:
+def test_a_reader_never_reads_part_of_a_record(tmp_path: Path) -> None:
     path = write_record(tmp_path, RECORD)
     long = replace(RECORD, warnings=("w" * 100_000,))
 
