@@ -136,7 +136,7 @@ class GOTD(TransportSelector):
     again for `sensitivity`.
     """
 
-    version = 2
+    version = 3  # 3: the buffer `mean_cost` is stored
     pool_potentials: torch.Tensor
     mean_cost: torch.Tensor
 
