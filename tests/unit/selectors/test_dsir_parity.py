@@ -56,9 +56,7 @@ def test_the_golden_weights_are_of_the_versions_that_the_peer_pins() -> None:
 
 
 @package
-@pytest.mark.parametrize(
-    ("max_n", "buckets", "workers"), [(2, 10_000, 2), (1, 500, 1), (3, 97, 3)]
-)
+@pytest.mark.parametrize(("max_n", "buckets", "workers"), [(2, 10_000, 2), (1, 500, 1), (3, 97, 3)])
 def test_log_weights_are_the_packages(
     machine: Any, tmp_path: Path, max_n: int, buckets: int, workers: int
 ) -> None:
