@@ -12,7 +12,7 @@ import numpy as np
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import IntermediateModel, ScratchModel, StoredModel
-from shortlist.pipeline.data import find_leaks, load_splits, task_texts
+from shortlist.pipeline.data import check_leaks, load_splits, task_texts
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.store.cache import unfinished
 from shortlist.store.keys import key as make_key
@@ -125,7 +125,7 @@ def _fine_tune_intermediate(
         cell, model.intermediate_task, "intermediate", settings["intermediate_task"]
     )
     texts = task_texts(cell, splits)
-    leaks = find_leaks(cell, texts, data.task, data.targets, "intermediate")
+    leaks = check_leaks(cell, texts, data.task, data.targets, "intermediate")
     train, id_of = splits.data.train, dict(zip(texts.corpus.texts, texts.corpus.ids, strict=True))
     rows = [row for row, text in enumerate(train.joined()) if id_of[text] not in leaks.excluded]
     if not rows:

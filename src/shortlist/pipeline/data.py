@@ -191,7 +191,7 @@ def load_data(cell: Cell) -> CellData:
     """
     pool, task = load_pool(cell), load_task(cell)
     targets = load_targets(cell, task)
-    return CellData(pool, task, targets, find_leaks(cell, pool, task, targets))
+    return CellData(pool, task, targets, check_leaks(cell, pool, task, targets))
 
 
 def load_pool(cell: Cell) -> Documents:
@@ -292,7 +292,7 @@ def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -
     return TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
 
 
-def find_leaks(
+def check_leaks(
     cell: Cell,
     documents: Documents,
     task: TaskSplits,
@@ -417,7 +417,7 @@ def choose_from(cell: Cell, data: CellData, documents: Documents) -> Candidates:
     if not cell.parts.selector.traits.chooses_target:
         return Candidates(documents, data.leaks, documents.notes)
     texts = task_texts(cell, data.task)
-    leaks = find_leaks(cell, texts, data.task, data.targets, "target")
+    leaks = check_leaks(cell, texts, data.task, data.targets, "target")
     return Candidates(texts, leaks, documents.notes + texts.notes + leaks.notes)
 
 
