@@ -256,7 +256,7 @@ class GOTD(TransportSelector):
             return {}
         a, b = document_masses(self.masses, target, pool)
         scale = float(self.mean_cost)
-        log.info("transport: solving again at half of epsilon for the overlap of the top 5 %%")
+        log.info("transport: solving again at half of epsilon for the overlap of the top 5 %")
         half = epsilon_sensitivity(
             np.asarray(pool.values),
             np.asarray(target.values),
