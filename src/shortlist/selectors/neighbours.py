@@ -106,7 +106,7 @@ class _Best:
 
     def __init__(self, m: int, k: int, device: torch.device) -> None:
         self.k = k
-        # Room to spare: pruned to the best k when some row is full.
+        # Larger than k, so that rows are pruned rarely: pruned to the best k when some row is full.
         self.room = 2 * k + 128
         self.values = torch.full((m, self.room), -torch.inf, device=device)
         self.rows = torch.full((m, self.room), -1, dtype=torch.int64, device=device)
