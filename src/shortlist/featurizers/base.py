@@ -9,26 +9,21 @@ import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from shortlist import progress
-from shortlist.core import digest
+from shortlist.core import Corpus, digest
+from shortlist.models.pretrained import Pretrained
+from shortlist.progress import Report
+from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
 from shortlist.store.cache import unfinished
 from shortlist.vectors import row_slices
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-    from scipy.sparse import csr_array
-
-    from shortlist.core import Corpus
-    from shortlist.models.pretrained import Pretrained
-    from shortlist.progress import Report
-    from shortlist.runtime import Runtime
 
 log = logging.getLogger(__name__)
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from shortlist import progress
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models.checkpoint import gradients_of, is_transposed
+from shortlist.models.likelihood import LanguageModel
 from shortlist.models.tokens import Buckets
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from shortlist.core import Corpus
-    from shortlist.models.likelihood import LanguageModel
-    from shortlist.runtime import Runtime
+from shortlist.runtime import Runtime
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's own
 
@@ -157,20 +153,21 @@ def _save(
         tensors[f"weight {name}"] = module.weight.detach().clone().contiguous()
         for kind, moment in (("first", state["exp_avg"]), ("second", state["exp_avg_sq"])):
             tensors[f"{kind} {name}"] = (moment.T if is_transposed(module) else moment).contiguous()
+    tensors["rate and steps"] = torch.tensor([rate, steps], dtype=torch.float64)
     save_file(tensors, directory / f"epoch-{epoch:03d}.safetensors")
-    facts = json.dumps({"rate": rate, "steps": steps})
-    (directory / f"epoch-{epoch:03d}.json").write_text(facts + "\n", encoding="utf-8")
 
 
 def load_checkpoints(directory: Path) -> list[Checkpoint]:
     """Returns the checkpoints in `directory`, first epoch first."""
     checkpoints: list[Checkpoint] = []
     for path in sorted(directory.glob("epoch-*.safetensors")):
+        tensors = load_file(path)
+        rate, steps = tensors.pop("rate and steps").tolist()
         parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "first": {}, "second": {}}
-        for key, value in load_file(path).items():
+        for key, value in tensors.items():
             kind, name = key.split(" ", 1)
             parts[kind][name] = value
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        first, second, steps = parts["first"], parts["second"], facts["steps"]
-        checkpoints.append(Checkpoint(parts["weight"], first, second, steps, facts["rate"]))
+        checkpoints.append(
+            Checkpoint(parts["weight"], parts["first"], parts["second"], int(steps), rate)
+        )
     return checkpoints

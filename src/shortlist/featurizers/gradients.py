@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Requirements, ShardedFeaturizer
 from shortlist.featurizers.gradient_warmup import (
@@ -23,19 +27,10 @@ from shortlist.models.checkpoint import (
     is_transposed,
     last_matrices,
 )
-from shortlist.models.likelihood import LanguageModel, language_model
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Corpus
-    from shortlist.models.likelihood import Predictions
-    from shortlist.models.pretrained import Pretrained
-    from shortlist.progress import Report
-    from shortlist.runtime import Runtime
+from shortlist.models.likelihood import LanguageModel, Predictions, language_model
+from shortlist.models.pretrained import Pretrained
+from shortlist.progress import Report
+from shortlist.runtime import Runtime
 
 _TOKENS = 2048  # of a batch at most: its activations and their sketches are kept
 

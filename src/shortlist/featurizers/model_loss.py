@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Reader, Requirements, ShardedFeaturizer
 from shortlist.models.checkpoint import fast_products
 from shortlist.models.likelihood import LanguageModel, language_model
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Corpus
-    from shortlist.models.pretrained import Pretrained
-    from shortlist.progress import Report
-    from shortlist.runtime import Runtime
+from shortlist.models.pretrained import Pretrained
+from shortlist.progress import Report
+from shortlist.runtime import Runtime
 
 
 class ModelLoss(ShardedFeaturizer):

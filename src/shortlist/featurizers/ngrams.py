@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from shortlist import progress
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer
 from shortlist.kernels.ngrams import bucket_cache, count_ngrams
 from shortlist.kernels.sha256 import MAX_MODULUS
 from shortlist.kernels.words import text_batch
+from shortlist.runtime import Runtime
 from shortlist.vectors import row_slices
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Corpus
-    from shortlist.runtime import Runtime
 
 _CHUNK = 512  # documents a task: its arrays fit the heap, and the last tasks keep all cores busy
 

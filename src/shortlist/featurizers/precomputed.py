@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from shortlist.core import document_id
+from shortlist.core import Corpus, document_id
 from shortlist.errors import ForeignFeatures, InvalidInput, Missing
 from shortlist.featurizers.base import Featurizer, allocate
+from shortlist.runtime import Runtime
 from shortlist.vectors import row_slices
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Corpus
-    from shortlist.runtime import Runtime
-
-    Block = tuple[list[str], NDArray[np.float32]]
+Block = tuple[list[str], NDArray[np.float32]]
 
 kernels: Any = pc  # made at run time: a checker does not see them
 BLOCK = 8192  # rows read at a time

@@ -1,25 +1,20 @@
-"""One number a document: how toxic a scorer finds it."""
+"""The toxicity of each document, by any scorer."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shortlist import progress
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
-from shortlist.evaluation.scorers.base import checked_scores
+from shortlist.evaluation.scorers.base import Scorer, checked_scores
 from shortlist.featurizers.base import Featurizer
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Corpus
-    from shortlist.evaluation.scorers.base import Scorer
-    from shortlist.runtime import Runtime
+from shortlist.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -53,21 +48,18 @@ class Toxicity(Featurizer):
             InvalidInput: not one document could be scored, or a score is no number from 0 to 1.
         """
         self.scorer.check()
-        total = len(corpus)
+        total, name = len(corpus), type(self.scorer).__name__
         with progress.bar("toxicity", total, "documents", show=runtime.progress) as report:
-            scores = checked_scores(self.scorer, corpus.texts, report, type(self.scorer).__name__)
+            scores = checked_scores(self.scorer, corpus.texts, report, name)
         failed = np.isnan(scores)
         unscored = int(failed.sum())
+        if unscored == total > 0:
+            raise InvalidInput(
+                f"featurizer=toxicity: not one of {total:,} documents could be scored by {name}; "
+                "see the log"
+            )
         if unscored:
-            kind = type(self.scorer).__name__
-            if unscored == total:
-                raise InvalidInput(
-                    f"featurizer=toxicity: not one of {total:,} documents could be scored by "
-                    f"{kind}; see the log"
-                )
-            log.warning(
-                "%s failed on %s of %s documents; they count as the most toxic",
-                kind, f"{unscored:,}", f"{total:,}",
-            )  # fmt: skip
+            of = f"{unscored:,} of {total:,}"
+            log.warning("%s failed on %s documents; they count as the most toxic", name, of)
         facts = {"unscored": unscored, **self.scorer.counts}
         return np.where(failed, WORST, scores).astype(np.float32)[:, None], facts

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput, near
 from shortlist.featurizers.base import Requirements, ShardedFeaturizer
 from shortlist.models import checkpoint
 from shortlist.models.checkpoint import fast_products
+from shortlist.models.pretrained import Pretrained
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Corpus
-    from shortlist.models.pretrained import Pretrained
-    from shortlist.progress import Report
-    from shortlist.runtime import Runtime
+from shortlist.progress import Report
+from shortlist.runtime import Runtime
 
 Pooling = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

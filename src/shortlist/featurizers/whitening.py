@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer, Requirements
+from shortlist.runtime import Runtime
 from shortlist.vectors import row_slices
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-    from scipy.sparse import csr_array
-
-    from shortlist.core import Corpus
-    from shortlist.runtime import Runtime
 
 Kind = Literal["zca", "pca"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import vstack
 
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.kernels.ngrams import column_sums
-from shortlist.kernels.words import count_words, text_batch
+from shortlist.kernels.words import TextBatch, count_words, text_batch
 from shortlist.models.linear import logistic
-from shortlist.selectors.base import Selector, documents_of
+from shortlist.selectors.base import ScoredPool, Selector, documents_of
 from shortlist.vectors import row_slices
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Features
-    from shortlist.kernels.words import TextBatch
-    from shortlist.selectors.base import ScoredPool
 
 
 def weighted_sums(batch: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -8,28 +8,23 @@ selected first; -inf excludes a document.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 
 from shortlist import progress
+from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import ForeignFeatures, InvalidInput
+from shortlist.featurizers.base import Featurizer
+from shortlist.ot import Plan
+from shortlist.runtime import Runtime
 from shortlist.stats.sampling import order, within_budget
 from shortlist.vectors import row_slices
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Budget, Corpus, Features
-    from shortlist.featurizers.base import Featurizer
-    from shortlist.ot import Plan
-    from shortlist.runtime import Runtime
 
 BATCH_ROWS = 8192  # documents per call of `score`
 # The score of a document that a method left without a rank: finite, and below all other scores.

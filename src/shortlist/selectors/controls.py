@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from shortlist.core import Budget
 from shortlist.errors import InvalidInput, near
 from shortlist.selectors.base import (
     Choice,
@@ -19,11 +20,6 @@ from shortlist.selectors.base import (
     take_ranked,
 )
 from shortlist.stats.sampling import draw_key, order, uniform
-
-if TYPE_CHECKING:
-    import torch
-
-    from shortlist.core import Budget
 
 
 class Random(Selector):

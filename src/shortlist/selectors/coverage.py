@@ -1,28 +1,20 @@
 """Greedy selectors for coverage: facility location, k-centre, and herding to the target's mean."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Traits, TransductiveSelector, documents_of
 from shortlist.selectors.neighbours import nearest
-from shortlist.vectors import float32_products, read_rows, row_slices, unit_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Features
-    from shortlist.vectors import Array
+from shortlist.vectors import Array, float32_products, read_rows, row_slices, unit_rows
 
 _ROWS = 8192
 _CENTRES = 64  # centres whose distances to the whole pool are computed by one product

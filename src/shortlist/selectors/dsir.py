@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Budget, Features
 from shortlist.errors import InvalidInput
 from shortlist.kernels.ngrams import dots
+from shortlist.runtime import Runtime
 from shortlist.selectors.bag_of_words import column_totals, weighted_sums, word_counts
 from shortlist.selectors.base import (
     Choice,
@@ -21,14 +25,6 @@ from shortlist.selectors.base import (
     take_ranked,
 )
 from shortlist.stats.sampling import draw_key, gumbel, in_proportion, order
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Budget, Features
-    from shortlist.runtime import Runtime
 
 
 class DSIR(Selector):

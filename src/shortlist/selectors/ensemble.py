@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Selector, Traits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.selectors.base import Member
+from shortlist.selectors.base import Member, Selector, Traits
 
 Rule = Literal["mean_rank", "reciprocal_rank"]
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from shortlist import progress
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.ot import (
+    Cost,
     CTransform,
     ParameterNames,
+    Plan,
     Transport,
     cluster_masses,
     epsilon_sensitivity,
@@ -23,14 +28,6 @@ from shortlist.ot import (
     transport_plan,
 )
 from shortlist.selectors.base import Selector, Traits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Features
-    from shortlist.ot import Cost, Plan
 
 log = logging.getLogger(__name__)
 

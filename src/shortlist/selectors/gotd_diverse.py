@@ -1,29 +1,20 @@
 """GOT-D with greedy near-duplicate suppression."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, ScoredPool, Selector, take
+from shortlist.selectors.base import Choice, Member, ScoredPool, Selector, take
 from shortlist.stats.sampling import order
-from shortlist.vectors import float32_products, gather_rows, row_slices, unit_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Budget
-    from shortlist.selectors.base import Member
-    from shortlist.vectors import Array
+from shortlist.vectors import Array, float32_products, gather_rows, row_slices, unit_rows
 
 _ROWS = 1024
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Selector, documents_of
 from shortlist.vectors import row_slices, unit_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from shortlist.core import Features
 
 By = Literal["domain", "document"]
 

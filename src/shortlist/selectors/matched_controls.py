@@ -9,24 +9,27 @@ gives among such rows, and the picks are such rows.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
 
 from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Choice, ScoredPool, Selector, Traits, documents_of, take_ranked
+from shortlist.selectors.base import (
+    Choice,
+    Member,
+    ScoredPool,
+    Selector,
+    Traits,
+    documents_of,
+    take_ranked,
+)
 from shortlist.stats.sampling import draw_key, uniform
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import torch
-    from numpy.typing import NDArray
-
-    from shortlist.selectors.base import Member
 
 
 class MatchedControl(Selector):
@@ -78,10 +81,7 @@ class MatchedControl(Selector):
             picks = like.select(scores.of("like", like), reach, generator.set_state(state)).rows
             noise = uniform(scores.id_bits, draw_key(generator))
             noise[~scores.selectable] = -np.inf
-            drawn = self.matches(picks, scores, noise)
-            if costs is not None:
-                drawn = _until_spent(drawn, costs, budget.amount)
-            rows = np.fromiter(drawn, dtype=np.int64)
+            rows = np.fromiter(self.matches(picks, scores, noise), dtype=np.int64)
             if costs is None or costs[rows].sum() > budget.amount or reach.amount >= most:
                 break
             # The matched rows cost less than the picks. Reach further, but not for all documents at
@@ -220,13 +220,3 @@ def match_stratum(
         drawn = next(queues[strata[pick]], None)
         if drawn is not None:
             yield drawn
-
-
-def _until_spent(rows: Iterator[int], costs: NDArray[np.int64], amount: int) -> Iterator[int]:
-    """Yields rows up to and including the first whose running cost exceeds `amount`."""
-    spent = 0
-    for row in rows:
-        yield row
-        spent += int(costs[row])
-        if spent > amount:
-            return

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Selector, Traits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shortlist.core import Features
 
 
 class Perplexity(Selector):

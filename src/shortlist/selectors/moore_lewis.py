@@ -2,33 +2,25 @@
 
 The n-gram models are counted and evaluated in compiled loops over hashed histories.
 """
-# numba carries no type stubs: what its decorator returns is unknown to the checker.
-# pyright: reportUntypedFunctionDecorator=false, reportUnknownMemberType=false
-# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from shortlist import progress
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.kernels.hashing import bucket, combine, compiled, mix
-from shortlist.kernels.words import character_classes, hash_words, max_bytes
+from shortlist.kernels.words import TextBatch, character_classes, hash_words, max_bytes
+from shortlist.runtime import Runtime
 from shortlist.selectors.bag_of_words import text_batches
 from shortlist.selectors.base import Selector, Traits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Features
-    from shortlist.kernels.words import TextBatch
-    from shortlist.runtime import Runtime
 
 _START, _END = np.uint64(0x5EED5EED5EED5EED), np.uint64(0xE0DE0DE0DE0DE0DE)
 _MODELS = ("near", "far")  # of the target and of the pool, as buffers name them

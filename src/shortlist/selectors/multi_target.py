@@ -7,22 +7,16 @@ standardised before they are summed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from shortlist.core import Budget
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import UNRANKED, fill_worst_rank
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import torch
-    from numpy.typing import NDArray
-
-    from shortlist.selectors.base import Choice, ScoredPool, Selector
+from shortlist.selectors.base import UNRANKED, Choice, ScoredPool, Selector, fill_worst_rank
 
 
 def weighted_sum(

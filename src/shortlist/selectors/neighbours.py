@@ -1,7 +1,4 @@
 """Exact search for the nearest pool rows of each target, one block of the pool at a time."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 from typing import Literal, get_args

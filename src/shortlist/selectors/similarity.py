@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Selector, TransductiveSelector
 from shortlist.selectors.neighbours import nearest
 from shortlist.vectors import row_slices, unit_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Features
 
 By = Literal["round_robin", "best"]
 

@@ -1,30 +1,21 @@
 """Targeted data selection by optimal transport (TAROT), Feng et al., ICML 2025, arXiv 2412.00420."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.ot import Transport, solve
 from shortlist.progress import quiet
 from shortlist.selectors.base import TransductiveSelector, documents_of
 from shortlist.selectors.neighbours import nearest
-from shortlist.vectors import read_rows, row_slices, unit_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Features
-    from shortlist.vectors import Array
+from shortlist.vectors import Array, read_rows, row_slices, unit_rows
 
 
 class TAROT(TransductiveSelector):

@@ -1,29 +1,21 @@
 """Task-specific data selection (TSDS), Liu, Karbasi and Rekatsinas, NeurIPS 2024, arXiv 2410.11303."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from shortlist.core import Budget, Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Choice, ScoredPool, Traits, TransductiveSelector
 from shortlist.selectors.neighbours import nearest
 from shortlist.stats.sampling import draw_key, with_replacement
-from shortlist.vectors import float32_products, gather_rows, row_slices
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from shortlist.core import Budget, Features
-    from shortlist.vectors import Array
+from shortlist.vectors import Array, float32_products, gather_rows, row_slices
 
 _ROWS = 4096
 
