@@ -4,7 +4,6 @@ Vectors may be torch tensors or numpy arrays; a memory map is read one block of 
 """
 # The stubs of torch leave these unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 import platform
 from collections.abc import Generator, Iterator
@@ -70,14 +69,14 @@ def check_pair(pool: Array, target: Array) -> tuple[int, int, int]:
 
 
 def read_rows(
-    array: Array | RowSubset, start: int, stop: int, device: torch.device, dtype: torch.dtype
+    array: Array | RowSubset, rows: slice, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Returns rows `start` to `stop` (exclusive) on `device` in `dtype`, (stop - start, d)."""
+    """Returns a slice of rows on `device` in `dtype`, (rows of the slice, d)."""
     if isinstance(array, RowSubset):
-        return gather_rows(array.array, array.rows[start:stop], device, dtype)
+        return gather_rows(array.array, array.rows[rows], device, dtype)
     if isinstance(array, Tensor):
-        return array[start:stop].to(device=device, dtype=dtype)
-    block = array[start:stop]
+        return array[rows].to(device=device, dtype=dtype)
+    block = array[rows]
     if not block.flags.writeable or not block.flags.c_contiguous or isinstance(block, np.memmap):
         block = np.array(block)
     return torch.from_numpy(block).to(device=device, dtype=dtype)

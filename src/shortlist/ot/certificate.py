@@ -1,6 +1,4 @@
 """The result of a solve and its certificate: marginal errors, dual and primal bounds, calibration."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false
 
 import math
 from dataclasses import dataclass
@@ -8,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shortlist.vectors import Array, gather_rows, read_rows
+from shortlist.vectors import Array, gather_rows, read_rows, row_slices
 
 from .problem import Cost, Geometry, Penalties, Regime, dual_term, stratified_sample
 from .stream import PoolPass
@@ -134,14 +132,13 @@ def pool_marginal_error(
     those.
     """
     device, double = geometry.points.device, torch.float64
-    exact = Geometry.of(read_rows(target, 0, len(target), device, double), geometry.cost)
+    exact = Geometry.of(read_rows(target, slice(len(target)), device, double), geometry.cost)
     exact = exact.subset(has_mass)
     numbers, masses = stratified_sample(b, CHECKED_ROWS, None)
-    step = max(1, CHECKED_ENTRIES // len(f))
     errors: list[Tensor] = []
     wanted: list[Tensor] = []
-    for start in range(0, len(numbers), step):
-        part = numbers[start : start + step]
+    for block in row_slices(len(numbers), max(1, CHECKED_ENTRIES // len(f))):
+        part = numbers[block]
         rows = exact.prepare(gather_rows(pool, part, device, double))
         shifted = exact.shifted_costs(rows, rows.new_empty(len(rows), len(f)))
         logits = shifted.neg_().add_(f).div_(epsilon)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -75,25 +76,10 @@ def sinkhorn_divergence(
         Feydy et al. 2019, "Interpolating between Optimal Transport and MMD using Sinkhorn
         Divergences", eq. 3.
     """
-
-    def transport(
-        x: Array, y: Array, mass_x: Array | None, mass_y: Array | None, level: float, share: bool
-    ) -> Transport:
-        return solve(
-            x,
-            y,
-            epsilon=level,
-            relative=share,
-            cost=cost,
-            a=mass_y,
-            b=mass_x,
-            tolerance=tolerance,
-            dtype=dtype,
-        )
-
-    cross = transport(first, second, b, a, epsilon, relative)
-    left = transport(first, first, b, b, cross.epsilon, False)
-    right = transport(second, second, a, a, cross.epsilon, False)
+    transport = partial(solve, cost=cost, tolerance=tolerance, dtype=dtype)
+    cross = transport(first, second, a=a, b=b, epsilon=epsilon, relative=relative)
+    left = transport(first, first, a=b, b=b, epsilon=cross.epsilon, relative=False)
+    right = transport(second, second, a=a, b=a, epsilon=cross.epsilon, relative=False)
     debiased = cross.dual - (left.dual + right.dual) / 2
     return Divergence(debiased, cross.epsilon, cross, left, right)
 
@@ -165,7 +151,6 @@ def epsilon_sensitivity(
     target_penalty: float = math.inf,
     pool_penalty: float = math.inf,
     tolerance: float = 5e-3,
-    dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     stored_bytes: int | None = None,
 ) -> Sensitivity:
@@ -176,7 +161,7 @@ def epsilon_sensitivity(
 
     Args:
         pool: (N, d), as in the solve at epsilon.
-        target: (M, d), likewise; so are masses, penalties, tolerance, dtype and device.
+        target: (M, d), likewise; so are masses, penalties, tolerance and device.
         f: (M,) target potential at epsilon.
         g: (N,) candidate potential at epsilon.
         epsilon: Absolute.
@@ -187,7 +172,6 @@ def epsilon_sensitivity(
         target_penalty: Absolute, in the unit of the cost.
         pool_penalty: Likewise.
         tolerance: L1 error of the target marginal.
-        dtype: Arithmetic of the products.
         device: Where to compute.
         stored_bytes: As in `solve`.
     """
@@ -205,7 +189,6 @@ def epsilon_sensitivity(
             tolerance=tolerance,
             start=f,
             stored_bytes=stored_bytes,
-            dtype=dtype,
             device=device,
         )
     except EpsilonTooSmall as refusal:

@@ -1,21 +1,15 @@
 """Newton's method for the target potential on a sample of the pool, and annealing of epsilon."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shortlist.vectors import float32_products, rows_per_block
+from shortlist.vectors import float32_products, row_slices, rows_per_block
 
-from .problem import (
-    Geometry,
-    LogKernel,
-    Penalties,
-    dual_term,
-    marginal_error,
-    refuse_bad_rows,
-)
+from .problem import Geometry, LogKernel, Penalties, dual_term, marginal_error, refuse_bad_rows
 from .stream import penalized_potential, row_logsumexp
 
 SMALLEST_MARGINAL = 1e-30  # so that a target that no candidate reaches still gets a finite step
@@ -83,9 +77,8 @@ class Sample:
         """Returns (shifted costs (n, M), offsets (n,)) if they are stored."""
         return None if self._costs is None else (self._costs, self._offset)
 
-    def _blocks(self) -> list[slice]:
-        n = len(self.rows)
-        return [slice(start, min(start + self._step, n)) for start in range(0, n, self._step)]
+    def _blocks(self) -> Iterator[slice]:
+        return row_slices(len(self.rows), self._step)
 
     def _logits(self, block: slice, kernel: LogKernel) -> Tensor:
         out = self._buffer[: block.stop - block.start]

@@ -24,6 +24,7 @@ from shortlist.vectors import (
     float32_products,
     gather_rows,
     read_rows,
+    row_slices,
     rows_per_block,
 )
 
@@ -208,9 +209,8 @@ class Geometry:
         torch.addmm(self.squared_norms, rows, minus_twice, out=out).add_(lengths)
         near = out < CANCELLATION * (lengths + self.squared_norms)
         row, column = near.nonzero(as_tuple=True)
-        step = max(1, DIFFERENCE_ENTRIES // rows.shape[1])
-        for start in range(0, len(row), step):
-            i, j = row[start : start + step], column[start : start + step]
+        for part in row_slices(len(row), max(1, DIFFERENCE_ENTRIES // rows.shape[1])):
+            i, j = row[part], column[part]
             difference = rows[i] - self.points[j]
             out[i, j] = torch.linalg.vecdot(difference, difference)
         return out.clamp_(min=0).sqrt_()
@@ -362,12 +362,10 @@ def cost_statistics(geometry: Geometry, pool: Array, b: Tensor, a: Tensor) -> Co
     device, dtype = geometry.points.device, geometry.points.dtype
     mean = torch.zeros(geometry.points.shape[1], device=device, dtype=torch.float64)
     square, longest = 0.0, 0.0
-    step = max(1, READ_ENTRIES // len(mean))
-    for start in range(0, len(pool), step):
-        stop = min(start + step, len(pool))
-        rows = geometry.prepare(read_rows(pool, start, stop, device, dtype))
-        squares, masses = torch.linalg.vecdot(rows, rows).double(), b[start:stop]
-        refuse_bad_rows(squares, start, geometry.cost)
+    for block in row_slices(len(pool), max(1, READ_ENTRIES // len(mean))):
+        rows = geometry.prepare(read_rows(pool, block, device, dtype))
+        squares, masses = torch.linalg.vecdot(rows, rows).double(), b[block]
+        refuse_bad_rows(squares, block.start, geometry.cost)
         mean += masses @ rows.double()
         square += float(masses @ squares)
         longest = max(longest, float(squares.max()))
@@ -395,7 +393,7 @@ def mean_cost(pool: Array, target: Array, *, cost: Cost = "sqeuclidean") -> floa
     cpu = torch.device("cpu")
     a, b = (normalized_masses(None, count, "masses", cpu) for count in (m, n))
     with float32_products():
-        geometry = Geometry.of(read_rows(target, 0, m, cpu, torch.float32), cost)
+        geometry = Geometry.of(read_rows(target, slice(m), cpu, torch.float32), cost)
         return cost_statistics(geometry, pool, b, a).mean
 
 
@@ -405,8 +403,7 @@ def _mean_euclidean_cost(geometry: Geometry, pool: Array, b: Tensor, a: Tensor) 
     rows = geometry.prepare(gather_rows(pool, numbers, points.device, points.dtype))
     total, step = 0.0, rows_per_block(len(points), points.device)
     out = rows.new_empty(min(step, len(rows)), len(points))
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        row_means = geometry.shifted_costs(block, out[: len(block)]).double() @ a
-        total += float(row_means @ masses[start : start + step])
+    for block in row_slices(len(rows), step):
+        costs = geometry.shifted_costs(rows[block], out[: block.stop - block.start])
+        total += float(costs.double() @ a @ masses[block])
     return total

@@ -1,7 +1,6 @@
 """Reference solvers: the exact linear program, and Sinkhorn as GOT-D's released code runs it."""
-# The stubs of torch and POT leave these unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# The stubs of POT leave these unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 
 import logging
 import math
@@ -18,7 +17,6 @@ from .certificate import Transport, dual_value, pool_marginal_error, primal_valu
 from .problem import (
     Geometry,
     Penalties,
-    Progress,
     cost_statistics,
     normalized_masses,
     refuse_bad_rows,
@@ -99,9 +97,7 @@ def released_sinkhorn(
     momentum: float,
     threshold: float,
     max_iterations: int,
-    dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
-    progress: Progress | None = None,
 ) -> Transport:
     """Returns the potentials at which plain Sinkhorn with momentum stops, converged or not.
 
@@ -120,9 +116,7 @@ def released_sinkhorn(
         momentum: Released: 1.3.
         threshold: Released: 0.1.
         max_iterations: Released: 2000.
-        dtype: Arithmetic of the products.
         device: Where to compute; by default where the pool is.
-        progress: Called with (iterations so far, last pool error).
 
     Raises:
         InvalidInput: Vectors or settings that cannot be used.
@@ -140,7 +134,7 @@ def released_sinkhorn(
     place = device_of(pool, device)
     a = normalized_masses(None, m, "target masses", place)
     b = normalized_masses(None, n, "pool masses", place)
-    geometry = Geometry.of(read_rows(target, 0, m, place, dtype), "sqeuclidean")
+    geometry = Geometry.of(read_rows(target, slice(m), place, torch.float32), "sqeuclidean")
     fast = fast_blocks_exact(min(1024, n), geometry)
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     error, iteration = math.inf, 0
@@ -164,8 +158,6 @@ def released_sinkhorn(
         )
         if iteration:  # the pool error of the previous iterates, which this pass computes
             error = float(torch.stack(block_errors).sum())
-            if progress is not None:
-                progress(iteration, error)
         if error <= threshold or iteration >= max_iterations:
             break
         f = f + momentum * epsilon * (a.log() - sums.log_target_marginal)
@@ -195,7 +187,7 @@ def released_sinkhorn(
         passes=float(iteration + 2),
         full_passes=iteration + 2,
         seconds=time.perf_counter() - begin,
-        dtype=dtype,
+        dtype=torch.float32,
         regime="streamed",
         target_marginal=last.target_marginal,
     )

@@ -1,6 +1,4 @@
 """Solves a transport problem: regime, sample, corrections by streamed passes, certificate."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false
 
 import logging
 import math
@@ -142,11 +140,11 @@ def solve(
             )
         cpu, double = torch.device("cpu"), torch.float64
         has_mass = has_mass.cpu()
-        geometry = Geometry.of(read_rows(target, 0, m, cpu, double), cost).subset(has_mass)
-        rows = read_rows(pool, 0, n, cpu, double)
+        geometry = Geometry.of(read_rows(target, slice(m), cpu, double), cost).subset(has_mass)
+        rows = read_rows(pool, slice(n), cpu, double)
         result = solve_exact(rows, geometry, masses_a.cpu()[has_mass], masses_b.cpu(), tolerance)
         return _with_all_targets(result, has_mass, begin)
-    geometry = Geometry.of(read_rows(target, 0, m, place, dtype), cost).subset(has_mass)
+    geometry = Geometry.of(read_rows(target, slice(m), place, dtype), cost).subset(has_mass)
     state = SolveState(
         pool,
         target,

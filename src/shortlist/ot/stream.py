@@ -1,6 +1,4 @@
 """What a target potential f implies for candidates: passes over the pool, c-transform and plan."""
-# The stubs of torch leave these unknown.
-# pyright: reportUnknownMemberType=false
 
 import math
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from shortlist.vectors import (
     fast_products_exist,
     float32_products,
     read_rows,
+    row_slices,
     rows_per_block,
 )
 
@@ -122,25 +121,25 @@ def pool_pass(
     sums = torch.zeros(5, m, device=device, dtype=torch.float64)
     scalars = torch.zeros(3, device=device, dtype=torch.float64)
     log_marginal = torch.full((m,), -math.inf, device=device, dtype=torch.float64)
-    for start in range(0, n, step):
-        stop = min(start + step, n)
+    for block in row_slices(n, step):
+        logits, share = (part[: block.stop - block.start] for part in (logits_buffer, plan_buffer))
         if stored_costs is None:
-            rows = geometry.prepare(read_rows(pool, start, stop, device, dtype))
+            rows = geometry.prepare(read_rows(pool, block, device, dtype))
             with float32_products(fast=fast):
-                logits = kernel.logits(rows, logits_buffer[: stop - start])
+                kernel.logits(rows, logits)
             offset = geometry.offset(rows).double()
         else:
-            costs, offset = stored_costs[0][start:stop], stored_costs[1][start:stop]
-            logits = kernel.logits_of_costs(costs, logits_buffer[: stop - start])
-        share = torch.softmax(logits, 1, out=plan_buffer[: stop - start])
+            kernel.logits_of_costs(stored_costs[0][block], logits)
+            offset = stored_costs[1][block]
+        torch.softmax(logits, 1, out=share)
         lse = row_logsumexp(logits, share)
         h = offset - epsilon * (lse + kernel.shift)
-        refuse_bad_rows(h, start, geometry.cost)
+        refuse_bad_rows(h, block.start, geometry.cost)
         potential = penalized_potential(h, epsilon, pool_penalty)
         if update_g is not None:
-            potential = update_g(slice(start, stop), h)
-        g[start:stop] = potential
-        mass = b[start:stop]
+            potential = update_g(block, h)
+        g[block] = potential
+        mass = b[block]
         log_density = (potential - h) / epsilon
         if update_g is not None:
             # g is not the c-transform of f: the masses exp(log_density) span more than any float
@@ -150,7 +149,7 @@ def pool_pass(
             column = torch.logsumexp(logits + (shift - top).to(dtype)[:, None], 0).double() + top
             log_marginal = torch.logaddexp(log_marginal, column)
             if progress is not None:
-                progress(stop / n)
+                progress(block.stop / n)
             continue
         exact = math.isinf(pool_penalty)
         weight = mass if exact else mass * log_density.exp()
@@ -169,7 +168,7 @@ def pool_pass(
         scalars[1] += weight.sum()
         scalars[2] += (weight * log_density - weight + mass).sum()
         if progress is not None:
-            progress(stop / n)
+            progress(block.stop / n)
     marginal, offset_sums, g_sums, log_density_sums, log_kernel_sums = sums
     if certify:
         # shifted_ij = f_i + epsilon (log a_i - log kernel_ij), summed over the plan
@@ -250,7 +249,7 @@ class CTransform:
         masses = normalized_masses(a, m, "target masses", place)
         has_mass = masses > 0
         with float32_products():
-            geometry = Geometry.of(read_rows(target, 0, m, place, dtype), cost)
+            geometry = Geometry.of(read_rows(target, slice(m), place, dtype), cost)
         self.geometry = geometry.subset(has_mass)
         self.f = potential[has_mass]
         log_a = masses[has_mass].log()
@@ -277,10 +276,9 @@ class CTransform:
         out = torch.empty(step, len(self.f), device=device, dtype=dtype)
         g = torch.empty(n, device=device, dtype=torch.float64)
         fast = fast_blocks_exact(step, geometry)
-        for start in range(0, n, step):
-            stop = min(start + step, n)
-            rows = geometry.prepare(read_rows(candidates, start, stop, device, dtype))
-            buffer, offset = out[: stop - start], geometry.offset(rows).double()
+        for block in row_slices(n, step):
+            rows = geometry.prepare(read_rows(candidates, block, device, dtype))
+            buffer, offset = out[: len(rows)], geometry.offset(rows).double()
             with float32_products(fast=fast):
                 if self._kernel is None:
                     shifted = geometry.shifted_costs(rows, buffer).double()
@@ -289,8 +287,8 @@ class CTransform:
                     logits = self._kernel.logits(rows, buffer)
                     lse = row_logsumexp(logits, torch.softmax(logits, 1))
                     h = offset - epsilon * (lse + self._kernel.shift)
-            refuse_bad_rows(h, start, geometry.cost)
-            g[start:stop] = penalized_potential(h, epsilon, self.pool_penalty)
+            refuse_bad_rows(h, block.start, geometry.cost)
+            g[block] = penalized_potential(h, epsilon, self.pool_penalty)
         return g
 
 

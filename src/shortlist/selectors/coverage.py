@@ -194,7 +194,7 @@ def farthest_first(pool: Array, limit: int) -> tuple[NDArray[np.int64], NDArray[
     cpu = torch.device("cpu")
 
     def read(rows: slice) -> torch.Tensor:
-        return read_rows(pool, rows.start, rows.stop, cpu, torch.float32)
+        return read_rows(pool, rows, cpu, torch.float32)
 
     total = torch.zeros(pool.shape[1], dtype=torch.float64)
     for rows in row_slices(n, _ROWS):

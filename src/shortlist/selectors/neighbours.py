@@ -66,7 +66,7 @@ def nearest(
     if measure not in MEASURES:
         raise InvalidInput(f"measure must be one of {', '.join(MEASURES)}, found {measure}")
     k, place = min(k, n), device or torch.device("cpu")
-    points = read_rows(target, 0, m, place, torch.float32)
+    points = read_rows(target, slice(m), place, torch.float32)
     # Distances do not change when both are moved; near the origin float32 cancels less.
     center = points.mean(0) if measure == "euclidean" else torch.zeros_like(points[0])
     points = unit_rows(points) if measure == "cosine" else points - center
@@ -76,7 +76,7 @@ def nearest(
     out = torch.empty(m, min(step, n), device=place)
     for part in row_slices(n, step):
         start, stop = part.start, part.stop
-        rows = read_rows(pool, start, stop, place, torch.float32)
+        rows = read_rows(pool, part, place, torch.float32)
         if not bool(torch.isfinite(rows).all()):
             bad = start + int((~torch.isfinite(rows).all(1)).nonzero()[0])
             raise InvalidInput(f"pool vectors must be finite; drop or repair pool row: {bad}")

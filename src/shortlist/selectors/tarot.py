@@ -200,4 +200,4 @@ def whiten(part: Array, mean: torch.Tensor, matrix: torch.Tensor) -> torch.Tenso
 def _blocks(parts: Sequence[Array]) -> Iterator[torch.Tensor]:
     for part in parts:
         for rows in row_slices(len(part)):
-            yield read_rows(part, rows.start, rows.stop, torch.device("cpu"), torch.float64)
+            yield read_rows(part, rows, torch.device("cpu"), torch.float64)

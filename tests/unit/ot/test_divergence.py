@@ -1,12 +1,22 @@
-"""Distances of domains to targets."""
+"""Sinkhorn divergence, divergences of domains, and sensitivity of a ranking to epsilon."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import ot
 import pytest
+from clouds import F64, LARGE_POOL, LARGE_TARGET, POOL, TARGET
 
-from shortlist.ot import domain_divergences, mean_cost
+from shortlist.ot import (
+    Transport,
+    domain_divergences,
+    epsilon_sensitivity,
+    mean_cost,
+    sinkhorn_divergence,
+    solve,
+)
 
 
 def cloud(seed: int, n: int, shift: float, spread: float = 1.0) -> np.ndarray:
@@ -45,3 +55,40 @@ def test_a_domain_that_is_the_target_has_no_distance() -> None:
     x = cloud(0, 60, 0.0)
     found = domain_divergences({"d": x}, {"a": x}, relative_epsilon=0.05, cost="sqeuclidean")
     assert found["d"]["a"] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_divergence_of_a_corpus_from_itself_is_zero_and_grows_with_distance() -> None:
+    found = [
+        sinkhorn_divergence(POOL, POOL + shift, epsilon=0.05, dtype=F64)
+        for shift in (0.0, 0.5, 1.0)
+    ]
+    assert all(one.converged for one in found)
+    far = [one.value for one in found]
+    assert abs(far[0]) < 1e-6
+    assert far == sorted(far)
+    # Moving by v costs |v|^2 exactly once the entropic bias is gone.
+    assert far[2] == pytest.approx(16, rel=0.05)
+
+
+def sensitivity(found: Transport, pool: Any, target: Any) -> Any:
+    how = {"epsilon": found.epsilon, "cost": found.cost, "tolerance": found.tolerance}
+    return epsilon_sensitivity(pool, target, f=found.f, g=found.g, **how)
+
+
+def test_epsilon_sensitivity_is_an_overlap() -> None:
+    found = solve(LARGE_POOL, LARGE_TARGET, epsilon=0.02)
+    figure = sensitivity(found, LARGE_POOL, LARGE_TARGET)
+    assert figure.converged and 0.5 < figure.overlap <= 1
+
+
+def test_a_divergence_says_which_of_its_solves_fell_short() -> None:
+    found = sinkhorn_divergence(POOL, TARGET, epsilon=0.05, tolerance=1e-12)
+    assert not found.converged and not found.cross.converged
+    assert found.first.epsilon == found.second.epsilon == found.epsilon
+
+
+def test_a_fit_stands_where_half_of_its_epsilon_cannot_be_resolved() -> None:
+    found = solve(POOL, TARGET, epsilon=2e-5)
+    figure = sensitivity(found, POOL, TARGET)
+    assert figure.overlap is None and figure.converged is None
+    assert "too small for float32" in figure.reason

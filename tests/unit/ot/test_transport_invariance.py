@@ -1,4 +1,4 @@
-"""What must change nothing: shifts, order, shards, storage, batches, the sample that was drawn."""
+"""Invariance of a solve to shifts, order, shards, storage, batches and the drawn sample."""
 
 import numpy as np
 import pytest

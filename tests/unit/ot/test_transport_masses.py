@@ -1,4 +1,4 @@
-"""Masses and penalties: copies, clusters of copies, marginals that may be missed at a price."""
+"""Masses and marginal penalties: copies, clusters of copies, unbalanced problems."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is odd is answered, what cannot be answered is refused by name, what fell short says so."""
+"""Edge cases, refused inputs and settings, forecasts, and the report of an unfinished solve."""
 
 import math
 import re
@@ -130,7 +130,7 @@ def test_an_unfinished_solve_says_so() -> None:
     assert not found.converged and found.target_error > 1e-6 and found.full_passes == 1
 
 
-def test_progress_is_told() -> None:
+def test_progress_is_reported() -> None:
     seen: list[tuple[float, float]] = []
     solve(
         LARGE_POOL,
