@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 from shortlist.stats.sampling import uniform
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -96,21 +97,19 @@ class LanguageModel(ABC):
 
     Attributes:
         objective: `mlm` or `clm`.
+        load: function from a directory to the model with its head.
         rows_of_logits: divisor of the batch size, for the memory of the logits.
     """
 
-    objective: str
+    objective: ClassVar[str]
+    load: ClassVar[Callable[[Path], Any]]
     rows_of_logits = 1
 
     def __init__(self, directory: Path, max_length: int, device: torch.device) -> None:
         """Loads the model and the tokenizer in `directory`."""
         self.tokenizer: Any = checkpoint.tokenizer(directory)
-        self.model: Any = self.load(directory).eval().to(device)
+        self.model: Any = type(self).load(directory).eval().to(device)
         self.max_length, self.device = max_length, device
-
-    @abstractmethod
-    def load(self, directory: Path) -> Any:
-        """Returns the model with its head."""
 
     @abstractmethod
     def predictions(self, corpus: Corpus) -> Predictions:
@@ -141,10 +140,9 @@ class LanguageModel(ABC):
         inputs = batch(predictions.tokens, rows, int(self.tokenizer.pad_token_id), types=False)
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
         positions = [predictions.positions[row] for row in rows]
-        line = torch.from_numpy(np.repeat(np.arange(len(rows)), [len(row) for row in positions]))
-        line = line.to(self.device)
-        place = torch.from_numpy(np.concatenate(positions))
-        place = place.to(self.device)
+        counts = [len(row) for row in positions]
+        line = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(self.device)
+        place = torch.from_numpy(np.concatenate(positions)).to(self.device)
         truth = inputs["input_ids"][line, place]
         logits = self.logits(inputs, line, place)
         return torch.nn.functional.cross_entropy(logits.float(), truth, reduction="none"), line
@@ -162,15 +160,6 @@ class LanguageModel(ABC):
         report(int((predictions.counts == 0).sum()))
         return sums
 
-    def held_out(self, corpus: Corpus, runtime: Runtime) -> HeldOut:
-        """Returns the loss of each document of the corpus and the protocol of the measurement."""
-        predictions = self.predictions(corpus)
-        show = runtime.progress
-        with progress.bar("held-out loss", len(corpus), "documents", show=show) as report:
-            sums = self.loss_sums(predictions, runtime.inference_tokens, report)
-        hashed = protocol(self.objective, self.max_length, self.tokenizer)
-        return HeldOut(sums, predictions.counts, hashed, predictions.tokens.truncated)
-
 
 class Masked(LanguageModel):
     """An encoder: 15 % of a document's tokens are masked and predicted from the others.
@@ -181,10 +170,7 @@ class Masked(LanguageModel):
     """
 
     objective = "mlm"
-
-    def load(self, directory: Path) -> Any:
-        """Returns the model with its masked-LM head."""
-        return checkpoint.masked_lm(directory)
+    load = staticmethod(checkpoint.masked_lm)
 
     def predictions(self, corpus: Corpus) -> Predictions:
         """Returns the tokens and the masked positions."""
@@ -210,11 +196,8 @@ class Causal(LanguageModel):
     """A decoder: every token is predicted from those before it, the first from an end token."""
 
     objective = "clm"
+    load = staticmethod(checkpoint.causal_lm)
     rows_of_logits = 4
-
-    def load(self, directory: Path) -> Any:
-        """Returns the model with its causal-LM head."""
-        return checkpoint.causal_lm(directory)
 
     def predictions(self, corpus: Corpus) -> Predictions:
         """Returns the tokens, an end token before each document, and all positions but the first."""
@@ -260,7 +243,11 @@ def held_out_loss(
     """
     model = {"mlm": Masked, "clm": Causal}[objective](directory, max_length, runtime.device)
     checkpoint.check_length(model.model, max_length, "warmup.max_length")
-    return model.held_out(corpus, runtime)
+    predictions, show = model.predictions(corpus), runtime.progress
+    with progress.bar("held-out loss", len(corpus), "documents", show=show) as report:
+        sums = model.loss_sums(predictions, runtime.inference_tokens, report)
+    hashed = protocol(objective, max_length, model.tokenizer)
+    return HeldOut(sums, predictions.counts, hashed, predictions.tokens.truncated)
 
 
 def causal_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,7 +18,7 @@ from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,17 +34,13 @@ class LanguageModelTrainer(TrainingModule):
 
     Attributes:
         setting: the group of its settings, for messages.
+        load: function from a directory to the model with its head.
+        length: name of the setting that is the length of a training example.
     """
 
     setting = "warmup"
-
-    @abstractmethod
-    def load(self, start: Path) -> Any:
-        """Returns the model with its head.
-
-        Raises:
-            InvalidInput: it has too few positions for the settings.
-        """
+    load: ClassVar[Callable[[Path], Any]]
+    length = "max_length"
 
     @abstractmethod
     def loader(
@@ -70,9 +66,15 @@ class LanguageModelTrainer(TrainingModule):
             seed: seed of order, masks and dropout.
             runtime: the machine.
             what: name of the training in the progress bar and in messages.
+
+        Raises:
+            InvalidInput: the model has no such head or too few positions, or the loss is NaN.
         """
         pl.seed_everything(seed, verbose=False)
-        self.model = self.load(start)
+        self.model = type(self).load(start)
+        checkpoint.check_length(
+            self.model, getattr(self, self.length), f"{self.setting}.{self.length}"
+        )
         tokenizer = checkpoint.tokenizer(start)
         loader, facts = self.loader(start, tokenizer, corpus, seed)
         self.run(loader, what, runtime)
@@ -90,6 +92,7 @@ class MaskedLM(LanguageModelTrainer):
     """Masked language modelling (Devlin et al. 2019): the warm-up of encoders."""
 
     objective = "mlm"
+    load = staticmethod(checkpoint.masked_lm)
 
     def __init__(self, mask_share: float, **settings: Any) -> None:
         """Stores the settings.
@@ -115,12 +118,6 @@ class MaskedLM(LanguageModelTrainer):
             return logits.sum() * 0.0
         return torch.nn.functional.cross_entropy(logits.float(), labels[predicted])
 
-    def load(self, start: Path) -> Any:
-        """Returns the model with its masked-LM head."""
-        model = checkpoint.masked_lm(start)
-        checkpoint.check_length(model, self.max_length, f"{self.setting}.max_length")
-        return model
-
     def loader(
         self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
     ) -> tuple[DataLoader[Any], dict[str, Any]]:
@@ -145,6 +142,8 @@ class CausalLM(LanguageModelTrainer):
     """Next-token prediction on documents packed into blocks: the warm-up of decoders."""
 
     objective = "clm"
+    load = staticmethod(checkpoint.causal_lm)
+    length = "block"
     version = 2  # 1 dropped the tokens that did not fill the last block
 
     def __init__(self, block: int, **settings: Any) -> None:
@@ -172,12 +171,6 @@ class CausalLM(LanguageModelTrainer):
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), truth.reshape(-1), ignore_index=IGNORED
         )
-
-    def load(self, start: Path) -> Any:
-        """Returns the model with its causal-LM head."""
-        model = checkpoint.causal_lm(start)
-        checkpoint.check_length(model, self.block, f"{self.setting}.block")
-        return model
 
     def loader(
         self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
