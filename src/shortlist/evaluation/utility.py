@@ -436,12 +436,7 @@ def _silenced_lm_eval(*, show: bool) -> Generator[None]:
     """Silences the package's log within a context, and its progress bars unless `show` is true on a
     terminal.
     """
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    visible = contextlib.nullcontext() if show and sys.stderr.isatty() else None
-    try:
-        with visible or contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
+    visible = show and sys.stderr.isatty()
+    bars = contextlib.nullcontext() if visible else contextlib.redirect_stderr(io.StringIO())
+    with progress.quiet("lm_eval", logging.ERROR), bars:
+        yield
