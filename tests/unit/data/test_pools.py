@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from shortlist.core import Corpus
 from shortlist.data.pools import Domains, Files, chunks
 from shortlist.data.readers import silent
 from shortlist.data.sources import LocalSource
@@ -291,3 +292,66 @@ def test_long_texts_are_cut_at_white_space_where_there_is_some(
     text: str, expected: list[str]
 ) -> None:
     assert chunks([text], 7) == expected
+
+
+WEIGHTED = [{"text": f"text {row}", "weight": row + 0.5} for row in range(20)]
+
+
+def by_text(corpus: Corpus) -> dict[str, float]:
+    assert corpus.masses is not None
+    return dict(zip(corpus.texts, corpus.masses.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_pools_masses_follow_their_documents(suffix: str, write: Write) -> None:
+    pool = Files([str(write(f"p.{suffix}", WEIGHTED))], mass="weight")
+    corpus = pool.load(NOWHERE, silent).corpus
+    assert by_text(corpus) == {row["text"]: row["weight"] for row in WEIGHTED}
+    assert by_text(corpus.take([7, 3])) == {
+        text: by_text(corpus)[text] for text in (corpus.texts[7], corpus.texts[3])
+    }
+
+
+def test_masses_of_copies_add_up_however_files_are_cut(write: Write, tmp_path: Path) -> None:
+    rows = [*WEIGHTED, *[{"text": "text 3", "weight": 0.1 * k} for k in range(7)]]
+    write("one/a.jsonl", rows)
+    for number, row in enumerate(reversed(rows)):
+        write(f"many/{number}.jsonl", [row])
+    one, many = (
+        Files([f"{tmp_path}/{name}/*"], mass="weight").load(NOWHERE, silent)
+        for name in ("one", "many")
+    )
+    assert one.corpus.fingerprint != ""
+    assert by_text(one.corpus) == by_text(many.corpus)
+    assert by_text(one.corpus)["text 3"] == pytest.approx(3.5 + 2.1)
+    assert one.counts["exact_copies"] == many.counts["exact_copies"] == 7
+
+
+def test_other_masses_are_another_corpus_and_none_is_the_corpus_it_was(write: Write) -> None:
+    path = str(write("p.jsonl", WEIGHTED))
+    with_, without = (
+        Files([path], mass=mass).load(NOWHERE, silent).corpus for mass in ("weight", None)
+    )
+    assert without.masses is None and with_.ids == without.ids
+    doubled = [row | {"weight": 2 * row["weight"]} for row in WEIGHTED]
+    other = Files([str(write("q.jsonl", doubled))], domain="d", mass="weight")
+    assert (
+        len(
+            {with_.fingerprint, without.fingerprint, other.load(NOWHERE, silent).corpus.fingerprint}
+        )
+        == 3
+    )
+
+
+@pytest.mark.parametrize("bad", [-1.0, "heavy", None, True, float("nan")])
+def test_a_mass_that_is_none_is_set_aside_by_line(bad: object, write: Write) -> None:
+    path = write("p.jsonl", [*WEIGHTED, {"text": "odd", "weight": bad}])
+    loaded = Files([str(path)], mass="weight").load(NOWHERE, silent)
+    assert loaded.counts["quarantined"] == 1 and loaded.quarantined[0].line == 21
+    assert "mass 'weight': expected a number of 0 or more" in loaded.quarantined[0].reason
+
+
+def test_a_column_that_is_not_there_is_named(write: Write) -> None:
+    path = str(write("p.jsonl", [{"text": "one"}, {"text": "two"}]))
+    with pytest.raises(InvalidInput, match="'weight'"):
+        Files([path], mass="weight").load(NOWHERE, silent)

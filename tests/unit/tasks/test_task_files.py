@@ -247,3 +247,20 @@ def test_every_task_of_the_benchmark_loads(name: str, configured: Any) -> None:
     shape = (len(data.test),) if data.labels is None else (len(data.test), len(data.labels))
     found = task.evaluate(np.random.default_rng(0).random(shape), data)
     assert tuple(metric.name for metric in found) == task.metrics
+
+
+def test_equal_texts_of_a_target_count_together(write: Write) -> None:
+    weighted = [{"text": f"text {row}", "weight": row + 0.5} for row in range(20)]
+    rows = [*weighted, {"text": "text 3", "weight": 4.0}]
+    task = own(train=str(write("t.jsonl", rows)), mass="weight", holdout=0.0)
+    target = task.load(NOWHERE, silent).target
+    assert (
+        len(target) == 20 and dict(zip(target.texts, target.masses, strict=True))["text 3"] == 7.5
+    )
+    labelled = [row | {"label": "ab"[k % 2]} for k, row in enumerate(weighted * 3)]
+    for row, k in zip(labelled, range(60), strict=True):
+        row["text"] = f"{row['text']} {k}"
+    other = own(train=str(write("l.jsonl", labelled)), label="label", mass="weight")
+    found = other.load(NOWHERE, silent).target
+    masses = {row["text"]: row["weight"] for row in labelled}
+    np.testing.assert_allclose(found.masses, [masses[text] for text in found.texts])
