@@ -26,6 +26,9 @@ demo: install ## the comparison on the embedded default: some minutes on two cor
 test: install ## the default test suite: no network, two to three minutes
 	$(RUN)python -m pytest
 
+soak: install ## attack the whole product: kills, damage, full disks, hostile input; hours. SOAK="--size .05"
+	$(RUN)python -m tests.soak $(SOAK)
+
 format: install ## rewrite the code in the project's style
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
@@ -73,4 +76,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test format lint check leaderboard pydocs-list bench bench-minis bench-text clean
+.PHONY: help install demo test soak format lint check leaderboard pydocs-list bench bench-minis bench-text clean
