@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # Locked distributions that are not read, and why.
 _DEVELOPMENT = "only the extra `dev` installs it"
+_DOCUMENTATION = "only the extra `docs` installs it"
 NOT_READ: Mapping[str, str] = {
     "torch": "the builds of one version (CPU, CUDA, ROCm) hold different files",
     **dict.fromkeys(
@@ -39,6 +40,19 @@ NOT_READ: Mapping[str, str] = {
         pytest pytest-cov pytest-socket pytest-xdist ruff
         """.split(),  # noqa: SIM905
         _DEVELOPMENT,
+    ),
+    **dict.fromkeys(
+        """
+        asttokens backrefs comm debugpy executing fastjsonschema ghp-import griffelib
+        ipykernel ipython ipython-pygments-lexers jedi jsonschema jsonschema-specifications
+        jupyter-client jupyter-core markdown matplotlib-inline mergedeep mkdocs
+        mkdocs-autorefs mkdocs-get-deps mkdocs-material mkdocs-material-extensions
+        mkdocstrings mkdocstrings-python nbclient nbformat nest-asyncio2 paginate parso
+        pathspec pexpect prompt-toolkit ptyprocess pure-eval pymdown-extensions
+        pyyaml-env-tag pyzmq referencing rpds-py stack-data tornado traitlets watchdog
+        wcwidth
+        """.split(),  # noqa: SIM905
+        _DOCUMENTATION,
     ),
 }
 _LIST = "pydocs_distributions.txt"
