@@ -6,7 +6,9 @@ A new selector is under these laws as soon as its YAML is there.
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -440,8 +442,13 @@ def test_fitting_and_scoring_leave_the_vectors_as_they_are(
         assert np.array_equal(kept, np.array(values))
 
 
-def test_a_selector_has_a_sentence_that_says_how_it_chooses(fitted: Fitted) -> None:
-    assert (type(fitted.selector).__doc__ or "").strip().splitlines()[0]
+def test_a_selector_says_how_it_chooses_and_states_formula_paper_deviations_and_cost(
+    fitted: Fitted,
+) -> None:
+    lines = (inspect.getdoc(type(fitted.selector)) or "").splitlines()
+    assert lines[0].endswith(".")
+    titles = [line for line in lines if re.fullmatch(r"[A-Z][a-z]+:", line)]
+    assert titles == ["Formula:", "Paper:", "Deviations:", "Cost:"]
 
 
 def test_a_selector_says_whether_it_serves_a_kind_of_task(fitted: Fitted) -> None:

@@ -112,7 +112,20 @@ class Featurizer(ABC):
 
 
 class NoFeatures(Featurizer):
-    """The empty vector for every document, for selectors that read no vectors."""
+    """The empty vector for every document, for selectors that read no vectors.
+
+    Formula:
+        v(x) = ()
+
+    Paper:
+        None.
+
+    Deviations:
+        None.
+
+    Cost:
+        None.
+    """
 
     def compute(
         self, corpus: Corpus, directory: Path, runtime: Runtime

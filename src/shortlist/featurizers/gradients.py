@@ -36,24 +36,32 @@ _TOKENS = 2048  # of a batch at most: its activations and their sketches are kep
 
 
 class Gradients(ShardedFeaturizer):
-    """Gradient features of LESS (Xia et al. 2024, arXiv 2402.04333, sections 3 and 4).
+    """Gradient features of LESS, sketched: influence as an inner product.
 
-    Row = for each checkpoint c, a block of `columns` numbers: the gradient of the document's mean
-    loss in the weight matrices of the last layers, sketched, scaled to length 1, times
-    sqrt(rate_c / sum of rates). The inner product of a row of the pool and one of the target is then
-    LESS's sum_c rate_c cos(g_c(z), g_c(z')), with weights that sum to one.
+    A row is a block of `columns` numbers for each checkpoint. With `adam` a row has two halves: the
+    first holds, in place of the gradient, the step that AdamW would take on the document alone
+    (Gamma), the second the gradient. LESS's score is the product of the pool's first half and the
+    target's second (`selector=less` takes these).
 
-    With `adam` a row has two halves: the first holds, in place of the gradient, the step that AdamW
-    would take on the document alone (Gamma), the second the gradient. LESS's score is the product
-    of the pool's first half and the target's second (`selector=less` takes these).
+    Formula:
+        block c of v(x) = sqrt(rate_c / sum of rates) S(g_c(x)) / |S(g_c(x))|
 
-    Deviations: the last layers' own weights in place of LoRA factors in all layers; a TensorSketch in
-    place of a dense projection; the loss is the language model's for pool and target alike, so that
-    the target needs no labels.
+        g_c is the gradient of the document's mean loss in the weight matrices of the last layers at
+        checkpoint c, S the sketch. The inner product of a row of the pool and one of the target is
+        sum_c rate_c cos(g_c(z), g_c(z')), with rates that sum to one.
 
-    Cost of 1,000 documents of about 100 tokens, MiniLM, last two layers, one core: 37 seconds a
-    checkpoint, twice those of a float32 vector; 47 with `adam`, and 47 an epoch of the warm-up for
-    1,000 documents. Meant for a part of a large pool.
+    Paper:
+        Xia et al., ICML 2024 (arXiv 2402.04333), sections 3 and 4.
+
+    Deviations:
+        The last layers' own weights in place of LoRA factors in all layers; a TensorSketch in place
+        of a dense projection; the loss is the language model's for pool and target alike, so that
+        the target needs no labels.
+
+    Cost:
+        1,000 documents of about 100 tokens, MiniLM, last two layers, one core: 37 seconds a
+        checkpoint, twice those of a float32 vector; 47 with `adam`, and 47 an epoch of the warm-up
+        for 1,000 documents. Meant for a part of a large pool.
     """
 
     version = 2

@@ -23,9 +23,20 @@ class ModelLoss(ShardedFeaturizer):
     """The mean loss in nats per predicted token, (n, 1) float32; its exponential is the perplexity.
 
     A decoder predicts every token from those before it. An encoder with a masked-LM head predicts
-    the 15 % of tokens that a hash of id and position masks. Deviation from the pseudo-log-likelihood
-    of Salazar et al. (ACL 2020), which masks every token, one at a time: a sample of tokens, masked
-    at once, which takes one pass in place of one a token and gives larger losses.
+    the 15 % of tokens that a hash of id and position masks.
+
+    Formula:
+        v(x) = -mean_t log p(x_t | context of t) over the predicted tokens t
+
+    Paper:
+        Salazar et al., ACL 2020 (pseudo-log-likelihood), for encoders.
+
+    Deviations:
+        A sample of tokens, masked at once, in place of every token, one at a time: one pass in place
+        of one a token, and larger losses.
+
+    Cost:
+        One forward pass a document.
     """
 
     model: Pretrained
@@ -60,8 +71,19 @@ class ModelLoss(ShardedFeaturizer):
 class TwoLosses(ModelLoss):
     """The losses of `ModelLoss` before and after the model has read the target's texts, (n, 2).
 
-    Both models predict the same tokens; the labels of the target are not used. Cost: two forward
-    passes a document, and the training on the target.
+    Both models predict the same tokens; the labels of the target are not used.
+
+    Formula:
+        v(x) = (loss of the base model, loss of the model trained on the target's texts)
+
+    Paper:
+        Moore and Lewis, ACL 2010, whose score is the difference.
+
+    Deviations:
+        One model trained further in place of two trained apart.
+
+    Cost:
+        Two forward passes a document, and the training on the target.
     """
 
     version = 2  # 1 read the target without the last tokens, which fill no block

@@ -27,11 +27,23 @@ Part: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int6
 
 
 class NGrams(Featurizer):
-    """Counts of word n-grams in hashed buckets (DSIR, section 3: 10,000 buckets, n = 1 and 2).
+    """Counts of word n-grams in hashed buckets.
 
     A word is a run of letters, digits and underscores or a run of other signs, in lower case, as
     NLTK's WordPunctTokenizer defines it. The bucket of an n-gram is that of the DSIR authors'
-    package: SHA-256 of its words with a space between them, modulo the number of buckets.
+    package.
+
+    Formula:
+        v_k(x) = #{n-grams of x : SHA-256(words joined by spaces) mod buckets = k}
+
+    Paper:
+        Xie et al., NeurIPS 2023 (arXiv 2302.03169), section 3: 10,000 buckets, n = 1 and 2.
+
+    Deviations:
+        None: the buckets are those of the authors' package.
+
+    Cost:
+        One compiled pass over the words; no model.
     """
 
     version = 3

@@ -27,12 +27,24 @@ BLOCK = 8192  # rows read at a time
 
 
 class Precomputed(Featurizer):
-    """Rows looked up by document, never by position.
+    """Vectors of your own, looked up by document, never by position.
 
     A file is Parquet with a column `vector` and one of `id` (the document's id) or `text` (whatever
     the corpus has as the text, such as a file name), or NumPy `x.npy` with `x.ids.txt` beside it,
     one id or text a line. Vectors of other documents are counted and ignored; a document without a
-    vector is an error, and so are two that differ. Files are read `BLOCK` rows at a time.
+    vector is an error, and so are two that differ.
+
+    Formula:
+        v(x) = the row of the files whose id or text is that of x
+
+    Paper:
+        None.
+
+    Deviations:
+        None.
+
+    Cost:
+        One reading of the files, 8,192 rows at a time.
     """
 
     version = 2

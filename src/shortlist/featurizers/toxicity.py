@@ -26,6 +26,18 @@ class Toxicity(Featurizer):
 
     A document that the scorer fails on counts as the most toxic, so it is not selected as one of
     the least toxic. The record counts such documents.
+
+    Formula:
+        v(x) = scorer(x), 1 where the scorer failed
+
+    Paper:
+        None: any scorer of `conf/scorer`.
+
+    Deviations:
+        None.
+
+    Cost:
+        One score a document.
     """
 
     version = 2

@@ -29,7 +29,21 @@ class Transformer(ShardedFeaturizer):
     """One vector a document: hidden states of one layer, pooled over the document's tokens.
 
     Encoder or decoder, streamed through Lightning's predict loop in batches of documents of similar
-    length. Cost: one forward pass a document.
+    length.
+
+    Formula:
+        v(x) = pooling of h_1 ... h_L, the hidden states of the document's tokens; `mean`: sum_i h_i / L
+
+    Paper:
+        The released code of GOT-D (Kang et al., ICLR 2024, arXiv 2405.02774) takes the mean of the
+        last layer; RDS+ (Ivison et al. 2025, arXiv 2503.01807) weights by position.
+
+    Deviations:
+        Padding never enters a vector, except with `pooling=mean_all`, which repeats the released
+        GOT-D code.
+
+    Cost:
+        One forward pass a document.
     """
 
     version = 2
@@ -193,7 +207,17 @@ class _Inputs:
 class Static(ShardedFeaturizer):
     """The mean input embedding of a document's tokens, special tokens left out.
 
-    No forward pass: some thousand documents a second on one core.
+    Formula:
+        v(x) = mean over the tokens of x of the model's input embedding
+
+    Paper:
+        None: the cheap stand-in for a model's mean hidden state.
+
+    Deviations:
+        None.
+
+    Cost:
+        No forward pass: some thousand documents a second on one core.
     """
 
     model: Pretrained

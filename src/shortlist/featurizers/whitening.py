@@ -28,6 +28,20 @@ class Whitened(Featurizer):
     `compute` returns those of `inner`: they are stored once, under the key they have without
     whitening. The stage `whitening` then learns the map from the pool's vectors and applies it to
     pool and target.
+
+    Formula:
+        v(x) = (inner(x) - mean) U diag(s^-1/2) U^T, s = (1 - shrinkage) l + shrinkage mean(l)
+
+        U and l are the eigenvectors and eigenvalues of the pool's covariance; `pca` leaves out U^T.
+
+    Paper:
+        Kessy, Lewin and Strimmer 2018 (ZCA); the shrinkage target is that of Ledoit and Wolf 2004.
+
+    Deviations:
+        The weight of the shrinkage is a setting in place of an estimate.
+
+    Cost:
+        Two readings of the vectors and one eigendecomposition of a (d, d) matrix.
     """
 
     inner: Featurizer

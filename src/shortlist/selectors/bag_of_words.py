@@ -75,12 +75,24 @@ def word_counts(source: Features | ScoredPool, method: str) -> NDArray[np.int64]
 class BM25(Selector):
     """Mean Okapi BM25 of a document over the target texts as queries.
 
-    score(x) = sum_t q_t idf_t c_t (k1 + 1) / (c_t + k1 (1 - b + b |x| / mean |x|)), where c_t
-    counts term t in x, q_t is its mean count in a target text, idf_t = log(1 + (n - n_t + 1/2) /
-    (n_t + 1/2)) with n_t of the pool's n documents holding t (Robertson and Zaragoza 2009, eq.
-    3.15; the logarithm of 1 plus keeps it from falling below 0). BM25 is linear in the counts of
-    the query, so the mean over all queries is one query of mean counts. Terms are hashed buckets.
-    Deviation from search engines: no stop words and no stemming. Cost: one pass over the counts.
+    BM25 is linear in the counts of the query, so the mean over all queries is one query of mean
+    counts. Terms are hashed buckets.
+
+    Formula:
+        score(x) = sum_t q_t idf_t c_t (k1 + 1) / (c_t + k1 (1 - b + b |x| / mean |x|))
+
+        c_t counts term t in x, q_t is its mean count in a target text, idf_t = log(1 + (n - n_t +
+        1/2) / (n_t + 1/2)) with n_t of the pool's n documents holding t.
+
+    Paper:
+        Robertson and Zaragoza 2009, eq. 3.15.
+
+    Deviations:
+        The logarithm of 1 plus the ratio keeps idf from falling below 0. Unlike search engines: no
+        stop words and no stemming.
+
+    Cost:
+        One pass over the counts.
     """
 
     query: torch.Tensor
@@ -135,12 +147,24 @@ class BM25(Selector):
 class Classifier(Selector):
     """Log-odds that a document is of the target, by logistic regression on its hashed n-grams.
 
-    score(x) = w . x / |x| + b, fitted to all target texts against a sample of the pool, both
-    classes of the same weight, L2 penalty 1 / (2 inverse_penalty). Balanced log-odds estimate log
-    p_target / p_pool, which DSIR estimates bucket by bucket. Li et al. 2024 (DCLM, section 4.4) use
-    fastText; deviation: a linear model on the bags in place of its learned embeddings, which is
-    convex, so that the same documents give the same filter. The sample of the pool is the documents
-    of smallest ids, which are hashes: no seed.
+    Balanced log-odds estimate log p_target / p_pool, which DSIR estimates bucket by bucket. The
+    sample of the pool is the documents of smallest ids, which are hashes: no seed.
+
+    Formula:
+        score(x) = w . x / |x| + b
+
+        w and b are fitted to all target texts against a sample of the pool, both classes of the
+        same weight, L2 penalty 1 / (2 inverse_penalty).
+
+    Paper:
+        Li et al. 2024 (DCLM), section 4.4.
+
+    Deviations:
+        A linear model on the bags in place of fastText's learned embeddings: it is convex, so that
+        the same documents give the same filter.
+
+    Cost:
+        One pass over the counts, and at most `max_iterations` steps of L-BFGS on target and sample.
     """
 
     weights: torch.Tensor

@@ -26,6 +26,18 @@ class Random(Selector):
     """A uniform sample without replacement: the documents with the largest hash of (seed, id).
 
     A larger budget with the same seed contains the selection for a smaller one.
+
+    Formula:
+        score(x) = uniform number from a hash of (seed, id of x)
+
+    Paper:
+        None: the baseline that every method must beat.
+
+    Deviations:
+        None.
+
+    Cost:
+        One hash a document; no text is read.
     """
 
     traits = Traits(stochastic=True, target_aware=False)
@@ -41,7 +53,19 @@ class Random(Selector):
 class Vanilla(Selector):
     """No-warm-up control: nothing is selected, and the base model is fine-tuned directly.
 
-    The cell is the same for every budget. Tables of papers call it "vanilla" or "base".
+    The cell is the same for every budget.
+
+    Formula:
+        The selection is empty.
+
+    Paper:
+        None: the row "vanilla" or "base" of published tables.
+
+    Deviations:
+        None.
+
+    Cost:
+        None for the selection, and no warm-up.
     """
 
     traits = Traits(target_aware=False)
@@ -54,9 +78,21 @@ class Vanilla(Selector):
 class AllDomains(Selector):
     """Random documents, the same number from every domain of the pool.
 
-    Domains take turns, in a random order drawn for each round; one without documents left is
-    skipped and counted as `exhausted`. With the sampled pools of GOT-D (section 3.2: equal numbers
-    of all domains) this is its baseline "all domains".
+    A domain without documents left is skipped and counted as `exhausted`.
+
+    Formula:
+        Round n holds the n-th document, in random order, of each domain; domains take turns in a
+        random order drawn for each round.
+
+    Paper:
+        Kang et al., ICLR 2024 (arXiv 2405.02774), section 3.2: the baseline "all domains".
+
+    Deviations:
+        The paper samples equal numbers of all domains, which is the same selection where no domain
+        runs out.
+
+    Cost:
+        One hash a document; no text is read.
     """
 
     traits = Traits(stochastic=True, target_aware=False)
@@ -82,8 +118,20 @@ class AllDomains(Selector):
 class DAPT(Selector):
     """Domain-adaptive pre-training: a uniform sample, without replacement, of the named domains.
 
-    Gururangan et al., ACL 2020 (arXiv 2004.10964), section 3; the curated baseline of GOT-D's
-    table 2.
+    You name the domain, so it shows what knowing the right domain is worth.
+
+    Formula:
+        score(x) = uniform number from a hash of (seed, id of x) in the named domains, else -inf
+
+    Paper:
+        Gururangan et al., ACL 2020 (arXiv 2004.10964), section 3; the curated baseline of GOT-D's
+        table 2.
+
+    Deviations:
+        The budget limits the sample, where the paper trains on a whole domain corpus.
+
+    Cost:
+        One hash a document; no text is read.
     """
 
     traits = Traits(stochastic=True, target_aware=False)
@@ -129,10 +177,21 @@ class DAPT(Selector):
 class TAPT(Selector):
     """Task-adaptive pre-training: the task's own texts without labels, each as often as any other.
 
-    Gururangan et al., ACL 2020 (arXiv 2004.10964), section 4: 100 epochs over them. A budget above
-    the number of texts repeats them, in a new random order each time; `repeated` counts repeats.
-    The pool still trains the model's token head, so that losses before the warm-up agree with those
-    of other cells.
+    A budget above the number of texts repeats them, in a new random order each time; `repeated`
+    counts repeats. The pool still trains the model's token head, so that losses before the warm-up
+    agree with those of other cells.
+
+    Formula:
+        Every text once, then every text a second time, and so on until the budget is filled.
+
+    Paper:
+        Gururangan et al., ACL 2020 (arXiv 2004.10964), section 4.
+
+    Deviations:
+        The budget decides the number of passes, where the paper makes 100.
+
+    Cost:
+        One hash a text of the task; the pool is not read.
     """
 
     traits = Traits(stochastic=True, repeats=True, chooses_target=True, target_aware=False)

@@ -24,12 +24,24 @@ _CANDIDATES = 2048  # rows whose distances are kept up to date in between
 class FacilityLocation(TransductiveSelector):
     """Greedy maximiser of facility location between targets and pool (FLQMI).
 
-    F(S) = sum_i max_{j in S} s_ij + relevance sum_{j in S} max_i s_ij, s_ij the cosine where j is
-    among the `neighbours` nearest of target i, else 0 (Kothawade et al. 2022, arXiv 2103.00128, for
-    all pairs). The first sum saturates once each target has its nearest document; the second goes
-    on ranking by nearness. Lazy greedy, within (1 - 1/e) of the best on these similarities. Cost:
-    one product with the targets, then about 20,000 picks a second; memory: `neighbours` pairs a
-    target.
+    The first sum saturates once each target has its nearest document; the second goes on ranking by
+    nearness. Lazy greedy, within (1 - 1/e) of the best on these similarities.
+
+    Formula:
+        F(S) = sum_i max_{j in S} s_ij + relevance sum_{j in S} max_i s_ij
+
+        s_ij is the cosine of target i and document j.
+
+    Paper:
+        Kothawade et al. 2022 (arXiv 2103.00128).
+
+    Deviations:
+        s_ij is 0 unless j is among the `neighbours` nearest documents of target i; the paper has
+        all pairs.
+
+    Cost:
+        One product of the pool with the targets, then about 20,000 picks a second; memory:
+        `neighbours` pairs a target.
     """
 
     ranking_length = "limit or selector.neighbours"
@@ -69,10 +81,20 @@ class FacilityLocation(TransductiveSelector):
 class KCenter(TransductiveSelector):
     """Farthest-first traversal of the pool: each document is the farthest from those before it.
 
-    The greedy 2-approximation of the k-centre problem (Gonzalez 1985; as a core set: Sener and
-    Savarese 2018, arXiv 1708.00489), started at the document nearest to the pool's mean. It reads
-    no target and prefers outliers: a baseline for coverage, not for relevance. Cost: about
-    `limit` / 64 products of the pool with 64 vectors, and one of `limit` with 2,048.
+    The greedy 2-approximation of the k-centre problem. It reads no target and prefers outliers: a
+    baseline for coverage, not for relevance.
+
+    Formula:
+        x_{k+1} = argmax_x min_{i <= k} |x - x_i|, x_1 the document nearest to the pool's mean
+
+    Paper:
+        Gonzalez 1985; as a core set: Sener and Savarese 2018 (arXiv 1708.00489).
+
+    Deviations:
+        The first document is the one nearest to the mean in place of an arbitrary one.
+
+    Cost:
+        About `limit` / 64 products of the pool with 64 vectors, and one of `limit` with 2,048.
     """
 
     traits = Traits(target_aware=False)
@@ -93,10 +115,23 @@ class KCenter(TransductiveSelector):
 class Herding(TransductiveSelector):
     """Documents whose mean vector follows the target's: herding with the linear kernel.
 
-    Welling 2009; Chen, Welling and Smola 2010 (arXiv 1203.3472): the maximum mean discrepancy to
-    the target falls like 1 / k where documents may repeat. Deviation: each is taken once.
+    The maximum mean discrepancy to the target falls like 1 / k where documents may repeat.
     `centroid` ranks by one direction; herding compensates for the direction that its earlier picks
-    leaned to. Cost: one product of the pool with one vector a pick.
+    leaned to.
+
+    Formula:
+        x_{k+1} = argmax_x w_k . x, w_{k+1} = w_k + mean - x_{k+1}, w_0 = mean
+
+        mean is that of the target's vectors; all vectors have length one.
+
+    Paper:
+        Welling 2009; Chen, Welling and Smola 2010 (arXiv 1203.3472).
+
+    Deviations:
+        Each document is taken once.
+
+    Cost:
+        One product of the pool with one vector a pick.
     """
 
     def __init__(self, limit: int) -> None:

@@ -30,16 +30,27 @@ from shortlist.stats.sampling import draw_key, gumbel, in_proportion, order
 class DSIR(Selector):
     """Importance resampling in the space of hashed n-grams.
 
-    score(x) = phi(x) . (log p - log q), with counts phi(x) and bag-of-n-grams models p of the target
-    and q of the pool (section 3). The budget is sampled without replacement in proportion to the
-    weights exp(score), by Gumbel top-k. `selector.smoothing=0 selector.floor=1e-8
-    selector.minimum_length=100` reproduces the authors' package to 1e-6. Deviations of the
-    defaults: both models are smoothed by counts in place of that constant, which makes a bucket
-    that the target lacks a veto; short documents are not dropped. The draw is always seeded and
-    belongs to the document, not to its row. Cost: one pass over the counts.
+    `selector.smoothing=0 selector.floor=1e-8 selector.minimum_length=100` reproduces the authors'
+    package to 1e-6. With `separate`, each domain of the target is a target of its own: p is
+    estimated for each, and the budget is drawn in turn so that every prefix holds each target's
+    share.
 
-    With `separate`, each domain of the target is a target of its own: p is estimated for each, and
-    the budget is drawn in turn so that every prefix holds each target's share.
+    Formula:
+        score(x) = phi(x) . (log p - log q)
+
+        phi(x) counts n-grams by bucket, p and q are the bag-of-n-grams models of target and pool.
+        The budget is sampled without replacement in proportion to exp(score), by Gumbel top-k.
+
+    Paper:
+        Xie et al., NeurIPS 2023 (arXiv 2302.03169), section 3.
+
+    Deviations:
+        Both models are smoothed by counts in place of a constant, which makes a bucket that the
+        target lacks a veto; short documents are not dropped. The draw is always seeded and belongs
+        to the document, not to its row.
+
+    Cost:
+        One pass over the counts.
     """
 
     version = 2

@@ -18,10 +18,22 @@ Rule = Literal["mean_rank", "reciprocal_rank"]
 class Ensemble(Selector):
     """Documents that several methods rank high, by mean rank (Borda) or by reciprocal rank fusion.
 
-    Scores of different methods have no common unit; ranks have. `mean_rank`: minus the mean of the
-    ranks (Borda 1781). `reciprocal_rank`: sum of 1 / (constant + rank) (Cormack, Clarke and
-    Buettcher, SIGIR 2009, constant 60), where one very good rank outweighs several fair ones. Equal
-    scores share their mean rank. Members are ranked by their scores, without random draws.
+    Scores of different methods have no common unit; ranks have. Under `reciprocal_rank` one very
+    good rank outweighs several fair ones. Equal scores share their mean rank.
+
+    Formula:
+        mean_rank: score(x) = -mean_m rank_m(x)
+
+        reciprocal_rank: score(x) = sum_m 1 / (constant + rank_m(x))
+
+    Paper:
+        Borda 1781; Cormack, Clarke and Buettcher, SIGIR 2009 (reciprocal ranks, constant 60).
+
+    Deviations:
+        Members are ranked by their scores, without their random draws.
+
+    Cost:
+        That of all members, and one sort of the pool each.
     """
 
     version = 2

@@ -122,15 +122,28 @@ class TransportSelector(Selector):
 class GOTD(TransportSelector):
     """Documents whose additional mass lowers the transport cost from pool to target the most.
 
-    score(x_j) = -g_j: the gradient of OT(pool, target) in the mass of document j is its potential
-    g_j up to a constant (Theorem 1). f_i is large where the pool is scarce around target i; through
-    f alone the pool's density enters, and with it the correction for what the model has read.
+    f_i is large where the pool is scarce around target i; through f alone the pool's density enters,
+    and with it the correction for what the model has read. The record holds the certificate of the
+    solve: marginal errors and duality gap.
 
-    Deviations from the released code: epsilon is relative to the mean cost in place of 0.1; padding
-    never enters a vector; the solve reaches a stated marginal error over the whole pool, and one
-    that does not is marked in the record. Masses and penalties are not in the paper; their defaults
-    change nothing. Cost: two or three passes of products of the pool with the targets, and as many
-    again for `sensitivity`.
+    Formula:
+        score(x_j) = -g_j, g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon)
+
+        The gradient of OT(pool, target) in the mass of document j is its potential g_j up to a
+        constant; f is the target's potential, a its masses, C the ground cost.
+
+    Paper:
+        Kang et al., ICLR 2024 (arXiv 2405.02774), Theorem 1.
+
+    Deviations:
+        Epsilon is relative to the mean cost in place of 0.1; padding never enters a vector; the
+        solve reaches a stated marginal error over the whole pool, and one that does not is marked in
+        the record. Masses and penalties are not in the paper; their defaults change nothing.
+        `gotd_paper` has the released settings.
+
+    Cost:
+        Two or three passes of products of the pool with the targets, and as many again for
+        `sensitivity`.
     """
 
     version = 3  # 3: the buffer `mean_cost` is stored
@@ -282,9 +295,19 @@ class GOTDPaper(TransportSelector):
     """GOT-D with the released solver: plain Sinkhorn with momentum, stopped early.
 
     Squared Euclidean cost, epsilon 0.1 absolute, momentum 1.3, threshold 0.1 on the L1 marginal
-    error, at most 2,000 iterations (paper, appendix C.3; released selection notebook). The released
-    code prints whether this converged and goes on; here the record says so. Cost: one pass over
-    pool and targets an iteration.
+    error, at most 2,000 iterations.
+
+    Formula:
+        score(x_j) = -g_j, as `gotd`, with the f at which the solver stopped
+
+    Paper:
+        Kang et al., ICLR 2024 (arXiv 2405.02774), appendix C.3; the released selection notebook.
+
+    Deviations:
+        The released code prints whether the solve converged and goes on; here the record says so.
+
+    Cost:
+        One pass over pool and targets an iteration.
     """
 
     version = 2
@@ -324,9 +347,20 @@ class GOTDPaper(TransportSelector):
 class SoftKNN(TransportSelector):
     """Soft nearest neighbours, the ablation f = 0 of GOT-D: a soft minimum of the costs to targets.
 
-    score(x_j) = epsilon log mean_i exp(-C_ij / epsilon). GOT-D adds f, the price of a target that
-    the pool covers badly; the difference between the two is what the correction for the pool's
-    density is worth. Cost: one product of the pool with the targets.
+    GOT-D adds f, the price of a target that the pool covers badly; the difference between the two is
+    what the correction for the pool's density is worth.
+
+    Formula:
+        score(x_j) = epsilon log mean_i exp(-C_ij / epsilon)
+
+    Paper:
+        None: an ablation of Kang et al., ICLR 2024 (arXiv 2405.02774).
+
+    Deviations:
+        None.
+
+    Cost:
+        One product of the pool with the targets.
     """
 
     # No potential of a balanced transport problem: nothing makes the targets share the pool.

@@ -22,11 +22,22 @@ _ROWS = 1024
 class GOTDDiverse(Selector):
     """The best documents by GOT-D that are no near-duplicates of better ones.
 
-    A ranking by score has no term for diversity, and near-duplicates score alike (Kang et al. 2024,
-    appendix D.2). The ranking is read from the top, and a document is suppressed where `most`
-    selected ones have a cosine above `similarity` to it. Suppressed documents rank last and are
-    selected only if the others do not fill the budget; the record counts them. Cost beside GOT-D's:
-    one product of the documents read with those selected.
+    A ranking by score has no term for diversity, and near-duplicates score alike. The ranking is
+    read from the top, and a document is suppressed where `most` selected ones have a cosine above
+    `similarity` to it. Suppressed documents rank last and are selected only if the others do not
+    fill the budget; the record counts them.
+
+    Formula:
+        x is suppressed if #{selected y before x : cos(x, y) > similarity} >= most
+
+    Paper:
+        None: the limitation is named by Kang et al., ICLR 2024 (arXiv 2405.02774), appendix D.2.
+
+    Deviations:
+        None.
+
+    Cost:
+        That of GOT-D, and one product of the documents read with those selected.
     """
 
     version = 2

@@ -19,13 +19,28 @@ By = Literal["domain", "document"]
 class LESS(Selector):
     """Documents whose training step would lower the target's loss the most, to first order.
 
-    score(z) = max over sub-tasks of the mean over its texts z' of sum_t eta_t cos(G_t(z), g_t(z')):
-    G the step that AdamW would take on the candidate and g the target's gradient at warm-up
-    checkpoint t, both projected; eta_t the learning rate around t (section 4, equations 5 and 6; the
-    released code likewise scales every gradient to length one, so that short texts do not win by
-    large ones). Gradients, their deviations and their cost (a forward and a backward pass a
-    document and checkpoint) are the featurizer's (`featurizer=gradients`). Documents whose vector
-    is zero in every column have no gradient: they are counted and never selected.
+    Documents whose vector is zero in every column have no gradient: they are counted and never
+    selected.
+
+    Formula:
+        score(z) = max over sub-tasks of the mean over its texts z' of
+        sum_t eta_t cos(G_t(z), g_t(z'))
+
+        G is the step that AdamW would take on the candidate and g the target's gradient at warm-up
+        checkpoint t, both projected; eta_t is the learning rate around t.
+
+    Paper:
+        Xia et al., ICML 2024 (arXiv 2402.04333), section 4, equations 5 and 6; the released code
+        likewise scales every gradient to length one, so that short texts do not win by large ones.
+
+    Deviations:
+        Those of the gradients (`featurizer=gradients`): the last layers' own weights in place of
+        LoRA factors in all layers, a TensorSketch in place of a dense projection, and the language
+        model's loss for pool and target alike.
+
+    Cost:
+        A forward and a backward pass a document and checkpoint, by the featurizer, and the warm-up;
+        then one product of the pool with the sub-tasks.
     """
 
     version = 3

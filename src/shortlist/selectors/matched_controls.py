@@ -97,6 +97,18 @@ class RandomDomain(MatchedControl):
     """Random documents with exactly the domains of the picks of the member `like`.
 
     A method that gains nothing over this control has found a domain; naming it (`dapt`) is cheaper.
+
+    Formula:
+        For each pick, best first: the unused document of its domain with the largest random number.
+
+    Paper:
+        None: a control that published tables lack.
+
+    Deviations:
+        None.
+
+    Cost:
+        That of the member `like`, and one hash a document.
     """
 
     def matches(
@@ -112,6 +124,19 @@ class RandomLength(MatchedControl):
 
     Many scores favour short documents (p-lambda/dsir, pull request 3); a method that gains nothing
     over this control has found a length.
+
+    Formula:
+        For each pick, best first: the document of largest random number among the unused of the
+        `neighbours` nearest in length.
+
+    Paper:
+        None: a control that published tables lack.
+
+    Deviations:
+        None.
+
+    Cost:
+        That of the member `like`, and one sort of the pool by length.
     """
 
     def __init__(self, members: Mapping[str, Member], neighbours: int) -> None:
@@ -146,6 +171,19 @@ class RandomTokens(RandomLength):
     """Random documents with as many tokens as the picks of the member `like`.
 
     Tokens are those of the model that is going to be trained.
+
+    Formula:
+        For each pick, best first: the document of largest random number among the unused of the
+        `neighbours` nearest in number of tokens.
+
+    Paper:
+        None: a control that published tables lack.
+
+    Deviations:
+        None.
+
+    Cost:
+        That of the member `like`, one tokenization of the pool, and one sort.
     """
 
     traits = replace(RandomLength.traits, reads_tokens=True)

@@ -16,10 +16,22 @@ from shortlist.selectors.base import Selector, Traits
 class Perplexity(Selector):
     """The documents that the model finds hardest (top), easiest (bottom) or middling (mid).
 
-    score(x) = loss, -loss, or -|loss - median loss of the pool|, loss in nats per token; the
-    exponential that makes it a perplexity changes no order. Ivison et al. 2025 (arXiv 2503.01807)
-    found top worse than random and mid hardly better. A document whose loss is exactly 0 has no
-    token to predict (`featurizer=model_loss`): it has no score, and the record counts it.
+    A document whose loss is exactly 0 has no token to predict (`featurizer=model_loss`): it has no
+    score, and the record counts it.
+
+    Formula:
+        score(x) = loss (top), -loss (bottom) or -|loss - median loss of the pool| (mid)
+
+        The loss is in nats per token; the exponential that makes it a perplexity changes no order.
+
+    Paper:
+        Ivison et al. 2025 (arXiv 2503.01807), who found top worse than random and mid hardly better.
+
+    Deviations:
+        With an encoder the loss is that of masked tokens; see `featurizer=model_loss`.
+
+    Cost:
+        One forward pass a document, by the featurizer.
     """
 
     version = 2
@@ -56,10 +68,21 @@ class Perplexity(Selector):
 
 
 class LeastToxic(Selector):
-    """The documents with the smallest toxicity score (GOT-D, section 3.1, baseline RTP).
+    """The documents with the smallest toxicity score.
 
-    score(x) = -toxicity. Deviation: the paper used Perspective; here any featurizer that gives one
-    number a document, larger for more toxic.
+    Any featurizer that gives one number a document, larger for more toxic, can be used.
+
+    Formula:
+        score(x) = -toxicity(x)
+
+    Paper:
+        Kang et al., ICLR 2024 (arXiv 2405.02774), section 3.1, baseline RTP.
+
+    Deviations:
+        The paper scored texts by Perspective; here a scorer of `conf/scorer` does.
+
+    Cost:
+        One score a document, by the featurizer.
     """
 
     traits = Traits(target_aware=False)

@@ -30,12 +30,23 @@ _TABLES = ("grams", "histories", "kinds")
 class MooreLewis(Selector):
     """Nats per word that an n-gram model of the target saves over one of the pool.
 
-    score(x) = H_pool(x) - H_target(x), cross-entropies of Witten-Bell models over words and
-    punctuation (`NGramModel`). Deviations: the general model reads the whole pool in place of a
-    sample of the target's size, since documents of a sample would be at a disadvantage; the
-    vocabulary is open, an unseen word takes its bucket's share. The score is a mean, unlike DSIR's
-    sum, so length by itself is worth nothing. Cost: two passes over the words of the pool; memory:
-    six (order, buckets) tables of int32.
+    The score is a mean, unlike DSIR's sum, so length by itself is worth nothing.
+
+    Formula:
+        score(x) = H_pool(x) - H_target(x)
+
+        Cross-entropies of Witten-Bell models over words and punctuation (`NGramModel`).
+
+    Paper:
+        Moore and Lewis, ACL 2010.
+
+    Deviations:
+        The general model reads the whole pool in place of a sample of the target's size, since
+        documents of a sample would be at a disadvantage; the vocabulary is open, an unseen word
+        takes its bucket's share.
+
+    Cost:
+        Two passes over the words of the pool; memory: six (order, buckets) tables of int32.
     """
 
     def __init__(self, order: int, buckets: int) -> None:
@@ -87,11 +98,22 @@ class MooreLewis(Selector):
 class MooreLewisModels(Selector):
     """Nats per token that the model saves on a document after it has read the target.
 
-    score(x) = H_base(x) - H_tuned(x): the base model stands for the pool's language, the same model
-    after training on the target's texts for the target's. Deviation: one model trained further in
-    place of two trained apart. A document without a token to predict has no score and is counted.
-    Texts of the target that the pool repeats were trained on and come first. The losses, and their
-    cost, are the featurizer's (`featurizer=two_losses`).
+    The base model stands for the pool's language, the same model after training on the target's
+    texts for the target's. A document without a token to predict has no score and is counted. Texts
+    of the target that the pool repeats were trained on and come first.
+
+    Formula:
+        score(x) = H_base(x) - H_tuned(x)
+
+    Paper:
+        Moore and Lewis, ACL 2010, with neural models.
+
+    Deviations:
+        One model trained further in place of two trained apart.
+
+    Cost:
+        Two forward passes a document and the training on the target, by the featurizer
+        (`featurizer=two_losses`).
     """
 
     traits = Traits(additive=True)  # a log-ratio of probabilities, per token

@@ -35,6 +35,18 @@ class Peer(TransductiveSelector):
     of every document of the pool, once each (larger is selected first; null: not ranked), and
     optionally `facts.json` with facts for the record, such as versions. Its output goes to a log,
     which is kept when it fails.
+
+    Formula:
+        score(x) is what the adapter leaves.
+
+    Paper:
+        The peer's; each option of `conf/selector/peer_*.yaml` names its authors' code.
+
+    Deviations:
+        Those that the adapter in `baselines/peers` names.
+
+    Cost:
+        The peer's own, and one copy of texts and vectors on disk.
     """
 
     ranking_length = "arguments"

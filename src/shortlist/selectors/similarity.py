@@ -21,9 +21,20 @@ By = Literal["round_robin", "best"]
 class Centroid(Selector):
     """Cosine of a document with the mean of the target's unit vectors.
 
-    The mean-embedding filter of domain curation (Aharoni and Goldberg 2020, section 4). It cannot
-    represent a target of several topics, whose mean may lie where no text is. A document whose
-    vector is zero has cosine 0. Cost: one product of the pool with one vector.
+    It cannot represent a target of several topics, whose mean may lie where no text is. A document
+    whose vector is zero has cosine 0.
+
+    Formula:
+        score(x) = cos(x, mean_i t_i / |t_i|)
+
+    Paper:
+        Aharoni and Goldberg 2020, section 4: the mean-embedding filter of domain curation.
+
+    Deviations:
+        The vectors are those of the featurizer.
+
+    Cost:
+        One product of the pool with one vector.
     """
 
     centre: torch.Tensor
@@ -78,20 +89,44 @@ class RoundRobin(TransductiveSelector):
 class TAPTCurated(RoundRobin):
     """Curated task-adaptive pre-training (kNN-TAPT): the nearest documents of every target text.
 
-    Gururangan et al., ACL 2020 (arXiv 2004.10964), section 5.2, take the k = 50, 150 or 500 nearest
-    of each task text; a document that several texts want counts once. Here the rounds follow each
-    other, so that any budget is a prefix: k rounds are the paper's selection. Deviations: cosine of
-    the featurizer's vectors in place of VAMPIRE's; exact search in place of FAISS.
+    A document that several texts want counts once. The rounds follow each other, so that any budget
+    is a prefix: k rounds are the paper's selection.
+
+    Formula:
+        Round k holds the k-th nearest document of each target text, by cosine.
+
+    Paper:
+        Gururangan et al., ACL 2020 (arXiv 2004.10964), section 5.2: the k = 50, 150 or 500 nearest
+        of each task text.
+
+    Deviations:
+        Cosine of the featurizer's vectors in place of VAMPIRE's; exact search in place of FAISS.
+
+    Cost:
+        One product of the pool with the targets; memory: `neighbours` pairs a target.
     """
 
 
 class RDSPlus(RoundRobin):
     """Representation-based selection (RDS+): cosine of position-weighted mean hidden states.
 
-    Ivison et al. 2025 (arXiv 2503.01807). The vector of a text is sum_i i h_i / sum_i i of the last
-    hidden states h (`featurizer=position_weighted`). The paper's rule and the default is a round
-    robin over the target texts, so that a large cluster of targets cannot take the budget;
-    `by: best` ranks documents by their largest cosine to any target.
+    The default is a round robin over the target texts, so that a large cluster of targets cannot
+    take the budget; `by: best` ranks documents by their largest cosine to any target.
+
+    Formula:
+        Round k holds the k-th nearest document of each target text, by cosine of
+        sum_i i h_i / sum_i i
+
+        h_i is the last hidden state of token i (`featurizer=position_weighted`).
+
+    Paper:
+        Ivison et al. 2025 (arXiv 2503.01807).
+
+    Deviations:
+        The vectors are those of the model that is going to be trained; an encoder is allowed.
+
+    Cost:
+        One forward pass a document, by the featurizer, and one product of the pool with the targets.
     """
 
     def __init__(self, neighbours: int, by: By) -> None:

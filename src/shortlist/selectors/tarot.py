@@ -21,20 +21,31 @@ from shortlist.vectors import Array, read_rows, row_slices, unit_rows
 class TAROT(TransductiveSelector):
     """Nearest documents in whitened space, as many layers as lower the transport distance.
 
-    Pool and target are whitened together and scaled to length one; the distance is
-    sqrt(2 - 2 cosine). With `folds` parts of the target: the k nearest documents of one part's
-    texts are compared with the other parts by transport, k = 1, 2, ... until the distance stops
-    falling. The documents of all folds are the selection that the method recommends; their number
-    is recorded (`recommended_budget`), and they come first in the ranking: by layer (the smallest k
-    for which they are a k-th neighbour), within a layer by their potential in one transport to all
-    targets. Further layers follow.
+    Pool and target are whitened together and scaled to length one. With `folds` parts of the target:
+    the k nearest documents of one part's texts are compared with the other parts by transport, k =
+    1, 2, ... until the distance stops falling. The documents of all folds are the selection that the
+    method recommends; their number is recorded (`recommended_budget`), and they come first in the
+    ranking. Further layers follow.
 
-    Deviations from the released code: whitening with a ridge relative to the mean variance;
-    regularisation relative to the mean distance, solved to a marginal error, in place of blur 0.01;
-    one solve ranks all layers, where theirs ranks the layer that is cut; folds by content, not by a
-    seed. The paper's vectors are gradients (`featurizer: gradients`); the default, the model's mean
-    states, costs a forward pass in place of a backward one per checkpoint. Cost: one product with
-    the targets and some ten small solves a fold; memory: a second copy of the vectors.
+    Formula:
+        Layer of x: the smallest k for which x is a k-th neighbour of a target text, by the distance
+        sqrt(2 - 2 cosine)
+
+        Within a layer, documents are ordered by their potential in one transport to all targets.
+
+    Paper:
+        Feng et al., ICML 2025 (arXiv 2412.00420).
+
+    Deviations:
+        Whitening with a ridge relative to the mean variance; regularisation relative to the mean
+        distance, solved to a marginal error, in place of blur 0.01; one solve ranks all layers,
+        where the released code ranks the layer that is cut; folds by content, not by a seed. The
+        paper's vectors are gradients (`featurizer=gradients`); the default, the model's mean states,
+        costs a forward pass in place of a backward one per checkpoint.
+
+    Cost:
+        One product with the targets and some ten small solves a fold; memory: a second copy of the
+        vectors.
     """
 
     ranking_length = "neighbours"

@@ -24,12 +24,26 @@ class TSDS(TransductiveSelector):
     """A sample with replacement by the mass that each target assigns to its nearest documents.
 
     Distance is traded for evenness (`assign_mass`): KNN-KDE where `sigma` is above 0
-    (near-duplicates share the mass of one document), KNN-Uniform at `sigma` 0. The score is a
-    document's probability. Deviations from the released code: neighbours and densities are exact in
-    place of faiss; the density counts all documents that are some target's neighbour, not the
-    nearest 1,000; 1,000 neighbours in place of 5,000 or a tenth of the pool; the draw is seeded and
-    belongs to the document, so that a larger budget begins with a smaller one's. Cost: one product
-    with the targets, and for the densities half a product of all neighbours with each other.
+    (near-duplicates share the mass of one document), KNN-Uniform at `sigma` 0.
+
+    Formula:
+        score(x_j) = sum_i P_ij, where P minimises
+        (alpha / scale) sum_ij P_ij d_ij + (1 - alpha) M max_ij rho_j P_ij
+
+        over P with row sums 1 / M for M targets; d is the distance, rho the density of document j.
+
+    Paper:
+        Liu, Karbasi and Rekatsinas, NeurIPS 2024 (arXiv 2410.11303), section 4.
+
+    Deviations:
+        Neighbours and densities are exact in place of faiss; the density counts all documents that
+        are some target's neighbour, not the nearest 1,000; 1,000 neighbours in place of 5,000 or a
+        tenth of the pool; the draw is seeded and belongs to the document, so that a larger budget
+        begins with a smaller one's.
+
+    Cost:
+        One product with the targets, and for the densities half a product of all neighbours with
+        each other.
     """
 
     traits = Traits(stochastic=True, repeats=True)
