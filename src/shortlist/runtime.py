@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,8 +64,14 @@ class Runtime:
         return f"cpu, {torch.get_num_threads()} threads"
 
     def trainer(self, **options: Any) -> Any:
-        """Returns a Lightning trainer for one stage, without files, loggers or messages."""
+        """Returns a Lightning trainer for one stage, without files, loggers or messages.
+
+        Under Slurm, Lightning would requeue the job itself, write a checkpoint into the working
+        directory, and load whatever lies there under that name into the next model. The store
+        resumes, stage by stage: the trainer gets neither.
+        """
         import pytorch_lightning as pl
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
         silence_libraries()
         settings: dict[str, Any] = {
@@ -75,6 +82,8 @@ class Runtime:
             "enable_model_summary": False,
             "enable_progress_bar": False,
             "use_distributed_sampler": False,
+            "plugins": [LightningEnvironment()],
+            "default_root_dir": os.devnull,
         }
         return pl.Trainer(**{**settings, **options})
 

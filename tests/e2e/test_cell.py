@@ -14,6 +14,7 @@ import pytest
 import toy
 
 from shortlist.store.cache import executions
+from shortlist.store.manifest import MANIFEST, write_manifest
 from shortlist.store.records import read_records
 
 WHOLE = {
@@ -172,6 +173,10 @@ def test_vectors_of_another_corpus_in_a_stage_are_refused_under_both_fingerprint
     mine = first.inputs["pool_fingerprint"]
     for file in (tmp_path / "cache" / "features").glob("*/features.json"):
         file.write_text(file.read_text().replace(mine, "f" * len(mine)))
+        described = json.loads((file.parent / MANIFEST).read_text())
+        for computed in ("files", "digest", "sha256"):
+            del described[computed]
+        write_manifest(file.parent, described)
     second, _ = run(*cells.GOTD, "until=select", "budget=11")
     assert second.status == "failed"
     assert "features belong to corpus ffffffffffff" in second.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import shutil
@@ -23,11 +24,11 @@ from shortlist.progress import Report
 from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
 from shortlist.store.cache import unfinished
+from shortlist.store.disk import reserve
+from shortlist.store.formats import VALUES, allocate
 from shortlist.vectors import row_slices
 
 log = logging.getLogger(__name__)
-
-VALUES = "values.npy"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Featurizer(ABC):
     ) -> tuple[NDArray[Any] | csr_array, dict[str, Any]]:
         """Returns the (n, d) vectors in the order of the corpus, and counts for the record.
 
-        Vectors that may exceed memory are written through `allocate`.
+        Vectors that may exceed memory are written through `store.formats.allocate`.
         """
 
 
@@ -178,7 +179,7 @@ class ShardedFeaturizer(Featurizer):
         folder = unfinished(directory)
         values = _open_rows(folder, len(corpus), reader.columns)
         shards = [_Shard(folder, rows, corpus) for rows in row_slices(len(corpus), self.shard)]
-        left = [shard for shard in shards if not shard.is_done()]
+        left = [shard for shard in shards if not shard.is_done(values)]
         to_do = sum(shard.rows.stop - shard.rows.start for shard in left)
         if to_do < len(corpus):
             log.info("%s: going on, %s documents are done", self.doing, f"{len(corpus) - to_do:,}")
@@ -187,7 +188,7 @@ class ShardedFeaturizer(Featurizer):
                 documents = corpus.take(np.arange(shard.rows.start, shard.rows.stop))
                 values[shard.rows], counts = reader.rows(documents, report)
                 values.flush()
-                shard.set_done(counts)
+                shard.set_done(values, counts)
         totals: Counter[str] = Counter()
         for shard in shards:
             totals.update(shard.counts())
@@ -197,41 +198,42 @@ class ShardedFeaturizer(Featurizer):
 
 
 class _Shard:
-    """Consecutive rows, and the file that says that they are on disk, with their counts."""
+    """Consecutive rows, and the file that says that they are on disk: whose they are, their SHA-256
+    and their counts.
+    """
 
     def __init__(self, folder: Path, rows: slice, corpus: Corpus) -> None:
         self.rows, self.path = rows, folder / f"{rows.start:09d}.json"
         self.documents = digest(corpus.ids[rows])
 
-    def is_done(self) -> bool:
-        return self.path.exists() and self._read()["documents"] == self.documents
+    def is_done(self, values: NDArray[Any]) -> bool:
+        try:
+            mark = json.loads(self.path.read_bytes())
+            return mark == {**self._mark(values), "counts": dict(mark["counts"])}
+        except (OSError, ValueError, KeyError, TypeError):  # absent, or damaged
+            return False
 
-    def set_done(self, counts: dict[str, int]) -> None:
-        write_text(self.path, json.dumps({"documents": self.documents, "counts": counts}))
+    def set_done(self, values: NDArray[Any], counts: dict[str, int]) -> None:
+        write_text(self.path, json.dumps({**self._mark(values), "counts": counts}))
 
     def counts(self) -> dict[str, int]:
-        return self._read()["counts"]
+        return json.loads(self.path.read_text(encoding="utf-8"))["counts"]
 
-    def _read(self) -> dict[str, Any]:
-        return json.loads(self.path.read_text(encoding="utf-8"))
+    def _mark(self, values: NDArray[Any]) -> dict[str, str]:
+        rows = np.ascontiguousarray(values[self.rows]).data
+        return {"documents": self.documents, "sha256": hashlib.sha256(rows).hexdigest()}
 
 
-def _open_rows(folder: Path, rows: int, columns: int) -> np.memmap[Any, Any]:
+def _open_rows(folder: Path, rows: int, columns: int) -> Any:
     """Returns the rows so far; marks without their rows, or rows of another shape, are removed."""
     path = folder / VALUES
     try:
         values: Any = np.load(path, mmap_mode="r+", allow_pickle=False)
         if values.shape == (rows, columns) and values.dtype == np.float32:
+            reserve(path)  # a full disk may have interrupted just that
             return values
     except (OSError, ValueError):  # absent, or interrupted while it was made
         pass
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, columns))
-
-
-def allocate(directory: Path, rows: int, columns: int) -> NDArray[np.float32]:
-    """Returns a (rows, columns) float32 array that lies in `directory/values.npy`."""
-    return np.lib.format.open_memmap(
-        directory / VALUES, mode="w+", dtype=np.float32, shape=(rows, columns)
-    )
+    return allocate(path, (rows, columns))

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus, document_id
 from shortlist.errors import ForeignFeatures, InvalidInput, Missing
-from shortlist.featurizers.base import Featurizer, allocate
+from shortlist.featurizers.base import Featurizer
 from shortlist.runtime import Runtime
+from shortlist.store.formats import VALUES, allocate
 from shortlist.vectors import row_slices
 
 Block = tuple[list[str], NDArray[np.float32]]
@@ -84,7 +85,7 @@ class Precomputed(Featurizer):
         blocks = ((path, *block) for path in self.paths for block in _read(path))
         for path, names, vectors in blocks:
             if values is None:
-                values = allocate(directory, len(corpus), vectors.shape[1])
+                values = allocate(directory / VALUES, (len(corpus), vectors.shape[1]))
             if vectors.shape[1] != values.shape[1]:
                 raise InvalidInput(
                     f"vectors of {values.shape[1]} numbers were expected in {path}, "

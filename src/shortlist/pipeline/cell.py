@@ -32,6 +32,7 @@ from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, w
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.recorder import record_fields
 from shortlist.pipeline.selection import SHORTLIST, rank, select, write_shortlist
+from shortlist.pipeline.signals import raised
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.pipeline.training import (
     check_evaluators,
@@ -43,6 +44,7 @@ from shortlist.pipeline.training import (
 )
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
+from shortlist.store.disk import room_for
 from shortlist.store.provenance import code
 from shortlist.store.records import read_record, record_path, report_path, write_record
 
@@ -141,6 +143,7 @@ def execute(
 
     Raises:
         InvalidInput: a directory cannot be written to, so that not even a failure could be kept.
+        DoesNotFit: a directory has no room for the record.
     """
     directory = make_directory(directory, "paths.runs")
     results = make_directory(absolute(config.paths.results), "paths.results")
@@ -171,13 +174,16 @@ def execute(
         cache = absolute(config.paths.cache)
         store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
         cell = Cell(parts, record.config, store, directory, record.axes, overrides)
-        fields = run(cell)
+        with raised(), room_for("the cell", directory, "paths.runs"):
+            fields = run(cell)
         inputs = {**reads, **fields.pop("inputs", {})}
         record = replace(record, **fields, inputs=inputs)
     except Exception as error:
         record = replace(record, reason=_keep(error, directory))
-    write_text(directory / "record.json", record.to_json())
-    _publish(results, record, directory / REPORT)
+    with room_for("the record of the cell", directory, "paths.runs"):
+        write_text(directory / "record.json", record.to_json())
+    with room_for("the record of the cell", results, "paths.results"):
+        _publish(results, record, directory / REPORT)
     for logger in loggers:
         try:
             logger.log_cell(record, (group or directory).name, group or directory)
@@ -198,11 +204,13 @@ def _is_hashed(override: str) -> bool:
 
 def _keep(error: Exception, directory: Path) -> str:
     """Returns the reason in one line, after putting the traceback into the run's directory."""
-    path = write_text(directory / "traceback.txt", traceback.format_exc())
+    path = directory / "traceback.txt"
     reason = " ".join(str(error).split())
     if not isinstance(error, ShortlistError):
         reason = f"{type(error).__name__}: {reason} (traceback: {path})"
     log.error("error: %s", reason)
+    with room_for("the traceback", directory, "paths.runs"):
+        write_text(path, traceback.format_exc())
     return reason
 
 

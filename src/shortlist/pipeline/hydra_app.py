@@ -5,8 +5,10 @@ tables after it.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +26,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
+from shortlist.pipeline.signals import Stopped, raised
 from shortlist.store.atomic import make_directory
+from shortlist.store.cache import open_cache
+from shortlist.store.disk import room, room_for, says_full
 
 # `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.
 
@@ -53,25 +58,36 @@ def guard(main: Callable[[], Any]) -> None:
     tracebacks = bool(os.environ.get("HYDRA_FULL_ERROR"))
     # Without it, Hydra prints several lines and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = False  # a full disk under a log file is said once, not line by line
     try:
-        sys.argv[1:] = sweep_group_settings(name_sizes(sys.argv[1:]))
-        check_choices(sys.argv[1:])
-        if "--explain" in sys.argv:
-            from shortlist.pipeline.origins import explain
-
-            print(explain(_folder(), [text for text in sys.argv[1:] if text[0] != "-"]))
-        else:
-            main()
-    except KeyboardInterrupt:
+        with raised():
+            _run(main)
+    except (KeyboardInterrupt, Stopped) as stopped:
         if tracebacks:
             raise
-        refuse("interrupted; the same command continues where it stopped", code=130)
+        number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+        how = f"stopped by {signal.Signals(number).name}"
+        refuse(f"{how}; the same command continues where it stopped", code=128 + number)
     except Exception as error:
+        if not tracebacks and not isinstance(error, ShortlistError) and says_full(error):
+            refuse(_full_disk(error, sys.argv[1:]))
         known = isinstance(error, ShortlistError | HydraException | OmegaConfBaseException)
         known = known or _inside_null(sys.argv[1:]) is not None
         if tracebacks or not known:
             raise
         refuse(describe(error, sys.argv[1:]))
+
+
+def _run(main: Callable[[], Any]) -> None:
+    """Runs `main`, or explains the command."""
+    sys.argv[1:] = sweep_group_settings(name_sizes(sys.argv[1:]))
+    check_choices(sys.argv[1:])
+    if "--explain" in sys.argv:
+        from shortlist.pipeline.origins import explain
+
+        print(explain(_folder(), [text for text in sys.argv[1:] if text[0] != "-"]))
+    else:
+        main()
 
 
 def name_sizes(arguments: list[str]) -> list[str]:
@@ -240,6 +256,21 @@ def _overrides(arguments: Iterable[str]) -> Iterator[Override]:
                 continue
 
 
+def _full_disk(error: BaseException, arguments: Iterable[str]) -> str:
+    """Returns one line on a full disk that was met outside a stage: what is free in each directory."""
+    paths = _composed(arguments)[0].get("paths") or {}
+    rooms = [
+        f"paths.{name}={paths[name]} ({room(Path(paths[name]).absolute())})"
+        for name in ("runs", "results", "cache")
+        if name in paths
+    ]
+    return (
+        f"a disk is full ({' '.join(str(error).split())}); free some room under "
+        f"{', '.join(rooms) or 'the working directory'} or set another directory; the same command "
+        "then goes on"
+    )
+
+
 def _folder() -> Path:
     return Path(sys.argv[0]).resolve().parent / "conf"
 
@@ -281,8 +312,9 @@ class Publish(Callback):
                 raise InvalidInput(
                     "the sweep is empty: an axis matched nothing; name one option at least"
                 )
-            for setting in ("runs", "results", "cache"):
+            for setting in ("runs", "results"):
                 make_directory(absolute(config.paths[setting]), f"paths.{setting}")
+            open_cache(absolute(config.paths.cache), config.runtime.cache.name)
             for overrides in cells:
                 if overrides is None:
                     check(config)
@@ -296,7 +328,9 @@ class Publish(Callback):
             refuse(f"{type(error).__name__}: {error}")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Publishes the only cell."""
+        """Publishes the only cell, unless it left no record: its error then ends the process."""
+        if isinstance(kwargs["job_return"]._return_value, Exception):
+            return
         self._publish(config, Path(config.hydra.run.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -313,7 +347,10 @@ class Publish(Callback):
         # An error in a table must not hide errors of the cells.
         trouble = ""
         try:
-            conclude(config, directory, cells)
+            from shortlist.pipeline.compose import absolute
+
+            with room_for("the leaderboard", absolute(config.paths.results), "paths.results"):
+                conclude(config, directory, cells)
         except Exception as error:
             kind = "" if isinstance(error, ShortlistError) else f"{type(error).__name__}: "
             trouble = f"the tables could not be finished: {kind}{' '.join(str(error).split())}"

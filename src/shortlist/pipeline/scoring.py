@@ -447,12 +447,7 @@ def _whitened(
             mean, matrix = (np.load(learned.path / f"{name}.npy") for name in ("mean", "matrix"))
             whitening = Whitening(mean, matrix, learned.facts["rank"])
             features = vectors.features
-            values = np.lib.format.open_memmap(
-                directory / "values.npy",
-                mode="w+",
-                dtype=np.float32,
-                shape=(len(features), matrix.shape[1]),
-            )
+            values = formats.allocate(directory / formats.VALUES, (len(features), matrix.shape[1]))
             for rows in row_slices(len(features)):
                 values[rows] = featurizer.apply(whitening, np.asarray(features.values[rows]))
             formats.save_features(directory, features.corpus, values)

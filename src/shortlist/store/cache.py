@@ -5,34 +5,36 @@ A directory is filled under a temporary name and renamed, under a file lock, so 
 at any moment leaves a complete artifact or nothing that is read. Failures are not stored.
 """
 
-import errno
-import hashlib
 import json
 import logging
 import os
+import platform
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from shortlist.errors import BrokenArtifact, DoesNotFit, Missing
+from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.store.atomic import fsync, make_directory
+from shortlist.store.disk import room_for, says_full
 from shortlist.store.keys import key as make_key
+from shortlist.store.manifest import read_manifest, write_manifest
 
 log = logging.getLogger(__name__)
 
 Facts = Mapping[str, Any]
 Compute = Callable[[Path], Facts | None]
+Mode = Literal["reuse", "refresh", "only"]
 
-MANIFEST = "manifest.json"
 EXECUTIONS = "executions.jsonl"  # one line for each computation under a root
 UNFINISHED = ".unfinished"
+PATIENCE = 5.0  # seconds of waiting for a lock without a word
 
 # Artifacts that this process has computed: `refresh` computes a stage once, not once in every cell.
 _computed: set[Path] = set()
@@ -74,12 +76,29 @@ def unfinished(directory: Path) -> Path:
     return directory.with_suffix(UNFINISHED)
 
 
+def open_cache(root: Path, mode: Mode) -> Path:
+    """Returns the directory of artifacts, created unless it is only read.
+
+    Raises:
+        InvalidInput: it cannot be written to, or with `only`, is not there.
+    """
+    if mode == "only":
+        if not root.is_dir():
+            raise InvalidInput(
+                f"runtime.cache=only reads artifacts, found no directory {root}; set runtime.cache=reuse "
+                "to compute them, or paths.cache=DIR"
+            )
+        return root
+    try:
+        return make_directory(root, "paths.cache")
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}, or runtime.cache=only to read what is there") from error
+
+
 class Store:
     """The artifacts under one root directory."""
 
-    def __init__(
-        self, root: Path, mode: Literal["reuse", "refresh", "only"] = "reuse", device: str = "cpu"
-    ) -> None:
+    def __init__(self, root: Path, mode: Mode = "reuse", device: str = "cpu") -> None:
         """Creates the root directory.
 
         Args:
@@ -89,9 +108,9 @@ class Store:
             device: device of the computations: it is stored in the manifests and enters no key.
 
         Raises:
-            InvalidInput: `root` cannot be written to.
+            InvalidInput: `root` cannot be written to, or with `only`, is not there.
         """
-        self.root = make_directory(root, "paths.cache")
+        self.root = open_cache(root, mode)
         self.mode = mode
         self.device = device
 
@@ -114,39 +133,71 @@ class Store:
 
         Raises:
             Missing: the artifact does not exist and the mode is `only`.
+            BrokenArtifact: the artifact is damaged and the mode is `only`.
             DoesNotFit: the disk is full.
         """
         key = make_key(stage, version, config, inputs)
         path = self.root / stage / key
-        path.parent.mkdir(exist_ok=True)
-        with FileLock(path.with_name(f"{key}.lock")):
+        material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
+        with room_for(f"stage {stage}", self.root, "paths.cache"):
+            return self._read(stage, path) or self._make(path, {**material, "key": key}, compute)
+
+    def _read(self, stage: str, path: Path) -> Artifact | None:
+        """Returns the artifact without taking its lock; None if it is to be computed."""
+        if self.mode == "refresh" and path not in _computed:
+            return None
+        try:
+            artifact = self._stored(stage, path)
+        except BrokenArtifact as damage:
+            if self.mode == "only":
+                raise BrokenArtifact(f"{damage}; set runtime.cache=reuse to compute it") from damage
+            return None  # or just being replaced: read again under the lock
+        if artifact is not None:
+            log.debug("%-10s %s  reused (%.1f s when computed)", stage, path.name, artifact.seconds)
+        elif self.mode == "only":
+            raise Missing(
+                f"stage {stage} is not in {self.root} under key {path.name}; set runtime.cache=reuse"
+            )
+        return artifact
+
+    def _make(self, path: Path, material: Facts, compute: Compute) -> Artifact:
+        """Returns the artifact after computing it under its lock, unless another process has."""
+        stage = material["stage"]
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise BrokenArtifact(f"{path.parent} is no directory; remove it") from error
+        with _exclusive(path, stage):
             if self.mode != "refresh" or path in _computed:
-                artifact = _read(stage, path, hit=True)
-                if artifact is not None:
-                    log.debug(
-                        "%-10s %s  reused (%.1f s when computed)", stage, key, artifact.seconds
-                    )
-                    return artifact
-                if self.mode == "only":
-                    raise Missing(
-                        f"stage {stage} is not in {self.root} under key {key}; set runtime.cache=reuse"
-                    )
-            material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
-            self._compute(path, {**material, "key": key}, compute)
+                try:
+                    if (artifact := self._stored(stage, path)) is not None:
+                        return artifact
+                except BrokenArtifact as damage:
+                    log.warning("%s; computing the stage again", damage)
+            self._compute(path, material, compute)
             _computed.add(path)
-            artifact = _read(stage, path, hit=False)
-            if artifact is None:
-                raise BrokenArtifact(f"stage {stage} has no manifest under {path}; run it again")
-            log.info("%-10s %s  computed in %.1f s", stage, key, artifact.seconds)
-            return artifact
+            artifact = self._stored(stage, path, hit=False)
+        if artifact is None:
+            raise BrokenArtifact(f"stage {stage} is gone from {path}; run it again")
+        log.info("%-10s %s  computed in %.1f s", stage, path.name, artifact.seconds)
+        return artifact
+
+    def _stored(self, stage: str, path: Path, *, hit: bool = True) -> Artifact | None:
+        """Returns the artifact in `path`, or None if there is none; raises as `read_manifest`."""
+        manifest = read_manifest(stage, path)
+        if manifest is None:
+            return None
+        fields = ("facts", "seconds", "peak_mib", "device", "digest")
+        return Artifact(
+            stage, path.name, path, **{name: manifest[name] for name in fields}, hit=hit
+        )
 
     def _compute(self, path: Path, material: Facts, compute: Compute) -> None:
         """Computes a stage in a temporary directory and renames it to `path`."""
-        for leftover in path.parent.glob(
-            f".{path.name}.*"
-        ):  # of a killed process: we hold the lock
+        # What a killed process left: this one holds the lock.
+        for leftover in path.parent.glob(f".{path.name}.*"):
             if leftover.suffix != UNFINISHED:
-                shutil.rmtree(leftover, ignore_errors=True)
+                _remove(leftover)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.mkdir()
         try:
@@ -154,41 +205,17 @@ class Store:
             start = time.perf_counter()
             facts = compute(temporary) or {}
             seconds, peak = time.perf_counter() - start, _peak_mib()
-            files = {
-                str(file.relative_to(temporary)): _describe(file)
-                for file in sorted(file for file in temporary.rglob("*") if file.is_file())
-            }
-            manifest = {
-                **material,
-                "files": files,
-                "digest": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
-                "facts": facts,
-                "seconds": seconds,
-                "peak_mib": peak,
-                "device": self.device,
-            }
-            (temporary / MANIFEST).write_text(
-                json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-            )
-            fsync(temporary / MANIFEST)
-            fsync(temporary)
+            costs = {"seconds": seconds, "peak_mib": peak, "device": self.device}
+            write_manifest(temporary, {**material, "facts": facts, **costs})
             replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
-            if path.exists():  # refresh: moved aside, so that processes keep the files they opened
+            if os.path.lexists(path):  # moved aside, so that processes keep the files they opened
                 path.rename(replaced)
             temporary.rename(path)
-            shutil.rmtree(replaced, ignore_errors=True)
+            _remove(replaced)
             fsync(path.parent)
             self._log_execution(material["stage"], path.name, seconds)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DoesNotFit(
-                    f"stage {material['stage']} needs more room than there is under {self.root} "
-                    f"({shutil.disk_usage(self.root).free / 2**20:,.0f} MiB free); "
-                    "set paths.cache=DIR on a larger disk"
-                ) from error
-            raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
 
     def _log_execution(self, stage: str, key: str, seconds: float) -> None:
         entry = {"stage": stage, "key": key, "seconds": round(seconds, 3), "pid": os.getpid()}
@@ -200,38 +227,64 @@ class Store:
             os.close(descriptor)
 
 
-def _read(stage: str, path: Path, *, hit: bool) -> Artifact | None:
-    """Returns the artifact in `path`; None, with a warning, if a file is not the described one."""
+@contextmanager
+def _exclusive(path: Path, stage: str) -> Generator[None]:
+    """Holds the lock of an artifact, `KEY.lock` beside it, which is removed with the lock.
+
+    Raises:
+        BrokenArtifact: the lock cannot be opened: it is a directory, or not one's own.
+    """
+    file = path.with_name(f"{path.name}.lock")
+    lock = FileLock(file)
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, OSError) as error:
-        log.warning("%s: cannot read the manifest (%s); computing the stage again", path, error)
-        return None
-    for name, described in manifest["files"].items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != described["bytes"]:
-            log.warning("%s: %s differs from its manifest; computing the stage again", path, name)
-            return None
-    fields = ("facts", "seconds", "peak_mib", "device", "digest")
-    return Artifact(stage, path.name, path, **{name: manifest[name] for name in fields}, hit=hit)
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            holder = _contents(file) or "another process"
+            log.warning("stage %s %s: waiting for %s, which computes it", stage, path.name, holder)
+            lock.acquire()
+    except OSError as error:
+        if says_full(error):
+            raise
+        raise BrokenArtifact(
+            f"stage {stage} needs the lock {file} ({error.strerror}); remove it if it is no file, "
+            "or set runtime.cache=only to read what is there"
+        ) from error
+    try:
+        with suppress(OSError):  # a full disk: the lock holds without a name in it
+            file.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # before the release; who waits for this inode tries again
+        lock.release()
+
+
+def _contents(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")[:200]
+    except OSError:
+        return ""
+
+
+def _remove(path: Path) -> None:
+    """Removes a directory, a link or a file if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def executions(root: Path) -> list[tuple[str, str]]:
-    """Returns (stage, key) of every computation under `root`, in order."""
+    """Returns (stage, key) of every computation under `root`, in order; a line that a crash cut off
+    is left out.
+    """
     path = root / EXECUTIONS
-    if not path.exists():
-        return []
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [(entry["stage"], entry["key"]) for entry in entries]
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    fsync(path)
-    return {"bytes": path.stat().st_size, "sha256": sha256}
+    found: list[tuple[str, str]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            found.append((entry["stage"], entry["key"]))
+    return found
 
 
 def _reset_peak_memory() -> None:

@@ -14,11 +14,15 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_array
 
 from shortlist.core import Budget, Corpus, Features, Selection
+from shortlist.store.disk import reserve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+VALUES = "values.npy"  # of dense features
 
 
 def save_corpus(path: Path, corpus: Corpus) -> None:
@@ -32,6 +36,18 @@ def load_corpus(path: Path) -> Corpus:
     return Corpus(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
 
+def allocate(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Returns a float32 array of `shape` that lies in the file `path`, whose room is reserved: an
+    array written into a sparse file would end the process by SIGBUS when the disk is full.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    reserve(path)
+    return values
+
+
 def save_features(directory: Path, corpus: str, values: NDArray[Any] | csr_array) -> None:
     """Writes (n, d) values as NumPy files, and the fingerprint of their corpus.
 
@@ -40,8 +56,8 @@ def save_features(directory: Path, corpus: str, values: NDArray[Any] | csr_array
     if not isinstance(values, np.ndarray):
         for part in ("data", "indices", "indptr"):
             np.save(directory / f"{part}.npy", getattr(values, part))
-    elif not (directory / "values.npy").exists():
-        np.save(directory / "values.npy", values)
+    elif not (directory / VALUES).exists():
+        np.save(directory / VALUES, values)
     described = {"corpus": corpus, "shape": [int(size) for size in values.shape or ()]}
     (directory / "features.json").write_text(json.dumps(described, sort_keys=True) + "\n")
 
@@ -49,9 +65,9 @@ def save_features(directory: Path, corpus: str, values: NDArray[Any] | csr_array
 def load_features(directory: Path) -> Features:
     """Returns the features in `directory`, memory-mapped; its name is the key of their stage."""
     described = json.loads((directory / "features.json").read_text())
-    if (directory / "values.npy").exists():
+    if (directory / VALUES).exists():
         mode = "r" if 0 not in described["shape"] else None  # an empty file cannot be mapped
-        values = np.load(directory / "values.npy", mmap_mode=mode)
+        values = np.load(directory / VALUES, mmap_mode=mode)
     else:
         parts = tuple(
             np.load(directory / f"{part}.npy", mmap_mode="r")

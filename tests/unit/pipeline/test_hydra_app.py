@@ -66,7 +66,7 @@ def test_an_interrupt_says_that_the_same_command_goes_on(
     assert ended.value.code == 130
     assert (
         capsys.readouterr().err
-        == "error: interrupted; the same command continues where it stopped\n"
+        == "error: stopped by SIGINT; the same command continues where it stopped\n"
     )
 
 

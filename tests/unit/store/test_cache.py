@@ -7,15 +7,17 @@ import json
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-from shortlist.errors import DoesNotFit, InvalidInput, Missing
-from shortlist.store import cache
+from shortlist.errors import BrokenArtifact, DoesNotFit, InvalidInput, Missing
+from shortlist.store import cache, manifest
 from shortlist.store.cache import Artifact, Store, executions
 
 
@@ -268,7 +270,7 @@ def test_a_disk_that_is_full_when_the_files_are_forced_to_it_does_not_fit(
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "fsync", full)
+    monkeypatch.setattr(manifest, "fsync", full)
     with pytest.raises(DoesNotFit):
         stage(Store(tmp_path))
     assert entries(tmp_path) == []
@@ -293,3 +295,257 @@ def test_where_a_stage_ran_is_in_the_manifest_and_not_in_the_key(tmp_path: Path)
     other = stage(Store(tmp_path / "b", device="cpu, 2 threads"))
     assert (one.key, one.device) == (other.key, "cpu, 1 thread")
     assert other.device == "cpu, 2 threads"
+
+
+@pytest.fixture
+def another(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function after which this process has neither computed nor hashed anything."""
+
+    def forget() -> None:
+        monkeypatch.setattr(cache, "_computed", set())
+        monkeypatch.setattr(manifest, "_digests", {})
+
+    return forget
+
+
+def flip(path: Path, at: int = 0) -> None:
+    """Changes one bit of a file, whose size and time stay what they are."""
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    status = path.stat()
+    path.write_bytes(raw)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_one_flipped_bit_is_found_by_another_process_and_computed_again(
+    tmp_path: Path, another: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = stage(Store(tmp_path))
+    flip(first.path / "deep" / "more.bin", 50)
+    another()
+    with caplog.at_level(logging.WARNING):
+        second = stage(Store(tmp_path))
+        third = stage(Store(tmp_path))
+    assert (second.hit, third.hit, second.digest) == (False, True, first.digest)
+    assert (first.path / "deep" / "more.bin").read_bytes() == b"\0" * 100
+    assert [record.message for record in caplog.records] == [
+        f"{first.path}: deep/more.bin has another SHA-256 than its manifest says; "
+        "computing the stage again"
+    ]
+
+
+@pytest.mark.parametrize("parallel", [0, 2**30])
+def test_a_file_is_hashed_once_in_a_process_as_long_as_it_is_the_same(
+    tmp_path: Path,
+    another: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    parallel: int,
+) -> None:
+    made = stage(Store(tmp_path))
+    another()
+    hashed: list[str] = []
+    digest = manifest.hashlib.file_digest
+    monkeypatch.setattr(
+        manifest.hashlib,
+        "file_digest",
+        lambda file, how: (hashed.append(file.name), digest(file, how))[1],
+    )
+    monkeypatch.setattr(manifest, "_PARALLEL", parallel)
+    assert all(stage(Store(tmp_path)).hit for _ in range(3))
+    assert sorted(hashed) == [str(made.path / "deep" / "more.bin"), str(made.path / "out.txt")]
+    os.utime(made.path / "out.txt", ns=(0, 0))
+    assert stage(Store(tmp_path)).hit
+    assert len(hashed) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"null", b"{}", b"[]", b"3", b'{"files": {}}', b"\xff\xfe{", b"[" * 100_000,
+        b'{"files": {"out.txt": {}}}', b'"manifest"', b"\0" * 300,
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_counts_as_absent(
+    tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = stage(Store(tmp_path), found=1)
+    (first.path / "manifest.json").write_bytes(text)
+    second = stage(Store(tmp_path), found=1)
+    assert (second.hit, second.digest) == (False, first.digest)
+    assert len(caplog.records) == 1 and "computing the stage again" in caplog.text
+
+
+# What a manifest from before 0.2.0, which has no digest of itself, can show; and what it cannot.
+SHOWN: list[dict[str, Any]] = [
+    {"files": {}}, {"files": None}, {"digest": "0"}, {"files": {"out.txt": {"bytes": 8}}},
+    {"stage": "other"}, {"key": "0"}, {"device": None}, {"more": 1},
+]  # fmt: skip
+HIDDEN: list[dict[str, Any]] = [{"facts": {"found": 4}}, {"seconds": 1e9}]
+
+
+@pytest.mark.parametrize(
+    ("change", "sealed"),
+    [*((change, True) for change in [*SHOWN, *HIDDEN]), *((change, False) for change in SHOWN)],
+    ids=str,
+)
+def test_a_manifest_with_one_changed_field_counts_as_absent(
+    tmp_path: Path, change: dict[str, Any], sealed: bool
+) -> None:
+    first = stage(Store(tmp_path), write(found=3), a=1)
+    path = first.path / "manifest.json"
+    fields = json.loads(path.read_text())
+    if not sealed:
+        del fields["sha256"]
+    path.write_text(json.dumps({**fields, **change}))
+    second = stage(Store(tmp_path), write(found=3), a=1)
+    assert (second.hit, second.facts) == (False, {"found": 3})
+
+
+def test_a_manifest_from_before_the_digest_of_manifests_is_read(tmp_path: Path) -> None:
+    path = stage(Store(tmp_path)).path / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    path.write_text(json.dumps(fields))
+    assert stage(Store(tmp_path)).hit
+
+
+def test_a_file_that_the_manifest_does_not_know_is_damage_but_not_a_hidden_one(
+    tmp_path: Path,
+) -> None:
+    path = stage(Store(tmp_path)).path
+    (path / ".nfs0001").write_text("")
+    assert stage(Store(tmp_path)).hit
+    (path / "values.npy").write_text("")
+    assert not stage(Store(tmp_path)).hit
+
+
+def put_a_file(path: Path) -> None:
+    for file in path.rglob("*.*"):
+        file.unlink()
+    (path / "deep").rmdir()
+    path.rmdir()
+    path.write_text("a file")
+
+
+def put_a_loop(path: Path) -> None:
+    (path / "out.txt").unlink()
+    (path / "out.txt").symlink_to("out.txt")
+
+
+def remove_the_manifest(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize("change", [put_a_file, put_a_loop, remove_the_manifest])
+def test_whatever_lies_in_the_place_of_an_artifact_is_replaced(
+    tmp_path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = stage(Store(tmp_path))
+    change(first.path)
+    second = stage(Store(tmp_path))
+    assert (second.hit, second.digest) == (False, first.digest)
+    assert entries(tmp_path) == [first.key] and len(caplog.records) == 1
+
+
+def test_only_says_what_is_damaged(tmp_path: Path, another: Callable[[], None]) -> None:
+    made = stage(Store(tmp_path))
+    flip(made.path / "out.txt")
+    another()
+    with pytest.raises(
+        BrokenArtifact, match=r"out\.txt has another SHA-256 .*; set runtime\.cache"
+    ):
+        stage(Store(tmp_path, "only"))
+
+
+def test_facts_with_numbers_as_names_are_read_as_they_were_written(tmp_path: Path) -> None:
+    numbers: dict[Any, Any] = {10: 1, 2: float("inf")}
+    store = Store(tmp_path)
+    store.stage("toy", 1, {}, {}, lambda directory: numbers)
+    assert store.stage("toy", 1, {}, {}, lambda directory: numbers).facts == {
+        "10": 1, "2": float("inf"),
+    }  # fmt: skip
+
+
+def test_no_lock_is_left(tmp_path: Path) -> None:
+    stage(Store(tmp_path))
+    stage(Store(tmp_path))
+    with pytest.raises(ValueError):
+        stage(Store(tmp_path), lambda directory: int("x"), b=1)
+    assert list(tmp_path.rglob("*.lock")) == []
+
+
+def test_what_is_finished_is_read_while_another_process_holds_its_lock(tmp_path: Path) -> None:
+    made = stage(Store(tmp_path))
+    with FileLock(made.path.with_name(f"{made.key}.lock")):
+        assert stage(Store(tmp_path)).hit
+
+
+def hold(root: Path, ready: Any, end: Any) -> None:
+    def compute(directory: Path) -> None:
+        write()(directory)
+        ready.set()
+        end.wait(10)
+
+    stage(Store(root), compute)
+
+
+def test_who_waits_for_a_lock_says_for_what_and_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, end = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, ready, end))
+    holder.start()
+    assert ready.wait(10)
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(cache, "PATIENCE", 0.05)
+    monkeypatch.setattr(cache.log, "warning", lambda *said: (end.set(), told.append(said)))
+    made = stage(Store(tmp_path))
+    holder.join()
+    assert (made.hit, holder.exitcode) == (True, 0)
+    text, *values = told[0]
+    assert text % tuple(values) == (
+        f"stage toy {made.key}: waiting for process {holder.pid} on {platform.node()}, "
+        "which computes it"
+    )
+    assert list(tmp_path.rglob("*.lock")) == []
+
+
+def test_a_lock_that_is_a_directory_is_one_line(tmp_path: Path) -> None:
+    key = stage(Store(tmp_path / "other")).key
+    lock = tmp_path / "cache" / "toy" / f"{key}.lock"
+    lock.mkdir(parents=True)
+    with pytest.raises(BrokenArtifact, match=r"needs the lock .* \(Is a directory\); remove it"):
+        stage(Store(tmp_path / "cache"))
+
+
+def test_a_stage_whose_folder_is_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "toy").write_text("")
+    with pytest.raises(BrokenArtifact, match="is no directory; remove it"):
+        stage(Store(tmp_path))
+
+
+def test_only_needs_no_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage(Store(tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise AssertionError(arguments)
+
+    for name in ("mkdir", "touch", "write_text", "rename", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(cache, "FileLock", refuse)
+    assert stage(Store(tmp_path, "only")).hit
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_only_wants_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"runtime\.cache=only reads artifacts, found no"):
+        Store(tmp_path / "none", "only")
+
+
+def test_a_line_that_a_crash_cut_off_is_left_out_of_the_executions(tmp_path: Path) -> None:
+    made = stage(Store(tmp_path))
+    with (tmp_path / "executions.jsonl").open("a") as file:
+        file.write('{"stage": "to')
+    assert executions(tmp_path) == [("toy", made.key)]
