@@ -17,7 +17,7 @@ install: $(VENV)/installed ## .venv with the locked dependencies
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)pip install --quiet --disable-pip-version-check $(TORCH)
-	$(RUN)pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev]'
+	$(RUN)pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev,docs]'
 	@touch $@
 
 demo: install ## the comparison on the embedded default: some minutes on two cores
@@ -39,7 +39,10 @@ lint: install ## format, lint, types, import contract
 	$(RUN)pyright
 	$(RUN)lint-imports
 
-check: lint test ## everything that CI runs
+docs: install ## the documentation, in outputs/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build
+
+check: lint docs test ## everything that CI runs
 
 pydocs-list: install ## the packages that pool=pydocs reads, from requirements.lock
 	$(RUN)python -c "from pathlib import Path; from shortlist.data.package_docs import render_list; \
@@ -76,4 +79,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test soak format lint check leaderboard pydocs-list bench bench-minis bench-text clean
+.PHONY: help install demo test soak format lint docs check leaderboard pydocs-list bench bench-minis bench-text clean

@@ -51,7 +51,11 @@ class Precomputed(Featurizer):
     version = 2
 
     def __init__(self, paths: Sequence[str]) -> None:
-        """Stores the files."""
+        """Stores the settings.
+
+        Args:
+            paths: the files.
+        """
         self.paths = [Path(path) for path in paths]
 
     def identity(self, runtime: Runtime) -> dict[str, str]:

@@ -44,7 +44,11 @@ class Toxicity(Featurizer):
     scorer: Scorer
 
     def __init__(self, scorer: Scorer) -> None:
-        """Stores the scorer."""
+        """Stores the settings.
+
+        Args:
+            scorer: an option of `conf/scorer`.
+        """
         self.scorer = scorer
 
     def identity(self, runtime: Runtime) -> dict[str, str]:

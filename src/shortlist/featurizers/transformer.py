@@ -224,8 +224,12 @@ class Static(ShardedFeaturizer):
     doing = "static embeddings"
 
     def __init__(self, model: Pretrained, max_length: int, normalise: bool) -> None:
-        """Stores the model whose word embeddings are used, the tokens read of a document, and
-        whether vectors are scaled to length 1.
+        """Stores the settings.
+
+        Args:
+            model: the model whose word embeddings are used.
+            max_length: tokens read of a document; truncated documents are counted.
+            normalise: scale vectors to length 1.
         """
         self.model, self.max_length, self.normalise = model, max_length, normalise
 

@@ -124,7 +124,12 @@ class LocalModel(Pretrained):
     """A model in a local directory."""
 
     def __init__(self, path: str, head: dict[str, Any] | None = None) -> None:
-        """Stores the path; `head` as in `PackagedModel`."""
+        """Stores the location.
+
+        Args:
+            path: directory of the model.
+            head: settings of `HeadTraining` for an encoder without a masked-LM head, else None.
+        """
         self.path = path
         self.head = HeadTraining(**head) if head else None
 
@@ -165,7 +170,13 @@ class HubModel(Pretrained):
     """A model of the Hugging Face hub at a revision."""
 
     def __init__(self, name: str, revision: str, head: dict[str, Any] | None = None) -> None:
-        """Stores the address; `head` as in `PackagedModel`. HF_HUB_OFFLINE=1 forbids the network."""
+        """Stores the address; HF_HUB_OFFLINE=1 forbids the network.
+
+        Args:
+            name: repository on the hub, `organisation/name`.
+            revision: branch, tag or commit; only a commit always names the same files.
+            head: settings of `HeadTraining` for an encoder without a masked-LM head, else None.
+        """
         self.name, self.revision = name, revision
         self.head = HeadTraining(**head) if head else None
 

@@ -137,7 +137,10 @@ class DAPT(Selector):
     traits = Traits(stochastic=True, target_aware=False)
 
     def __init__(self, domains: Sequence[str]) -> None:
-        """Stores the domains.
+        """Stores the settings.
+
+        Args:
+            domains: names of domains of the pool.
 
         Raises:
             InvalidInput: none is named.

@@ -315,7 +315,14 @@ class GOTDPaper(TransportSelector):
     def __init__(
         self, epsilon: float, momentum: float, threshold: float, max_iterations: int
     ) -> None:
-        """Stores the released solver's settings, under its own names."""
+        """Stores the released solver's settings, under its own names.
+
+        Args:
+            epsilon: regularisation in the unit of the cost.
+            momentum: weight of an iteration's new potential against the old one, from 0 to 2.
+            threshold: L1 error of the pool's marginal to stop at.
+            max_iterations: most iterations.
+        """
         super().__init__("sqeuclidean")
         self.absolute_epsilon, self.momentum = epsilon, momentum
         self.threshold, self.max_iterations = threshold, max_iterations

@@ -46,7 +46,10 @@ class MatchedControl(Selector):
     stands_in_for = "like"
 
     def __init__(self, members: Mapping[str, Member]) -> None:
-        """Stores the one member, `like`.
+        """Stores the one member.
+
+        Args:
+            members: `like`, the method whose picks are matched.
 
         Raises:
             InvalidInput: there is none, or there are others.

@@ -36,7 +36,7 @@ class PydocsFamilies(Task):
 
     Raises:
         InvalidInput: `held_out` is not the list of the families' packages, or there are too few
-        families.
+            families.
     """
 
     def __init__(
