@@ -198,6 +198,11 @@ def settings_in(text: str) -> Iterator[Setting]:
         yield from walk(node, "")
 
 
+def own_place(group: str) -> str:
+    """Returns where a group's option stands in the configuration."""
+    return group.removesuffix("_defaults")
+
+
 def inherited(group: str, defaults: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
     """Yields (group, option, place) of what a defaults list brings in; place "" is the option's own."""
     for entry in defaults:
@@ -212,7 +217,7 @@ def inherited(group: str, defaults: Sequence[Any]) -> Iterator[tuple[str, str, s
             ]
         for other, name, place in brought:
             own = place in ("_here_", "_global_", group)
-            yield other, name, "" if own else place.removeprefix(f"{group}.")
+            yield other, name, "" if own else place.removeprefix(f"{own_place(group)}.")
 
 
 @functools.cache
@@ -241,7 +246,7 @@ def option(group: str, name: str) -> Option:
     places = ("", f"{name}.")
     prefix = next((place for place in places if f"{place}_target_" in own), "")
     if "# @package _global_" in text:
-        prefix = f"{group.removeprefix('task_defaults') or 'task'}."
+        prefix = f"{own_place(group)}."
     for setting in own.values():
         short = setting.name.removeprefix(prefix)
         if short == "_target_":
@@ -302,10 +307,11 @@ def described(cls: griffe.Class) -> Description:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument of a constructor: its type as written, and what the docstring says of it."""
+    """An argument of a constructor: type and default as written, and what the docstring says."""
 
     type: str
     meaning: str
+    default: str = ""
 
 
 def spelled(annotation: Any, module: griffe.Module) -> str:
@@ -343,6 +349,7 @@ def parameters(cls: griffe.Class) -> dict[str, Parameter]:
                 found[each.name] = Parameter(
                     spelled(each.annotation, owner.module) or known.type,
                     said.get(each.name) or known.meaning,
+                    str(each.default or ""),
                 )
     return found
 
@@ -376,7 +383,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
 
 def sentence(text: str) -> str:
     """Returns the first sentence of a comment, without the command that may follow a colon."""
-    return re.split(r"(?<=[.;])\s", one_line(text))[0].rstrip(";")
+    return re.split(r"(?<=[.])\s(?=[A-Z])", one_line(text))[0]
 
 
 def seconds(value: float) -> str:
@@ -490,7 +497,7 @@ def settings_table(of: Sequence[Option]) -> str:
         comments = {one.comment for one in each if one.comment}
         said = comments.pop() if len(comments) == 1 else ""
         if name not in known and not said and parent in known:
-            rows.setdefault(parent, setting_row(parent, known.get(parent), "see the file", ""))
+            rows[parent] = setting_row(parent, known[parent], "see the file", "")
             continue
         if not said and not (name in known and known[name].meaning):
             raise ValueError(
@@ -498,22 +505,23 @@ def settings_table(of: Sequence[Option]) -> str:
                 f"the docstring of {of[0].target}, or a comment in the YAML"
             )
         values = {one.default for one in each}
+        if len(each) < len(of) and name in known:
+            values.add(known[name].default)
         default = code_cell(each[0].default) if len(values) == 1 else "by option"
         rows[name] = setting_row(name, known.get(name), default, said)
     return table(("name", "type", "default", "meaning"), list(rows.values()))
 
 
 def setting_row(name: str, known: Parameter | None, default: str, comment: str) -> list[str]:
-    """Returns a row of a table of settings: the docstring's meaning, then the YAML's comment."""
-    said = [capital(known.meaning)] if known and known.meaning else []
-    said += [capital(comment)] if comment else []
-    return [f"`{name}`", code_cell(known.type) if known else "", default, cell(" ".join(said))]
+    """Returns a row of a table of settings; the docstring's meaning goes before the YAML's comment."""
+    said = (known.meaning if known else "") or comment
+    return [f"`{name}`", code_cell(known.type) if known else "", default, cell(capital(said))]
 
 
 def capital(text: str) -> str:
     """Returns the text with a capital first letter and a full stop, a list of values as it is."""
-    if " | " in text:
-        return f"`{text}`" if re.fullmatch(r"[\w.| ]+", text) else text
+    if re.fullmatch(r"[\w.]+( \| [\w.]+)+", text):
+        return f"`{text}`"
     text = text[:1].upper() + text[1:]
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
