@@ -62,7 +62,7 @@ PAGES_OF = {
     "selector": ("Methods", "../methods/index.md"),
     "featurizer": ("Vectors", "../vectors.md"),
 }
-# Methods by what they are for; every option of `conf/selector` is in exactly one list.
+# Methods by what they are for, in reading order; a method in no list is placed by what it reads.
 FAMILIES = {
     "Toward a target, by vectors": (
         "gotd", "soft_knn", "gotd_diverse", "gotd_paper", "tsds", "tarot", "rds_plus",
@@ -97,6 +97,12 @@ NEEDS = {
     "two_losses": "two model losses a document",
     "gradients": "a gradient a document",
     "gradients_adam": "a gradient a document and checkpoint",
+}
+FAMILY_OF = {
+    "the words": "Toward a target, by words",
+    "ids and domains": "Controls",
+    "its authors' environment": "Other people's code",
+    "what its members read": "Several methods together",
 }
 
 
@@ -526,13 +532,35 @@ def capital(text: str) -> str:
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
+@functools.cache
+def families() -> dict[str, list[str]]:
+    """Returns every option of `conf/selector` once, by family.
+
+    Raises:
+        ValueError: a list of `FAMILIES` names a method that does not exist, or names one twice.
+    """
+    found = {family: list(names) for family, names in FAMILIES.items()}
+    listed = [name for names in FAMILIES.values() for name in names]
+    existing = {one.name for one in options("selector")}
+    if len(set(listed)) < len(listed) or not existing.issuperset(listed):
+        raise ValueError(
+            "docs/generate.py: FAMILIES must name existing methods once each, found "
+            f"{sorted(set(listed) - existing) or 'a name twice'}"
+        )
+    for name in sorted(existing.difference(listed)):
+        place = FAMILY_OF.get(kind_of(option("selector", name)), "Toward a target, by vectors")
+        found[place].append(name)
+    return found
+
+
 def kind_of(selector: Option) -> str:
     """Returns what a method reads."""
     if selector.name.startswith("peer_"):
         return "its authors' environment"
     if selector.composed:
         return "what its members read"
-    return NEEDS.get(selector.name) or NEEDS[selector.chosen["featurizer"]]
+    featurizer = selector.chosen.get("featurizer", "none")
+    return NEEDS.get(selector.name) or NEEDS.get(featurizer, f"the vectors of `{featurizer}`")
 
 
 def methods_index() -> str:
@@ -542,7 +570,7 @@ def methods_index() -> str:
         "`conf/selector`. The pages are made of the class docstrings; costs and evidence come from "
         "[the records](../results/index.md). `selector=NAME` chooses one.\n"
     ]
-    for family, names in FAMILIES.items():
+    for family, names in families().items():
         rows = []
         for name in names:
             one = option("selector", name)
@@ -787,7 +815,7 @@ def command_lines(text: str) -> str:
 def decision_table() -> str:
     """Returns the methods with a measured cost or evidence, and what was measured."""
     rows = []
-    for names in FAMILIES.values():
+    for names in families().values():
         for name in names:
             cost, (large, megabytes) = selection_cost(name), million(name)
             drop, _ = verdicts(name, "mlm_loss_drop")
@@ -816,7 +844,7 @@ def unmeasured_methods() -> str:
     """Returns the methods without any record or benchmark, by name."""
     names = [
         f"[`{name}`](methods/{name}.md)"
-        for names in FAMILIES.values()
+        for names in families().values()
         for name in names
         if (selection_cost(name), million(name)[0]) == (NOT_MEASURED, NOT_MEASURED)
     ]
@@ -890,7 +918,9 @@ def generated_pages() -> dict[str, str]:
     pages = {
         "methods/index.md": methods_index(),
         **{
-            f"methods/{name}.md": method_page(name) for names in FAMILIES.values() for name in names
+            f"methods/{name}.md": method_page(name)
+            for names in families().values()
+            for name in names
         },
         "vectors.md": vectors_page(),
         "settings/index.md": settings_index(),
@@ -954,7 +984,7 @@ def navigation(nav: list[Any]) -> list[Any]:
         "methods": [
             "methods/index.md",
             *({family: [{name: f"methods/{name}.md"} for name in names]}
-              for family, names in FAMILIES.items()),
+              for family, names in families().items()),
         ],
         "settings": ["settings/index.md", *({group: f"settings/{group}.md"} for group in GROUPS)],
         "reference": [{f"shortlist.{name}": f"reference/{name}.md"} for name in packages()],
@@ -986,18 +1016,7 @@ def navigation(nav: list[Any]) -> list[Any]:
 
 
 def on_config(config: Any) -> Any:
-    """Fills the navigation of `mkdocs.yml`.
-
-    Raises:
-        ValueError: `FAMILIES` does not hold every method once.
-    """
-    listed = sorted(name for names in FAMILIES.values() for name in names)
-    existing = sorted(path.stem for path in (CONF / "selector").glob("*.yaml"))
-    if listed != existing:
-        raise ValueError(
-            f"docs/generate.py: FAMILIES must hold every option of conf/selector once; differing: "
-            f"{sorted(set(listed) ^ set(existing)) or 'one of them is there twice'}"
-        )
+    """Fills the navigation of `mkdocs.yml`."""
     config.nav = navigation(config.nav)
     return config
 

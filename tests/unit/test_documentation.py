@@ -140,3 +140,8 @@ def test_a_method_is_better_or_worse_where_the_leaderboard_tested_it(
     monkeypatch.setattr(generate, "leaderboard", lambda: rows)
     assert generate.verdicts("gotd", "drop")[0] == "2 better, 1 worse of 4"
     assert generate.verdicts("random", "drop")[0] == generate.NOT_MEASURED
+
+
+def test_every_method_has_one_family(generate: ModuleType) -> None:
+    named = [name for names in generate.families().values() for name in names]
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "conf/selector").glob("*.yaml"))
