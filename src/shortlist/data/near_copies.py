@@ -64,24 +64,26 @@ class Clusters:
         return np.bincount(self.labels, minlength=len(self.labels))[self.labels]
 
 
-def clusters(texts: Sequence[str]) -> Clusters:
-    """Returns the connected components of pairs whose Jaccard similarity is at least `THRESHOLD`.
+def clusters(
+    texts: Sequence[str], threshold: float = THRESHOLD, bands: int = BANDS, rows: int = ROWS
+) -> Clusters:
+    """Returns the connected components of pairs whose Jaccard similarity is at least `threshold`.
 
-    A pair of similarity s becomes a candidate with probability 1 - (1 - s^ROWS)^BANDS, 0.9996 at
-    the threshold, and every candidate is compared exactly. A cluster may hold two documents below
+    A pair of similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands, 0.9996 at
+    the default threshold, and every candidate is compared exactly. A cluster may hold two documents below
     the threshold that a third one connects. The result is deterministic. 200,000 texts of 1,000
     characters take about half a minute on one core and 0.2 GB.
     """
     hashes, offsets = _shingle_sets(texts)
     draws = np.random.default_rng(_SEED)
-    multipliers = draws.integers(1 << 31, size=BANDS * ROWS, dtype=np.uint32) * np.uint32(2)
-    keys = _band_keys(hashes, offsets, multipliers + np.uint32(1), np.int64(ROWS))
+    multipliers = draws.integers(1 << 31, size=bands * rows, dtype=np.uint32) * np.uint32(2)
+    keys = _band_keys(hashes, offsets, multipliers + np.uint32(1), np.int64(rows))
     parents = np.arange(len(texts), dtype=np.int64)
     filled = np.flatnonzero(np.diff(offsets) > 0)
     not_compared = 0
     for column in keys:
         order = filled[np.argsort(column[filled], kind="stable")]
-        not_compared += _join(order, column, hashes, offsets, parents, THRESHOLD, MAX_MISSES)
+        not_compared += _join(order, column, hashes, offsets, parents, threshold, MAX_MISSES)
     _flatten(parents)
     return Clusters(parents, int(not_compared))
 
@@ -168,7 +170,7 @@ def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def as_lines(folded: Iterable[str]) -> NDArray[np.uint8]:
     """Returns folded texts as bytes, each followed by a line break."""
-    return np.frombuffer("".join(f"{text}\n" for text in folded).encode(), np.uint8)
+    return np.frombuffer("".join(f"{text}\n" for text in folded).encode("utf-8", "surrogatepass"), np.uint8)
 
 
 @compiled

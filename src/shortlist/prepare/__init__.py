@@ -1,0 +1,1 @@
+"""Data preparation: operations that edit texts or drop documents, one class and one YAML each."""

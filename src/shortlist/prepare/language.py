@@ -1,0 +1,104 @@
+"""Language identification without a network."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shortlist.data.files import file_digest
+from shortlist.errors import InvalidInput, Missing, near
+from shortlist.prepare.base import DocumentOperation, Text, Verdict
+
+
+@dataclass(frozen=True)
+class Language(DocumentOperation):
+    """Keeps documents in some languages, identified by py3langid or by a fastText model.
+
+    py3langid (Barbaresi; a retrained langid.py, Lui and Baldwin 2012) brings its model of about 100
+    languages with it. `model` names any fastText classifier whose labels are `__label__en` and the
+    like (lid.176.bin, GlotLID); it needs the package fasttext-predict.
+
+    Attributes:
+        languages: codes of the languages to keep (ISO 639-1 for py3langid).
+        min_probability: least probability of the identified language; FineWeb took 0.65.
+        min_chars: shorter texts are not judged and kept: a few words identify no language.
+        max_chars: so many characters of a document are read.
+        model: a fastText model (.bin, .ftz), or None for py3langid.
+    """
+
+    languages: Sequence[str]
+    min_probability: float
+    min_chars: int
+    max_chars: int
+    model: str | None
+
+    def identity(self) -> dict[str, str]:
+        """Returns the digest of the fastText model."""
+        return {} if self.model is None else {"language.model": file_digest(self.model)}
+
+    def apply(self, document: Text) -> Verdict:
+        """Rules: `other_language`, `uncertain_language`."""
+        text = document.value
+        if len(text) < self.min_chars:
+            return Verdict(text)
+        language, probability = self.identify(text)
+        if language not in self.languages:
+            return Verdict(text, ("other_language",))
+        failed = probability < self.min_probability
+        return Verdict(text, ("uncertain_language",) if failed else ())
+
+    def identify(self, text: str) -> tuple[str, float]:
+        """Returns the most probable language of the text and its probability.
+
+        Raises:
+            InvalidInput: the model does not know one of `languages`, or is no fastText model.
+            Missing: the model or the package that reads it is not there.
+        """
+        if self.model is not None:
+            return _fasttext(self.model)(text[: self.max_chars])
+        identifier = _langid()
+        unknown = set(self.languages) - set(identifier.labels)
+        if unknown:
+            name = min(unknown)
+            raise InvalidInput(
+                f"language: expected codes that py3langid knows, found {name!r}; "
+                f"{near(name, identifier.labels)}"
+            )
+        return identifier.classify(text[: self.max_chars])
+
+
+@cache
+def _langid() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@cache
+def _fasttext(path: str) -> Any:
+    if not Path(path).is_file():
+        raise Missing(f"language.model: expected a fastText model, found no file {path}")
+    try:
+        fasttext: Any = importlib.import_module("fasttext")
+    except ImportError:
+        raise Missing(
+            f"language.model={path} needs the package fasttext-predict, which is not installed; "
+            "install it, or set language.model=null for py3langid"
+        ) from None
+    try:
+        model = fasttext.load_model(path)
+    except ValueError as error:
+        raise InvalidInput(f"{path}: expected a fastText model, found none: {error}") from error
+
+    def identify(text: str) -> tuple[str, float]:
+        line = " ".join(text.encode("utf-8", "replace").decode().split())
+        labels, probabilities = model.predict(line, k=1)
+        if not labels:
+            return "", 0.0
+        return labels[0].removeprefix("__label__"), float(probabilities[0])
+
+    return identify
