@@ -170,7 +170,9 @@ def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def as_lines(folded: Iterable[str]) -> NDArray[np.uint8]:
     """Returns folded texts as bytes, each followed by a line break."""
-    return np.frombuffer("".join(f"{text}\n" for text in folded).encode("utf-8", "surrogatepass"), np.uint8)
+    return np.frombuffer(
+        "".join(f"{text}\n" for text in folded).encode("utf-8", "surrogatepass"), np.uint8
+    )
 
 
 @compiled

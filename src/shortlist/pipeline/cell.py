@@ -30,6 +30,7 @@ from shortlist.pipeline.compose import (
 from shortlist.pipeline.data import choose_from, load_data
 from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, write_datasheet
 from shortlist.pipeline.prefilter import prefilter
+from shortlist.pipeline.preparation import with_preparation
 from shortlist.pipeline.recorder import record_fields
 from shortlist.pipeline.selection import SHORTLIST, rank, select, write_shortlist
 from shortlist.pipeline.signals import raised
@@ -147,7 +148,7 @@ def execute(
     """
     directory = make_directory(directory, "paths.runs")
     results = make_directory(absolute(config.paths.results), "paths.results")
-    config = with_targets(config)
+    config = with_preparation(with_targets(config))
     groups = ("task", "pool", "selector", "featurizer", "model")
     record = Record(
         key=cell_key(config, {}),  # of a cell that fails before it is known what it reads

@@ -23,6 +23,7 @@ from shortlist.errors import InvalidInput, near
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
 from shortlist.pipeline.build import build, build_plain, construct, plain
+from shortlist.pipeline.preparation import Preparation, preparations
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
 from shortlist.store.keys import key as make_key
@@ -41,6 +42,8 @@ GROUPS: dict[str, type] = {
     "warmup": TrainingModule,
     "finetune": TrainingModule,
 }
+# Settings of a pool and of a task that apply to any of them and are no arguments of its class.
+APART = {"pool": ("prefilter", "prepare"), "task": ("prepare",)}
 # Places of further components, with their base class.
 PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
 
@@ -102,7 +105,8 @@ class Components:
     """The objects that a configuration names, before any of them has computed anything.
 
     `task` is trained and evaluated on; `targets` are the tasks that documents are selected for: the
-    task alone, unless the configuration says otherwise.
+    task alone, unless the configuration says otherwise. `prepare` has the operations on the texts of
+    `pool`, `task` and of each target by name.
     """
 
     task: Any
@@ -126,6 +130,7 @@ class Components:
     leaks: str
     check: Check
     check_vectors: Featurizer
+    prepare: Mapping[str, Preparation]
 
 
 def build_components(config: DictConfig) -> Components:
@@ -170,6 +175,7 @@ def build_components(config: DictConfig) -> Components:
             config.check.assumption, absolute(config.check.reference), config.check.documents
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
+        prepare=preparations(config),
     )
 
 
@@ -209,7 +215,7 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
             negative = name
             nodes[f"negative_target.{name}"] = node
         tasks = {
-            node.name: task if node.name == task.name else build(node, place, Task)
+            node.name: task if node.name == task.name else build(node, place, Task, APART["task"])
             for place, node in nodes.items()
         }
     weights, floors = (
@@ -275,9 +281,7 @@ def build_component(config: DictConfig, place: str) -> Any:
     Raises:
         InvalidInput: a setting is missing, unknown to the class, of a wrong type, or refused by it.
     """
-    # The filter of domains is configured in the pool and applied to any pool.
-    apart = ("prefilter",) if place == "pool" else ()
-    return build(OmegaConf.select(config, place), place, PLACES.get(place), apart)
+    return build(OmegaConf.select(config, place), place, PLACES.get(place), APART.get(place, ()))
 
 
 def absolute(path: str | None) -> Any:
@@ -298,6 +302,10 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     settings = {name: plain(OmegaConf.select(config, name)) for name in HASHED}
     if ((settings["pool"] or {}).get("prefilter") or {}).get("keep", 0) is None:
         settings["pool"].pop("prefilter")
+    named = [*(settings["targets"] or {}).values(), *(settings["negative_target"] or {}).values()]
+    for part in (settings["pool"], settings["task"], *named):
+        if isinstance(part, dict) and part.get("prepare", 0) is None:
+            part.pop("prepare")
     return {name: value for name, value in settings.items() if value is not None}
 
 
@@ -329,6 +337,7 @@ def input_digests(components: Components) -> dict[str, str]:
             for name, member in selector.members.items()
         },
     }
+    digests |= {f"prepare.{place}": one.identity for place, one in components.prepare.items()}
     if featurizer.scorer is not None:
         featurizer.scorer.check()
         digests["scorer"] = featurizer.scorer.identity()

@@ -19,6 +19,7 @@ from shortlist.data.decontamination import KINDS
 from shortlist.data.readers import render
 from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput
+from shortlist.pipeline.preparation import VERDICTS, prepare_pool, prepare_task, save_verdicts
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.progress import forward
 from shortlist.store import formats
@@ -218,8 +219,50 @@ def load_pool(cell: Cell) -> Documents:
             "revision": loaded.revision,
         }
 
-    settings = {name: value for name, value in cell.settings["pool"].items() if name != "prefilter"}
-    return Documents(*_load(cell, "pool", pool, compute, "pool", settings))
+    apart = ("prefilter", "prepare")
+    settings = {name: value for name, value in cell.settings["pool"].items() if name not in apart}
+    return _prepared_pool(cell, Documents(*_load(cell, "pool", pool, compute, "pool", settings)))
+
+
+def _prepared_pool(cell: Cell, pool: Documents) -> Documents:
+    """Returns the pool after the operations of `pool.prepare`.
+
+    Raises:
+        InvalidInput: no document is left.
+    """
+    preparation = cell.parts.prepare["pool"]
+    if not preparation.operations:
+        return pool
+
+    def compute(directory: Path) -> dict[str, Any]:
+        loaded, prepared = prepare_pool(pool.corpus, preparation)
+        if len(loaded.corpus) == 0:
+            raise InvalidInput(
+                f"pool.prepare: expected documents that pass its rules, found none of "
+                f"{len(pool.corpus):,}; loosen its operations"
+            )
+        formats.save_corpus(directory / CORPUS, loaded.corpus)
+        save_verdicts(directory / VERDICTS, pool.corpus.ids, prepared)
+        return {
+            "documents": len(loaded.corpus),
+            "fingerprint": loaded.corpus.fingerprint,
+            "counts": {**prepared.counts, "copies_joined": loaded.counts["exact_copies"]},
+        }
+
+    inputs = {"pool": pool.fingerprint, **preparation.identity}
+    stage = cell.stage("prepare", 1, {"operations": preparation.settings}, inputs, compute)
+    return Documents(stage, pool.notes + _prepare_notes(stage, "pool"))
+
+
+def _prepare_notes(stage: Stage, name: str) -> Notes:
+    """Returns what preparation adds to the record; the fingerprints replace those of its input."""
+    counts = {f"{name}_prepare_{fact}": count for fact, count in stage.facts["counts"].items()}
+    inputs = {
+        f"{name}_{fact}": stage.facts[fact]
+        for fact in ("fingerprint", *SPLITS)
+        if fact in stage.facts
+    }
+    return Notes(stages=(stage,), counts=counts, inputs=inputs)
 
 
 def load_task(cell: Cell) -> TaskSplits:
@@ -288,8 +331,35 @@ def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -
         }
 
     # Evaluators decide how a model is measured, not what the data are.
-    data_settings = {key: value for key, value in settings.items() if key != "evaluators"}
-    return TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
+    apart = ("evaluators", "prepare")
+    data_settings = {key: value for key, value in settings.items() if key not in apart}
+    loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
+    return _prepared_task(cell, loaded, name)
+
+
+def _prepared_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
+    """Returns the task after the operations of its `prepare`; its counts are noted under `name`."""
+    preparation = cell.parts.prepare[name]
+    if not preparation.operations:
+        return task
+
+    def compute(directory: Path) -> dict[str, Any]:
+        data, verdicts = prepare_task(task.name, task.data, preparation)
+        for split in SPLITS:
+            formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
+        for split, prepared in verdicts.items():
+            ids = task.data.split(split).ids
+            save_verdicts(directory / f"{split}.{VERDICTS}", ids, prepared)
+        return {
+            "labels": data.labels,
+            "counts": dict(data.counts),
+            "revision": task.stage.facts["revision"],
+            **{split: getattr(data, split).fingerprint for split in SPLITS},
+        }
+
+    inputs = {split: task.fingerprint(split) for split in SPLITS} | preparation.identity
+    stage = cell.stage("prepare_task", 1, {"operations": preparation.settings}, inputs, compute)
+    return TaskSplits(task.name, stage, task.notes + _prepare_notes(stage, name))
 
 
 def check_leaks(

@@ -383,8 +383,9 @@ def check(config: DictConfig) -> None:
         ShortlistError: a setting is wrong, or an input is not there.
     """
     from shortlist.pipeline.compose import build_components, input_digests, with_targets
+    from shortlist.pipeline.preparation import with_preparation
 
-    input_digests(build_components(with_targets(config)))
+    input_digests(build_components(with_preparation(with_targets(config))))
 
 
 def sweep_cells(config: DictConfig) -> list[list[str]]:

@@ -45,7 +45,7 @@ class Text:
         return sizes, sum(sizes)
 
 
-class Operation(ABC):
+class Operation:
     """One step of a preparation. Settings stand in `conf/prepare/NAME.yaml`.
 
     Attributes:
@@ -59,7 +59,7 @@ class Operation(ABC):
         return {}
 
 
-class DocumentOperation(Operation):
+class DocumentOperation(Operation, ABC):
     """An operation whose result for a document depends on that document alone."""
 
     @abstractmethod
@@ -67,7 +67,7 @@ class DocumentOperation(Operation):
         """Returns the document's text and the rules that it fails."""
 
 
-class CollectionOperation(Operation):
+class CollectionOperation(Operation, ABC):
     """An operation that compares documents; it receives those that no earlier rule has dropped.
 
     The result for a document must not depend on the order of the others.

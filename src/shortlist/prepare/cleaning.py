@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import ftfy
 
+from shortlist.errors import InvalidInput, near
 from shortlist.prepare.base import CollectionOperation, DocumentOperation, Text, Verdict
 
 # ASCII text without these is what ftfy returns it as: entities, escape codes, returns, controls.
@@ -26,6 +28,12 @@ _INVISIBLE = re.compile(
 _SPACES = re.compile("[\t \xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _BLANKS = re.compile("\n{3,}")
 
+_BLOCKS = frozenset(
+    """
+    article aside blockquote br caption center dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5
+    h6 header hr li main nav ol option p pre section table tbody td tfoot th thead title tr ul
+    """.split()  # noqa: SIM905
+)
 _TAGS = (
     "a abbr article aside audio b blockquote body br button canvas caption center cite code col dd del"
     " details div dl dt em embed figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr"
@@ -38,15 +46,10 @@ _TAG = re.compile(
     r"(?:[\s/][^<>]*)?)>",
     re.IGNORECASE,
 )
-_BLOCKS = frozenset(
-    "article aside blockquote br caption center dd div dl dt figcaption figure footer form h1 h2 h3 h4"
-    " h5 h6 header hr li main nav ol option p pre section table tbody td tfoot th thead title tr"
-    " ul".split()
-)
 _HIDDEN = ("script", "style")
 
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"\n]*\")?\)")
-_EMPHASIS = re.compile(r"(\*\*\*|\*\*|~~|(?<![\w_])__)(?=\S)([^*~_\n]+)(?<=\S)\1")
+_EMPHASIS = re.compile(r"(\*\*\*|\*\*|~~|(?<![\w_])__)(?=\S)([^*~_\n]+)(?<=\S)\1(?!(?<=_)\w)")
 _ITALIC = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+)(?<=[^\s*])\*(?![\w*])")
 _LINE_MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]?)+)", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$\n?|^[ \t]*(?:```|~~~)[^\n]*$\n?", re.MULTILINE)
@@ -69,14 +72,23 @@ class RepairText(DocumentOperation):
     uncurl_quotes: bool
     unescape_html: bool
 
+    def __post_init__(self) -> None:
+        forms = ("NFC", "NFKC")
+        if self.normalization is not None and self.normalization not in forms:
+            raise InvalidInput(
+                f"repair_text.normalization: expected a composed form, found {self.normalization!r}; "
+                f"{near(self.normalization, forms)}"
+            )
+
     @cached_property
     def _settings(self) -> ftfy.TextFixerConfig:
-        return ftfy.TextFixerConfig(
-            unescape_html=self.unescape_html,
-            uncurl_quotes=self.uncurl_quotes,
-            normalization=self.normalization,
-            explain=False,
-        )
+        settings: dict[str, Any] = {
+            "unescape_html": self.unescape_html,
+            "uncurl_quotes": self.uncurl_quotes,
+            "normalization": self.normalization,
+            "explain": False,
+        }
+        return ftfy.TextFixerConfig(**settings)
 
     def apply(self, document: Text) -> Verdict:
         """Returns the repaired text."""
@@ -133,7 +145,7 @@ class StripMarkdown(DocumentOperation):
 class Whitespace(DocumentOperation):
     """Normalises white space and removes characters that show nothing.
 
-    Line breaks of all kinds become `\\n`, runs of spaces one space, three and more line breaks two;
+    Line breaks of all kinds become line feeds, runs of spaces one space, three and more line breaks two;
     controls, byte order marks, zero-width spaces and marks of direction go.
     """
 

@@ -17,7 +17,8 @@ import regex
 
 from shortlist.prepare.base import DocumentOperation, Text, Verdict
 
-_SYMBOL = regex.compile(r"[\p{P}\p{Cc}$+<=>^`|~´∶━►～\s]+")
+# Unicode's punctuation (datatrove lists a part of it), controls, and the symbols that it lists.
+_SYMBOL = regex.compile(r"[\p{P}\p{Cc}\s$+<=>^`|~\u00b4\u2236\u2501\u25ba\uff5e]+")
 _PARAGRAPHS, _LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")

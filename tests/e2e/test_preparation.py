@@ -1,0 +1,106 @@
+"""Preparation of pools and tasks in whole cells: applied, counted, cached once, absent by default."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cells
+import pyarrow.parquet as pq
+import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from shortlist.core import Record
+from shortlist.pipeline.compose import cell_key
+from shortlist.pipeline.preparation import with_preparation
+from shortlist.store.formats import load_corpus
+
+CHEAP = ("selector=random", "until=select", "advice=null")
+SHORT = [{"repair_text": {}}, {"length": {"min_words": 1, "max_words": 40}}, "exact_duplicates"]
+
+
+@pytest.fixture
+def record(
+    small: tuple[str, ...], tmp_path: Path, composed: Callable[..., Any]
+) -> Callable[..., Record]:
+    """A function from values of settings to the record of a small cell."""
+
+    def run(**values: Any) -> Record:
+        config = copy.deepcopy(composed(*small, *CHEAP))
+        for name, value in values.items():
+            OmegaConf.update(config, name.replace("__", "."), value, force_add=True)
+        with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
+            return cells.execute(config, tmp_path / "runs" / "one")
+
+    return run
+
+
+def stage_keys(record: Record, *names: str) -> list[str]:
+    return [stage.key for stage in record.stages if stage.stage in names]
+
+
+def test_a_prepared_pool_is_made_once_and_every_row_is_counted(
+    record: Callable[..., Record], tmp_path: Path
+) -> None:
+    plain = record()
+    first = record(pool__prepare=SHORT)
+    again = record(pool__prepare=SHORT, seed=1)
+    assert (plain.status, first.status, again.status) == ("done",) * 3, first.reason
+    assert not stage_keys(plain, "prepare")
+    assert stage_keys(first, "prepare") == stage_keys(again, "prepare") != []
+    assert stage_keys(first, "pool") == stage_keys(plain, "pool")
+    counts = first.counts
+    kept = counts["pool_prepare_kept"]
+    assert counts["pool_prepare_rows_read"] == kept + counts["pool_prepare_dropped"]
+    assert counts["pool_prepare_rows_read"] == counts["pool_kept"]
+    (key,) = stage_keys(first, "prepare")
+    folder = tmp_path / "cache" / "prepare" / key
+    verdicts = pq.read_table(folder / "verdicts.parquet")
+    assert len(verdicts) == counts["pool_kept"]
+    assert len(load_corpus(folder / "corpus.arrow")) == kept - counts["pool_prepare_copies_joined"]
+
+
+def test_rows_are_dropped_from_train_alone(record: Callable[..., Record]) -> None:
+    plain = record()
+    prepared = record(task__prepare=[{"length": {"max_chars": 60}}])
+    assert prepared.status == "done", prepared.reason
+    counts = prepared.counts
+    assert counts["task_prepare_train_dropped"] > 0
+    for split in ("validation", "test"):
+        assert prepared.inputs[f"task_{split}"] == plain.inputs[f"task_{split}"]
+        assert counts[f"task_prepare_failing_{split}"] >= 0
+    assert prepared.inputs["task_train"] != plain.inputs["task_train"]
+
+
+def test_a_preparation_that_leaves_nothing_or_loses_a_class_is_refused(
+    record: Callable[..., Record],
+) -> None:
+    nothing = record(pool__prepare={"length": {"min_chars": 100_000}})
+    assert nothing.status == "failed" and "expected documents that pass its rules" in nothing.reason
+    lost = record(task__prepare={"length": {"min_chars": 100_000}})
+    assert lost.status == "failed" and "none left" in lost.reason
+
+
+@pytest.mark.parametrize("value", ["none", None, ["none"]])
+def test_no_preparation_moves_no_key(composed: Callable[..., Any], value: Any) -> None:
+    plain = composed("task=own")
+    config = copy.deepcopy(plain)
+    config.pool.prepare = config.task.prepare = value
+    with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
+        config = with_preparation(config)
+    settings = OmegaConf.to_container(plain)
+    assert isinstance(settings, dict) and settings["pool"]["prepare"] is None
+    assert cell_key(config, {}) == cell_key(plain, {})
+
+
+def test_the_order_of_operations_enters_the_key(composed: Callable[..., Any]) -> None:
+    keys: set[str] = set()
+    for order in (["whitespace", "length"], ["length", "whitespace"]):
+        config = copy.deepcopy(composed("task=own"))
+        config.pool.prepare = order
+        with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
+            keys.add(cell_key(with_preparation(config), {}))
+    assert len(keys) == 2
