@@ -46,6 +46,7 @@ GROUPS = {
     "selector": "how documents are chosen",
     "featurizer": "documents to vectors",
     "pool": "what is selected from",
+    "prepare": "operations on texts, and presets of them",
     "task": "what is trained and evaluated on",
     "model": "what is trained",
     "trainer": "how it is trained: `warmup` and `finetune`",
