@@ -8,7 +8,8 @@ Measured numbers, selections, costs and fingerprints are kept as they are. What 
 - schema 2 becomes schema 3: every stage gets its role, `outcomes` becomes `item_scores`;
 - classes, settings, stages, inputs, counts and overrides get their current names, by the tables below;
 - the key is recomputed from the renamed configuration and inputs; the record and the page of its
-  selection are renamed after it.
+  selection are renamed after it;
+- a record without a digest of its contents gets one.
 
 A table maps every old name to the current one. When a name changes again, change the right-hand
 side of its line and add a line for the name in between: names are looked up once, not in a chain.
@@ -170,7 +171,12 @@ def rewrite(results: Path) -> Counter[str]:
     counted: Counter[str] = Counter()
     for path in sorted(results.glob("records/*/*/*.json")):
         text = path.read_text(encoding="utf-8")
-        record = Record.from_json(json.dumps(migrate(json.loads(text))))
+        raw = json.loads(text)
+        new = migrate(raw)
+        # A digest is not made again over contents that are not those of the old one.
+        kept = {} if new == raw else {"digest": ""}
+        record = Record.from_json(json.dumps(new | kept))
+        record = record if record.digest else record.sealed()
         place = record_path(results, record)
         if (place, record.to_json()) == (path, text):
             counted["current"] += 1

@@ -13,9 +13,10 @@ import cells
 import pytest
 import toy
 
+from shortlist.leaderboard.submission import problems
 from shortlist.store.cache import executions
 from shortlist.store.manifest import MANIFEST, write_manifest
-from shortlist.store.records import read_records
+from shortlist.store.records import read_records, record_path
 
 WHOLE = {
     "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 2,
@@ -55,6 +56,22 @@ def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
     assert {"pool_fingerprint", "task_target", "read.model.weights"} <= set(record.inputs)
     assert read_records(tmp_path / "results") == [record]
     assert (directory / "record.json").read_text() == record.to_json()
+    found = list(problems(record, Path("conf")))
+    assert not [text for text in found if "a path of the machine" not in text]  # model.path
+
+
+def test_a_broken_record_is_replaced_by_the_re_run_of_its_cell(
+    run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, _ = run("selector=random", "until=select")
+    path = record_path(tmp_path / "results", record)
+    for content in (record.to_json()[:500].encode(), b"[" * 100_000):
+        path.write_bytes(content)
+        caplog.clear()
+        again, _ = run("selector=random", "until=select")
+        assert read_records(tmp_path / "results") == [again]
+        (message,) = (text for text in caplog.messages if "replaced by the record" in text)
+        assert str(path) in message
 
 
 def test_a_record_keeps_what_was_typed_of_the_hashed_groups_and_no_path_of_the_machine(

@@ -115,7 +115,7 @@ def test_a_model_is_pretrained_warmed_up_questioned_and_judged_twice(
     for name in sides:
         assert values[name].n == 12 and 0 <= values[name].value <= 1
         assert values[name].value == pytest.approx(
-            unpack_item_scores(record.item_scores[name]).mean(), abs=1e-3
+            unpack_item_scores(record.item_scores[name], 12).mean(), abs=1e-3
         )
         assert values[f"{name}_from"].value <= values[name].value <= values[f"{name}_to"].value
     assert np.isfinite(values["perplexity"].value) and values["perplexity"].n == 5

@@ -11,6 +11,7 @@ from shortlist.core.corpus import Features as Features
 from shortlist.core.corpus import added_masses as added_masses
 from shortlist.core.corpus import digest as digest
 from shortlist.core.corpus import document_id as document_id
+from shortlist.core.record import MANTISSA_BITS as MANTISSA_BITS
 from shortlist.core.record import READS as READS
 from shortlist.core.record import UNITS as UNITS
 from shortlist.core.record import Axes as Axes

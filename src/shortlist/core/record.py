@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shortlist.core.typed import check_plain, shown, typed
 from shortlist.errors import InvalidInput
 
 SCHEMA = 3  # of the JSON that `Record.to_json` writes; no other is read
 READS = "read."  # prefix of the entries of `Record.inputs` that enter the record's key
+CHARACTERS = 4_000_000  # of a record without its item scores; 13 domains take 50,000
+MAX_ITEMS = 10_000_000  # of a metric whose item scores are unpacked: 80 MB
 
 Status = Literal["done", "skipped", "failed"]
 Role = Literal["preparation", "selection", "diagnostics", "training", "evaluation"]
@@ -109,9 +113,6 @@ class StageCost:
             - `diagnostics`: computed to explain the selection; the selection does not depend on it;
             - `training`: warm-up and fine-tuning;
             - `evaluation`: losses before and after the warm-up, metrics of the trained model.
-
-    Raises:
-        InvalidInput: the role is none of these.
     """
 
     stage: str
@@ -120,13 +121,6 @@ class StageCost:
     peak_mib: float
     device: str
     role: Role
-
-    def __post_init__(self) -> None:
-        if self.role not in get_args(Role):
-            raise InvalidInput(
-                f"stage {self.stage} has role {self.role!r}, expected one of: "
-                f"{', '.join(get_args(Role))}"
-            )
 
 
 @dataclass(frozen=True)
@@ -156,6 +150,7 @@ class Record:
         item_scores: score of each test item by name of the metric, packed by `pack_item_scores`.
             Metrics of equal protocols were measured on the same items in the same order, so two
             records can be compared item by item.
+        digest: SHA-256 of everything else (`sealed`); empty in a record that is not finished.
         schema: `SCHEMA`.
     """
 
@@ -175,6 +170,7 @@ class Record:
     overrides: tuple[str, ...] = ()
     started: str = ""
     item_scores: Mapping[str, str] = field(default_factory=dict[str, str])
+    digest: str = ""
     schema: int = SCHEMA
 
     @property
@@ -190,40 +186,59 @@ class Record:
         """Returns the record as sorted, indented JSON that ends in a line break."""
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
+    def sealed(self) -> Record:
+        """Returns the record with the digest of its contents."""
+        return replace(self, digest=_digest(asdict(self)))
+
     @staticmethod
     def from_json(text: str) -> Record:
         """Returns the record that `to_json` wrote.
 
         Raises:
-            InvalidInput: the text is not a record of schema `SCHEMA`, or one of its values is out
-                of range.
+            InvalidInput: the text is not a record of schema `SCHEMA`, a value is of another type or
+                out of range, the text is too long or too deeply nested to be one, or its contents
+                are not those of its digest.
         """
         try:
-            raw = json.loads(text)
-            if raw.get("schema") != SCHEMA:
-                raise InvalidInput(
-                    f"expected a record of schema {SCHEMA}, found schema {raw.get('schema')!r}; "
-                    "python results/migrate.py rewrites records of schema 2"
-                )
-            if raw["status"] not in get_args(Status):
-                raise InvalidInput(
-                    f"expected a status out of {', '.join(get_args(Status))}, "
-                    f"found: {raw['status']!r}"
-                )
-            raw["axes"] = Axes(**raw["axes"])
-            for name in ("budget", "seed"):
-                if type(value := getattr(raw["axes"], name)) is not int:
-                    raise InvalidInput(f"{name} must be an integer, found: {value!r}")
-            raw["metrics"] = tuple(Metric(**metric) for metric in raw["metrics"])
-            raw["stages"] = tuple(StageCost(**stage) for stage in raw["stages"])
-            raw["warnings"] = tuple(raw["warnings"])
-            raw["overrides"] = tuple(raw["overrides"])
-            return Record(**raw)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raw: dict[str, Any] = typed(Mapping[str, Any], json.loads(text), "a record")
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"not a record: {error}") from error
+        if (found := raw.get("schema")) != SCHEMA:
+            raise InvalidInput(
+                f"expected a record of schema {SCHEMA}, found schema {shown(found)}; "
+                "python results/migrate.py rewrites records of schema 2"
+            )
+        packed = typed(Mapping[str, str], raw.get("item_scores", {}), "item_scores")
+        if (length := len(text) - sum(map(len, packed.values()))) > CHARACTERS:
+            raise InvalidInput(
+                f"expected at most {CHARACTERS:,} characters beside item scores, found {length:,}"
+            )
+        check_plain(raw, long="item_scores")
+        record: Record = typed(Record, raw, "")
+        for name, kind in SELECTION.items():
+            if name in record.selection:
+                typed(kind, record.selection[name], f"selection.{name}")
+        if record.digest and record.digest != _digest(raw):
+            raise InvalidInput(
+                f"its contents are not those of its digest {shown(record.digest)}: they were "
+                "changed after it was written"
+            )
+        return record
 
 
-MANTISSA_BITS = 12  # relative rounding error 1/8192, far below the standard error of one item
+# Types of the facts of a selection that tables read.
+SELECTION: Mapping[str, Any] = {
+    "size": int, "unique": int, "domains": Mapping[str, int], "fit": Mapping[str, Any],
+}  # fmt: skip
+
+
+def _digest(raw: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a record as plain data, apart from its digest."""
+    contents = {name: value for name, value in raw.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+MANTISSA_BITS = 12  # relative rounding error up to 2^-12, far below the standard error of one item
 
 
 def pack_item_scores(values: NDArray[np.float64]) -> str:
@@ -239,16 +254,29 @@ def pack_item_scores(values: NDArray[np.float64]) -> str:
     return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
 
 
-def unpack_item_scores(text: str) -> NDArray[np.float64]:
+def unpack_item_scores(text: str, n: int) -> NDArray[np.float64]:
     """Returns the (n,) scores that `pack_item_scores` packed, rounded as it rounded them.
 
+    No more than n scores are unpacked, whatever the text holds.
+
     Raises:
-        InvalidInput: the text was not written by `pack_item_scores`.
+        InvalidInput: the text was not written by `pack_item_scores`, or for another number of items;
+            a score is not finite, or there are more than `MAX_ITEMS`.
     """
+    if not 0 <= n <= MAX_ITEMS:
+        raise InvalidInput(f"expected item scores of at most {MAX_ITEMS:,} items, found {n:,}")
+    stream = zlib.decompressobj()
     try:
-        planes = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8)
-        return np.ascontiguousarray(planes.reshape(4, -1).T).view("<f4").ravel().astype(np.float64)
+        planes = stream.decompress(base64.b64decode(text, validate=True), 4 * n + 1)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise InvalidInput(
             f"expected item scores written by `pack_item_scores`, found: {error}"
         ) from error
+    if len(planes) != 4 * n or not stream.eof or stream.unused_data:
+        found = "more" if len(planes) > 4 * n else f"{len(planes) / 4:g}"
+        raise InvalidInput(f"expected the item scores of {n:,} items, found those of {found}")
+    transposed = np.frombuffer(planes, np.uint8).reshape(4, -1).T
+    scores = np.ascontiguousarray(transposed).view("<f4").ravel().astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise InvalidInput("expected finite item scores, found a NaN or an infinity")
+    return scores

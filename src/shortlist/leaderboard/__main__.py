@@ -15,6 +15,7 @@ from shortlist.store.records import read_records
 
 RESULTS = Path("results")
 PUBLISHED = Path("baselines/published")
+CONF = Path("conf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +57,8 @@ def _tables(typed: Sequence[str]) -> None:
     if options.table in published:
         _reproduction(options.published, options.table, options.results)
         return
-    from shortlist.leaderboard.publish import build_all, write_leaderboard
+    from shortlist.leaderboard.publish import build_all, render
+    from shortlist.store.atomic import write_together
 
     records = read_records(options.results)
     if not records:
@@ -70,11 +72,12 @@ def _tables(typed: Sequence[str]) -> None:
             f"no table `{options.table}`; {near(options.table, {*tasks, *published})}"
         )
     tables = build_all(options.results, records)
-    paths = write_leaderboard(options.results, records, tables)
+    texts = render(options.results, records, tables)
+    write_together(options.results, texts, "--results")
     for table in tables:
         if options.table in (None, table.task):
             _console().print(console_table(table))
-    print(*paths, sep="\n")
+    print(*texts, sep="\n")
 
 
 def _reproduction(directory: Path, name: str, results: Path) -> None:
@@ -114,25 +117,42 @@ def _diff(typed: Sequence[str]) -> None:
 
 
 def _submit(typed: Sequence[str]) -> None:
-    parser = _parser(
+    parser = _checking_parser(
         "submit",
         "Checks the records of runs or sweeps, copies them to the results and writes the leaderboard.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="of a run or a sweep")
     options = parser.parse_args(typed)
-    from shortlist.leaderboard.publish import publish
-    from shortlist.leaderboard.submission import check, submit
+    from shortlist.leaderboard.submission import submit
 
-    check(options.results)
-    print(*submit(options.results, options.runs), *publish(options.results), sep="\n")
+    print(*submit(options.results, options.runs, _conf(options.conf)), sep="\n")
 
 
 def _check(typed: Sequence[str]) -> None:
-    parser = _parser("check", "Checks every record; names the first that breaks a rule.")
+    parser = _checking_parser("check", "Checks every record; names each that breaks a rule.")
     options = parser.parse_args(typed)
     from shortlist.leaderboard.submission import check
 
-    print(f"{len(check(options.results)):,} records, no problem")
+    checked = check(options.results, _conf(options.conf))
+    if checked.problems:
+        raise InvalidInput("\n".join(checked.problems))
+    print(f"{len(checked.records):,} records, no problem")
+
+
+def _conf(directory: Path) -> Path | None:
+    if directory.is_dir():
+        return directory
+    print(f"not compared with the options of conf/: {directory} is no directory", file=sys.stderr)
+    return None
+
+
+def _checking_parser(command: str, description: str) -> argparse.ArgumentParser:
+    parser = _parser(command, description)
+    parser.add_argument(
+        "--conf", type=Path, default=CONF, metavar="DIR",
+        help=f"directory of the options that records name (default: {CONF})",
+    )  # fmt: skip
+    return parser
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:

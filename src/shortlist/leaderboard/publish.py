@@ -10,7 +10,7 @@ from shortlist.leaderboard.page import page
 from shortlist.leaderboard.significance import read_noise_floors
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import latex, markdown, tables_csv
-from shortlist.store.atomic import make_directory, write_text
+from shortlist.store.atomic import write_together
 from shortlist.store.records import read_records
 
 
@@ -37,32 +37,37 @@ def build_all(results: Path, records: Sequence[Record]) -> list[ComparisonTable]
     return [*overview(tables), *tables]
 
 
-def write_leaderboard(
+def leaderboard_paths(results: Path) -> Published:
+    """Returns the paths of the files of the leaderboard in `results`."""
+    return Published(*(results / f"leaderboard.{kind}" for kind in ("md", "csv", "tex", "html")))
+
+
+def render(
     results: Path, records: Sequence[Record], tables: Sequence[ComparisonTable]
-) -> Published:
-    """Returns the paths of `leaderboard.{md,csv,tex,html}` after writing them to `results`.
+) -> dict[Path, str]:
+    """Returns the texts of the files of the leaderboard in `results`, by path.
 
     Equal records give equal bytes, whatever the time, the machine and the order of the files.
-
-    Raises:
-        InvalidInput: the directory cannot be written to.
     """
     reports = {path.relative_to(results).as_posix() for path in results.glob("reports/*/*/*.html")}
-    make_directory(results, "paths.results")
-    return Published(
-        markdown=write_text(results / "leaderboard.md", markdown(tables)),
-        csv=write_text(results / "leaderboard.csv", tables_csv(tables)),
-        latex=write_text(results / "leaderboard.tex", latex(tables)),
-        html=write_text(results / "leaderboard.html", page(tables, records, reports)),
-    )
+    paths = leaderboard_paths(results)
+    return {
+        paths.markdown: markdown(tables),
+        paths.csv: tables_csv(tables),
+        paths.latex: latex(tables),
+        paths.html: page(tables, records, reports),
+    }
 
 
 def publish(results: Path) -> Published:
     """Returns the paths of the files after writing them from `results/records`.
 
+    Records that cannot be read are left out with a warning (`read_records`).
+
     Raises:
-        InvalidInput: a record or `noise_floor.csv` is malformed, or the directory cannot be
-            written to.
+        InvalidInput: `noise_floor.csv` is malformed, or the directory cannot be written to.
     """
     records = read_records(results)
-    return write_leaderboard(results, records, build_all(results, records))
+    texts = render(results, records, build_all(results, records))
+    write_together(results, texts, "paths.results")
+    return leaderboard_paths(results)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import re
 from collections import Counter, defaultdict
@@ -45,6 +46,7 @@ from shortlist.stats.comparison import (
     seeds_needed,
 )
 
+log = logging.getLogger(__name__)
 LEVEL = 0.05
 MAX_ITEM_SCORES = 50_000_000  # methods x seeds x items of one comparison: 400 MB
 CONTROL = "random"  # the selector, or the beginning of the names of matched random selectors
@@ -176,7 +178,8 @@ def _item_scores(
     column: Column,
     records: Mapping[str, Record],
 ) -> NDArray[np.float64] | None:
-    """Returns (K, S, n) item scores; None if a record has none, or if they are too many.
+    """Returns (K, S, n) item scores; None if a record has none, or if they are too many; with a
+    warning, if those of a record cannot be read.
 
     A column has one protocol, which determines the test items and their order.
     """
@@ -184,12 +187,17 @@ def _item_scores(
     for cell in cells:
         by_seed = {records[key].axes.seed: records[key] for key in cell.record_keys}
         for seed in seeds:
-            packed = by_seed[seed].item_scores.get(column.name)
-            if not packed:
+            record = by_seed[seed]
+            packed, metric = record.item_scores.get(column.name), record.metric(column.name)
+            if not packed or metric is None:
                 return None
-            scores.append(unpack_item_scores(packed))
-            n = len(scores[0])
-            if len(scores[-1]) != n or n * len(cells) * len(seeds) > MAX_ITEM_SCORES:
+            n = len(scores[0]) if scores else metric.n
+            if metric.n != n or n * len(cells) * len(seeds) > MAX_ITEM_SCORES:
+                return None
+            try:
+                scores.append(unpack_item_scores(packed, n))
+            except InvalidInput as error:
+                log.warning("record %s, %s: %s", record.key, column.name, error)
                 return None
     return np.stack(scores).reshape(len(cells), len(seeds), -1)
 

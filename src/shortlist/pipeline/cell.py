@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
+MAX_REASON = 2000  # characters of the reason of a failure in a record
 
 
 def run(cell: Cell) -> dict[str, Any]:
@@ -181,6 +182,7 @@ def execute(
         record = replace(record, **fields, inputs=inputs)
     except Exception as error:
         record = replace(record, reason=_keep(error, directory))
+    record = record.sealed()
     with room_for("the record of the cell", directory, "paths.runs"):
         write_text(directory / "record.json", record.to_json())
     with room_for("the record of the cell", results, "paths.results"):
@@ -207,6 +209,8 @@ def _keep(error: Exception, directory: Path) -> str:
     """Returns the reason in one line, after putting the traceback into the run's directory."""
     path = directory / "traceback.txt"
     reason = " ".join(str(error).split())
+    if len(reason) > MAX_REASON:
+        reason = f"{reason[:MAX_REASON]}… ({len(reason):,} characters: {path})"
     if not isinstance(error, ShortlistError):
         reason = f"{type(error).__name__}: {reason} (traceback: {path})"
     log.error("error: %s", reason)
@@ -220,7 +224,8 @@ def _publish(results: Path, record: Record, page: Path) -> None:
     that would lose something.
 
     A failure never replaces a result; and a cell that was reused from the store, stage for stage,
-    leaves the record of its computation as it is.
+    leaves the record of its computation as it is. A file that is not a record is replaced with a
+    warning.
     """
     path = record_path(results, record)
     if page.is_file() and record.status == "done":
@@ -228,11 +233,14 @@ def _publish(results: Path, record: Record, page: Path) -> None:
         make_directory(kept.parent, "paths.results")
         write_text(kept, page.read_text(encoding="utf-8"))
     if path.exists():
-        earlier = read_record(results, path)
-        if earlier.status == "done" and (
-            record.status == "failed" or _outcome(earlier) == _outcome(record)
-        ):
-            return
+        try:
+            earlier = read_record(results, path)
+        except InvalidInput as error:
+            log.warning("replaced by the record of this cell: %s", error)
+        else:
+            same = record.status == "failed" or _outcome(earlier) == _outcome(record)
+            if earlier.status == "done" and same:
+                return
     write_record(results, record)
 
 

@@ -30,6 +30,7 @@ from shortlist.pipeline.signals import Stopped, raised
 from shortlist.store.atomic import make_directory
 from shortlist.store.cache import open_cache
 from shortlist.store.disk import room, room_for, says_full
+from shortlist.store.records import read_file
 
 # `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.
 
@@ -339,7 +340,7 @@ class Publish(Callback):
 
     def _publish(self, config: DictConfig, directory: Path) -> None:
         try:
-            cells = read_run(directory)
+            cells, broken = read_run(directory)
         except ShortlistError as error:
             refuse(str(error))
         if [record.status for record in cells.values()] == ["failed"]:
@@ -358,6 +359,8 @@ class Publish(Callback):
         failed = [record for record in cells.values() if record.status == "failed"]
         for record in failed:
             print(f"failed: {cell_name(record)}: {record.reason}", file=sys.stderr)
+        for message in broken:
+            print(f"left out: {message}", file=sys.stderr)
         if failed:
             print(
                 f"{len(failed)} of {len(cells)} cells failed; the same command runs only these "
@@ -366,7 +369,7 @@ class Publish(Callback):
             )
         if trouble:
             refuse(trouble)
-        if failed:
+        if failed or broken:
             raise SystemExit(1)
 
 
@@ -426,8 +429,9 @@ def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
     return kept
 
 
-def read_run(directory: Path) -> dict[Path, Record]:
-    """Returns the records of a run or a sweep by the directory of the cell, in the cells' order.
+def read_run(directory: Path) -> tuple[dict[Path, Record], list[str]]:
+    """Returns the records of a run or a sweep by the directory of the cell, in the cells' order, and
+    one sentence for each file that is not a record.
 
     Raises:
         InvalidInput: there is no record.
@@ -439,7 +443,14 @@ def read_run(directory: Path) -> dict[Path, Record]:
         raise InvalidInput(
             f"a record of each cell was expected under {directory}, found none; look at its log files"
         )
-    return {path.parent: Record.from_json(path.read_text(encoding="utf-8")) for path in paths}
+    cells: dict[Path, Record] = {}
+    broken: list[str] = []
+    for path in paths:
+        try:
+            cells[path.parent] = read_file(path)
+        except InvalidInput as error:
+            broken.append(str(error))
+    return cells, broken
 
 
 def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) -> None:

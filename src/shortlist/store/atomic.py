@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.errors import InvalidInput
+from shortlist.store.disk import room_for
 
 
 def fsync(path: Path) -> None:
@@ -39,6 +40,31 @@ def make_directory(path: Path, setting: str) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """Returns `path` after replacing its contents by `text` in one step."""
     return _replace(path, [text])
+
+
+def write_together(root: Path, texts: Mapping[Path, str], setting: str) -> None:
+    """Writes several files under `root`, which `setting` chooses: all are written to a temporary
+    directory, then renamed, so that none is there where one cannot be written.
+
+    Raises:
+        InvalidInput: a file cannot be written.
+        DoesNotFit: the disk is full.
+    """
+    make_directory(root, setting)
+    try:
+        with (
+            room_for("what is written", root, setting),
+            tempfile.TemporaryDirectory(dir=root, prefix=".new-") as temporary,
+        ):
+            whole = {path: Path(temporary, str(place)) for place, path in enumerate(texts)}
+            for path, text in texts.items():
+                write_text(whole[path], text)
+            for path in texts:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            for path in texts:
+                whole[path].replace(path)
+    except (OSError, UnicodeEncodeError) as error:
+        raise InvalidInput(f"the files under {root} cannot be written: {error}") from error
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

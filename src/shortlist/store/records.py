@@ -1,10 +1,15 @@
 """Records on disk: one JSON file per cell, whose path names the cell."""
 
+import logging
 from pathlib import Path
 
 from shortlist.core import Record
 from shortlist.errors import InvalidInput
 from shortlist.store.atomic import make_directory, write_text
+
+log = logging.getLogger(__name__)
+MAX_BYTES = 64 * 2**20  # of a record: a hundred metrics of two million items each
+MAX_NAME = 200  # bytes of a task, a selector or a key: file systems take 255, with an ending
 
 
 def record_path(results: Path, record: Record) -> Path:
@@ -15,10 +20,12 @@ def record_path(results: Path, record: Record) -> Path:
     """
     parts = (record.axes.task, record.axes.selector, record.key)
     for part in parts:
-        if not part or part.startswith(".") or "/" in part or "\0" in part:
+        named = part.isprintable() and "/" not in part and len(part.encode()) <= MAX_NAME
+        if not part or part.startswith(".") or not named:
             raise InvalidInput(
                 "expected a task, a selector and a key that can name a file, found "
-                f"{part!r} in {parts}; choose a name without `/` that does not start with `.`"
+                f"{part[:MAX_NAME]!r}; choose a printable name of at most {MAX_NAME} bytes without "
+                "`/` that does not start with `.`"
             )
     task, selector, key = parts
     return results / "records" / task / selector / f"{key}.json"
@@ -49,10 +56,21 @@ def write_record(results: Path, record: Record) -> Path:
 def read_records(results: Path) -> list[Record]:
     """Returns every record under `results/records`, sorted by task, selector and key.
 
-    Raises:
-        InvalidInput: a file is not a record, or not the record of the cell that its path names.
+    A file that is not a record, or not that of the cell that its path names, is left out with a
+    warning that names it.
     """
-    return [read_record(results, path) for path in sorted(results.glob("records/*/*/*.json"))]
+    records: list[Record] = []
+    for path in record_files(results):
+        try:
+            records.append(read_record(results, path))
+        except InvalidInput as error:
+            log.warning("left out: %s", error)
+    return records
+
+
+def record_files(results: Path) -> list[Path]:
+    """Returns the files in the places of records under `results`, sorted."""
+    return sorted(results.glob("records/*/*/*.json"))
 
 
 def read_record(results: Path, path: Path) -> Record:
@@ -61,12 +79,25 @@ def read_record(results: Path, path: Path) -> Record:
     Raises:
         InvalidInput: the file is not a record, or not the record of the cell that its path names.
     """
+    record = read_file(path)
+    if (expected := record_path(results, record)) != path:
+        raise InvalidInput(f"{path} contains the record of another cell; its path is: {expected}")
+    return record
+
+
+def read_file(path: Path) -> Record:
+    """Returns the record in a file.
+
+    Raises:
+        InvalidInput: the file is not a record, larger than `MAX_BYTES`, or cannot be read.
+    """
     try:
-        record = Record.from_json(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            raise InvalidInput("expected a regular file")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise InvalidInput(f"expected at most {MAX_BYTES:,} bytes, found {size:,}")
+        return Record.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (InvalidInput, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: {error}; restore the file or run its cell again") from error
-    if (expected := record_path(results, record)) != path:
-        raise InvalidInput(f"{path} contains the record of another cell; its path is: {expected}")
-    return record

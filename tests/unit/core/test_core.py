@@ -205,6 +205,7 @@ def test_a_metric_refuses_an_unknown_unit_and_names_the_known() -> None:
 
 
 WORD = st.text(max_size=8)
+LONG = st.integers(1 - 2**63, 2**63 - 1)  # a longer integer is refused: test_record.py
 METRICS = st.sampled_from(sorted(UNITS)).flatmap(
     lambda unit: st.builds(
         Metric,
@@ -214,7 +215,7 @@ METRICS = st.sampled_from(sorted(UNITS)).flatmap(
         value=st.floats(*UNITS[unit], allow_nan=False, allow_infinity=False)
         if UNITS[unit][1] < math.inf
         else st.floats(min_value=max(UNITS[unit][0], -1e300), max_value=1e300),
-        n=st.integers(0),
+        n=st.integers(0, 2**63 - 1),
         stderr=st.none() | st.floats(0, 1e300),
         split=WORD,
         protocol=WORD,
@@ -225,7 +226,7 @@ RECORDS = st.builds(
     Record,
     key=WORD,
     status=st.sampled_from(["done", "skipped", "failed"]),
-    axes=st.builds(Axes, WORD, WORD, WORD, WORD, WORD, st.integers(), WORD, st.integers()),
+    axes=st.builds(Axes, WORD, WORD, WORD, WORD, WORD, LONG, WORD, LONG),
     until=WORD,
     reason=WORD,
     metrics=st.lists(METRICS, max_size=3).map(tuple),
@@ -241,12 +242,12 @@ RECORDS = st.builds(
         ),
         max_size=3,
     ).map(tuple),
-    selection=st.dictionaries(WORD, st.integers() | WORD, max_size=3),
+    selection=st.dictionaries(WORD, LONG | WORD, max_size=3),
     inputs=st.dictionaries(WORD, WORD, max_size=3),
-    counts=st.dictionaries(WORD, st.integers(), max_size=3),
+    counts=st.dictionaries(WORD, LONG, max_size=3),
     warnings=st.lists(WORD, max_size=2).map(tuple),
     code=st.dictionaries(WORD, WORD, max_size=2),
-    config=st.dictionaries(WORD, st.none() | st.lists(st.integers(), max_size=2), max_size=2),
+    config=st.dictionaries(WORD, st.none() | st.lists(LONG, max_size=2), max_size=2),
     overrides=st.lists(WORD, max_size=2).map(tuple),
     started=WORD,
     item_scores=st.dictionaries(WORD, WORD, max_size=2),

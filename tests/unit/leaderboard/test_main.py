@@ -64,15 +64,17 @@ def test_no_records_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_broken_record_gets_one_line_that_names_it(
-    results: Path, capsys: pytest.CaptureFixture[str]
+def test_a_broken_record_gets_one_line_that_names_it_and_the_table_has_the_others(
+    results: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = results / "records" / "pydocs" / "gotd" / "broken.json"
     broken.write_text("{")
-    assert main(["--results", str(results)]) == 2
-    error = capsys.readouterr().err
-    assert str(broken) in error
-    assert error.count("\n") == 1
+    assert main(["--results", str(results)]) == 0
+    assert "pydocs · pool files" in capsys.readouterr().out
+    (message,) = caplog.messages
+    assert str(broken) in message and "\n" not in message
+    assert main(["check", "--results", str(results)]) == 2
+    assert str(broken) in capsys.readouterr().err
 
 
 def test_the_leaderboard_imports_nothing_heavy() -> None:

@@ -113,7 +113,7 @@ def test_items_widen_the_interval_by_their_variance(record: Maker) -> None:
 
     # Two-way analysis of variance of the differences d (seeds x items), without replication.
     of = {
-        (r.axes.selector, r.axes.seed): unpack_item_scores(r.item_scores["accuracy"])
+        (r.axes.selector, r.axes.seed): unpack_item_scores(r.item_scores["accuracy"], ITEMS)
         for r in records
     }
     d = np.array([of["a", seed] - of["random", seed] for seed in range(seeds)])

@@ -11,28 +11,48 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shortlist.core import Record, pack_item_scores
+from shortlist.core import Metric, Record, pack_item_scores
+from shortlist.errors import InvalidInput
+from shortlist.leaderboard import submission
 from shortlist.leaderboard.__main__ import main
-from shortlist.leaderboard.submission import problems
+from shortlist.leaderboard.submission import check, problems
+from shortlist.store import atomic
 from shortlist.store.keys import key
 from shortlist.store.records import read_records, write_record
 
 Maker = Callable[..., Record]
+NO_CONF = ["--conf", "/nowhere"]  # toy records name no options of conf/
+
+
+LOSSES = np.linspace(1.0, 3.0, 40)
 
 
 @pytest.fixture
 def good(record: Maker) -> Record:
+    """A record that keeps every rule; its task, model and so on are no options of `conf/`."""
     made = record(selection={"size": 100, "unique": 100, "domains": {"news": 100}})
     config = {"budget": 100, "budget_unit": "documents", "seed": 0, "until": "evaluate"}
-    metrics = tuple(replace(m, protocol="p", value=0.5, n=80) for m in made.metrics)
-    item_scores = {"accuracy": pack_item_scores(np.arange(80) % 2.0)}
+    loss, accuracy = made.metrics
     return replace(
         made,
         key=key("cell", 2, config, {}),
+        code={"shortlist": "0.2.0"},
         config=config,
-        metrics=metrics,
-        item_scores=item_scores,
-    )
+        metrics=(
+            replace(loss, protocol="p", value=float(LOSSES.mean()), stderr=0.096),
+            replace(accuracy, value=0.5, stderr=0.055),
+        ),
+        item_scores={
+            "mlm_loss_after": pack_item_scores(LOSSES),
+            "accuracy": pack_item_scores(np.arange(80) % 2.0),
+        },
+    ).sealed()
+
+
+def of(record: Record, **changes: Any) -> Record:
+    """Returns the record with another primary metric."""
+    loss, accuracy = record.metrics
+    return replace(record, metrics=(loss, replace(accuracy, **changes)))
 
 
 def test_a_good_record_has_no_problem(good: Record) -> None:
@@ -41,16 +61,64 @@ def test_a_good_record_has_no_problem(good: Record) -> None:
 
 def test_a_method_that_reads_nothing_has_no_problem_with_its_budget(good: Record) -> None:
     nothing = replace(good, selection={"size": 0, "unique": 0, "domains": {}})
-    assert list(problems(nothing)) == []
+    assert list(problems(nothing.sealed())) == []
 
 
-def altered(good: Record, **changes: Any) -> Record:
-    return replace(good, **changes)
+def with_losses(record: Record, drop: float) -> Record:
+    """Returns the record with a loss of 2.5 before the warm-up, and this drop to 2."""
+    after = record.metrics[0]
+    before = replace(after, name="mlm_loss_before", value=2.5)
+    dropped = replace(after, name="mlm_loss_drop", unit="nats_gained", value=drop)
+    return replace(record, metrics=(*record.metrics, before, dropped))
 
 
 CHANGES: dict[str, tuple[Callable[[Record], Record], str]] = {
     "edited": (lambda r: replace(r, config={**r.config, "extra": 1}), "its key is"),
-    "axes": (lambda r: replace(r, axes=replace(r.axes, seed=7)), "seed is 7, but 0"),
+    "not sealed": (lambda r: replace(r, digest=""), "no digest"),
+    "other contents": (lambda r: replace(r, code={"shortlist": "0.3.0"}), "those of its digest"),
+    "no code": (lambda r: replace(r, code={}), "version of the code"),
+    "seed": (lambda r: replace(r, axes=replace(r.axes, seed=7)), "seed is 7, but 0"),
+    "budget of the axes": (
+        lambda r: replace(r, axes=replace(r.axes, budget=7)),
+        "budget is 7, but",
+    ),
+    "unit": (
+        lambda r: replace(r, axes=replace(r.axes, budget_unit="tokens")),
+        "budget_unit is 'tokens', but 'documents'",
+    ),
+    "until": (lambda r: replace(r, until="warmup"), "until is 'warmup', but 'evaluate'"),
+    "selector": (
+        lambda r: replace(r, axes=replace(r.axes, selector="dsir")),
+        "selector is dsir, but gotd in its overrides",
+    ),
+    "failed with metrics": (lambda r: replace(r, status="failed", reason="x"), "has metrics"),
+    "value": (lambda r: of(r, value=0.51), "accuracy is 0.51, the mean of its item scores 0.5"),
+    "item": (lambda r: of(r, value=0.5 + 1 / 80), "the mean of its item scores 0.5"),
+    "precise": (lambda r: of(r, stderr=0.01), "standard error 0.01, its item scores 0.0563"),
+    "vague": (lambda r: of(r, stderr=0.4), "standard error 0.4, its item scores 0.0563"),
+    "item scores removed": (lambda r: replace(r, item_scores={}), "has no item scores"),
+    "item scores of no metric": (
+        lambda r: replace(r, item_scores={**r.item_scores, "f1": "eJwDAAAAAAE="}),
+        "item scores of f1, but no such metric",
+    ),
+    "loss drop": (lambda r: with_losses(r, 0.6), "mlm_loss_drop is 0.6, by the others it is 0.5"),
+    "end below": (
+        lambda r: replace(
+            r, metrics=(*r.metrics, Metric("accuracy_to", "fraction", True, 0.4, 80, protocol="p"))
+        ),
+        "metric accuracy_to is 0.4, accuracy 0.5",
+    ),
+    "utility": (
+        lambda r: replace(
+            r,
+            metrics=(
+                *r.metrics,
+                Metric("utility", "fraction", True, 0.9, 80, protocol="p"),
+                Metric("utility_boolq", "fraction", True, 0.5, 80, protocol="p"),
+            ),
+        ),
+        "metric utility is 0.9, by the others it is 0.5",
+    ),
     "no reason": (lambda r: replace(r, status="failed"), "failed without a reason"),
     "no primary": (
         lambda r: replace(r, metrics=tuple(replace(m, primary=False) for m in r.metrics)),
@@ -78,7 +146,7 @@ CHANGES: dict[str, tuple[Callable[[Record], Record], str]] = {
     ),
     "item scores of fewer": (
         lambda r: replace(r, item_scores={"accuracy": pack_item_scores(np.arange(40) % 2.0)}),
-        "40 item scores of 80 items",
+        "item scores of 80 items, found those of 40",
     ),
     "item scores broken": (
         lambda r: replace(r, item_scores={"accuracy": "?"}),
@@ -103,7 +171,10 @@ CHANGES: dict[str, tuple[Callable[[Record], Record], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_is_wrong_with_a_record_is_said(good: Record, change: str) -> None:
     make, message = CHANGES[change]
-    assert any(message in problem for problem in problems(make(good)))
+    changed = make(good)
+    assert any(message in problem for problem in problems(changed))
+    if "digest" not in message:  # a digest that is made again hides nothing else
+        assert any(message in problem for problem in problems(changed.sealed()))
 
 
 def test_a_run_of_elsewhere_is_one_command_away(
@@ -113,14 +184,14 @@ def test_a_run_of_elsewhere_is_one_command_away(
     run.mkdir(parents=True)
     (run / "record.json").write_text(good.to_json())
     results = tmp_path / "results"
-    arguments = ["submit", str(tmp_path / "outputs"), "--results", str(results)]
+    arguments = ["submit", str(tmp_path / "outputs"), "--results", str(results), *NO_CONF]
     assert main(arguments) == 0
     assert read_records(results) == [good]
     assert "leaderboard.html" in capsys.readouterr().out
     before = {path: path.read_bytes() for path in results.rglob("*.*")}
     assert main(arguments) == 0  # again: nothing changes
     assert {path: path.read_bytes() for path in results.rglob("*.*")} == before
-    assert main(["check", "--results", str(results)]) == 0
+    assert main(["check", "--results", str(results), *NO_CONF]) == 0
     assert "1 records, no problem" in capsys.readouterr().out
 
 
@@ -148,9 +219,10 @@ def test_a_broken_record_is_refused_with_its_path_and_nothing_is_written(
     path = tmp_path / "1" / "record.json"
     path.write_text(json.dumps(raw))
     results = tmp_path / "results"
-    assert main(["submit", str(tmp_path), "--results", str(results)]) == 2
-    error = capsys.readouterr().err
-    assert str(path) in error and error.count("\n") == 1
+    assert main(["submit", str(tmp_path), "--results", str(results), *NO_CONF]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note == "not compared with the options of conf/: /nowhere is no directory"
+    assert str(path) in error
     assert not results.exists()
 
 
@@ -159,9 +231,10 @@ def test_existing_numbers_are_not_replaced(
 ) -> None:
     results = tmp_path / "results"
     write_record(results, good)
-    metrics = tuple(replace(m, value=0.6) for m in good.metrics)
-    (tmp_path / "record.json").write_text(replace(good, metrics=metrics, item_scores={}).to_json())
-    assert main(["submit", str(tmp_path / "record.json"), "--results", str(results)]) == 2
+    scores = {**good.item_scores, "accuracy": pack_item_scores(np.arange(80) % 2.0 * 0.5)}
+    other = replace(of(good, value=0.25), item_scores=scores).sealed()
+    (tmp_path / "record.json").write_text(other.to_json())
+    assert main(["submit", str(tmp_path / "record.json"), "--results", str(results), *NO_CONF]) == 2
     assert "other numbers of the same cell" in capsys.readouterr().err
     assert read_records(results) == [good]
 
@@ -169,11 +242,11 @@ def test_existing_numbers_are_not_replaced(
 def test_check_names_the_broken_record(
     good: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_record(tmp_path, replace(good, warnings=("/tmp/x",)))
-    assert main(["check", "--results", str(tmp_path)]) == 2
+    path = write_record(tmp_path, replace(good, warnings=("/tmp/x",)).sealed())
+    assert main(["check", "--results", str(tmp_path), *NO_CONF]) == 2
     assert str(path) in capsys.readouterr().err
     path.write_text(good.to_json().replace("  ", "   "))
-    assert main(["check", "--results", str(tmp_path)]) == 2
+    assert main(["check", "--results", str(tmp_path), *NO_CONF]) == 2
     assert "expected the JSON that the program writes" in capsys.readouterr().err
 
 
@@ -182,3 +255,38 @@ def test_a_directory_without_a_record_is_refused(
 ) -> None:
     assert main(["submit", str(tmp_path), "--results", str(tmp_path / "results")]) == 2
     assert "contains no record.json" in capsys.readouterr().err
+
+
+def test_every_bad_record_is_named_and_files_in_the_place_of_none(
+    good: Record, tmp_path: Path
+) -> None:
+    paths = [write_record(tmp_path, replace(good, key=name).sealed()) for name in ("b", "a")]
+    stray = tmp_path / "records" / "toy" / "notes.txt"
+    stray.write_text("")
+    write_record(tmp_path, good)
+    checked = check(tmp_path)
+    assert len(checked.records) == 3
+    assert [text.partition(": ")[0] for text in checked.problems] == list(
+        map(str, [stray, *sorted(paths)])
+    )
+
+
+@pytest.mark.parametrize("place", ["render", "write"])
+def test_a_submission_that_fails_late_leaves_nothing(
+    good: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    results = tmp_path / "results"
+    write_record(results, good)
+    other = replace(good, axes=replace(good.axes, task="new")).sealed()
+    (tmp_path / "record.json").write_text(other.to_json())
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+
+    def fail(*arguments: Any) -> Any:
+        raise OSError(28, "No space left on device") if place == "write" else TypeError("a table")
+
+    module = submission if place == "render" else atomic
+    monkeypatch.setattr(module, "render" if place == "render" else "write_text", fail)
+    with pytest.raises(InvalidInput, match=r"a table|No space left"):
+        submission.submit(results, [tmp_path / "record.json"])
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+    assert not list(results.glob(".*"))

@@ -250,7 +250,7 @@ def test_records_of_a_sweep_are_read_in_the_order_of_its_cells(tmp_path: Path) -
     for number in (10, 2, 0):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "record.json").write_text(record(number + 1).to_json())
-    assert [one.axes.budget for one in read_run(tmp_path).values()] == [1, 3, 11]
+    assert [one.axes.budget for one in read_run(tmp_path)[0].values()] == [1, 3, 11]
 
 
 def test_a_run_without_a_record_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Records on disk: the path is the identity, a file is whole or absent, a broken one is named."""
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,13 @@ import pytest
 
 from shortlist.core import Axes, Metric, Record
 from shortlist.errors import InvalidInput
-from shortlist.store.records import read_records, record_path, write_record
+from shortlist.store.records import (
+    read_file,
+    read_record,
+    read_records,
+    record_path,
+    write_record,
+)
 
 RECORD = Record(
     key="abc123",
@@ -78,7 +85,7 @@ def test_a_broken_file_is_refused_by_name_in_one_line(tmp_path: Path, content: b
     path = write_record(tmp_path, RECORD)
     path.write_bytes(content)
     with pytest.raises(InvalidInput) as error:
-        read_records(tmp_path)
+        read_record(tmp_path, path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -88,7 +95,38 @@ def test_a_record_in_the_place_of_another_cell_is_refused(tmp_path: Path) -> Non
     moved = path.with_name("other.json")
     path.rename(moved)
     with pytest.raises(InvalidInput, match=r"other\.json contains the record of another cell"):
-        read_records(tmp_path)
+        read_record(tmp_path, moved)
+
+
+def test_a_bad_file_among_good_ones_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_record(tmp_path, RECORD)
+    bad = write_record(tmp_path, replace(RECORD, key="bad"))
+    bad.write_text("{")
+    assert read_records(tmp_path) == [RECORD]
+    (message,) = caplog.messages
+    assert message.startswith(f"left out: {bad}: not a record") and "\n" not in message
+
+
+def test_what_is_no_regular_file_or_too_large_is_refused_without_reading_it(tmp_path: Path) -> None:
+    path = record_path(tmp_path, RECORD)
+    path.parent.mkdir(parents=True)
+    for make, message in (
+        (path.mkdir, "regular file"),
+        (lambda: os.mkfifo(path), "regular file"),
+        (lambda: path.symlink_to("/dev/zero"), "regular file"),
+        (lambda: path.symlink_to(path), "regular file"),
+        (lambda: path.write_bytes(b"") and None, "not a record"),
+    ):
+        make()
+        with pytest.raises(InvalidInput, match=message):
+            read_file(path)
+        path.rmdir() if path.is_dir() else path.unlink()
+    with path.open("wb") as file:
+        file.truncate(65 * 2**20)
+    with pytest.raises(InvalidInput, match="at most 67,108,864 bytes, found 68,157,440"):
+        read_file(path)
 
 
 def test_an_unwritable_directory_is_named_with_the_setting_that_chooses_it(tmp_path: Path) -> None:
@@ -97,7 +135,9 @@ def test_an_unwritable_directory_is_named_with_the_setting_that_chooses_it(tmp_p
         write_record(tmp_path / "results", RECORD)
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden"])
+@pytest.mark.parametrize(
+    "name", ["../up", "a/b", "", ".hidden", "a\0b", "a\nb", "\x1b[2J", "x" * 201, "\udc80"]
+)
 def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput, match="can name a file"):
         record_path(tmp_path, replace(RECORD, key=name))
