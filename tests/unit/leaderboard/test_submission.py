@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shortlist.core import Metric, Record, pack_item_scores
-from shortlist.errors import InvalidInput
+from shortlist.errors import ShortlistError
 from shortlist.leaderboard import submission
 from shortlist.leaderboard.__main__ import main
 from shortlist.leaderboard.submission import check, problems
@@ -286,7 +286,7 @@ def test_a_submission_that_fails_late_leaves_nothing(
 
     module = submission if place == "render" else atomic
     monkeypatch.setattr(module, "render" if place == "render" else "write_text", fail)
-    with pytest.raises(InvalidInput, match=r"a table|No space left"):
+    with pytest.raises(ShortlistError, match=r"a table|more room than there is"):
         submission.submit(results, [tmp_path / "record.json"])
     assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
     assert not list(results.glob(".*"))
