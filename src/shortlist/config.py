@@ -135,6 +135,15 @@ class Config:
     check: Check = MISSING
 
 
+def folder() -> Path:
+    """Returns the directory of the configuration: a wheel carries it in the package, a checkout at
+    its top.
+    """
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
 def register(folder: Path) -> None:
     """Makes the schema known to Hydra, and every experiment in `folder` at each of its sizes.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.pipeline.base_model import base_model
 from shortlist.pipeline.compose import (
+    Components,
     absolute,
     build_components,
     cell_key,
@@ -50,6 +52,7 @@ from shortlist.store.provenance import code
 from shortlist.store.records import read_record, record_path, report_path, write_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from omegaconf import DictConfig
@@ -130,6 +133,7 @@ def execute(
     overrides: tuple[str, ...],
     directory: Path,
     group: Path | None = None,
+    command: str = "",
 ) -> Record:
     """Returns the record of one cell, also where the cell fails.
 
@@ -142,6 +146,7 @@ def execute(
         overrides: the arguments as typed.
         directory: the run's directory.
         group: the sweep's directory, which loggers share; of a single run, its own.
+        command: the command that repeats the cell; by default that of `run.py`.
 
     Raises:
         InvalidInput: a directory cannot be written to, so that not even a failure could be kept.
@@ -150,16 +155,10 @@ def execute(
     directory = make_directory(directory, "paths.runs")
     results = make_directory(absolute(config.paths.results), "paths.results")
     config = with_preparation(with_targets(config))
-    groups = ("task", "pool", "selector", "featurizer", "model")
     record = Record(
         key=cell_key(config, {}),  # of a cell that fails before it is known what it reads
         status="failed",
-        axes=Axes(
-            **{group: choices.get(group, "") for group in groups},
-            budget=config.budget,
-            budget_unit=config.budget_unit.name,
-            seed=config.seed,
-        ),
+        axes=_axes(config, choices),
         until=config.until.name,
         code=code(),
         config=hashed_settings(config),
@@ -173,9 +172,8 @@ def execute(
         loggers = parts.loggers
         reads = input_digests(parts)
         record = replace(record, key=cell_key(config, reads), inputs=reads)
-        cache = absolute(config.paths.cache)
-        store = Store(cache, config.runtime.cache.name, parts.runtime.device_name)
-        cell = Cell(parts, record.config, store, directory, record.axes, overrides)
+        command = command or shlex.join(["python", "run.py", *overrides])
+        cell = _cell(config, parts, record.axes, directory, command)
         with raised(), room_for("the cell", directory, "paths.runs"):
             fields = run(cell)
         inputs = {**reads, **fields.pop("inputs", {})}
@@ -194,6 +192,40 @@ def execute(
             kind = type(logger).__name__
             log.error("%s could not log the cell: %s", kind, " ".join(str(error).split()))
     return record
+
+
+def open_cell(config: DictConfig, choices: Mapping[str, str], directory: Path) -> Cell:
+    """Returns a cell of which nothing is computed yet.
+
+    Args:
+        config: the composed configuration.
+        choices: which option of each group was chosen.
+        directory: the run's directory.
+
+    Raises:
+        ShortlistError: a setting cannot be used, or an input is not there.
+    """
+    config = with_preparation(with_targets(config))
+    parts = build_components(config)
+    parts.runtime.settle()
+    input_digests(parts)
+    return _cell(config, parts, _axes(config, choices), directory, "")
+
+
+def _axes(config: DictConfig, choices: Mapping[str, str]) -> Axes:
+    groups = ("task", "pool", "selector", "featurizer", "model")
+    return Axes(
+        **{group: choices.get(group, "") for group in groups},
+        budget=config.budget,
+        budget_unit=config.budget_unit.name,
+        seed=config.seed,
+    )
+
+
+def _cell(config: DictConfig, parts: Components, axes: Axes, directory: Path, command: str) -> Cell:
+    runtime = config.runtime
+    store = Store(absolute(config.paths.cache), runtime.cache.name, parts.runtime.device_name)
+    return Cell(parts, hashed_settings(config), store, directory, axes, command)
 
 
 def _is_hashed(override: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -295,7 +294,7 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
             for name, stage in (("near copies", copies), ("reasons", reasons), ("map", drawn))
             if stage is not None
         ],
-        command=shlex.join(["python", "run.py", *cell.overrides]),
+        command=cell.command,
         code=code(),
         inputs={
             **notes.inputs,

@@ -15,15 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from shortlist.config import folder, register
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.pipeline.signals import Stopped, raised
@@ -48,6 +52,23 @@ def data(path: str, *, _root_: Any) -> str | None:
 
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("data", data, replace=True)
+
+
+def main() -> None:
+    """Runs what `sys.argv` asks for: one cell, or with -m a sweep."""
+    register(folder())
+    guard(hydra.main(version_base="1.3", config_path=str(folder()), config_name="config")(run_cell))
+
+
+def run_cell(config: DictConfig) -> object:
+    """Returns the record of the cell that `config` describes, in the directory of Hydra's job."""
+    from shortlist.pipeline.cell import execute
+
+    job = HydraConfig.get()
+    directory = Path(job.runtime.output_dir)
+    group = Path(job.sweep.dir) if job.mode == RunMode.MULTIRUN else directory
+    choices, overrides = dict(job.runtime.choices), tuple(job.overrides.task)
+    return execute(config, choices, overrides, directory, group)
 
 
 def guard(main: Callable[[], Any]) -> None:
@@ -86,7 +107,7 @@ def _run(main: Callable[[], Any]) -> None:
     if "--explain" in sys.argv:
         from shortlist.pipeline.origins import explain
 
-        print(explain(_folder(), [text for text in sys.argv[1:] if text[0] != "-"]))
+        print(explain(folder(), [text for text in sys.argv[1:] if text[0] != "-"]))
     else:
         main()
 
@@ -227,7 +248,7 @@ def _composed(arguments: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:
 
     def attempt(choices: list[str]) -> Any:
         try:
-            with initialize_config_dir(str(_folder()), version_base="1.3"):
+            with initialize_config_dir(str(folder()), version_base="1.3"):
                 return compose("config", overrides=choices, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, OSError):  # an option that does not compose
             return None
@@ -272,12 +293,8 @@ def _full_disk(error: BaseException, arguments: Iterable[str]) -> str:
     )
 
 
-def _folder() -> Path:
-    return Path(sys.argv[0]).resolve().parent / "conf"
-
-
 def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (_folder() / group).glob("*.yaml")) if group else []
+    return sorted(path.stem for path in (folder() / group).glob("*.yaml")) if group else []
 
 
 def _flat(node: Any, prefix: str) -> Iterator[str]:

@@ -244,11 +244,11 @@ def vectors(
         target: the target's splits.
         target_name: what the target's counts are called in the record.
     """
-    ready, notes = _ready(cell, data, candidates, method, target)
+    prepared, notes = ready(cell, data, candidates, method, target)
     documents = candidates.documents
-    pool, pool_notes = featurize(cell, ready, documents.corpus, documents.fingerprint, "pool")
+    pool, pool_notes = featurize(cell, prepared, documents.corpus, documents.fingerprint, "pool")
     aimed, target_notes = featurize(
-        cell, ready, target.target, target.fingerprint("target"), target_name
+        cell, prepared, target.target, target.fingerprint("target"), target_name
     )
     notes += pool_notes + target_notes
     if isinstance(method.featurizer, Whitened):
@@ -313,7 +313,7 @@ def score(cell: Cell, method: Method, fit_stage: Stage, candidates: Vectors) -> 
     return cell.stage("scores", 1, {}, inputs, compute)
 
 
-def _ready(
+def ready(
     cell: Cell, data: CellData, candidates: Candidates, method: Method, target: TaskSplits
 ) -> tuple[Method, Notes]:
     """Returns the method with a featurizer whose requirements are met, and notes.
@@ -324,7 +324,7 @@ def _ready(
     if featurizer.inner is not None:
         inner = method.featurizer_settings["inner"]
         inner_method = replace(method, featurizer=featurizer.inner, featurizer_settings=inner)
-        return _ready(cell, data, candidates, inner_method, target)
+        return ready(cell, data, candidates, inner_method, target)
     settings, needs, notes = method.featurizer_settings, featurizer.requirements(), Notes()
     if (model := needs.model) is not None:
         model, notes = available(cell, model, settings["model"], data)

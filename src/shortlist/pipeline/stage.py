@@ -44,7 +44,7 @@ class Cell:
         store: where artifacts live.
         directory: the run's directory.
         axes: the cell's place in a table.
-        overrides: the arguments as typed.
+        command: the command that repeats the cell, as typed.
         role: the role that stages computed through this object are charged to.
     """
 
@@ -53,7 +53,7 @@ class Cell:
     store: Store
     directory: Path
     axes: Axes
-    overrides: tuple[str, ...] = ()
+    command: str = ""
     role: Role = "preparation"
 
     def charged_to(self, role: Role) -> Cell:

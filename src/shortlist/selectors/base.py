@@ -21,7 +21,7 @@ from shortlist import progress
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import ForeignFeatures, InvalidInput
 from shortlist.featurizers.base import Featurizer
-from shortlist.ot import Plan
+from shortlist.ot import Forecast, Plan
 from shortlist.runtime import Runtime
 from shortlist.stats.sampling import order, within_budget
 from shortlist.vectors import row_slices
@@ -205,6 +205,14 @@ class Selector(pl.LightningModule):
         It reads what `fit` kept, restored into this object, and the vectors that `fit` received.
         """
         return {}
+
+    def forecast(self, candidates: int, targets: int, dimensions: int) -> Forecast | None:
+        """Returns memory and time of `fit` for a pool and a target of these sizes; None: not known.
+
+        Raises:
+            DoesNotFit: it would not fit into the memory.
+        """
+        return None
 
     def plan(self, batch: torch.Tensor) -> Plan | None:
         """Returns the transport plan from (b, d) dense vectors to the target, for explanations.

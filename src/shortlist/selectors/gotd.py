@@ -17,11 +17,13 @@ from shortlist.errors import InvalidInput
 from shortlist.ot import (
     Cost,
     CTransform,
+    Forecast,
     ParameterNames,
     Plan,
     Transport,
     cluster_masses,
     epsilon_sensitivity,
+    forecast,
     mean_cost,
     released_sinkhorn,
     solve,
@@ -201,6 +203,17 @@ class GOTD(TransportSelector):
             math.inf if pool_penalty is None else float(pool_penalty),
         )
         self.stored_bytes = None if stored_mib is None else stored_mib * 2**20
+
+    def forecast(self, candidates: int, targets: int, dimensions: int) -> Forecast:
+        """Returns memory and time of the solve."""
+        return forecast(
+            candidates,
+            targets,
+            dimensions,
+            epsilon=self.relative_epsilon,
+            stored_bytes=self.stored_bytes,
+            names=NAMES,
+        )
 
     def ablation_baseline(self) -> dict[str, Any]:
         """Returns the settings of soft-kNN, f = 0, at the same cost and epsilon."""

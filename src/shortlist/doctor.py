@@ -1,0 +1,102 @@
+"""What this machine has of what the commands need."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+EXTRAS = {
+    "hub": ("datasets", "data sets in memory and of the hub: picks.to_dataset(), push_to_hub"),
+    "pydocs": ("sentence_transformers", "the embedded task and pool, for a demonstration"),
+    "eval": ("lm_eval", "zero-shot tasks and the utility of a language model"),
+    "toxicity": ("detoxify", "toxicity by Detoxify"),
+    "sweep": ("submitit", "sweeps by joblib and on SLURM"),
+    "wandb": ("wandb", "Weights & Biases"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked for, what was found, and whether that is fine (None: optional)."""
+
+    what: str
+    found: str
+    fine: bool | None = True
+
+
+def examine() -> list[Finding]:
+    """Returns what was found, without using the network."""
+    return [*_program(), *_machine(), *_folders(), *_models(), *_extras()]
+
+
+def _program() -> Iterator[Finding]:
+    from shortlist import __version__
+    from shortlist.config import folder
+
+    yield Finding("shortlist", f"{__version__} in {Path(__file__).parent}")
+    python = sys.version_info[:2]
+    yield Finding("python", f"{platform.python_version()} {sys.executable}", python >= (3, 11))
+    configured = (folder() / "config.yaml").is_file()
+    yield Finding("configuration", f"{folder()}", configured)
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    from shortlist.ot.resources import available_bytes
+
+    yield Finding("torch", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    cuda = torch.cuda.is_available()
+    yield Finding("gpu", torch.cuda.get_device_name(0) if cuda else "none: everything runs on the CPU",
+                  True if cuda else None)  # fmt: skip
+    free = available_bytes(torch.device("cpu"))
+    yield Finding("free memory", f"{free / 2**30:,.1f} GiB", free > 2 * 2**30)
+
+
+def _folders() -> Iterator[Finding]:
+    from shortlist.api import composed
+
+    with composed(()) as config:
+        for name in ("cache", "runs"):
+            path = Path(config.paths[name]).expanduser().absolute()
+            place = next(one for one in (path, *path.parents) if one.exists())
+            room = shutil.disk_usage(place).free / 2**30
+            fine = os.access(place, os.W_OK) and room > 1
+            written = "" if os.access(place, os.W_OK) else ", cannot be written to"
+            yield Finding(f"paths.{name}", f"{path}, {room:,.0f} GiB free{written}", fine)
+
+
+def _models() -> Iterator[Finding]:
+    from shortlist.api import composed
+    from shortlist.errors import ShortlistError
+    from shortlist.pipeline.build import build
+
+    with composed(()) as config:
+        try:
+            model = build(config.model, "model", None)
+            yield Finding(
+                "default model", f"{model.directory()}, {model.identity()['weights'][:12]}"
+            )
+        except ShortlistError as error:
+            yield Finding("default model", str(error), False)
+    offline = os.environ.get("HF_HUB_OFFLINE")
+    mode = f"offline (HF_HUB_OFFLINE={offline})" if offline not in (None, "0") else "online"
+    cache = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    yield Finding("hub", f"{mode}, cache in {Path(cache).expanduser()}", None)
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, (package, purpose) in EXTRAS.items():
+        if importlib.util.find_spec(package) is None:
+            found = f"not installed ({purpose}): pip install 'shortlist[{extra}]'"
+            yield Finding(f"extra {extra}", found, None)
+        else:
+            version = importlib.metadata.version(package.replace("_", "-"))
+            yield Finding(f"extra {extra}", f"{package} {version}")
