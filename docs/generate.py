@@ -58,6 +58,11 @@ GROUPS = {
     "logger": "where results are sent",
     "launcher": "where the cells of a sweep run",
 }
+NO_GROUPS = (
+    "experiment",
+    "task_defaults",
+    "local",
+)  # folders of `conf` that have no page in the settings
 ROOT_GROUPS = ("runtime", "paths")  # typed by the schema, without a class
 PAGES_OF = {
     "selector": ("Methods", "../methods/index.md"),
@@ -262,6 +267,13 @@ def option(group: str, name: str) -> Option:
             beside = setting.comment or (found[short].comment if short in found else "")
             found[short] = Setting(short, setting.default, beside)
     return Option(group, name, header(text), target, found, chosen)
+
+
+def groups() -> dict[str, str]:
+    """Returns what an option of each group is, by group; a group that is not described comes last."""
+    folders = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    new = [name for name in folders if name not in GROUPS and name not in NO_GROUPS]
+    return {name: GROUPS.get(name, "") for name in (*GROUPS, *new) if (CONF / name).is_dir()}
 
 
 def options(group: str) -> list[Option]:
@@ -675,15 +687,15 @@ def settings_index() -> str:
     types = root_types()
     unset = re.findall(r"^#   (\w+) +(.+)$", text, flags=re.MULTILINE)
     targets = [[f"`{name}`", code_cell(types.get(name, "")), cell(what)] for name, what in unset]
-    groups = [
+    listed = [
         [f"[`{group}`]({group}.md)", what, str(len(options(group)))]
-        for group, what in GROUPS.items()
+        for group, what in groups().items()
     ]
     return (
         "# Settings\n\n`NAME=VALUE` sets a value, `GROUP=OPTION` chooses a file of "
         "`conf/GROUP`. `python run.py --explain selector=gotd` prints which file set what, "
         "`--cfg job` the whole configuration. Types are checked before anything runs.\n\n"
-        f"## Groups\n\n{table(('group', 'an option is', 'options'), groups, right=(2,))}\n"
+        f"## Groups\n\n{table(('group', 'an option is', 'options'), listed, right=(2,))}\n"
         f"## Settings of a cell\n\n{root_table(settings_in(text))}\n"
         "## Targets\n\nUnset unless given, so that a method can set them: the targets of the "
         f"selection, where they differ from the task.\n\n{table(('name', 'type', 'example'), targets)}"
@@ -715,9 +727,9 @@ def root_types() -> dict[str, str]:
 def settings_page(group: str) -> str:
     """Returns the settings of all options of a group, by class."""
     found = options(group)
-    parts = [f"# {group}\n\n{capital(GROUPS[group])} What each does: [{PAGES_OF[group][0]}]"
+    parts = [f"# {group}\n\n{capital(groups()[group])} What each does: [{PAGES_OF[group][0]}]"
              f"({PAGES_OF[group][1]}).\n" if group in PAGES_OF else
-             f"# {group}\n\n{capital(GROUPS[group])}\n"]  # fmt: skip
+             f"# {group}\n\n{capital(groups()[group])}\n"]  # fmt: skip
     rows = [[f"`{one.name}`", cell(sentence(one.comment))] for one in found]
     parts.append(table(("option", "what it is"), rows))
     by_class: dict[str, list[Option]] = {}
@@ -925,7 +937,7 @@ def generated_pages() -> dict[str, str]:
         },
         "vectors.md": vectors_page(),
         "settings/index.md": settings_index(),
-        **{f"settings/{group}.md": settings_page(group) for group in GROUPS},
+        **{f"settings/{group}.md": settings_page(group) for group in groups()},
         "experiments.md": experiments_page(),
         **{f"reference/{name}.md": reference_page(name) for name in packages()},
         **{f"notebooks/{path.stem}.md": notebook_page(path) for path in notebooks()},
@@ -987,7 +999,7 @@ def navigation(nav: list[Any]) -> list[Any]:
             *({family: [{name: f"methods/{name}.md"} for name in names]}
               for family, names in families().items()),
         ],
-        "settings": ["settings/index.md", *({group: f"settings/{group}.md"} for group in GROUPS)],
+        "settings": ["settings/index.md", *({group: f"settings/{group}.md"} for group in groups())],
         "reference": [{f"shortlist.{name}": f"reference/{name}.md"} for name in packages()],
         "benchmarks": [
             {"How they are measured": ELSEWHERE["benchmarks/README.md"]},
