@@ -54,6 +54,35 @@ def check_vectors(array: Array, name: str) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
+def unusable_rows(values: Any) -> NDArray[np.int64]:
+    """Returns the rows of an (n, d) matrix, dense or CSR, whose squared length is no finite float32:
+    they hold a number that is not finite, or numbers beyond about 1e19, which no distance survives.
+    """
+    bad: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+    for rows in row_slices(int(values.shape[0])):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(values, np.ndarray):
+                block: NDArray[np.float32] = values[rows].astype(np.float32, copy=False)
+                squares: NDArray[Any] = np.einsum("ij,ij->i", block, block)
+            else:
+                squares = np.asarray(values[rows].astype(np.float32).power(2).sum(1)).ravel()
+        bad.append(rows.start + np.flatnonzero(~np.isfinite(squares)))
+    return np.concatenate(bad)
+
+
+def check_finite(values: Any, name: str) -> None:
+    """Refuses vectors that are not finite.
+
+    Raises:
+        InvalidInput: a row is not (`unusable_rows`); it is named by its number.
+    """
+    if len(bad := unusable_rows(values)):
+        raise InvalidInput(
+            f"{name} vectors must be finite; drop or repair {name} row: {int(bad[0])} "
+            f"({len(bad):,} such rows)"
+        )
+
+
 def check_pair(pool: Array, target: Array) -> tuple[int, int, int]:
     """Returns (N, M, d) of a pool (N, d) and a target (M, d).
 

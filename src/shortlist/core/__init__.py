@@ -6,6 +6,8 @@ that do not belong together is refused by name instead of pairing row 17 with so
 """
 
 from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS
+from shortlist.core.corpus import LARGEST_MASS as LARGEST_MASS
+from shortlist.core.corpus import SMALLEST_MASS as SMALLEST_MASS
 from shortlist.core.corpus import Corpus as Corpus
 from shortlist.core.corpus import Features as Features
 from shortlist.core.corpus import added_masses as added_masses

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
+# Masses are kept to the digits of float32: beyond its range they would become infinite or 0.
+SMALLEST_MASS, LARGEST_MASS = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 ID_CHARACTERS = 24  # 96 bits: among 10^8 documents a collision has a chance of about 10^-13
 
 
@@ -91,7 +93,7 @@ class Corpus:
         Equal rows stay: the k-th repeat of a row has an id of its own (hash of content and k).
 
         Raises:
-            InvalidInput: the columns differ in length.
+            InvalidInput: the columns differ in length, or a mass is negative or not finite.
         """
         n = len(texts)
         columns: dict[str, Any] = {
@@ -110,6 +112,8 @@ class Corpus:
                 raise InvalidInput(
                     f"a corpus needs columns of one length: text has {n} rows, {name} has {len(column)}"
                 )
+        if masses is not None:
+            _check_masses(np.asarray(masses, dtype=np.float64))
         seen: Counter[tuple[Any, Any, Any]] = Counter()
         ids: list[str] = []
         for row in range(n):
@@ -221,6 +225,22 @@ class Corpus:
         return Corpus.build(unique, domains, masses=masses).canonical()
 
 
+def _sum(values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf
+
+
+def _check_masses(masses: NDArray[np.float64]) -> None:
+    bad = np.flatnonzero(~(np.isfinite(masses) & (masses >= 0)))
+    if len(bad):
+        raise InvalidInput(
+            f"masses of 0 or more were expected, found {masses[bad[0]]} in row {int(bad[0])} "
+            f"({len(bad):,} such rows); repair or leave them out"
+        )
+
+
 def added_masses(
     keys: Sequence[Any], masses: Sequence[float], wanted: Sequence[Any]
 ) -> NDArray[np.float64]:
@@ -228,11 +248,22 @@ def added_masses(
 
     Correctly rounded sums, kept to float32's digits: no order of the rows, and hardly any cut of
     them into files, leaves a trace.
+
+    Raises:
+        InvalidInput: a sum is beyond the range of float32.
     """
     of: dict[Any, list[float]] = {}
     for key, mass in zip(keys, masses, strict=True):
         of.setdefault(key, []).append(mass)
-    return np.array([math.fsum(of[key]) for key in wanted], dtype=np.float32).astype(np.float64)
+    sums = [_sum(of[key]) for key in wanted]
+    for key, total in zip(wanted, sums, strict=True):
+        if not (total == 0 or SMALLEST_MASS <= total <= LARGEST_MASS):
+            raise InvalidInput(
+                f"masses that add up to 0, or to {SMALLEST_MASS:.3g} to {LARGEST_MASS:.3g}, were "
+                f"expected, found {total:.3g} over the {len(of[key])} copies of "
+                f"{str(key)[:40]!r}; scale the masses"
+            )
+    return np.array(sums, dtype=np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from shortlist.core import Corpus, added_masses
+from shortlist.core import LARGEST_MASS, SMALLEST_MASS, Corpus, added_masses
 from shortlist.data.files import raw_rows
 from shortlist.errors import InvalidInput, near
 
@@ -64,7 +64,8 @@ class Columns:
         domain: the domain; rows without one have the default.
         names: class names by integer, where the file holds integers.
         numeric: whether labels are numbers (a regression) instead of classes.
-        mass: how much a document counts; rows without a number of 0 or more are quarantined.
+        mass: how much a document counts; rows without 0 or a positive number in float32's
+            range are quarantined.
         licence: its licence, for the report; rows without one have none.
         toxicity: its toxicity, for the report; rows without a number from 0 to 1 are quarantined.
     """
@@ -333,7 +334,7 @@ def _document(row: Mapping[str, Any], columns: Columns, default_domain: str) -> 
         raise _Reject(
             f"column {columns.domain!r}: expected a string, found {type(domain).__name__}"
         )
-    mass = 1.0 if columns.mass is None else _measure(row, columns.mass, "mass", math.inf)
+    mass = 1.0 if columns.mass is None else _measure(row, columns.mass, "mass", LARGEST_MASS)
     licence = "" if columns.licence is None else str(row.get(columns.licence) or "")
     toxicity = 0.0 if columns.toxicity is None else _measure(row, columns.toxicity, "toxicity", 1.0)
     domain = _encodable(domain, columns.domain or "")
@@ -390,8 +391,11 @@ def _label(row: Mapping[str, Any], columns: Columns) -> str | float:
 def _measure(row: Mapping[str, Any], column: str, kind: str, most: float) -> float:
     value = row.get(column)
     number = _finite(value)
-    if not 0 <= number <= most:
-        expected = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
+    tiny = kind == "mass" and 0 < number < SMALLEST_MASS
+    if not 0 <= number <= most or tiny:
+        expected = f"from 0 to {most:g}"
+        if kind == "mass":
+            expected = f"of 0, or from {SMALLEST_MASS:.3g} to {most:.3g} (float32)"
         raise _Reject(f"{kind} {column!r}: expected a number {expected}, found {str(value)[:40]!r}")
     return number
 
@@ -412,6 +416,6 @@ def _finite(value: Any) -> float:
     """Returns the value as a finite number, or NaN where it is none."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # an integer of 400 digits
         number = math.nan
     return number if math.isfinite(number) else math.nan

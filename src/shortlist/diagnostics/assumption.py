@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from shortlist.core import Corpus
 from shortlist.data.readers import read
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.base import Featurizer
+from shortlist.featurizers.base import Featurizer, check_computed
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.ot import sinkhorn_divergence
@@ -261,6 +261,7 @@ def _measure(
 ) -> Measurements:
     with TemporaryDirectory() as folder:
         values, _ = featurizer.compute(corpus, Path(folder), runtime)
+        check_computed(values, corpus, f"{type(featurizer).__name__} of check.vectors")
         vectors: Any = np.array(values)
     held_out = None if head is None else head.losses_on(model, corpus, runtime)
     tokenizer = checkpoint.tokenizer(model)

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from shortlist import progress
 from shortlist.core import Corpus, digest
+from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import Pretrained
 from shortlist.progress import Report
 from shortlist.runtime import Runtime
@@ -26,7 +27,7 @@ from shortlist.store.atomic import write_text
 from shortlist.store.cache import unfinished
 from shortlist.store.disk import reserve
 from shortlist.store.formats import VALUES, allocate
-from shortlist.vectors import row_slices
+from shortlist.vectors import row_slices, unusable_rows
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,25 @@ class Featurizer(ABC):
 
         Vectors that may exceed memory are written through `store.formats.allocate`.
         """
+
+
+def check_computed(values: NDArray[Any] | csr_array, corpus: Corpus, what: str) -> None:
+    """Refuses vectors that are not finite before they are stored, hence for every selector.
+
+    Raises:
+        InvalidInput: the documents whose vectors are not.
+    """
+    bad = unusable_rows(values)
+    if not len(bad):
+        return
+    named = ", ".join(
+        f"{corpus.ids[row]} ({corpus.table['text'][int(row)].as_py()[:40]!r})" for row in bad[:3]
+    )
+    raise InvalidInput(
+        f"vectors of finite numbers, shorter than 1e19, were expected from {what}, found "
+        f"{len(bad):,} of {len(corpus):,} that are not, those of the documents {named}"
+        f"{' and others' if len(bad) > 3 else ''}; leave those documents out, or repair the vectors"
+    )
 
 
 class NoFeatures(Featurizer):

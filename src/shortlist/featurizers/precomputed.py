@@ -19,7 +19,7 @@ from shortlist.errors import ForeignFeatures, InvalidInput, Missing
 from shortlist.featurizers.base import Featurizer
 from shortlist.runtime import Runtime
 from shortlist.store.formats import VALUES, allocate
-from shortlist.vectors import row_slices
+from shortlist.vectors import row_slices, unusable_rows
 
 Block = tuple[list[str], NDArray[np.float32]]
 
@@ -48,7 +48,7 @@ class Precomputed(Featurizer):
         One reading of the files, 8,192 rows at a time.
     """
 
-    version = 2
+    version = 3
 
     def __init__(self, paths: Sequence[str]) -> None:
         """Stores the settings.
@@ -78,16 +78,15 @@ class Precomputed(Featurizer):
 
         Raises:
             ForeignFeatures: a document of the corpus has no vector.
-            InvalidInput: a file does not have the form above, dimensions differ, or a document has
-                two vectors that are not the same.
+            InvalidInput: a file does not have the form above, dimensions differ, a vector is not
+                finite, or a document has two that are not the same.
             Missing: a file does not exist.
         """
         row = {key: index for index, key in enumerate(corpus.ids)}
         known = np.zeros(len(corpus), dtype=bool)
         values: NDArray[np.float32] | None = None
         ignored = repeated = 0
-        blocks = ((path, *block) for path in self.paths for block in _read(path))
-        for path, names, vectors in blocks:
+        for path, start, names, vectors in _read_all(self.paths):
             if values is None:
                 values = allocate(directory / VALUES, (len(corpus), vectors.shape[1]))
             if vectors.shape[1] != values.shape[1]:
@@ -99,12 +98,19 @@ class Precomputed(Featurizer):
             wanted = np.flatnonzero(at >= 0)
             ignored += len(at) - len(wanted)
             at, vectors = at[wanted], vectors[wanted]
+            if len(bad := unusable_rows(vectors)):
+                raise InvalidInput(
+                    f"vectors of finite float32 numbers, shorter than 1e19, were expected in {path}, "
+                    f"found another one in row {start + int(wanted[bad[0]])} (counted from 0) for "
+                    f"{names[wanted[bad[0]]]!r} ({corpus.ids[at[bad[0]]]}); repair it, or leave the "
+                    "document out of the pool"
+                )
             _, first = np.unique(at, return_index=True)
             fresh = first[~known[at[first]]]
             values[at[fresh]] = vectors[fresh]
             known[at[fresh]] = True
             repeated += len(at) - len(fresh)
-            other = np.flatnonzero((values[at] != vectors).any(1) & ~np.isnan(vectors).any(1))
+            other = np.flatnonzero((values[at] != vectors).any(1))
             if len(other):
                 raise InvalidInput(
                     f"one vector a document was expected, found another one in {path} for "
@@ -137,6 +143,15 @@ def _files(path: Path) -> list[Path]:
                 f"a file of vectors was expected, found no {file}; set featurizer.paths=[FILE]"
             )
     return files
+
+
+def _read_all(paths: Sequence[Path]) -> Iterator[tuple[Path, int, list[str], NDArray[np.float32]]]:
+    """Yields the file, the number of the first row in it, and a block of ids or texts with vectors."""
+    for path in paths:
+        start = 0
+        for names, vectors in _read(path):
+            yield path, start, names, vectors
+            start += len(names)
 
 
 def _read(path: Path) -> Iterator[Block]:

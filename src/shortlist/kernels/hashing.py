@@ -10,6 +10,7 @@ FNV-1a (Fowler, Noll, Vo) reads a string byte by byte; SplitMix64's finaliser (S
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,13 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 
 
-def _separate_caches() -> None:
-    """Gives each version of this package's source its own folder of compiled code.
-
+def _cache_folder() -> bool:
+    """Returns whether compiled code can be kept on disk, in a folder for this version of the source:
     numba checks only whether the file of a cached function has changed, not the files of the
     functions that it calls.
+
+    NUMBA_CACHE_DIR names another folder. Where neither can be written to (a read-only checkout),
+    every process compiles for itself.
     """
     state, here = hashlib.sha256(), Path(__file__).parent
     for path in sorted(here.glob("*.py")):
@@ -38,14 +41,22 @@ def _separate_caches() -> None:
     settings: Any = config
     if not settings.CACHE_DIR:
         settings.CACHE_DIR = str(here / "__pycache__" / f"numba-{state.hexdigest()[:16]}")
+    try:
+        Path(settings.CACHE_DIR).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.CACHE_DIR):
+            return True
+    except OSError:
+        return False
 
 
-_separate_caches()
+_CACHED = _cache_folder()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Returns `function` compiled: it releases the interpreter's lock and is cached on disk."""
-    return njit(nogil=True, cache=True)(function)
+    """Returns `function` compiled: it releases the interpreter's lock and is cached on disk if it
+    can be.
+    """
+    return njit(nogil=True, cache=_CACHED)(function)
 
 
 def splitmix64(values: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import check_computed
 from shortlist.ot import domain_divergences
 from shortlist.pipeline.data import CORPUS, Documents
 from shortlist.pipeline.stage import Cell, Notes, Stage
@@ -112,7 +113,9 @@ def measure_domains(cell: Cell, data: CellData) -> Stage:
             first = sample_rows([ids[row] for row in rows], settings.documents, settings.seed)
             at = directory / name
             at.mkdir()
-            values, _ = featurizer.compute(corpus.take(rows[first]), at, runtime)
+            taken = corpus.take(rows[first])
+            values, _ = featurizer.compute(taken, at, runtime)
+            check_computed(values, taken, f"{type(featurizer).__name__} of the prefilter")
             if not isinstance(values, np.ndarray) or values.shape[1] == 0:
                 raise InvalidInput(
                     "pool.prefilter needs dense vectors; choose another "

@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from shortlist.core import Features, digest
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import check_computed
 from shortlist.featurizers.whitening import Whitened, Whitening
 from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.base_model import available, with_head
 from shortlist.pipeline.stage import Cell, Notes, Stage
+from shortlist.selectors.base import check_scores
 from shortlist.store import formats
 from shortlist.vectors import row_slices
 
@@ -268,6 +270,7 @@ def featurize(
 
     def compute(directory: Path) -> dict[str, Any]:
         values, facts = featurizer.compute(corpus, directory, runtime)
+        check_computed(values, corpus, f"{type(featurizer).__name__} of the {name}")
         formats.save_features(directory, corpus.fingerprint, values)
         return facts
 
@@ -307,7 +310,9 @@ def score(cell: Cell, method: Method, fit_stage: Stage, candidates: Vectors) -> 
 
     def compute(directory: Path) -> None:
         selector.restore(load_file(fit_stage.path / FITTED))
-        np.save(directory / SCORES, selector.score_all(candidates.features, runtime))
+        scores = selector.score_all(candidates.features, runtime)
+        check_scores(scores, type(selector).__name__)
+        np.save(directory / SCORES, scores)
 
     inputs = {"fit": fit_stage.key, "pool": candidates.stage.key}
     return cell.stage("scores", 1, {}, inputs, compute)
@@ -450,6 +455,7 @@ def _whitened(
             values = formats.allocate(directory / formats.VALUES, (len(features), matrix.shape[1]))
             for rows in row_slices(len(features)):
                 values[rows] = featurizer.apply(whitening, np.asarray(features.values[rows]))
+            check_computed(values, vectors.corpus, "the whitening")
             formats.save_features(directory, features.corpus, values)
 
         inputs = {"whitening": learned.key, "vectors": vectors.stage.key}

@@ -386,13 +386,22 @@ def score_pool(selector: Selector, pool: Features, runtime: Runtime) -> NDArray[
         runner = runtime.trainer(inference_mode=True)
         blocks: Any = runner.predict(selector, _Batches(pool, report))
     scores = np.concatenate([block.double().cpu().numpy() for block in blocks])
+    check_scores(scores, type(selector).__name__)
+    return scores
+
+
+def check_scores(scores: NDArray[np.float64], method: str) -> None:
+    """Refuses (n,) or (n, t) scores that are not numbers.
+
+    Raises:
+        InvalidInput: a score is NaN.
+    """
     if np.isnan(scores).any():
-        bad = int(np.isnan(scores).sum())
+        bad = int(np.isnan(scores).reshape(len(scores), -1).any(1).sum())
         raise InvalidInput(
-            f"{type(selector).__name__} gave no number for {bad:,} of {len(scores):,} documents; "
+            f"{method} gave no number for {bad:,} of {len(scores):,} documents; "
             "look at the vectors of the pool (featurizer=...)"
         )
-    return scores
 
 
 class _Batches:

@@ -14,7 +14,14 @@ from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Traits, TransductiveSelector, documents_of
 from shortlist.selectors.neighbours import nearest
-from shortlist.vectors import Array, float32_products, read_rows, row_slices, unit_rows
+from shortlist.vectors import (
+    Array,
+    check_finite,
+    float32_products,
+    read_rows,
+    row_slices,
+    unit_rows,
+)
 
 _ROWS = 8192
 _CENTRES = 64  # centres whose distances to the whole pool are computed by one product
@@ -224,6 +231,9 @@ def farthest_first(pool: Array, limit: int) -> tuple[NDArray[np.int64], NDArray[
     Args:
         pool: (N, d), torch or numpy (memory maps are read block by block).
         limit: most rows to take. Cost: about limit / 64 products of the pool with 64 vectors.
+
+    Raises:
+        InvalidInput: a row is not finite.
     """
     n, limit = len(pool), min(limit, len(pool))
     cpu = torch.device("cpu")
@@ -238,6 +248,8 @@ def farthest_first(pool: Array, limit: int) -> tuple[NDArray[np.int64], NDArray[
     nearest = torch.empty(n)
     for rows in row_slices(n, _ROWS):
         nearest[rows] = (read(rows) - mean).square().sum(1)
+    if not bool(torch.isfinite(nearest).all()):
+        check_finite(np.asarray(pool), "pool")
     order, radii = [int(nearest.argmin())], [float("inf")]
     nearest.fill_(torch.inf)
     pending = list(order)
@@ -284,10 +296,17 @@ def herd(
         pool: (N, d); rows are taken at length one (a row of zeros stays zero).
         mean: (d,) mean of the target's rows at length one.
         limit: most rows to take. Cost: one product of the pool with one vector a row.
+
+    Raises:
+        InvalidInput: a row is not finite.
     """
     n, limit = len(pool), min(limit, len(pool))
-    lengths = [np.linalg.norm(pool[rows], axis=1) for rows in row_slices(n, _ROWS)]
-    scale = 1 / np.maximum(np.concatenate(lengths), 1e-30)
+    with np.errstate(over="ignore"):
+        lengths = [np.linalg.norm(pool[rows], axis=1) for rows in row_slices(n, _ROWS)]
+    norms = np.concatenate(lengths)
+    if not np.isfinite(norms).all():
+        check_finite(pool, "pool")
+    scale = 1 / np.maximum(norms, 1e-30)
     direction = mean.copy()
     total = np.zeros_like(mean)
     taken: list[int] = []

@@ -343,12 +343,21 @@ def test_other_masses_are_another_corpus_and_none_is_the_corpus_it_was(write: Wr
     )
 
 
-@pytest.mark.parametrize("bad", [-1.0, "heavy", None, True, float("nan")])
+@pytest.mark.parametrize("bad", [-1.0, "heavy", None, True, float("nan"), 1e39, 1e-50, 10**400])
 def test_a_mass_that_is_none_is_set_aside_by_line(bad: object, write: Write) -> None:
     path = write("p.jsonl", [*WEIGHTED, {"text": "odd", "weight": bad}])
     loaded = Files([str(path)], mass="weight").load(NOWHERE, silent)
     assert loaded.counts["quarantined"] == 1 and loaded.quarantined[0].line == 21
-    assert "mass 'weight': expected a number of 0 or more" in loaded.quarantined[0].reason
+    expected = "mass 'weight': expected a number of 0, or from 1.18e-38 to 3.4e+38 (float32)"
+    assert expected in loaded.quarantined[0].reason
+
+
+def test_masses_whose_sum_no_float32_holds_are_refused(write: Write) -> None:
+    path = write("p.jsonl", [{"text": "twice", "weight": 3e38}] * 2)
+    with pytest.raises(
+        InvalidInput, match=r"found 6e\+38 over the 2 copies of .*; scale the masses"
+    ):
+        Files([str(path)], mass="weight").load(NOWHERE, silent)
 
 
 def test_a_column_that_is_not_there_is_named(write: Write) -> None:

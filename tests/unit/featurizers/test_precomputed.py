@@ -183,3 +183,17 @@ def test_vectors_that_are_no_numbers_are_refused(
     pq.write_table(pa.table({"text": TEXTS, "vector": vector}), tmp_path / "odd.parquet")
     with pytest.raises(InvalidInput, match=r"all numbers, were expected in .*odd\.parquet"):
         Precomputed([str(tmp_path / "odd.parquet")]).compute(CORPUS, tmp_path, machine)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vector_that_is_not_finite_is_named_by_file_row_and_document(
+    form: str, bad: float, tmp_path: Path, machine: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precomputed, "BLOCK", 3)
+    monkeypatch.setitem(globals(), "VECTORS", np.where(VECTORS == 0, np.float32(bad), VECTORS))
+    path = written(form, tmp_path)  # backwards: document 0 is in row 3, the first of a second block
+    with pytest.raises(
+        InvalidInput, match=rf"{path}, found another one in row 3 .*{CORPUS.ids[0]}"
+    ):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core import config
 
+from shortlist.kernels import hashing
 from shortlist.kernels.hashing import FNV_BASIS, GOLDEN, bucket, fnv1a, mix, splitmix64
 
 
@@ -39,3 +43,21 @@ def test_the_compiled_form_is_that_of_arrays_and_buckets_are_in_range(
 ) -> None:
     assert int(np.uint64(mix(np.uint64(value)))) == int(splitmix64(np.array([value], np.uint64))[0])
     assert 0 <= bucket(np.uint64(value), buckets) < buckets
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "/proc/none/deeper"])
+def test_where_nothing_can_be_written_code_is_compiled_in_the_process(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", folder)
+    assert not hashing._cache_folder()
+    monkeypatch.setattr(hashing, "_CACHED", False)
+    assert hashing.compiled(splitmix64)(np.uint64(7)) == mix(np.uint64(7))
+
+
+def test_a_folder_of_compiled_code_that_the_user_names_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "named"))
+    assert hashing._cache_folder()
+    assert str(tmp_path / "named") == config.CACHE_DIR
