@@ -1,0 +1,404 @@
+"""Personal data found by patterns and checksums, and replaced by typed placeholders.
+
+Kinds: e-mail addresses, credentials in URLs, IP addresses, IBANs, payment cards, identity numbers,
+telephone numbers, streets with house numbers. Names of persons need a model and are not among them.
+Precision and recall by kind, on sentences written for this project: docs/guides/data-preparation.md.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from shortlist.errors import InvalidInput, near
+from shortlist.prepare.base import DocumentOperation, Text, Verdict
+
+
+class Span(NamedTuple):
+    """A place of personal data in a text.
+
+    Attributes:
+        start: first character.
+        stop: the character after the last.
+        kind: name of the kind.
+    """
+
+    start: int
+    stop: int
+    kind: str
+
+
+class Pattern(NamedTuple):
+    """One way in which a kind is written.
+
+    Attributes:
+        kind: name of the kind.
+        trigger: a text without this string, or without a digit where it is "0", has no match.
+        expression: matches candidates; the group `value`, where there is one, is what is replaced.
+        length: how many characters of a candidate are the value (a checksum may decide it); 0 where
+            it is none.
+    """
+
+    kind: str
+    trigger: str
+    expression: re.Pattern[str]
+    length: Callable[[str], int] = len
+
+
+@dataclass(frozen=True)
+class Anonymise(DocumentOperation):
+    """Replaces personal data by placeholders such as `[EMAIL_1]`.
+
+    Equal values of a document get the same placeholder, and a placeholder that the text already
+    holds is not given to another value.
+
+    Attributes:
+        kinds: what is replaced; see `KINDS`.
+    """
+
+    kinds: Sequence[str]
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise InvalidInput(
+                    f"anonymise.kinds: there is no kind {kind!r}; {near(kind, KINDS)}"
+                )
+
+    @cached_property
+    def _patterns(self) -> tuple[Pattern, ...]:
+        return tuple(pattern for pattern in PATTERNS if pattern.kind in self.kinds)
+
+    def apply(self, document: Text) -> Verdict:
+        """Returns the text with placeholders."""
+        text = document.value
+        spans = find(text, self._patterns)
+        if not spans:
+            return Verdict(text)
+        taken = set(PLACEHOLDER.findall(text))
+        names: dict[tuple[str, str], str] = {}
+        numbers = dict.fromkeys(self.kinds, 0)
+        parts: list[str] = []
+        last = 0
+        for start, stop, kind in spans:
+            value = (kind, re.sub(r"\W", "", text[start:stop]).casefold())
+            while value not in names:
+                numbers[kind] += 1
+                name = f"[{kind.upper()}_{numbers[kind]}]"
+                if name not in taken:
+                    names[value] = name
+            parts += [text[last:start], names[value]]
+            last = stop
+        return Verdict("".join(parts) + text[last:])
+
+
+def find_personal_data(text: str) -> list[Span]:
+    """Returns the places of personal data of all kinds, in order and without overlap."""
+    return find(text, PATTERNS)
+
+
+def find(text: str, patterns: Sequence[Pattern]) -> list[Span]:
+    """Returns the matches of the patterns, in order; of two that overlap the earlier pattern's."""
+    digits = _DIGIT.search(text) is not None
+    found: list[Span] = []
+    for kind, trigger, expression, length in patterns:
+        if not (digits if trigger == "0" else trigger in text):
+            continue
+        for match in expression.finditer(text):
+            group = "value" if "value" in expression.groupindex else 0
+            start, stop = match.span(group)
+            size = length(match[group])
+            if size:
+                stop = start + size
+                if all(stop <= other.start or other.stop <= start for other in found):
+                    found.append(Span(start, stop, kind))
+    return sorted(found)
+
+
+def luhn(digits: str) -> bool:
+    """Returns whether the last digit is the Luhn check digit of the others (ISO/IEC 7812-1)."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (1 + place % 2)
+        total += value - 9 * (value > 9)
+    return total % 10 == 0
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\s./()-]", "", text)
+
+
+# First digits and numbers of digits by issuer: Visa, Mastercard, American Express, Diners, JCB,
+# Discover, UnionPay, Maestro.
+_ISSUERS = (
+    (r"4", (13, 16, 19)),
+    (r"5[1-5]|2[2-7]", (16,)),
+    (r"3[47]", (15,)),
+    (r"3[068]", (14,)),
+    (r"35|6011|6[45]|62", (16, 17, 18, 19)),
+    (r"50|5[6-9]|63|67", (16, 17, 18, 19)),
+)
+
+
+def _card(text: str) -> int:
+    digits = _bare(text)
+    issued = any(re.match(first, digits) and len(digits) in sizes for first, sizes in _ISSUERS)
+    return len(text) if issued and luhn(digits) else 0
+
+
+# Characters of an IBAN by country (ISO 13616 registry).
+_IBAN_LENGTHS = {
+    "AD": 24, "AE": 23, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "CH": 21,
+    "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
+    "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "HR": 21, "HU": 28, "IE": 22,
+    "IL": 23, "IS": 26, "IT": 27, "KW": 30, "KZ": 20, "LB": 28, "LI": 21, "LT": 20, "LU": 20, "LV": 21,
+    "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MT": 31, "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PT": 25,
+    "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "TN": 24, "TR": 26,
+    "UA": 29, "VA": 22, "XK": 20,
+}  # fmt: skip
+
+
+def _iban(text: str) -> int:
+    wanted = _IBAN_LENGTHS.get(text[:2], 0)
+    places = [place for place, sign in enumerate(text) if sign != " "][:wanted]
+    if not wanted or len(places) < wanted:
+        return 0
+    letters = "".join(text[place] for place in places)
+    number = "".join(str(int(sign, 36)) for sign in letters[4:] + letters[:4])
+    return places[-1] + 1 if int(number) % 97 == 1 else 0
+
+
+def _ip(text: str) -> int:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return 0
+    if address.is_loopback or address.is_unspecified:
+        return 0
+    written = address.version == 4 or (len(text) > 6 and any(map(str.isdigit, text)))
+    return len(text) if written else 0
+
+
+def _phone(text: str) -> int:
+    return len(text) if 7 <= len(re.sub(r"\D", "", text)) <= 15 else 0
+
+
+def _national(text: str) -> int:
+    return len(text) if 9 <= len(re.sub(r"\D", "", text)) <= 12 else 0
+
+
+def _dni(text: str) -> int:
+    bare = _bare(text).upper()
+    number = bare[:-1].translate(str.maketrans("XYZ", "012"))
+    return len(text) if "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == bare[-1] else 0
+
+
+def _cpf(text: str) -> int:
+    digits = [int(sign) for sign in _bare(text)]
+    for size in (9, 10):
+        weighted = sum((size + 1 - place) * digits[place] for place in range(size))
+        if weighted * 10 % 11 % 10 != digits[size]:
+            return 0
+    return len(text) if len(set(digits)) > 1 else 0
+
+
+def _nir(text: str) -> int:
+    bare = _bare(text).upper()
+    body = bare[:13].replace("2A", "19").replace("2B", "18")
+    return len(text) if int(bare[13:]) == 97 - int(body) % 97 else 0
+
+
+def _german_tax(text: str) -> int:
+    digits = [int(sign) for sign in _bare(text)]
+    counts = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
+    if counts[-1] not in (2, 3) or counts.count(1) != len(counts) - 1:
+        return 0
+    product = 10  # ISO/IEC 7064, MOD 11,10
+    for digit in digits[:10]:
+        product = ((digit + product) % 10 or 10) * 2 % 11
+    return len(text) if (11 - product) % 10 == digits[10] else 0
+
+
+def _chinese(text: str) -> int:
+    weighted = sum(int(sign) * 2 ** (17 - place) for place, sign in enumerate(text[:17]))
+    return len(text) if "10X98765432"[weighted % 11] == text[17].upper() else 0
+
+
+_DIGIT = re.compile(r"\d")
+PLACEHOLDER = re.compile(r"\[[A-Z]+_\d+\]")
+
+_DOMAIN = r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}"
+_DOT = r"\s?[\[(]dot[\])]\s?"
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_STREET_NAME = r"(?:[A-Z][a-z'\u2019]{1,20}\.?[ ]|\d{1,3}(?:st|nd|rd|th)[ ]){1,3}"
+_STREET_KIND = (
+    "(?:Street|Avenue|Road|Lane|Drive|Boulevard|Court|Place|Square|Terrace|Way|Close|Crescent|Highway"
+    r"|Parkway|Row|Gardens|Mews|Circle|Trail)\b|(?:St|Ave|Rd|Ln|Dr|Blvd|Ct|Pl|Sq|Hwy|Pkwy)\b\.?"
+)
+_APARTMENT = r"(?:,?[ ](?:Apt|Apartment|Suite|Unit|Flat|No)\.?[ ]?[\dA-Z]{1,5}\b|[ ]?\#\d{1,5})?"
+_LABEL = r"(?i:tel|telephone|phone|mobile|cell|fax|call|text|whatsapp|ring|dial)"
+
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern(
+        "credentials",
+        "://",
+        re.compile(
+            r"\b[a-z][a-z0-9+.-]{1,15}://(?P<value>[^\s/@:\[\]]{1,128}:[^\s/@\[\]]{1,128})(?=@)"
+        ),
+    ),
+    Pattern(
+        "credentials",
+        "=",
+        re.compile(
+            r"[?&;](?:access_token|token|api_?key|auth|password|passwd|pwd|secret|session(?:id)?)="
+            r"(?P<value>[^&\s#\"'<>\[\]]{4,512})",
+            re.IGNORECASE,
+        ),
+    ),
+    Pattern(
+        "email",
+        "@",
+        re.compile(rf"(?<![\w.+%'-])[^\W_][\w.+%'-]{{0,63}}@{_DOMAIN}(?![\w-])"),
+    ),
+    *(
+        Pattern(
+            "email",
+            at,
+            re.compile(
+                rf"(?<![\w.+-])[^\W_][\w.+-]{{0,63}}\s?{re.escape(at)}\s?[\w-]{{1,63}}"
+                rf"(?:(?:\.|{_DOT})[\w-]{{2,24}}){{1,4}}(?![\w-])"
+            ),
+        )
+        for at in ("[at]", "(at)")
+    ),
+    Pattern(
+        "iban",
+        "0",
+        re.compile(
+            r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?\b"
+        ),
+        _iban,
+    ),
+    Pattern(
+        "identity",
+        "-",
+        re.compile(
+            r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])"  # United States
+        ),
+    ),
+    Pattern(
+        "identity",  # United Kingdom
+        "0",
+        re.compile(
+            r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ ]?\d{2}[ ]?\d{2}[ ]?\d{2}"
+            r"[ ]?[A-D]\b"
+        ),
+    ),
+    Pattern("identity", "0", re.compile(r"\b(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]\b"), _dni),  # Spain
+    Pattern("identity", "-", re.compile(r"(?<![\w.])\d{3}\.\d{3}\.\d{3}-\d{2}\b"), _cpf),  # Brazil
+    Pattern(
+        "identity",  # France
+        "0",
+        re.compile(
+            r"(?<![\w-])[12][ ]?\d{2}[ ]?(?:0[1-9]|1[0-2]|[2-9]\d)[ ]?(?:\d{2}|2[AB])[ ]?\d{3}[ ]?\d{3}[ ]?"
+            r"\d{2}(?![\w-])"
+        ),
+        _nir,
+    ),
+    Pattern(
+        "identity",  # Germany
+        "0",
+        re.compile(r"(?<![\w.+/-])[1-9]\d(?:[ ]\d{3}[ ]\d{3}[ ]\d{3}|\d{9})(?![\w-]|[ ]\d)"),
+        _german_tax,
+    ),
+    Pattern(
+        "identity",  # China
+        "0",
+        re.compile(
+            r"(?<!\w)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\d{3}[\dXx](?!\w)"
+        ),
+        _chinese,
+    ),
+    Pattern("card", "0", re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)"), _card),
+    Pattern(
+        "ip",
+        "0",
+        re.compile(
+            rf"(?<![\w.-])(?<!\b[Vv]ersion )(?<!\bSection )(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-]|\.\d)"
+        ),
+        _ip,
+    ),
+    Pattern(
+        "ip",
+        ":",
+        re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4})?(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])"),
+        _ip,
+    ),
+    Pattern(
+        "phone",
+        "+",
+        re.compile(
+            r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(0?\d{0,4}\))?(?:[ ./-]?\d{1,6}){2,7}(?![\w]|[.-]\d)"
+        ),
+        _phone,
+    ),
+    Pattern(
+        "phone",
+        "0",
+        re.compile(
+            r"(?<![\w.+/-])(?<!\d )(?:1[ .-])?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}"
+            r"(?:[ ]?(?:x|ext\.?)[ ]?\d{1,5})?(?![\w-]|\.\d)"
+        ),
+    ),
+    Pattern(
+        "phone",
+        "0",
+        re.compile(
+            r"(?<![\w.+/,-])(?<!\d )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})[ /-]{1,3}\d{2,8}(?:[ -]\d{2,8}){0,4}"
+            r"(?![\w-]|[.,/]\d)"
+        ),
+        _national,
+    ),
+    Pattern(
+        "phone",
+        "0",
+        re.compile(
+            rf"\b{_LABEL}(?:[ ](?:me|us|him|her|them|on|at|number|no\.?|is|the|office)){{0,4}}\.?:?[ ]"
+            r"(?P<value>\(?\d(?:[ ().-]{0,2}\d){6,13})(?![\w]|[.,-]\d)"
+        ),
+        _phone,
+    ),
+    Pattern(
+        "street",
+        "0",
+        re.compile(
+            rf"(?<![\w.,$-])\d{{1,5}}[A-Za-z]?(?:[-/]\d{{1,5}})?[ ](?:[NSEW]\.?[ ])?{_STREET_NAME}"
+            rf"(?:{_STREET_KIND}){_APARTMENT}"
+        ),
+    ),
+    Pattern(
+        "street",  # German: the house number follows
+        "0",
+        re.compile(
+            r"(?<!\w)(?:[A-Z\u00c4\u00d6\u00dc][\w-]{1,30}(?:[Ss]tra\u00dfe|[Ss]trasse|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee"
+            r"|gasse|ufer|damm)|(?:[A-Z\u00c4\u00d6\u00dc][\w.-]{1,20}[ ]){1,2}"
+            r"(?:Stra\u00dfe|Strasse|Str\.|Weg|Platz|Allee))[ ]\d{1,4}[ ]?[a-z]?(?!\w)"
+        ),
+    ),
+    Pattern(
+        "street",  # French
+        "0",
+        re.compile(
+            r"(?<![\w.,-])\d{1,4}(?:[ ]?(?:bis|ter))?,?[ ](?:rue|avenue|boulevard|place|chemin"
+            r"|all\u00e9e|impasse|quai)[ ](?:(?:de[ ]la|des|de|du)[ ]|(?:de[ ])?l['\u2019]|d['\u2019])?"
+            r"[^\W\d_a-z][\w'\u2019-]{1,20}"
+            r"(?:[ ][^\W\d_a-z][\w'\u2019-]{1,20}){0,3}"
+        ),
+    ),
+    Pattern("street", "ox", re.compile(r"\bP\.?[ ]?O\.?[ ]Box[ ]\d{1,7}\b")),
+)
+KINDS: tuple[str, ...] = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
