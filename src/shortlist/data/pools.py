@@ -6,7 +6,6 @@ the rows are sorted by id, so the order of rows and files has no effect.
 
 from __future__ import annotations
 
-import glob
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,12 +16,15 @@ import pyarrow as pa
 
 from shortlist.core import Corpus, added_masses, digest
 from shortlist.data import package_docs
-from shortlist.data.files import file_digest, stem
+from shortlist.data.files import Reading, file_digest, shown
+from shortlist.data.finding import Found, find
+from shortlist.data.quotes import CsvDialect
 from shortlist.data.readers import (
     Columns,
     Loaded,
     Progress,
     RowFilter,
+    column_name,
     read_documents,
     read_files,
     tracked,
@@ -193,7 +195,9 @@ class Domains(Pool):
             if self.chunk is not None:
                 texts = list(dict.fromkeys(chunks(texts, self.chunk)))
             corpus = _sampled(Corpus.build(texts, name), self.per_domain, self.seed, counts)
-            parts.append(Loaded(corpus, {}, documents.quarantined, files.revision))
+            parts.append(
+                Loaded(corpus, {}, documents.quarantined, files.revision, documents.warnings)
+            )
         return merge(parts, counts)
 
     def _names(self, source: Source) -> tuple[str, ...]:
@@ -214,13 +218,22 @@ class Files(Pool):
     """A user's own files, of every readable format.
 
     Args:
-        paths: files or patterns (`pool/*.jsonl.zst`, `**` for all folders below).
+        paths: files, patterns (`pool/*.jsonl.zst`, `**` for all folders below) or folders of parts;
+            see `finding.find`.
         text: column of the text (a text file has none).
-        domain: column of the domain; where it is None or empty the file's name is the domain.
+        domain: column of the domain, or a key of a folder `lang=en/`; where it is None or empty the
+            name of the file, or of the folder whose part it is, is the domain.
         mass: column of how much a document counts, for methods that weigh documents; copies add up.
         licence: column of the licence, whose mix the report shows.
         toxicity: column of a toxicity from 0 to 1, likewise.
+        csv: how quotes in CSV files are read: `strict`, `lenient` or `unquoted`; see
+            `quotes.csv_rows`.
+        lines: whether each line of a text file is a document; else they stand between blank lines.
+        longest_mb: most megabytes of a line, as `Reading` has it.
+        expansion: most times its size that a compressed file may unpack to.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -230,48 +243,55 @@ class Files(Pool):
         mass: str | None = None,
         licence: str | None = None,
         toxicity: str | None = None,
+        csv: CsvDialect = Reading.csv,
+        lines: bool = Reading.lines,
+        longest_mb: int = Reading.longest_mb,
+        expansion: int = Reading.expansion,
     ) -> None:
         self.paths = tuple([paths] if isinstance(paths, str) else paths)
         self.columns = Columns(
-            text=text, domain=domain, mass=mass, licence=licence, toxicity=toxicity
+            text=column_name(text) or "text",
+            domain=column_name(domain),
+            mass=column_name(mass),
+            licence=column_name(licence),
+            toxicity=column_name(toxicity),
         )
+        self.reading = Reading(csv, lines, longest_mb, expansion, group="pool")
 
     def identity(self, source: Source) -> dict[str, str]:
-        """Returns a digest per file name, of the bytes of the files of that name."""
+        """Returns a digest per name, of the bytes of the files of that name and of the keys of their
+        folders that are read.
+        """
+        wanted = set(self.columns.named.values())
         by_name: dict[str, list[str]] = {}
-        for path in self._matches():
-            by_name.setdefault(stem(path), []).append(file_digest(path))
+        for file in self._found().files:
+            part = file_digest(file.path)
+            keys = [f"{name}={value}" for name, value in file.keys.items() if name in wanted]
+            by_name.setdefault(file.name, []).append(digest([part, *keys]) if keys else part)
         return {name: digest(sorted(digests)) for name, digests in sorted(by_name.items())}
 
     def load(self, source: Source, progress: Progress) -> Loaded:
-        """Returns the documents of the files.
+        """Returns the documents of the files; those without rows are counted as `empty_files`.
 
         Raises:
             Missing: a pattern matches nothing.
-            InvalidInput: no pattern is given, or a file cannot be read.
+            InvalidInput: no pattern is given, a file cannot be read, or none holds a row.
         """
+        found = self._found()
         parts: list[Loaded] = []
-        counts: Counter[str] = Counter()
-        for path in tracked(self._matches(), "pool files", progress):
-            parts.append(read_files([path], self.columns, default_domain=stem(path)))
+        counts = Counter(found.counts)
+        for file in tracked(found.files, "pool files", progress):
+            parts.append(read_files([file], self.columns, reading=self.reading, may_be_empty=True))
             counts.update({key: n for key, n in parts[-1].counts.items() if key != "kept"})
+        if counts["empty_files"] == len(parts):
+            raise InvalidInput(
+                f"{shown(found.files[0].path)}: expected rows with the column "
+                f"{self.columns.text!r}, found none; repair or replace the file"
+            )
         return merge(parts, counts)
 
-    def _matches(self) -> list[str]:
-        if not self.paths:
-            raise InvalidInput(
-                "pool=files: expected at least one file, found none; set pool.paths=[FILE,...]"
-            )
-        paths: set[str] = set()
-        for pattern in self.paths:
-            matches = glob.glob(pattern, recursive=True)  # noqa: PTH207, a pattern may be absolute
-            if not matches:
-                raise Missing(
-                    f"pool.paths: expected files {pattern}, found none; check the path and quote "
-                    "the pattern"
-                )
-            paths.update(matches)
-        return sorted(paths)
+    def _found(self) -> Found:
+        return find(self.paths, "pool.paths")
 
 
 def _sampled(corpus: Corpus, size: int | None, seed: int, counts: Counter[str]) -> Corpus:
@@ -308,7 +328,10 @@ def merge(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
     counts["kept"] = len(corpus)
     rejected = [row for part in parts for row in part.quarantined]
     revisions = sorted({part.revision for part in parts if part.revision})
-    return Loaded(corpus, dict(sorted(counts.items())), tuple(rejected), "+".join(revisions))
+    warnings = tuple(warning for part in parts for warning in part.warnings)
+    return Loaded(
+        corpus, dict(sorted(counts.items())), tuple(rejected), "+".join(revisions), warnings
+    )
 
 
 def chunks(texts: Sequence[str], characters: int) -> list[str]:

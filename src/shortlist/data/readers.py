@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from shortlist.core import LARGEST_MASS, SMALLEST_MASS, Corpus, added_masses
-from shortlist.data.files import raw_rows
+from shortlist.data.files import RawFile, Reading, open_rows, shown
+from shortlist.data.finding import DataFile
 from shortlist.errors import InvalidInput, near
 
 # (units done so far, total, what is being done): called as work proceeds.
 Progress: TypeAlias = Callable[[int, int, str], None]
 T = TypeVar("T")
+
+CSV_COUNTS = ("of_several_lines", "quotes_unbalanced", "quotes_repaired")
+MANY_LINES = 20  # a text file with so many lines a document may hold a document a line
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -80,6 +84,17 @@ class Columns:
     licence: str | None = None
     toxicity: str | None = None
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that are there, by what they hold."""
+        kinds = ("text", "text_b", "label", "domain", "mass", "licence", "toxicity")
+        return {kind: name for kind in kinds if (name := getattr(self, kind)) is not None}
+
+
+def column_name(value: object) -> str | None:
+    """Returns the setting of a column as its name: a name may look like a number (`0`)."""
+    return None if value is None else str(value)
+
 
 @dataclass(frozen=True)
 class RowFilter:
@@ -120,13 +135,16 @@ class Documents:
     Attributes:
         rows: the documents that are kept; of copies the first, with the sum of their masses.
         counts: rows by fate: `rows_read` = `kept` + `quarantined` + `exact_copies` + `filtered` +
-            `too_short`; how many texts were `cut`.
+            `too_short`; how many texts were `cut`; `empty_files` among others; of CSV the counts of
+            `quotes.csv_rows`.
         quarantined: the rejected rows, in the order of the files.
+        warnings: what is suspicious about a file as a whole.
     """
 
     rows: Sequence[Document]
     counts: Mapping[str, int]
     quarantined: tuple[RejectedRow, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def texts(self) -> list[str]:
@@ -157,12 +175,14 @@ class Loaded:
             other names what was left out before there were rows.
         quarantined: the rejected rows, in the order of the files.
         revision: the commit the files come from, where they come from a hub.
+        warnings: what is suspicious about a file as a whole.
     """
 
     corpus: Corpus
     counts: Mapping[str, int]
     quarantined: tuple[RejectedRow, ...] = ()
     revision: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def read(path: str | Path, *, keep_copies: bool = False, **columns: Any) -> Loaded:
@@ -171,24 +191,36 @@ def read(path: str | Path, *, keep_copies: bool = False, **columns: Any) -> Load
 
 
 def read_files(
-    paths: Iterable[str | Path],
+    paths: Iterable[str | Path | DataFile],
     columns: Columns,
     *,
     default_domain: str = "",
     keep_copies: bool = False,
+    reading: Reading | None = None,
+    may_be_empty: bool = False,
 ) -> Loaded:
     """Returns the corpus of several files; see `read_documents`."""
-    read = read_documents(paths, columns, default_domain=default_domain, keep_copies=keep_copies)
-    return Loaded(read.corpus(columns), read.counts, read.quarantined)
+    read = read_documents(
+        paths,
+        columns,
+        default_domain=default_domain,
+        keep_copies=keep_copies,
+        reading=reading,
+        may_be_empty=may_be_empty,
+    )
+    corpus = read.corpus(columns)
+    return Loaded(corpus, read.counts, read.quarantined, warnings=read.warnings)
 
 
 def read_documents(
-    paths: Iterable[str | Path],
+    paths: Iterable[str | Path | DataFile],
     columns: Columns,
     *,
     default_domain: str = "",
     keep_copies: bool = False,
     row_filter: RowFilter | None = None,
+    reading: Reading | None = None,
+    may_be_empty: bool = False,
 ) -> Documents:
     """Returns the documents of several files as of one, in the order of their rows.
 
@@ -198,19 +230,22 @@ def read_documents(
         default_domain: domain of rows that name none.
         keep_copies: whether rows that repeat an earlier one stay (a published test set).
         row_filter: which rows become documents; None: all.
+        reading: how files are cut into rows; None for the defaults.
+        may_be_empty: whether all files may be without rows (parts of a larger set).
 
     Raises:
         Missing: there is no such file.
-        InvalidInput: a file cannot be read, holds no row, lacks a column, or all of its rows are
-            rejected; no row holds a value of `row_filter.only`.
+        InvalidInput: a file cannot be read, lacks a column, or all of its rows are rejected; no file
+            holds a row; no row holds a value of `row_filter.only`.
     """
-    reader = _Reader(columns, default_domain, row_filter or RowFilter())
+    reader = _Reader(columns, default_domain, row_filter or RowFilter(), reading or Reading())
     first: dict[Any, int] = {}
     rows: list[Document] = []
     masses: list[tuple[Any, float]] = []
     copies = 0
     for path in paths:
-        for document in reader.documents(Path(path)):
+        file = path if isinstance(path, DataFile) else DataFile(Path(path), default_domain)
+        for document in reader.documents(file):
             content = document.content
             if not keep_copies:
                 masses += [(content, document.mass)] if columns.mass else []
@@ -218,14 +253,20 @@ def read_documents(
                     copies += 1
                     continue
             rows.append(document)
+    if reader.empty and not may_be_empty and not reader.filled:
+        raise InvalidInput(
+            f"{shown(reader.empty[0])}: expected rows with the column {columns.text!r}, found none; "
+            "repair or replace the file"
+        )
     if masses:
         keys, parts = zip(*masses, strict=True)
         sums = added_masses(keys, parts, list(first)).tolist()
         rows = [row._replace(mass=mass) for row, mass in zip(rows, sums, strict=True)]
     fates = {"kept": len(rows), "quarantined": len(reader.rejected), "exact_copies": copies}
     left_out = reader.counts["filtered"] + reader.counts["too_short"]
+    reader.counts["empty_files"] = len(reader.empty)
     counts = {"rows_read": sum(fates.values()) + left_out, **fates, **+reader.counts}
-    return Documents(rows, counts, tuple(reader.rejected))
+    return Documents(rows, counts, tuple(reader.rejected), tuple(reader.warnings))
 
 
 class _Reader:
@@ -233,39 +274,61 @@ class _Reader:
 
     Attributes:
         rejected: the quarantined rows.
-        counts: what the row filter did.
+        counts: what the row filter did, and what the files' formats count.
+        warnings: what is suspicious about a file.
+        empty: the files without rows.
+        filled: number of the others.
     """
 
-    def __init__(self, columns: Columns, default_domain: str, row_filter: RowFilter) -> None:
+    def __init__(
+        self, columns: Columns, default_domain: str, row_filter: RowFilter, reading: Reading
+    ) -> None:
         self.columns, self.default_domain, self.filter = columns, default_domain, row_filter
+        self.reading = reading
+        self.wanted = {*columns.named.values(), *row_filter.only}
         self.rejected: list[RejectedRow] = []
         self.counts: Counter[str] = Counter()
+        self.warnings: list[str] = []
+        self.empty: list[Path] = []
+        self.filled = 0
         self._values: dict[str, set[str]] = {column: set() for column in row_filter.only}
 
-    def documents(self, path: Path) -> Iterator[Document]:
+    def documents(self, file: DataFile) -> Iterator[Document]:
         """Returns the documents of one file in the order of its rows."""
-        columns = self.columns
-        if path.suffix == ".txt":
-            columns = replace(columns, text="text")  # the only column of a text file
-        names: dict[str, None] = {}
-        good, first_rejected = 0, len(self.rejected)
-        for line, row in raw_rows(path):
+        columns, path = self.columns, file.path
+        raw = open_rows(path, self.reading, self.wanted - file.keys.keys())
+        if raw.format == "txt":
+            columns = replace(columns, text="text", domain=None)  # a text file has no other column
+        names: dict[str, None] = dict.fromkeys((*(raw.columns or ()), *file.keys))
+        if raw.columns is not None:
+            self._check_columns(path, columns, names)
+        rows, good, first_rejected = 0, 0, len(self.rejected)
+        for line, row in raw.rows:
+            rows += 1
             try:
                 if isinstance(row, str):
                     raise _Reject(row)
-                names |= dict.fromkeys(map(str, row)) if row.keys() - names.keys() else {}
+                if raw.columns is None and row.keys() - names.keys():
+                    names |= dict.fromkeys(row)
+                if file.keys:
+                    row = {**row, **file.keys}
                 if not self._passes(row):
                     continue
-                document = _document(row, columns, self.default_domain)
+                document = _document(row, columns, self.default_domain or file.name)
             except _Reject as reason:
-                self.rejected.append(RejectedRow(str(path), line, str(reason)))
+                self.rejected.append(RejectedRow(shown(path), line, str(reason)))
                 continue
             good += 1
             text = self._fitted(document.text)
             if text is not None:
                 yield document if text is document.text else document._replace(text=text)
+        if rows == 0:
+            self.empty.append(path)
+            return
+        self.filled += 1
         self._check_filter(path, names)
-        self._check_columns(path, columns, names)
+        if raw.columns is None:
+            self._check_columns(path, columns, names)
         if good == 0:
             rejected = self.rejected[first_rejected:]
             found = "none"
@@ -273,8 +336,30 @@ class _Reader:
                 found = f"{len(rejected):,} rows and all bad, first line {rejected[0].line}: "
                 found += rejected[0].reason
             raise InvalidInput(
-                f"{path}: expected rows with the column {columns.text!r}, found {found}; repair or "
-                "replace the file"
+                f"{shown(path)}: expected rows with the column {columns.text!r}, found {found}; "
+                "repair or replace the file"
+            )
+        self._account(path, raw)
+
+    def _account(self, path: Path, raw: RawFile) -> None:
+        """Adds what was found in the file's format to the counts and warnings."""
+        counts, group = raw.counts, self.reading.group
+        self.counts.update({name: counts[name] for name in CSV_COUNTS})
+        if unbalanced := counts["quotes_unbalanced"]:
+            todo = (
+                f"{group}.csv=lenient reads such quotes as text, {group}.csv=unquoted all quotes"
+                if group
+                else "write it again with quotes doubled"
+            )
+            self.warnings.append(
+                f"{shown(path)}: {unbalanced:,} lines with unbalanced quotes are rejected; {todo}"
+            )
+        lines, blocks = counts["lines"], counts["blocks"]
+        if not self.reading.lines and lines >= MANY_LINES * max(blocks, 1):
+            todo = f"; {group}.lines=true reads a document a line" if group else ""
+            self.warnings.append(
+                f"{shown(path)}: read as {blocks:,} documents of {lines:,} lines, since blank lines "
+                f"separate documents{todo}"
             )
 
     def _passes(self, row: Mapping[str, object]) -> bool:
@@ -311,25 +396,25 @@ class _Reader:
                     )
 
     def _check_columns(self, path: Path, columns: Columns, names: Mapping[str, None]) -> None:
-        optional = ("mass", "licence", "toxicity")
-        for kind in ("text", "text_b", "label", *optional):
-            name = getattr(columns, kind)
-            if names and name is not None and name not in names:
-                of_pool = kind == "text" or kind in optional
+        for kind, name in columns.named.items():
+            if names and name not in names:
+                of_pool = kind in ("text", "domain", "mass", "licence", "toxicity")
                 other = f" (pool=files: set pool.{kind}=COLUMN)" if of_pool else ""
                 raise InvalidInput(
-                    f"{path}: expected the column {name!r}, found the columns: "
+                    f"{shown(path)}: expected the column {name!r}, found the columns: "
                     f"{', '.join(map(repr, names))}; set task.{kind}=COLUMN{other}"
                 )
 
 
 def _document(row: Mapping[str, Any], columns: Columns, default_domain: str) -> Document:
-    domain = default_domain if columns.domain is None else row.get(columns.domain)
+    domain: Any = default_domain if columns.domain is None else row.get(columns.domain)
     text = _text(row, columns.text)
     text_b = None if columns.text_b is None else _text(row, columns.text_b)
     label = None if columns.label is None else _label(row, columns)
-    if domain is None or domain == "":
+    if domain is None or domain == "" or domain != domain:
         domain = default_domain
+    if isinstance(domain, int | float) and not isinstance(domain, bool):
+        domain = str(domain)
     if not isinstance(domain, str):
         raise _Reject(
             f"column {columns.domain!r}: expected a string, found {type(domain).__name__}"

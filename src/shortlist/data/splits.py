@@ -32,6 +32,7 @@ class TaskData:
         counts: rows by fate and other counts, by name.
         quarantined: the rejected rows.
         revision: the commit the data come from, where they come from a hub.
+        warnings: what limits the numbers that are measured on the data.
     """
 
     train: Corpus
@@ -42,6 +43,7 @@ class TaskData:
     counts: Mapping[str, int]
     quarantined: tuple[RejectedRow, ...] = ()
     revision: str = ""
+    warnings: tuple[str, ...] = ()
 
     def split(self, name: Split) -> Corpus:
         """Returns the split called `name`."""

@@ -217,6 +217,7 @@ def load_pool(cell: Cell) -> Documents:
             "fingerprint": loaded.corpus.fingerprint,
             "counts": dict(loaded.counts),
             "revision": loaded.revision,
+            "warnings": list(loaded.warnings),
         }
 
     apart = ("prefilter", "prepare")
@@ -327,6 +328,7 @@ def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -
             "labels": data.labels,
             "counts": dict(data.counts),
             "revision": data.revision,
+            "warnings": list(data.warnings),
             **{split: getattr(data, split).fingerprint for split in SPLITS},
         }
 
@@ -520,7 +522,10 @@ def _load(
     if facts["revision"]:
         inputs[f"{name}_revision"] = facts["revision"]
     counts = {f"{name}_{fact}": count for fact, count in facts["counts"].items()}
-    return loaded, Notes(stages=(loaded,), counts=counts, inputs=inputs)
+    warnings = tuple(facts.get("warnings", ()))  # artifacts before 0.2.0 have none
+    for warning in warnings:
+        log.warning("%s: %s", name, warning)
+    return loaded, Notes(stages=(loaded,), counts=counts, inputs=inputs, warnings=warnings)
 
 
 def _save_quarantine(directory: Path, rows: Sequence[RejectedRow]) -> None:

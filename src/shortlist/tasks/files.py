@@ -11,8 +11,18 @@ from typing import Any
 import numpy as np
 
 from shortlist.core import Corpus, digest
-from shortlist.data.files import file_digest
-from shortlist.data.readers import Columns, Progress, RejectedRow, read_files
+from shortlist.data.decontamination import find_leaks
+from shortlist.data.files import Reading, file_digest
+from shortlist.data.finding import DataFile, find
+from shortlist.data.quotes import CsvDialect
+from shortlist.data.readers import (
+    CSV_COUNTS,
+    Columns,
+    Progress,
+    RejectedRow,
+    column_name,
+    read_files,
+)
 from shortlist.data.sources import Source
 from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
@@ -138,6 +148,10 @@ class FromFiles(Task):
             given.
         test_share: with labels, share of train that becomes test where no file is given.
         seed: seed of these splits.
+        csv: how quotes in CSV files are read; see `quotes.csv_rows`.
+        lines: whether each line of a text file is a text; else they stand between blank lines.
+        longest_mb: most megabytes of a line, as `Reading` has it.
+        expansion: most times its size that a compressed file may unpack to.
 
     Raises:
         InvalidInput: `holdout` is no share, or a metric is unknown.
@@ -161,18 +175,28 @@ class FromFiles(Task):
         validation_share: float,
         test_share: float,
         seed: int,
+        csv: CsvDialect = Reading.csv,
+        lines: bool = Reading.lines,
+        longest_mb: int = Reading.longest_mb,
+        expansion: int = Reading.expansion,
     ) -> None:
         kind: TaskKind = (
             "unlabelled" if label is None else "regression" if numeric else "classification"
         )
         chosen = tuple(metrics or DEFAULT_METRICS[kind])
-        super().__init__(name, chosen, primary or next(iter(chosen), None), kind)
+        super().__init__(str(name), chosen, primary or next(iter(chosen), None), kind)
         if not 0 <= holdout < 1:
             raise InvalidInput(
                 f"task {name!r}: expected task.holdout from 0 to below 1, found {holdout}"
             )
         self.files = {"train": train, "validation": validation, "test": test}
-        self.columns = Columns(text, text_b, label, domain, numeric=numeric, mass=mass)
+        self.columns = Columns(
+            column_name(text) or "text",
+            *map(column_name, (text_b, label, domain)),
+            numeric=numeric,
+            mass=column_name(mass),
+        )
+        self.reading = Reading(csv, lines, longest_mb, expansion, group="task")
         self.holdout = holdout
         self.shares = {"validation": validation_share, "test": test_share}
         self.seed = seed
@@ -185,8 +209,8 @@ class FromFiles(Task):
             Missing: a file is not there.
         """
         return {
-            split: digest([file_digest(path) for path in paths])
-            for split, paths in self._paths().items()
+            split: digest([file_digest(file.path) for file in files])
+            for split, files in self._files().items()
         }
 
     def load(self, source: Source, progress: Progress) -> TaskData:
@@ -198,8 +222,9 @@ class FromFiles(Task):
             InvalidInput: no train file is given, a file cannot be read, or there is too little to
             cut from. Missing: a file is not there.
         """
-        splits = read_splits(self.name, self._paths(), self.columns, progress)
-        return self._unlabelled(splits) if self.kind == "unlabelled" else self._labelled(splits)
+        splits = read_splits(self.name, self._files(), self.columns, progress, self.reading)
+        load = self._unlabelled if self.kind == "unlabelled" else self._labelled
+        return with_overlaps(load(splits), self.name)
 
     def _unlabelled(self, splits: Splits) -> TaskData:
         train = splits.corpora["train"]
@@ -207,7 +232,8 @@ class FromFiles(Task):
             train, splits.corpora["test"] = self._hold_out(train)
         validation = splits.corpora.get("validation", train.take([]))
         counts = {**splits.counts, "held_out_texts": len(splits.corpora["test"])}
-        return self.assemble(train, validation, splits.corpora["test"], counts, splits.quarantined)
+        data = self.assemble(train, validation, splits.corpora["test"], counts, splits.quarantined)
+        return replace(data, warnings=splits.warnings)
 
     def _hold_out(self, train: Corpus) -> tuple[Corpus, Corpus]:
         """Returns the rest and the held-out texts; equal texts stay on one side."""
@@ -228,9 +254,10 @@ class FromFiles(Task):
             if split not in splits.corpora:
                 train, splits.corpora[split] = self._cut(train, split, self.seed + offset)
                 counts[f"{split}_cut_from_train"] = len(splits.corpora[split])
-        return self.assemble(
+        data = self.assemble(
             train, splits.corpora["validation"], splits.corpora["test"], counts, splits.quarantined
         )
+        return replace(data, warnings=splits.warnings)
 
     def _cut(self, train: Corpus, split: str, seed: int) -> tuple[Corpus, Corpus]:
         try:
@@ -238,12 +265,14 @@ class FromFiles(Task):
         except InvalidInput as error:
             raise InvalidInput(f"{self.files['train']}: {error}; set task.{split}=FILE") from error
 
-    def _paths(self) -> dict[str, tuple[Path, ...]]:
+    def _files(self) -> dict[str, tuple[DataFile, ...]]:
         if not self.files["train"]:
             raise InvalidInput(
                 "task=own: expected a file of target texts, found none; set task.train=FILE"
             )
-        return {split: (Path(path),) for split, path in self.files.items() if path}
+        return {
+            split: find([path], f"task.{split}").files for split, path in self.files.items() if path
+        }
 
 
 @dataclass
@@ -254,22 +283,31 @@ class Splits:
         corpora: the documents of each split.
         counts: numbers of rows read and quarantined, by split.
         quarantined: the rows that could not be read.
+        warnings: what is suspicious about a file.
     """
 
     corpora: dict[str, Corpus] = field(default_factory=dict[str, Corpus])
     counts: Counter[str] = field(default_factory=Counter[str])
     quarantined: tuple[RejectedRow, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def read_splits(
-    name: str, files: Mapping[str, tuple[Path, ...]], columns: Columns, progress: Progress
+    name: str,
+    files: Mapping[str, Sequence[Path | DataFile]],
+    columns: Columns,
+    progress: Progress,
+    reading: Reading | None = None,
 ) -> Splits:
     """Returns the splits of a task; repeated rows stay and have different ids."""
     splits = Splits()
     for done, (split, paths) in enumerate(files.items()):
         progress(done, len(files), f"task {name} {split}")
-        loaded = read_files(paths, columns, default_domain=name, keep_copies=True)
+        loaded = read_files(paths, columns, default_domain=name, keep_copies=True, reading=reading)
         splits.corpora[split] = loaded.corpus
+        splits.warnings += loaded.warnings
+        csv = {f"{count}_{split}": loaded.counts.get(count, 0) for count in CSV_COUNTS}
+        splits.counts.update({name: count for name, count in csv.items() if count})
         splits.counts[f"rows_read_{split}"] = loaded.counts["rows_read"]
         splits.counts[f"quarantined_{split}"] = loaded.counts["quarantined"]
         splits.quarantined += loaded.quarantined
@@ -294,3 +332,33 @@ def cut(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
             "its own"
         )
     return corpus.take(rest), corpus.take(part)
+
+
+def with_overlaps(data: TaskData, name: str) -> TaskData:
+    """Returns the data with counts of the examples of one split that repeat those of another.
+
+    `test_repeats_train_exact` is the number of test examples whose text equals one of train, letter
+    case, punctuation and space aside; `..._near` of others that share a long run of words with one
+    or paraphrase it (`decontamination.find_leaks`). Likewise validation and train, and test and
+    validation. Of a pair both texts are compared as one. A warning names the pairs of splits that
+    overlap.
+    """
+    counts, found = Counter(data.counts), list[str]()
+    joined = {
+        split: Corpus.build(data.split(split).joined()) for split in ("train", "validation", "test")
+    }
+    for split, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        leaks = find_leaks(joined[split], joined[other])
+        exact = sum(leak.kind in ("exact", "normalised") for leak in leaks)
+        near = len(leaks) - exact
+        if leaks:
+            counts[f"{split}_repeats_{other}_exact"] = exact
+            counts[f"{split}_repeats_{other}_near"] = near
+            found.append(
+                f"{len(leaks):,} of {len(joined[split]):,} {split} examples repeat {other} examples "
+                f"({exact:,} exactly, {near:,} nearly)"
+            )
+    if not found:
+        return data
+    warning = f"task {name}: {'; '.join(found)}: metrics on them say little about new texts"
+    return replace(data, counts=dict(sorted(counts.items())), warnings=(*data.warnings, warning))

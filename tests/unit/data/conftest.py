@@ -20,13 +20,18 @@ def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> Path:
     if path.name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(list(rows)), path)
         return path
-    if ".csv" in path.name:
+    if path.name.endswith(".arrow"):
+        table = pa.Table.from_pylist(list(rows))
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table)
+        return path
+    if ".csv" in path.name or ".tsv" in path.name:
         out = io.StringIO()
-        writer = csv.DictWriter(out, list(rows[0]))
+        writer = csv.DictWriter(out, list(rows[0]), delimiter="," if ".csv" in path.name else "\t")
         writer.writeheader()
         writer.writerows(rows)
         raw = out.getvalue().encode()
-    elif path.name.endswith(".txt"):
+    elif ".txt" in path.name:
         raw = "\n\n".join(str(row["text"]) for row in rows).encode()
     else:
         raw = "".join(json.dumps(row) + "\n" for row in rows).encode()

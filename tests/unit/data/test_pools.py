@@ -334,7 +334,7 @@ def test_other_masses_are_another_corpus_and_none_is_the_corpus_it_was(write: Wr
     )
     assert without.masses is None and with_.ids == without.ids
     doubled = [row | {"weight": 2 * row["weight"]} for row in WEIGHTED]
-    other = Files([str(write("q.jsonl", doubled))], domain="d", mass="weight")
+    other = Files([str(write("q.jsonl", doubled))], mass="weight")
     assert (
         len(
             {with_.fingerprint, without.fingerprint, other.load(NOWHERE, silent).corpus.fingerprint}
