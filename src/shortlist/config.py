@@ -19,7 +19,7 @@ from shortlist.errors import InvalidInput
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
     "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
-    "targets", "target_weights", "target_floors", "negative_target",
+    "targets", "target_weights", "target_floors", "negative_target", "fold",
 )  # fmt: skip
 
 
@@ -124,6 +124,7 @@ class Config:
     budget: int = MISSING
     budget_unit: BudgetUnit = MISSING
     seed: int = MISSING
+    fold: int | None = None
     until: Until = MISSING
     source: SourceName = MISSING
     targets: Any = None  # null, a name, a mapping or a list of them; so is negative_target

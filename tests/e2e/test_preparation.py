@@ -104,3 +104,26 @@ def test_the_order_of_operations_enters_the_key(composed: Callable[..., Any]) ->
         with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
             keys.add(cell_key(with_preparation(config), {}))
     assert len(keys) == 2
+
+
+def test_the_folds_of_a_task_are_stages_that_test_every_row_once(
+    record: Callable[..., Record], tmp_path: Path
+) -> None:
+    tested: list[str] = []
+    rows = 0
+    for fold in range(3):
+        made = record(task__folds=3, fold=fold)
+        assert made.status == "done", made.reason
+        (key,) = stage_keys(made, "fold")
+        folder = tmp_path / "cache" / "fold" / key
+        tested += load_corpus(folder / "test.arrow").texts
+        splits = ("train", "validation", "test")
+        rows = sum(made.counts[f"task_fold_{split}"] for split in splits)
+        assert made.config["fold"] == fold
+    assert len(tested) == rows
+    refused = record(task__folds=3)
+    assert refused.status == "failed" and "task.folds and fold belong together" in refused.reason
+    beyond = record(task__folds=3, fold=3)
+    assert (
+        beyond.status == "failed" and "expected a fold from 0 to 2, found fold=3" in beyond.reason
+    )

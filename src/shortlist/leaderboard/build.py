@@ -17,6 +17,7 @@ from typing import Any
 
 from shortlist.core import Record
 from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
+from shortlist.leaderboard.cross_validation import join_folds
 from shortlist.leaderboard.significance import NoiseFloors, with_significance
 from shortlist.leaderboard.table import (
     Aggregate,
@@ -43,7 +44,7 @@ def build(records: Iterable[Record], floors: NoiseFloors | None = None) -> list[
         floors: differences that count as noise, by task and metric.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
+    for record in join_folds(records):
         groups[record.axes.task, record.axes.pool].append(record)
     return [_table(task, pool, groups[task, pool], floors or {}) for task, pool in sorted(groups)]
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from shortlist.config import HASHED, Advice, Check
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
+from shortlist.data.folds import CrossValidation
 from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, near
@@ -43,7 +44,7 @@ GROUPS: dict[str, type] = {
     "finetune": TrainingModule,
 }
 # Settings of a pool and of a task that apply to any of them and are no arguments of its class.
-APART = {"pool": ("prefilter", "prepare"), "task": ("prepare",)}
+APART = {"pool": ("prefilter", "prepare"), "task": ("prepare", "folds", "cross_validation")}
 # Places of further components, with their base class.
 PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
 
@@ -131,6 +132,8 @@ class Components:
     check: Check
     check_vectors: Featurizer
     prepare: Mapping[str, Preparation]
+    cross_validation: CrossValidation | None
+    fold: int | None
 
 
 def build_components(config: DictConfig) -> Components:
@@ -176,7 +179,24 @@ def build_components(config: DictConfig) -> Components:
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
+        cross_validation=_cross_validation(config),
+        fold=config.fold,
     )
+
+
+def _cross_validation(config: DictConfig) -> CrossValidation | None:
+    """Returns how the task's rows become folds; None where its own splits are used."""
+    folds, fold = config.task.get("folds"), config.fold
+    if (folds is None) != (fold is None):
+        raise InvalidInput(
+            f"task.folds and fold belong together, found task.folds={folds} and fold={fold}; set "
+            "task.folds=5 fold=0,1,2,3,4, or neither"
+        )
+    if folds is None:
+        return None
+    settings = {**plain(config.task.cross_validation), "folds": folds}
+    found: CrossValidation = construct(CrossValidation, settings, "task.cross_validation")
+    return found
 
 
 def _check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
@@ -304,8 +324,12 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
         settings["pool"].pop("prefilter")
     named = [*(settings["targets"] or {}).values(), *(settings["negative_target"] or {}).values()]
     for part in (settings["pool"], settings["task"], *named):
-        if isinstance(part, dict) and part.get("prepare", 0) is None:
-            part.pop("prepare")
+        if isinstance(part, dict):
+            if part.get("prepare", 0) is None:
+                part.pop("prepare")
+            if part.get("folds", 0) is None:
+                part.pop("folds")
+                part.pop("cross_validation")
     return {name: value for name, value in settings.items() if value is not None}
 
 

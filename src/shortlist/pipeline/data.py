@@ -252,12 +252,14 @@ def _prepared_pool(cell: Cell, pool: Documents) -> Documents:
 
     inputs = {"pool": pool.fingerprint, **preparation.identity}
     stage = cell.stage("prepare", 1, {"operations": preparation.settings}, inputs, compute)
-    return Documents(stage, pool.notes + _prepare_notes(stage, "pool"))
+    return Documents(stage, pool.notes + _derived_notes(stage, "pool", "prepare"))
 
 
-def _prepare_notes(stage: Stage, name: str) -> Notes:
-    """Returns what preparation adds to the record; the fingerprints replace those of its input."""
-    counts = {f"{name}_prepare_{fact}": count for fact, count in stage.facts["counts"].items()}
+def _derived_notes(stage: Stage, name: str, how: str) -> Notes:
+    """Returns what a stage that changes documents adds to the record: counts, and the fingerprints in
+    place of those of its input.
+    """
+    counts = {f"{name}_{how}_{fact}": count for fact, count in stage.facts["counts"].items()}
     inputs = {
         f"{name}_{fact}": stage.facts[fact]
         for fact in ("fingerprint", *SPLITS)
@@ -333,10 +335,40 @@ def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -
         }
 
     # Evaluators decide how a model is measured, not what the data are.
-    apart = ("evaluators", "prepare")
+    apart = ("evaluators", "prepare", "folds", "cross_validation")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
-    return _prepared_task(cell, loaded, name)
+    return _prepared_task(cell, _folded_task(cell, loaded, name), name)
+
+
+def _folded_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
+    """Returns the task with one fold as its test split, where `task.folds` is set.
+
+    Raises:
+        InvalidInput: there is no such fold, or the rows cannot be dealt.
+    """
+    setup, fold = cell.parts.cross_validation, cell.parts.fold
+    if setup is None or fold is None or name != "task":
+        return task
+
+    def compute(directory: Path) -> dict[str, Any]:
+        return _save_task(directory, task, setup.split(task.name, task.data, fold))
+
+    inputs = {split: task.fingerprint(split) for split in SPLITS}
+    stage = cell.stage("fold", 1, {**asdict(setup), "fold": fold}, inputs, compute)
+    return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "fold"))
+
+
+def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:
+    """Writes the splits of a task that is made of another one and returns the stage's facts."""
+    for split in SPLITS:
+        formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
+    return {
+        "labels": data.labels,
+        "counts": dict(data.counts),
+        "revision": task.stage.facts["revision"],
+        **{split: getattr(data, split).fingerprint for split in SPLITS},
+    }
 
 
 def _prepared_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
@@ -347,21 +379,14 @@ def _prepared_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
 
     def compute(directory: Path) -> dict[str, Any]:
         data, verdicts = prepare_task(task.name, task.data, preparation)
-        for split in SPLITS:
-            formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
         for split, prepared in verdicts.items():
             ids = task.data.split(split).ids
             save_verdicts(directory / f"{split}.{VERDICTS}", ids, prepared)
-        return {
-            "labels": data.labels,
-            "counts": dict(data.counts),
-            "revision": task.stage.facts["revision"],
-            **{split: getattr(data, split).fingerprint for split in SPLITS},
-        }
+        return _save_task(directory, task, data)
 
     inputs = {split: task.fingerprint(split) for split in SPLITS} | preparation.identity
     stage = cell.stage("prepare_task", 1, {"operations": preparation.settings}, inputs, compute)
-    return TaskSplits(task.name, stage, task.notes + _prepare_notes(stage, name))
+    return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "prepare"))
 
 
 def check_leaks(
