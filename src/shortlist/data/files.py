@@ -142,7 +142,8 @@ def open_rows(path: Path, reading: Reading, wanted: Collection[str] | None = Non
     check_file(path)
     format_, compression = _format(path)
     if format_ in ("parquet", "arrow"):
-        return _opened_table(path, format_, wanted)
+        table = open_table(path, wanted)
+        return RawFile(format_, _table_rows(path, table), table.columns)
     try:
         raw: Any = pa.input_stream(_source(path), compression=compression)
         limit = None
@@ -466,8 +467,28 @@ def _arrow_batches(path: Path, included: Sequence[int] | None = None) -> Any:
     return opened(_source(path), options=options)
 
 
-def _opened_table(path: Path, format_: str, wanted: Collection[str] | None) -> RawFile:
-    """Returns the rows of a Parquet or Arrow file; only the wanted columns are read, by index."""
+@dataclass(frozen=True)
+class Table:
+    """The columns of a Parquet or Arrow file that are read.
+
+    Attributes:
+        columns: the names of all its columns.
+        batches: the wanted columns by name, some thousand rows at a time.
+    """
+
+    columns: tuple[str, ...]
+    batches: Iterator[Mapping[str, Any]]
+
+
+def open_table(path: Path, wanted: Collection[str] | None = None) -> Table:
+    """Returns the wanted columns (None: all) of a Parquet or Arrow file; they are read by index.
+
+    Raises:
+        InvalidInput: it cannot be read, or a wanted column stands in it twice. Also raised while the
+            batches are read.
+    """
+    check_file(path)
+    format_, _ = _format(path)
     try:
         if format_ == "parquet":
             with pq.ParquetFile(_source(path), arrow_extensions_enabled=False) as file:
@@ -479,23 +500,29 @@ def _opened_table(path: Path, format_: str, wanted: Collection[str] | None) -> R
         raise _broken_table(path, format_, error) from error
     _check_unique(path, names, wanted)
     chosen = [place for place, name in enumerate(names) if wanted is None or name in wanted]
-    batches = _parquet_batches if format_ == "parquet" else _ipc_batches
+    read = _parquet_batches if format_ == "parquet" else _ipc_batches
 
-    def rows() -> Iterator[RawRow]:
-        line = 0
+    def batches() -> Iterator[Mapping[str, Any]]:
         try:
-            for batch in batches(path, schema, chosen):
-                columns = {
-                    names[place]: _values(path, names[place], column)
+            for batch in read(path, schema, chosen):
+                yield {
+                    names[place]: column
                     for place, column in zip(chosen, batch.columns, strict=True)
                 }
-                for row in range(batch.num_rows):
-                    line += 1
-                    yield line, {name: values[row] for name, values in columns.items()}
         except _TABLE_ERRORS as error:
             raise _broken_table(path, format_, error) from error
 
-    return RawFile(format_, rows(), names)
+    return Table(names, batches())
+
+
+def _table_rows(path: Path, table: Table) -> Iterator[RawRow]:
+    line = 0
+    for batch in table.batches:
+        columns = {name: values_of(path, name, column) for name, column in batch.items()}
+        # Without any wanted column there is no batch of known length, and no row to be read.
+        for row in zip(*columns.values(), strict=True):
+            line += 1
+            yield line, dict(zip(columns, row, strict=True))
 
 
 def _parquet_batches(path: Path, schema: Any, chosen: Sequence[int]) -> Iterator[Any]:
@@ -522,7 +549,7 @@ def _ipc_batches(path: Path, schema: Any, chosen: Sequence[int]) -> Iterator[Any
             yield whole.slice(start, _ROWS)
 
 
-def _values(path: Path, name: str, column: Any) -> list[object]:
+def values_of(path: Path, name: str, column: Any) -> list[Any]:
     """Returns the values of a column; texts that are no UTF-8 hold lone surrogates, times are text.
 
     Raises:

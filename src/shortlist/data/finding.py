@@ -71,12 +71,7 @@ def find(patterns: Sequence[str], setting: str) -> Found:
     counts = Counter[str]()
     found: list[DataFile] = []
     for pattern in patterns:
-        if scheme := _SCHEME.match(pattern):
-            raise InvalidInput(
-                f"{setting}: expected a path of this machine, found {pattern}; only local files are "
-                f"read: copy or mount what lies at {scheme.group()}"
-            )
-        path = os.path.expanduser(pattern)  # noqa: PTH111, a pattern is no path
+        path = local(pattern, setting)
         exact = os.path.lexists(path)
         matches = [path] if exact else sorted(expand(path))
         if not matches:
@@ -101,6 +96,20 @@ def find(patterns: Sequence[str], setting: str) -> Found:
         counts["files_repeated"] += first.path != file.path
     files = sorted(unique.values(), key=lambda file: os.fspath(file.path))
     return Found(tuple(files), dict(+counts))
+
+
+def local(path: str, setting: str) -> str:
+    """Returns a path or pattern with the home folder for `~`.
+
+    Raises:
+        InvalidInput: it names another file system.
+    """
+    if scheme := _SCHEME.match(path):
+        raise InvalidInput(
+            f"{setting}: expected a path of this machine, found {path}; only local files are read: "
+            f"copy or mount what lies at {scheme.group()}"
+        )
+    return os.path.expanduser(path)  # noqa: PTH111, a pattern is no path
 
 
 def expand(pattern: str) -> Iterator[str]:

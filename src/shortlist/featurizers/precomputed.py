@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from shortlist.core import Corpus, document_id
+from shortlist.core import ID_CHARACTERS, Corpus, document_id
+from shortlist.data.files import check_file, open_table, values_of
+from shortlist.data.finding import local
 from shortlist.errors import ForeignFeatures, InvalidInput, Missing
 from shortlist.featurizers.base import Featurizer
 from shortlist.runtime import Runtime
 from shortlist.store.formats import VALUES, allocate
 from shortlist.vectors import row_slices, unusable_rows
 
-Block = tuple[list[str], NDArray[np.float32]]
+Block = tuple[list[str | None], NDArray[np.float32]]
 
+log = logging.getLogger(__name__)
+
+_DOCUMENT_ID = re.compile(f"[0-9a-f]{{{ID_CHARACTERS}}}")
 kernels: Any = pc  # made at run time: a checker does not see them
 BLOCK = 8192  # rows read at a time
 
@@ -30,10 +36,11 @@ BLOCK = 8192  # rows read at a time
 class Precomputed(Featurizer):
     """Vectors of your own, looked up by document, never by position.
 
-    A file is Parquet with a column `vector` and one of `id` (the document's id) or `text` (whatever
-    the corpus has as the text, such as a file name), or NumPy `x.npy` with `x.ids.txt` beside it,
-    one id or text a line. Vectors of other documents are counted and ignored; a document without a
-    vector is an error, and so are two that differ.
+    A file is Parquet with a column `vector` and one of `id` (the document's id, 24 hexadecimal
+    digits) or `text` (whatever the corpus has as the text, such as a file name), or NumPy `x.npy`
+    with `x.ids.txt` beside it, one id or text a line. A column `id` of other names is not read where
+    there is a column `text`; a message says so. Vectors of other documents are counted and ignored;
+    a document without a vector is an error, and so are two that differ.
 
     Formula:
         v(x) = the row of the files whose id or text is that of x
@@ -56,7 +63,8 @@ class Precomputed(Featurizer):
         Args:
             paths: the files.
         """
-        self.paths = [Path(path) for path in paths]
+        named = [paths] if isinstance(paths, str) else paths
+        self.paths = [Path(local(path, "featurizer.paths")) for path in named]
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns a digest over the bytes of the files.
@@ -94,7 +102,7 @@ class Precomputed(Featurizer):
                     f"vectors of {values.shape[1]} numbers were expected in {path}, "
                     f"found {vectors.shape[1]}; give files of one dimension"
                 )
-            at = np.array([row.get(name, row.get(document_id(name), -1)) for name in names])
+            at = np.array([_place(row, name) for name in names], dtype=np.int64)
             wanted = np.flatnonzero(at >= 0)
             ignored += len(at) - len(wanted)
             at, vectors = at[wanted], vectors[wanted]
@@ -102,7 +110,7 @@ class Precomputed(Featurizer):
                 raise InvalidInput(
                     f"vectors of finite float32 numbers, shorter than 1e19, were expected in {path}, "
                     f"found another one in row {start + int(wanted[bad[0]])} (counted from 0) for "
-                    f"{names[wanted[bad[0]]]!r} ({corpus.ids[at[bad[0]]]}); repair it, or leave the "
+                    f"{_short(names[wanted[bad[0]]])} ({corpus.ids[at[bad[0]]]}); repair it, or leave the "
                     "document out of the pool"
                 )
             _, first = np.unique(at, return_index=True)
@@ -114,16 +122,33 @@ class Precomputed(Featurizer):
             if len(other):
                 raise InvalidInput(
                     f"one vector a document was expected, found another one in {path} for "
-                    f"{names[wanted[other[0]]]!r} ({corpus.ids[at[other[0]]]}); keep one of them"
+                    f"{_short(names[wanted[other[0]]])} ({corpus.ids[at[other[0]]]}); keep one of them"
                 )
         if values is None or not known.all():
             missing = int((~known).sum())
             raise ForeignFeatures(
                 f"a vector of every document was expected, found none for {missing:,} of "
-                f"{len(corpus):,}, the first {corpus.ids[int(np.argmin(known))]}; compute vectors for "
-                "this corpus"
+                f"{len(corpus):,}, the first {corpus.ids[int(np.argmin(known))]}; "
+                f"{_looked_up(self.paths)}compute vectors for this corpus"
             )
         return values, {"vectors_ignored": ignored, "vectors_repeated": repeated}
+
+
+def _short(name: str | None) -> str:
+    """Returns an id or the beginning of a text for a message."""
+    return repr(name if name is None or len(name) <= 80 else f"{name[:79]}…")
+
+
+def _place(row: Mapping[str, int], name: str | None) -> int:
+    """Returns the row of the document with this id or text, or -1."""
+    return -1 if name is None else row.get(name, row.get(document_id(name), -1))
+
+
+def _looked_up(paths: Sequence[Path]) -> str:
+    """Returns how the first file names its documents."""
+    for path, _, names, _ in _read_all(paths[:1]):
+        return f"{path} names documents as {_short(names[0])}; " if names else ""
+    return ""
 
 
 def _names(path: Path) -> Path:
@@ -135,17 +160,22 @@ def _files(path: Path) -> list[Path]:
 
     Raises:
         Missing: one of them does not exist.
+        InvalidInput: one of them is a folder or a device.
     """
     files = [path, _names(path)] if path.suffix == ".npy" else [path]
     for file in files:
-        if not file.is_file():
+        try:
+            check_file(file)
+        except Missing as error:
             raise Missing(
                 f"a file of vectors was expected, found no {file}; set featurizer.paths=[FILE]"
-            )
+            ) from error
     return files
 
 
-def _read_all(paths: Sequence[Path]) -> Iterator[tuple[Path, int, list[str], NDArray[np.float32]]]:
+def _read_all(
+    paths: Sequence[Path],
+) -> Iterator[tuple[Path, int, list[str | None], NDArray[np.float32]]]:
     """Yields the file, the number of the first row in it, and a block of ids or texts with vectors."""
     for path in paths:
         start = 0
@@ -166,43 +196,83 @@ def _read(path: Path) -> Iterator[Block]:
 
 
 def _read_numpy(path: Path) -> Iterator[Block]:
-    with _names(path).open(encoding="utf-8") as lines:
-        count = sum(1 for _ in lines)
+    names = _names(path)
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise InvalidInput(f"an array of numbers was expected in {path}: {error}") from error
+        with names.open(encoding="utf-8") as lines:
+            count = sum(1 for _ in lines)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"ids or texts in UTF-8 were expected in {names}: {error}") from error
+    try:
+        vectors: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+        found = str(error).partition("\n")[0] or type(error).__name__
+        raise InvalidInput(f"an array of numbers was expected in {path}: {found}") from error
+    if not isinstance(vectors, np.ndarray):
+        raise InvalidInput(f"one array of numbers was expected in {path}, found an archive of some")
     if vectors.ndim != 2 or len(vectors) != count or vectors.dtype.kind not in "fiu":
         raise InvalidInput(
-            f"one line of {_names(path)} per row of numbers in {path} was expected, found {count:,} "
+            f"one line of {names} per row of numbers in {path} was expected, found {count:,} "
             f"lines and an array of shape {vectors.shape}, {vectors.dtype}"
         )
-    with _names(path).open(encoding="utf-8") as lines:
+    with names.open(encoding="utf-8") as lines:
         for rows in row_slices(len(vectors), BLOCK):
-            block = np.array(vectors[rows], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what becomes infinite is refused by document
+                block = np.array(vectors[rows], dtype=np.float32)
             yield [line.removesuffix("\n") for line in islice(lines, len(block))], block
 
 
 def _read_parquet(path: Path) -> Iterator[Block]:
-    with pq.ParquetFile(path) as file:
-        columns = set(file.schema_arrow.names)
-        key = next((name for name in ("id", "text") if name in columns), None)
-        if key is None or "vector" not in columns:
-            raise InvalidInput(
-                f"columns `vector` and `id` or `text` were expected in {path}, found: {sorted(columns)}"
-            )
-        for part in file.iter_batches(batch_size=BLOCK, columns=[key, "vector"]):
-            yield [str(name) for name in part[key].to_pylist()], _matrix(path, part["vector"])
+    table = open_table(path, ("id", "text", "vector"))
+    keys = [name for name in ("id", "text") if name in table.columns]
+    if not keys or "vector" not in table.columns:
+        raise InvalidInput(
+            f"columns `vector` and `id` or `text` were expected in {path}, found: "
+            f"{sorted(table.columns)}"
+        )
+    start = 0
+    for part in table.batches:
+        named = {key: values_of(path, key, part[key]) for key in keys}
+        if len(keys) == 2:  # decided by the first rows
+            other = next((name for name in named["id"] if not _is_document_id(name)), None)
+            keys = ["id"] if other is None else ["text"]
+            if other is not None:
+                log.warning(
+                    "%s: the column `id` holds %r, no document id (%d hexadecimal digits): vectors "
+                    "are looked up by `text`",
+                    *(path, other, ID_CHARACTERS),
+                )
+        names = [None if name is None else str(name) for name in named[keys[0]]]
+        yield names, _matrix(path, part["vector"], start)
+        start += len(names)
 
 
-def _matrix(path: Path, column: Any) -> NDArray[np.float32]:
-    """Returns a column of lists as a matrix, without making a Python object of each number."""
+def _is_document_id(value: object) -> bool:
+    return isinstance(value, str) and bool(_DOCUMENT_ID.fullmatch(value))
+
+
+def _matrix(path: Path, column: Any, start: int) -> NDArray[np.float32]:
+    """Returns a column of lists as a matrix, without making a Python object of each number.
+
+    Raises:
+        InvalidInput: a vector is no list of numbers, or has another length than the first; the rows
+            of messages are counted from 0, and `start` is the first.
+    """
     wrong = f"vectors of one length, all numbers, were expected in {path}"
     try:
-        lengths = kernels.unique(kernels.list_value_length(column)).to_pylist()
+        column.validate(full=True)
+        lengths = kernels.list_value_length(column)
+        odd = kernels.fill_null(kernels.not_equal(lengths, lengths[0]), fill_value=True)
+        row = kernels.index(odd, value=True).as_py()
+        if row >= 0 or not lengths[0].as_py():
+            row = max(row, 0)
+            raise InvalidInput(
+                f"{wrong}, found lengths {lengths[0]} and, in row {start + row}, {lengths[row]}"
+            )
         flat = column.flatten()
-        if len(lengths) != 1 or not lengths[0] or flat.null_count:
-            raise InvalidInput(f"{wrong}, found lengths {lengths[:5]} and {flat.null_count} empty")
-        return flat.cast(pa.float32(), safe=False).to_numpy().reshape(len(column), lengths[0])
+        if flat.null_count:
+            row = kernels.index(flat.is_null(), value=True).as_py() // lengths[0].as_py()
+            raise InvalidInput(f"{wrong}, found an empty number in row {start + row}")
+        numbers = flat.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        return numbers.reshape(len(column), lengths[0].as_py())
     except pa.ArrowException as error:
-        raise InvalidInput(f"{wrong}: {error}") from error
+        raise InvalidInput(f"{wrong}: {str(error).partition(chr(10))[0]}") from error

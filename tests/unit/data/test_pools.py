@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.utils import instantiate
@@ -364,3 +365,12 @@ def test_a_column_that_is_not_there_is_named(write: Write) -> None:
     path = str(write("p.jsonl", [{"text": "one"}, {"text": "two"}]))
     with pytest.raises(InvalidInput, match="'weight'"):
         Files([path], mass="weight").load(NOWHERE, silent)
+
+
+def test_a_domain_column_that_is_not_there_is_refused(write: Write) -> None:
+    path = str(write("p.jsonl", [{"text": "a", "source": "x"}]))
+    with pytest.raises(InvalidInput, match=r"'sorce', found the columns: 'text', 'source'"):
+        Files([path], domain="sorce").load(NOWHERE, silent)
+    numbers: Any = 0
+    named = Files([str(write("q.jsonl", [{"0": "a"}]))], text=numbers)
+    assert named.load(NOWHERE, silent).corpus.texts == ["a"]

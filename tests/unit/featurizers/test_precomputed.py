@@ -197,3 +197,69 @@ def test_a_vector_that_is_not_finite_is_named_by_file_row_and_document(
         InvalidInput, match=rf"{path}, found another one in row 3 .*{CORPUS.ids[0]}"
     ):
         Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_an_id_column_of_the_users_own_is_said_not_to_be_the_documents_ids(
+    tmp_path: Path, machine: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = pa.table({"id": [7, 8, 9, 10], "text": TEXTS, "vector": list(VECTORS)})
+    pq.write_table(table, tmp_path / "own.parquet")
+    values, _ = Precomputed([str(tmp_path / "own.parquet")]).compute(CORPUS, tmp_path, machine)
+    np.testing.assert_array_equal(values, VECTORS)
+    assert "`id` holds 7, no document id" in caplog.text and "looked up by `text`" in caplog.text
+
+
+def test_what_the_file_calls_its_documents_is_said_where_none_is_found(
+    tmp_path: Path, machine: object
+) -> None:
+    path = parquet(tmp_path / "v.parquet", "id", ["doc-1", "doc-2", "doc-3", "doc-4"], VECTORS)
+    with pytest.raises(ForeignFeatures, match=r"v\.parquet names documents as 'doc-1'"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_a_text_that_is_null_is_no_document_called_none(tmp_path: Path, machine: object) -> None:
+    table = pa.table({"text": [*TEXTS, None], "vector": [*VECTORS, VECTORS[0] + 1]})
+    pq.write_table(table, tmp_path / "v.parquet")
+    corpus = Corpus.build([*TEXTS, "None"])
+    with pytest.raises(ForeignFeatures, match="none for 1 of 5"):
+        Precomputed([str(tmp_path / "v.parquet")]).compute(corpus, tmp_path, machine)
+
+
+@pytest.mark.parametrize(
+    ("vector", "row"), [([[1.0], [2.0], None, [1.0]], 2), ([[1.0], [2.0], [1.0], [None]], 3)]
+)
+def test_a_vector_that_is_not_there_is_named_by_row(
+    vector: list, row: int, tmp_path: Path, machine: object
+) -> None:
+    pq.write_table(pa.table({"text": TEXTS, "vector": vector}), tmp_path / "v.parquet")
+    with pytest.raises(InvalidInput, match=rf"v\.parquet, .*in row {row}"):
+        Precomputed([str(tmp_path / "v.parquet")]).compute(CORPUS, tmp_path, machine)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 40, -9])
+@pytest.mark.parametrize("form", ["parquet by id", "numpy by id"])
+def test_a_broken_file_is_named(form: str, kept: int, tmp_path: Path, machine: object) -> None:
+    path = written(form, tmp_path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InvalidInput, match=rf"{path.name}"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_an_archive_of_arrays_and_ids_that_are_no_text_are_named(
+    tmp_path: Path, machine: object
+) -> None:
+    path = numpy_pair(tmp_path / "v.npy", TEXTS, VECTORS)
+    path.with_suffix(".ids.txt").write_bytes(b"\xff\n" * 4)
+    with pytest.raises(InvalidInput, match=r"UTF-8 were expected in .*v\.ids\.txt"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+    with path.open("wb") as stream:
+        np.savez(stream, VECTORS)
+    numpy_names = path.with_suffix(".ids.txt")
+    numpy_names.write_text("\n".join(TEXTS) + "\n")
+    with pytest.raises(InvalidInput, match=r"v\.npy, found an archive"):
+        Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
+
+
+def test_an_address_of_another_file_system_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"featurizer\.paths: .*only local files"):
+        Precomputed(["s3://bucket/v.parquet"])
