@@ -73,6 +73,10 @@ def problems(record: Record, conf: Path | None = None) -> Iterator[str]:
         record: the record.
         conf: the directory of the configuration (`naming_problems`).
     """
+    try:
+        record_path(Path(), record)
+    except InvalidInput as error:
+        yield str(error)
     if not record.digest:
         yield (
             "it has no digest of its contents; run the cell, or python results/migrate.py where "

@@ -80,7 +80,11 @@ def read_record(results: Path, path: Path) -> Record:
         InvalidInput: the file is not a record, or not the record of the cell that its path names.
     """
     record = read_file(path)
-    if (expected := record_path(results, record)) != path:
+    try:
+        expected = record_path(results, record)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    if expected != path:
         raise InvalidInput(f"{path} contains the record of another cell; its path is: {expected}")
     return record
 
