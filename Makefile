@@ -29,6 +29,9 @@ test: install ## the default test suite: no network, two to three minutes
 soak: install ## attack the whole product: kills, damage, full disks, hostile input; hours. SOAK="--size .05"
 	$(RUN)python -m tests.soak $(SOAK)
 
+audit: install ## compare requirements.lock with known advisories, offline. ADVISORIES=a clone of pypa/advisory-database
+	$(RUN)python security/audit.py $(if $(ADVISORIES),--advisories "$(ADVISORIES)")
+
 format: install ## rewrite the code in the project's style
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
@@ -79,4 +82,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test soak format lint docs check leaderboard pydocs-list bench bench-minis bench-text clean
+.PHONY: help install demo test soak audit format lint docs check leaderboard pydocs-list bench bench-minis bench-text clean

@@ -58,17 +58,19 @@ def attack(seed: int, size: float, scratch: Path) -> Outcome:
     """
     rng = np.random.default_rng(seed)
     paths = sorted((ROOT / "results").glob("records/*/*/*.json"))
-    base, good = (paths[place] for place in rng.choice(len(paths), 2, replace=False))
+    base, good = (paths[at] for at in rng.choice(len(paths), 2, replace=False))
     raw = json.loads(base.read_text(encoding="utf-8"))
     kinds = [*edits(raw), *files(base.read_bytes()), *drawn(raw, rng, RANDOM)]
     if size < 1:
         kept = rng.choice(len(kinds), max(1, round(size * len(kinds))), replace=False)
-        kinds = [kinds[place] for place in sorted(kept)]
+        kinds = [kinds[at] for at in sorted(kept)]
+    place = base.relative_to(ROOT / "results")
+    _meet(Hostile("", functools.partial(_write, b"")), scratch / "imports", place, good)
     located, lost, tracebacks, notes = 0, 0, 0, list[str]()
     for number, kind in enumerate(kinds):
         folder = scratch / str(number)
         try:
-            trouble = _meet(kind, folder, base.relative_to(ROOT / "results"), good)
+            trouble = _meet(kind, folder, place, good)
             located += kind.must_refuse and not trouble
         except Exception as error:
             tracebacks += 1

@@ -48,16 +48,39 @@ def silenced_transformers() -> Generator[None]:
             hub_logging.enable_progress_bar()
 
 
+def _opened(kind: str, directory: Path, **settings: Any) -> Any:
+    """Returns what a class of transformers makes of a directory, without network and without running
+    code that lies there.
+
+    Raises:
+        InvalidInput: the model needs code of its own.
+    """
+    import transformers
+
+    try:
+        with silenced_transformers():
+            return getattr(transformers, kind).from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=False, **settings
+            )
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise InvalidInput(
+            f"the model in {directory} needs code of its own (`auto_map` in its configuration), which "
+            "is never run; choose a model of an architecture that transformers has"
+        ) from error
+
+
+WEIGHTS = {"dtype": torch.float32, "use_safetensors": True}
+
+
 def tokenizer(directory: Path) -> Any:
     """Returns the tokenizer, with padding and truncation left to the caller.
 
     A tokenizer file may carry both (MiniLM's pads and cuts to 128): they are switched off, so that
     the caller's length is the length used.
     """
-    from transformers import AutoTokenizer
-
-    with silenced_transformers():
-        loaded: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    loaded = _opened("AutoTokenizer", directory)
     if getattr(loaded, "backend_tokenizer", None) is not None:
         loaded.backend_tokenizer.no_truncation()
         loaded.backend_tokenizer.no_padding()
@@ -83,12 +106,7 @@ def end_token_id(tokenizer: Any, directory: Path) -> int:
 
 def encoder(directory: Path) -> Any:
     """Returns the model without any head, in evaluation mode, float32."""
-    from transformers import AutoModel
-
-    with silenced_transformers():
-        return AutoModel.from_pretrained(
-            str(directory), local_files_only=True, dtype=torch.float32
-        ).eval()
+    return _opened("AutoModel", directory, **WEIGHTS).eval()
 
 
 def masked_lm(directory: Path, *, new_head: bool = False) -> Any:
@@ -117,12 +135,7 @@ def _with_lm_head(directory: Path, kind: str, head: str, new_head: bool) -> Any:
     """Returns a model with the head that predicts tokens. transformers would initialise a missing
     head at random, and its losses and gradients would mean nothing.
     """
-    import transformers
-
-    with silenced_transformers():
-        model, info = getattr(transformers, kind).from_pretrained(
-            str(directory), local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
+    model, info = _opened(kind, directory, output_loading_info=True, **WEIGHTS)
     if info["missing_keys"] and not new_head:
         raise InvalidInput(
             f"a model with a trained {head} head was expected, {directory} lacks "
@@ -144,16 +157,14 @@ def classifier(directory: Path, outputs: int, *, regression: bool = False) -> An
 
     The head is initialised from torch's global generator: seed it first.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    with silenced_transformers():
-        return AutoModelForSequenceClassification.from_pretrained(
-            str(directory),
-            local_files_only=True,
-            dtype=torch.float32,
-            num_labels=outputs,
-            problem_type="regression" if regression else "single_label_classification",
-        )
+    problem = "regression" if regression else "single_label_classification"
+    return _opened(
+        "AutoModelForSequenceClassification",
+        directory,
+        num_labels=outputs,
+        problem_type=problem,
+        **WEIGHTS,
+    )
 
 
 def save(directory: Path, model: Any, tokenizer: Any) -> None:
