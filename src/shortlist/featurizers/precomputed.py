@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,10 @@ Block = tuple[list[str | None], NDArray[np.float32]]
 log = logging.getLogger(__name__)
 
 _DOCUMENT_ID = re.compile(f"[0-9a-f]{{{ID_CHARACTERS}}}")
+_NUMPY_ERRORS = (  # of a header that is none, and of sizes that no file has
+    *(OSError, EOFError, ValueError, SyntaxError, TokenError, TypeError),
+    *(MemoryError, OverflowError),
+)
 kernels: Any = pc  # made at run time: a checker does not see them
 BLOCK = 8192  # rows read at a time
 
@@ -146,9 +152,10 @@ def _place(row: Mapping[str, int], name: str | None) -> int:
 
 def _looked_up(paths: Sequence[Path]) -> str:
     """Returns how the first file names its documents."""
-    for path, _, names, _ in _read_all(paths[:1]):
-        return f"{path} names documents as {_short(names[0])}; " if names else ""
-    return ""
+    names = next((names for _, _, names, _ in _read_all(paths[:1]) if names), None)
+    if names:
+        return f"{paths[0]} names documents as {_short(names[0])}; "
+    return f"{', '.join(map(str, paths))} holds none; "
 
 
 def _names(path: Path) -> Path:
@@ -203,8 +210,10 @@ def _read_numpy(path: Path) -> Iterator[Block]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"ids or texts in UTF-8 were expected in {names}: {error}") from error
     try:
-        vectors: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a header that Python 2 wrote
+            vectors: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _NUMPY_ERRORS as error:
         found = str(error).partition("\n")[0] or type(error).__name__
         raise InvalidInput(f"an array of numbers was expected in {path}: {found}") from error
     if not isinstance(vectors, np.ndarray):
