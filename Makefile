@@ -45,6 +45,11 @@ lint: install ## format, lint, types, import contract
 docs: install ## the documentation, in outputs/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build
 
+notebooks: install ## run the notebooks of the documentation, in outputs/notebooks; some minutes
+	mkdir -p outputs/notebooks
+	cp docs/notebooks/*.ipynb outputs/notebooks
+	$(RUN)jupyter-execute --inplace outputs/notebooks/*.ipynb
+
 check: lint docs test ## everything that CI runs
 
 pydocs-list: install ## the packages that pool=pydocs reads, from requirements.lock
@@ -82,4 +87,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test soak audit format lint docs check leaderboard pydocs-list bench bench-minis bench-text clean
+.PHONY: help install demo test soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-text clean

@@ -912,17 +912,22 @@ def notebooks() -> list[Path]:
 def notebook_page(path: Path) -> str:
     """Returns a notebook as Markdown, with the outputs of `make notebooks` where it has run."""
     executed = ROOT / "outputs/notebooks" / path.name
-    source = path if not executed.exists() else executed
-    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    current = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(executed.read_text("utf-8"))["cells"] if executed.exists() else current
+    if [one["source"] for one in cells] != [one["source"] for one in current]:
+        cells = current  # executed before the last change
     parts: list[str] = []
     for each in cells:
         text = "".join(each["source"])
         parts.append(text if each["cell_type"] == "markdown" else f"```python\n{text}\n```")
-        for output in each.get("outputs", ()):
-            plain = output.get("text") or output.get("data", {}).get("text/plain") or ""
-            printed = re.sub(r"\x1b\[[0-9;]*m", "", "".join(plain)).rstrip()
-            if printed and output.get("name") != "stderr":
-                parts.append(f'```text title="output"\n{printed}\n```')
+        shown = [
+            "".join(output.get("text") or output.get("data", {}).get("text/plain") or "")
+            for output in each.get("outputs", ())
+            if output.get("name") != "stderr"
+        ]
+        printed = re.sub(r"\x1b\[[0-9;]*m", "", "".join(shown)).rstrip()
+        parts += [f"```text\n{printed}\n```"] if printed else []
+    parts.insert(1, f"The notebook `{path.relative_to(ROOT)}`; `make notebooks` runs it.")
     return "\n\n".join(parts) + "\n"
 
 
