@@ -73,7 +73,8 @@ def _as_it_was() -> Generator[None]:
     finally:
         sys.argv = typed
         for handler in [one for one in root.handlers if one not in handlers]:
-            handler.close()
+            with contextlib.suppress(OSError):  # as the interpreter does when it ends: a full disk
+                handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
         os.environ.clear()

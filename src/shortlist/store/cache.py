@@ -13,7 +13,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -139,7 +139,7 @@ class Store:
         key = make_key(stage, version, config, inputs)
         path = self.root / stage / key
         material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
-        with room_for(f"stage {stage}", self.root, "paths.cache"):
+        with self._room(stage):
             return self._read(stage, path) or self._make(path, {**material, "key": key}, compute)
 
     def _read(self, stage: str, path: Path) -> Artifact | None:
@@ -167,7 +167,7 @@ class Store:
             path.parent.mkdir(exist_ok=True)
         except FileExistsError as error:
             raise BrokenArtifact(f"{path.parent} is no directory; remove it") from error
-        with _exclusive(path, stage):
+        with _exclusive(path, stage), self._room(stage):
             if self.mode != "refresh" or path in _computed:
                 try:
                     if (artifact := self._stored(stage, path)) is not None:
@@ -201,12 +201,13 @@ class Store:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.mkdir()
         try:
-            _reset_peak_memory()
-            start = time.perf_counter()
-            facts = compute(temporary) or {}
-            seconds, peak = time.perf_counter() - start, _peak_mib()
-            costs = {"seconds": seconds, "peak_mib": peak, "device": self.device}
-            write_manifest(temporary, {**material, "facts": facts, **costs})
+            with self._room(material["stage"]):  # what is free before the cleaning up
+                _reset_peak_memory()
+                start = time.perf_counter()
+                facts = compute(temporary) or {}
+                seconds, peak = time.perf_counter() - start, _peak_mib()
+                costs = {"seconds": seconds, "peak_mib": peak, "device": self.device}
+                write_manifest(temporary, {**material, "facts": facts, **costs})
             replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
             if os.path.lexists(path):  # moved aside, so that processes keep the files they opened
                 path.rename(replaced)
@@ -216,6 +217,9 @@ class Store:
             self._log_execution(material["stage"], path.name, seconds)
         finally:
             _remove(temporary)
+
+    def _room(self, stage: str) -> AbstractContextManager[None]:
+        return room_for(f"stage {stage}", self.root, "paths.cache")
 
     def _log_execution(self, stage: str, key: str, seconds: float) -> None:
         entry = {"stage": stage, "key": key, "seconds": round(seconds, 3), "pid": os.getpid()}
