@@ -72,6 +72,7 @@ class Columns:
             range are quarantined.
         licence: its licence, for the report; rows without one have none.
         toxicity: its toxicity, for the report; rows without a number from 0 to 1 are quarantined.
+        optional: kinds of columns that the file may lack although they are named.
     """
 
     text: str = "text"
@@ -83,6 +84,7 @@ class Columns:
     mass: str | None = None
     licence: str | None = None
     toxicity: str | None = None
+    optional: tuple[str, ...] = ()
 
     @property
     def named(self) -> dict[str, str]:
@@ -397,7 +399,7 @@ class _Reader:
 
     def _check_columns(self, path: Path, columns: Columns, names: Mapping[str, None]) -> None:
         for kind, name in columns.named.items():
-            if names and name not in names:
+            if names and name not in names and kind not in columns.optional:
                 of_pool = kind in ("text", "domain", "mass", "licence", "toxicity")
                 other = f" (pool=files: set pool.{kind}=COLUMN)" if of_pool else ""
                 raise InvalidInput(

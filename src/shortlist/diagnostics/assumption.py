@@ -146,7 +146,7 @@ def reference_texts(path: str | None) -> Corpus:
         InvalidInput: it holds fewer than two documents for each of `PARTS` kinds.
     """
     file = Path(path) if path else Path(str(files("shortlist.data") / "reference.jsonl"))
-    reference = read(file, domain="domain").corpus.unlabelled()
+    reference = read(file, domain="domain", optional=("domain",)).corpus.unlabelled()
     if len(reference) < 2 * PARTS:
         raise InvalidInput(
             f"check.reference={file}: expected at least {2 * PARTS} texts, found {len(reference)}; "

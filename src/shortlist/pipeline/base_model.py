@@ -121,9 +121,8 @@ def _fine_tune_intermediate(
         InvalidInput: no example is left.
     """
     cell = cell.charged_to("preparation")
-    splits = load_splits(
-        cell, model.intermediate_task, "intermediate", settings["intermediate_task"]
-    )
+    task, place = settings["intermediate_task"], "model.intermediate_task"
+    splits = load_splits(cell, model.intermediate_task, "intermediate", task, place)
     texts = task_texts(cell, splits)
     leaks = check_leaks(cell, texts, data.task, data.targets, "intermediate")
     train, id_of = splits.data.train, dict(zip(texts.corpus.texts, texts.corpus.ids, strict=True))

@@ -322,7 +322,8 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     settings = {name: plain(OmegaConf.select(config, name)) for name in HASHED}
     if ((settings["pool"] or {}).get("prefilter") or {}).get("keep", 0) is None:
         settings["pool"].pop("prefilter")
-    named = [*(settings["targets"] or {}).values(), *(settings["negative_target"] or {}).values()]
+    groups = [settings[name] for name in ("targets", "negative_target")]
+    named = [node for group in groups if isinstance(group, dict) for node in group.values()]
     for part in (settings["pool"], settings["task"], *named):
         if isinstance(part, dict):
             if part.get("prepare", 0) is None:

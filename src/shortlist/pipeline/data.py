@@ -19,7 +19,13 @@ from shortlist.data.decontamination import KINDS
 from shortlist.data.readers import render
 from shortlist.data.splits import TaskData
 from shortlist.errors import InvalidInput
-from shortlist.pipeline.preparation import VERDICTS, prepare_pool, prepare_task, save_verdicts
+from shortlist.pipeline.preparation import (
+    VERDICTS,
+    Preparation,
+    prepare_pool,
+    prepare_task,
+    save_verdicts,
+)
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.progress import forward
 from shortlist.store import formats
@@ -275,7 +281,7 @@ def load_task(cell: Cell) -> TaskSplits:
         InvalidInput: the target has no documents, or no text is held out to measure a loss on.
     """
     task = cell.parts.task
-    splits = load_splits(cell, task, "task", cell.settings["task"])
+    splits = load_splits(cell, task, "task", cell.settings["task"], "task")
     if cell.parts.until != "select" and len(getattr(splits.data, task.held_out)) == 0:
         raise InvalidInput(
             f"task {task.name} keeps no texts to measure a loss on; set until=select, "
@@ -295,7 +301,9 @@ def load_targets(cell: Cell, task: TaskSplits) -> dict[str, TaskSplits]:
         **(cell.settings.get("negative_target") or {}),
     }
     targets = {
-        name: task if target is cell.parts.task else load_splits(cell, target, name, settings[name])
+        name: task
+        if target is cell.parts.task
+        else load_splits(cell, target, name, settings[name], f"targets.{name}")
         for name, target in cell.parts.targets.items()
     }
     if all(target is not task for target in targets.values()):
@@ -309,8 +317,11 @@ def load_targets(cell: Cell, task: TaskSplits) -> dict[str, TaskSplits]:
     return targets
 
 
-def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -> TaskSplits:
-    """Returns the splits of `task`; its counts and inputs are noted under `name`.
+def load_splits(
+    cell: Cell, task: Any, name: str, settings: Mapping[str, Any], place: str
+) -> TaskSplits:
+    """Returns the splits of `task`, which the configuration has at `place`; its counts and inputs are
+    noted under `name`.
 
     Raises:
         InvalidInput: the target has no documents.
@@ -338,7 +349,7 @@ def load_splits(cell: Cell, task: Any, name: str, settings: Mapping[str, Any]) -
     apart = ("evaluators", "prepare", "folds", "cross_validation")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
-    return _prepared_task(cell, _folded_task(cell, loaded, name), name)
+    return _prepared_task(cell, _folded_task(cell, loaded, name), name, cell.parts.prepare[place])
 
 
 def _folded_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
@@ -371,9 +382,8 @@ def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, A
     }
 
 
-def _prepared_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
+def _prepared_task(cell: Cell, task: TaskSplits, name: str, preparation: Preparation) -> TaskSplits:
     """Returns the task after the operations of its `prepare`; its counts are noted under `name`."""
-    preparation = cell.parts.prepare[name]
     if not preparation.operations:
         return task
 

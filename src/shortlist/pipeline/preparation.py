@@ -128,24 +128,29 @@ def with_preparation(config: DictConfig) -> DictConfig:
 
 
 def preparations(config: DictConfig) -> dict[str, Preparation]:
-    """Returns the preparation of the pool (`pool`), the task (`task`) and of each target by name.
+    """Returns the preparation of `pool`, `task`, `model.intermediate_task`, and of each target, the
+    negative one too, as `targets.NAME`.
 
     Raises:
         InvalidInput: a setting of an operation is missing, unknown or of a wrong type.
     """
     return {
-        place.split(".")[-1]: Preparation.of(node.get("prepare"), f"{place}.prepare")
+        place.replace("negative_target.", "targets."): Preparation.of(
+            node.get("prepare"), f"{place}.prepare"
+        )
         for place, node in _places(config).items()
     }
 
 
 def _places(config: DictConfig) -> dict[str, Any]:
+    """Returns every node that may have `prepare`, by its place in the configuration."""
     nodes: dict[str, Any] = {place: config[place] for place in ("pool", "task")}
+    nodes["model.intermediate_task"] = (config.model or {}).get("intermediate_task")
     for setting in ("targets", "negative_target"):
         named = config.get(setting)
         if isinstance(named, DictConfig):
             nodes |= {f"{setting}.{name}": node for name, node in named.items()}
-    return {place: node for place, node in nodes.items() if node is not None}
+    return {place: node for place, node in nodes.items() if isinstance(node, DictConfig)}
 
 
 def save_verdicts(path: Path, ids: Sequence[str], prepared: Prepared) -> None:
