@@ -8,10 +8,12 @@ equal inputs give equal ids. They read and write where the settings `paths.*` sa
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from shortlist.data.inputs import Data, Files
     from shortlist.pipeline.forecast import Step
 
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # texts that Hydra's grammar takes without quotes
 SHOWN = 5  # documents in a notebook's view
 
 
@@ -453,7 +456,8 @@ def _literal(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value)
     reference = text.startswith("${") and text.endswith("}")
-    if not isinstance(value, str | Path) or reference or text.isidentifier():
+    plain = _PLAIN.fullmatch(text) and text.lower() not in ("null", "true", "false", "nan", "inf")
+    if not isinstance(value, str | Path) or reference or plain:
         return text
     escaped = text.replace("${", "\\${")
     # In Hydra's grammar backslashes are escapes before a quote alone.
@@ -487,10 +491,10 @@ def composed(overrides: Sequence[str]) -> Generator[DictConfig]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from shortlist.config import folder, register
+    from shortlist.config import folder
     from shortlist.pipeline.hydra_app import describe
 
-    register(folder())
+    _register()
     state = GlobalHydra.instance()
     before = state.hydra
     state.clear()
@@ -503,6 +507,13 @@ def composed(overrides: Sequence[str]) -> Generator[DictConfig]:
             yield config
     finally:
         GlobalHydra.instance().hydra = before
+
+
+@cache
+def _register() -> None:
+    from shortlist.config import folder, register
+
+    register(folder())
 
 
 def run_directory(config: DictConfig, directory: str | Path | None) -> Path:

@@ -198,7 +198,10 @@ def _table(data: Data, name: str, columns: Sequence[str], optional: Sequence[str
             raise InvalidInput(
                 f"{name}: expected texts, rows, a table or a path, found {type(data).__name__}"
             )
-        data = pa.table(data)
+        try:
+            data = pa.table(data)
+        except pa.ArrowInvalid:  # a single column: a series
+            data = pa.table({columns[0]: pa.chunked_array(data)})
     missing_columns(name, columns, data.column_names)
     if len(data) == 0:
         raise InvalidInput(f"{name}: expected documents, found an empty table; give it rows")

@@ -39,7 +39,7 @@ NAMES = ParameterNames(
     float64="",
     streamed="selector.stored_mib=0",
     no_stored_costs="selector.stored_mib=0",
-    fewer_targets="fewer targets (task.max_train=N; task=own: fewer lines in task.train)",
+    fewer_targets="fewer targets (task.max_train=N)",
     smaller_pool="a part of the pool (pool.per_domain=N, pool.per_package=N or fewer pool.paths)",
 )
 

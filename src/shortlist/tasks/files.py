@@ -147,14 +147,18 @@ class FromFiles(Task):
         validation_share: with labels, share of train that becomes validation where no file is
             given.
         test_share: with labels, share of train that becomes test where no file is given.
-        seed: seed of these splits.
+        seed: seed of these splits and of the sample.
+        max_train: at most so many training examples, a sample by id after the splits are cut; None
+            for all.
+        positive: the class whose F1 is the metric `f1`.
+        evaluators: evaluators of the language model, by name.
         csv: how quotes in CSV files are read; see `quotes.csv_rows`.
         lines: whether each line of a text file is a text; else they stand between blank lines.
         longest_mb: most megabytes of a line, as `Reading` has it.
         expansion: most times its size that a compressed file may unpack to.
 
     Raises:
-        InvalidInput: `holdout` is no share, or a metric is unknown.
+        InvalidInput: `holdout` is no share, `max_train` is below 1, or a metric is unknown.
     """
 
     def __init__(
@@ -175,20 +179,29 @@ class FromFiles(Task):
         validation_share: float,
         test_share: float,
         seed: int,
+        max_train: int | None,
+        positive: str | None,
         csv: CsvDialect = Reading.csv,
         lines: bool = Reading.lines,
         longest_mb: int = Reading.longest_mb,
         expansion: int = Reading.expansion,
+        evaluators: Mapping[str, Any] | None = None,
     ) -> None:
         kind: TaskKind = (
             "unlabelled" if label is None else "regression" if numeric else "classification"
         )
         chosen = tuple(metrics or DEFAULT_METRICS[kind])
-        super().__init__(str(name), chosen, primary or next(iter(chosen), None), kind)
+        first = primary or next(iter(chosen), None)
+        super().__init__(str(name), chosen, first, kind, positive, evaluators)
         if not 0 <= holdout < 1:
             raise InvalidInput(
                 f"task {name!r}: expected task.holdout from 0 to below 1, found {holdout}"
             )
+        if max_train is not None and max_train < 1:
+            raise InvalidInput(
+                f"task {name!r}: expected task.max_train of 1 or more, or null, found {max_train}"
+            )
+        self.max_train = max_train
         self.files = {"train": train, "validation": validation, "test": test}
         self.columns = Columns(
             column_name(text) or "text",
@@ -231,7 +244,8 @@ class FromFiles(Task):
         if "test" not in splits.corpora:
             train, splits.corpora["test"] = self._hold_out(train)
         validation = splits.corpora.get("validation", train.take([]))
-        counts = {**splits.counts, "held_out_texts": len(splits.corpora["test"])}
+        counts = Counter(splits.counts, held_out_texts=len(splits.corpora["test"]))
+        train = self._sampled(train, counts)
         data = self.assemble(train, validation, splits.corpora["test"], counts, splits.quarantined)
         return replace(data, warnings=splits.warnings)
 
@@ -254,10 +268,19 @@ class FromFiles(Task):
             if split not in splits.corpora:
                 train, splits.corpora[split] = self._cut(train, split, self.seed + offset)
                 counts[f"{split}_cut_from_train"] = len(splits.corpora[split])
+        train = self._sampled(train, counts)
         data = self.assemble(
             train, splits.corpora["validation"], splits.corpora["test"], counts, splits.quarantined
         )
         return replace(data, warnings=splits.warnings)
+
+    def _sampled(self, train: Corpus, counts: Counter[str]) -> Corpus:
+        """Returns at most `max_train` examples; how many are left out is counted."""
+        if self.max_train is None:
+            return train
+        rows = sample_rows(train.ids, self.max_train, self.seed)
+        counts["train_not_sampled"] = len(train) - len(rows)
+        return train.take(rows)
 
     def _cut(self, train: Corpus, split: str, seed: int) -> tuple[Corpus, Corpus]:
         try:

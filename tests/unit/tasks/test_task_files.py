@@ -113,6 +113,33 @@ def test_own_files_without_labels_are_an_unlabelled_task(write: Write) -> None:
     assert task.evaluate(np.zeros(0), data) == ()
 
 
+@pytest.mark.parametrize("label", [None, "label"])
+def test_a_sample_of_own_examples_is_nested_counted_and_leaves_the_other_splits_as_they_are(
+    write: Write, label: str | None
+) -> None:
+    path = str(write("mine.jsonl", rows("own", 200)))
+    whole, large, small = (
+        own(train=path, label=label, max_train=size).load(NOWHERE, silent) for size in (None, 50, 9)
+    )
+    assert set(small.train.ids) < set(large.train.ids) < set(whole.train.ids)
+    assert [len(small.train), len(small.target)] == [9, 9]
+    assert small.counts["train_not_sampled"] == len(whole.train) - 9
+    for split in ("validation", "test"):
+        assert getattr(small, split).fingerprint == getattr(whole, split).fingerprint
+    with pytest.raises(InvalidInput, match="max_train of 1 or more"):
+        own(train=path, max_train=0)
+
+
+def test_own_files_take_a_positive_class_and_evaluators_as_named_tasks_do(write: Write) -> None:
+    path = str(write("mine.jsonl", rows("own", 200)))
+    settings: dict[str, Any] = {"label": "label", "metrics": ["f1"], "positive": "b"}
+    task = own(train=path, **settings, evaluators={"own": object()})
+    assert (task.metrics, task.positive, list(task.evaluators)) == (("f1",), "b", ["own"])
+    assert len(task.load(NOWHERE, silent).train)
+    with pytest.raises(InvalidInput, match=r"task\.positive to be a class, found 'c'"):
+        own(train=path, **settings | {"positive": "c"}).load(NOWHERE, silent)
+
+
 def unlabelled(write: Write, n: int, **settings: Any) -> TaskData:
     path = write("target.jsonl", [{"text": f"target text {i}"} for i in range(n)])
     return own(train=str(path), **settings).load(NOWHERE, silent)
