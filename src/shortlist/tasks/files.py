@@ -244,7 +244,7 @@ class FromFiles(Task):
         if "test" not in splits.corpora:
             train, splits.corpora["test"] = self._hold_out(train)
         validation = splits.corpora.get("validation", train.take([]))
-        counts = Counter(splits.counts, held_out_texts=len(splits.corpora["test"]))
+        counts = Counter({**splits.counts, "held_out_texts": len(splits.corpora["test"])})
         train = self._sampled(train, counts)
         data = self.assemble(train, validation, splits.corpora["test"], counts, splits.quarantined)
         return replace(data, warnings=splits.warnings)
