@@ -102,6 +102,13 @@ def guard(main: Callable[[], Any]) -> None:
 
 def _run(main: Callable[[], Any]) -> None:
     """Runs `main`, or explains the command."""
+    for text in sys.argv[1:]:
+        if not text.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in text):
+            shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise InvalidInput(
+                f"{shown}: expected an argument in UTF-8, found other bytes; rename the file, or give "
+                "a pattern that matches it ('caf*.jsonl')"
+            )
     sys.argv[1:] = sweep_group_settings(name_sizes(sys.argv[1:]))
     check_choices(sys.argv[1:])
     if "--explain" in sys.argv:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from shortlist.errors import InvalidInput
+
 KEY_CHARACTERS = 16
 
 
@@ -25,6 +27,18 @@ def key(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str
         version: version of its results, raised when equal settings give other results.
         config: the resolved settings that its result depends on.
         inputs: keys and fingerprints of what it reads.
+
+    Raises:
+        InvalidInput: a setting is no UTF-8, such as the name of a file with other bytes.
     """
     material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
-    return hashlib.sha256(canonical(material).encode()).hexdigest()[:KEY_CHARACTERS]
+    text = canonical(material)
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as error:
+        near = text[max(0, error.start - 40) : error.end + 40].encode("utf-8", "backslashreplace")
+        raise InvalidInput(
+            f"stage {stage}: expected settings in UTF-8, found …{near.decode()}…; rename the file, or "
+            "give a pattern that matches it"
+        ) from error
+    return hashlib.sha256(raw).hexdigest()[:KEY_CHARACTERS]

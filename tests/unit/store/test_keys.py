@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shortlist.errors import InvalidInput
 from shortlist.store.keys import canonical, key
 
 BASE: dict[str, Any] = {
@@ -63,3 +64,8 @@ def test_a_key_has_a_value_that_never_changes() -> None:
 def test_an_object_is_refused_instead_of_hashing_its_address() -> None:
     with pytest.raises(TypeError):
         canonical({"a": object()})
+
+
+def test_a_setting_that_is_no_utf8_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"settings in UTF-8, found .*caf\\udce9\.jsonl"):
+        key("pool", 1, {"paths": ["caf\udce9.jsonl"]}, {})
