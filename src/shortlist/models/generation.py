@@ -24,7 +24,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.stats.sampling import uniform
-from shortlist.store.atomic import fsync
+from shortlist.store.atomic import fsync, is_sealed, seal
 from shortlist.store.cache import unfinished
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def generate(
     folder.mkdir(exist_ok=True)
     shards = [np.arange(at, min(at + SHARD, len(ids))) for at in range(0, len(ids), SHARD)]
     paths = [folder / f"{rows[0]:09d}.parquet" for rows in shards]
-    left = [number for number, path in enumerate(paths) if not path.exists()]
+    left = [number for number, path in enumerate(paths) if not is_sealed(path)]
     to_do = sum(len(shards[number]) for number in left) * many
     if to_do < len(ids) * many:
         log.info("continuations: resuming, %s are done", f"{len(ids) * many - to_do:,}")
@@ -326,6 +326,7 @@ def generate(
             pq.write_table(part, temporary)
             fsync(temporary)  # or a power cut could leave the name without the bytes
             temporary.replace(paths[number])
+            seal(paths[number])
     with pq.ParquetWriter(directory / FILE, _SCHEMA) as file:
         for path in paths:
             file.write_table(pq.read_table(path))

@@ -1,5 +1,6 @@
 """Files that are either complete or absent: temporary name, fsync, rename."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -76,6 +77,30 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Returns the rows of a file that `write_jsonl` wrote."""
     with path.open(encoding="utf-8", newline="\n") as file:  # U+2028 in a text ends no line
         return [json.loads(line) for line in file]
+
+
+def seal(path: Path) -> None:
+    """Writes the SHA-256 of a file beside it, under its name and `.sha256`: for files that a resumed
+    computation reads before there is a manifest.
+    """
+    write_text(_seal_of(path), _sha256(path))
+
+
+def is_sealed(path: Path) -> bool:
+    """Returns whether a file is there and is still the one that was sealed."""
+    try:
+        return _seal_of(path).read_text(encoding="utf-8") == _sha256(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _replace(path: Path, parts: Iterable[str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import time
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput, Missing
@@ -18,7 +20,7 @@ from shortlist.store.cache import unfinished
 from shortlist.trainers.language_model import CausalLM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from shortlist.core import Corpus
@@ -87,7 +89,7 @@ class Pretraining(CausalLM):
             rows for _ in range(self.passes) for rows in loader.batch_sampler or ()
         ]
         state = self.state_directory / STATE
-        self.saved = load_file(state) if state.is_file() else {}
+        self.saved = _read_state(state)
         losses: list[float] = self.saved["losses"].tolist() if self.saved else []
         done = self.steps_done = len(losses)
         if losses:
@@ -153,10 +155,35 @@ class _SaveState(pl.Callback):
             state |= {f"{key} {name}": value for key, value in moments[weight].items()}
         self.path.parent.mkdir(exist_ok=True)
         temporary = self.path.with_suffix(".part")
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+        state = {name: value.contiguous() for name, value in state.items()}
+        save_file(state, temporary, {"sha256": _digest(state)})
         fsync(temporary)
         temporary.replace(self.path)
         self.last = time.monotonic()
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Returns what `_SaveState` wrote; nothing, with a warning, where the file is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if (file.metadata() or {}).get("sha256") == _digest(state):
+                return state
+    except SafetensorError:
+        pass
+    log.warning("%s is damaged; training starts from the first step", path)
+    return {}
+
+
+def _digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Returns the SHA-256 of tensors by name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class MuonAndAdam(torch.optim.Optimizer):

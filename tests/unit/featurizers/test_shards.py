@@ -103,7 +103,7 @@ def test_an_interrupted_computation_is_not_an_artifact(tmp_path: Path, machine: 
     np.testing.assert_array_equal(load_features(made.path).values, expected)
 
 
-@pytest.mark.parametrize("spoil", ["values", "short", "mark"])
+@pytest.mark.parametrize("spoil", ["values", "short", "mark", "no mark", "bit"])
 def test_rows_that_are_not_what_the_marks_say_are_computed_again(
     tmp_path: Path, machine: Any, spoil: str
 ) -> None:
@@ -116,12 +116,20 @@ def test_rows_that_are_not_what_the_marks_say_are_computed_again(
         (folder / "values.npy").unlink()
     elif spoil == "short":
         os.truncate(folder / "values.npy", 20)
+    elif spoil == "bit":  # of the last number of the second shard
+        rows = np.load(folder / "values.npy", mmap_mode="r+")
+        shard = Lengths.shard
+        rows.view(np.int32)[2 * shard - 1, -1] ^= 1
+        rows.flush()
+    elif spoil == "no mark":
+        sorted(folder.glob("*.json"))[0].write_bytes(b"\xff[")
     else:  # of other documents
         mark = sorted(folder.glob("*.json"))[1]
         mark.write_text(json.dumps({"documents": "others", "counts": {"letters": 9}}))
     again = Lengths(log)
     values, facts = again.compute(CORPUS, work, machine)
-    assert again.read == {"values": 5, "short": 5, "mark": 3}[spoil]
+    expected = {"values": 5, "short": 5, "mark": 3, "no mark": 3, "bit": 3}
+    assert again.read == expected[spoil]
     np.testing.assert_array_equal(
         values, Lengths(tmp_path / "other").rows(CORPUS, lambda done: None)[0]
     )

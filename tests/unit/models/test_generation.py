@@ -101,8 +101,9 @@ def test_what_is_stored_is_whole(writer: Writer, decoder: Path, tmp_path: Path) 
     assert all(len(row) < 12 for row, end in zip(tokens, ended, strict=True) if end)
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_file(
-    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
     monkeypatch.setattr(generation, "SHARD", 9)
     begun: list[int] = []
@@ -125,8 +126,13 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_file(
     with pytest.raises(KeyboardInterrupt):
         made(dying, tmp_path / "stage.1")
     begun.clear()
+    if damaged:  # one bit of a shard that was done
+        shard = tmp_path / "stage.unfinished" / "000000009.parquet"
+        raw = bytearray(shard.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        shard.write_bytes(raw)
     found = made(dying, tmp_path / "stage.2")
-    assert begun == [9, 5]
+    assert begun == ([9, 9, 5] if damaged else [9, 5])
     assert bytes_of(found) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stage.1", "stage.2", "whole"]
 

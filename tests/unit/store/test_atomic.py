@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from shortlist.errors import InvalidInput
-from shortlist.store.atomic import make_directory, read_jsonl, write_jsonl, write_text
+from shortlist.store.atomic import (
+    is_sealed,
+    make_directory,
+    read_jsonl,
+    seal,
+    write_jsonl,
+    write_text,
+)
 
 
 def test_a_failing_write_leaves_the_old_contents_and_no_other_file(
@@ -67,3 +74,17 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
 
 def test_trying_a_directory_leaves_nothing_in_it(tmp_path: Path) -> None:
     assert list(make_directory(tmp_path / "a" / "b", "paths.runs").iterdir()) == []
+
+
+def test_a_sealed_file_is_one_until_a_bit_of_it_or_of_its_seal_changes(tmp_path: Path) -> None:
+    path = tmp_path / "shard"
+    assert not is_sealed(path)
+    path.write_bytes(b"rows")
+    assert not is_sealed(path)
+    seal(path)
+    assert is_sealed(path)
+    path.write_bytes(b"rowt")
+    assert not is_sealed(path)
+    path.write_bytes(b"rows")
+    (tmp_path / "shard.sha256").write_bytes(b"\xff")
+    assert not is_sealed(path)

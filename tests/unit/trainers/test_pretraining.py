@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import toy
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
@@ -115,6 +115,25 @@ def test_a_state_kept_after_the_last_step_is_the_model(
     kept = load_file(tmp_path / ".a.2" / "model.safetensors")
     first = load_file(start / "model.safetensors")
     assert not torch.equal(kept["transformer.wte.weight"], first["transformer.wte.weight"])
+
+
+@pytest.mark.parametrize("place", [0, 2, -1, -100], ids=["length", "metadata", "last", "weight"])
+def test_a_damaged_state_is_not_gone_on_from(
+    place: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.safetensors"
+    state = {"losses": torch.zeros(3, dtype=torch.float64), "step x": torch.tensor(3.0)}
+    state["weight x"] = torch.ones(30, 2)
+    save_file(state, path, {"sha256": pretraining._digest(state)})
+    read = pretraining._read_state(path)
+    assert {name: value.tolist() for name, value in read.items()} == {
+        name: value.tolist() for name, value in state.items()
+    }
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 4
+    path.write_bytes(raw)
+    assert pretraining._read_state(path) == {}
+    assert "is damaged; training starts from the first step" in caplog.text
 
 
 def test_muon_steps_the_matrices_of_the_layers_and_adamw_all_else(tmp_path: Path) -> None:
