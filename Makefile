@@ -50,7 +50,10 @@ notebooks: install ## run the notebooks of the documentation, in outputs/noteboo
 	cp docs/notebooks/*.ipynb outputs/notebooks
 	$(RUN)jupyter-execute --inplace outputs/notebooks/*.ipynb
 
-check: lint docs test ## everything that CI runs
+package: install ## build the wheel and select with it in an environment and a folder of its own
+	$(RUN)python -m pytest -n 0 -m slow tests/e2e/test_wheel.py
+
+check: lint docs test package ## everything that CI runs
 
 pydocs-list: install ## the packages that pool=pydocs reads, from requirements.lock
 	$(RUN)python -c "from pathlib import Path; from shortlist.data.package_docs import render_list; \
@@ -87,4 +90,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts and runs, not results
 	rm -rf .cache outputs
 
-.PHONY: help install demo test soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-text clean
+.PHONY: help install demo test package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-text clean
