@@ -142,6 +142,36 @@ def _parser() -> argparse.ArgumentParser:
         "run", type=Path, nargs="?", metavar="RUN",
         help="directory of the run (default: the newest in outputs/)",
     )  # fmt: skip
+    prepare = command(
+        "prepare", _prepare, "clean, filter and deduplicate documents",
+        "shortlist prepare posts/*.jsonl.gz --preset forum --out clean.parquet --report prep.html\n"
+        "shortlist prepare posts.csv -p forum -p anonymise --out clean.jsonl\n"
+        "Operations and presets: conf/prepare. After `--`: -- 'pool.prepare=[{length: {min_words: 3}}]'",
+    )  # fmt: skip
+    add = prepare.add_argument
+    add("paths", nargs="+", metavar="FILE", help="files, patterns or folders of documents")
+    add(
+        "-p",
+        "--preset",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a preset (web, forum, papers, none) or an operation; may be repeated (default: web)",
+    )
+    add("-o", "--out", type=Path, metavar="FILE", help="prepared documents: .jsonl, .parquet, .csv")
+    add("--report", type=Path, metavar="FILE", help="a page on what was edited and dropped")
+    add("-c", "--text-column", default="text", metavar="NAME", help="(default: text)")
+    add("--json", action="store_true", help="print the counts as JSON")
+    check = command(
+        "check", _check, "check a task: labels, contradictions, copies across splits, lengths",
+        "shortlist check chemprot -- paths.data=DATA\n"
+        "shortlist check own -- task.train=mine.csv task.label=label",
+    )  # fmt: skip
+    check.add_argument("task", metavar="TASK", help="a task of conf/task")
+    check.add_argument("--report", type=Path, metavar="FILE",
+        help="the page (default: check-TASK.html)")  # fmt: skip
+    check.add_argument("--out", type=Path, metavar="FILE",
+        help="all findings as JSON (default: check-TASK.json)")  # fmt: skip
     methods = command("methods", _methods, "list the methods: what they need, cost, paper")
     form = methods.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print them as JSON")
@@ -245,6 +275,63 @@ def _compare(options: argparse.Namespace) -> None:
     )
     for name, picks in done:
         console.print(f"{name:<12} {_shown(picks.directory / 'report.html')}")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from shortlist.api import check_format, composed, override, write_table
+    from shortlist.pipeline.data_tools import prepare_documents
+    from shortlist.store.atomic import write_text
+
+    if options.out is not None:
+        check_format(options.out)
+    typed = [
+        "pool=files",
+        override("pool.paths", options.paths),
+        override("pool.text", options.text_column),
+    ]
+    if options.preset or not any("pool.prepare=" in setting for setting in options.hydra):
+        typed.append(override("pool.prepare", options.preset or ["web"]))
+    with composed([*typed, *options.hydra]) as config:
+        done = prepare_documents(config)
+    if options.out is not None:
+        write_table(done.after.table, options.out)
+    if options.report is not None:
+        write_text(options.report, done.page(", ".join(options.paths)))
+    if options.json:
+        print(json.dumps(done.facts, ensure_ascii=False))
+        return
+    facts = done.facts
+    print(
+        f"{facts['rows_read']:,} documents read, {facts['kept']:,} kept, {facts['dropped']:,} dropped"
+    )
+    for name in done.prepared.operations:
+        edited, dropped = (facts.get(f"{what}.{name}", 0) for what in ("edited", "dropped"))
+        print(f"  {name:<20} {edited:>9,} edited {dropped:>9,} dropped")
+    for reason, count in done.left_out.items():
+        print(f"  left out before: {count:,} {reason}")
+    for name, path in (("documents", options.out), ("report", options.report)):
+        if path is not None:
+            print(f"{name:<12} {_shown(path.absolute())}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from shortlist.api import composed
+    from shortlist.pipeline.data_tools import check, checks_json, checks_page
+    from shortlist.store.atomic import write_text
+
+    page = options.report or Path(f"check-{options.task}.html")
+    plain = options.out or Path(f"check-{options.task}.json")
+    with composed([f"task={options.task}", *options.hydra]) as config:
+        checks = check(config)
+    write_text(page, checks_page(checks))
+    write_text(plain, json.dumps(checks_json(checks), ensure_ascii=False, indent=1) + "\n")
+    sizes = ", ".join(f"{count:,} {split}" for split, count in checks.sizes.items())
+    print(f"{checks.task}: {sizes}")
+    for name, count in checks.counts.items():
+        print(f"  {name.replace('_', ' '):<42} {count:>9,}")
+    if checks.why_not:
+        print(f"  label errors were not looked for: {checks.why_not}")
+    print(f"page         {_shown(page.absolute())}\nfindings     {_shown(plain.absolute())}")
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:

@@ -58,8 +58,11 @@ class Language(DocumentOperation):
             InvalidInput: the model does not know one of `languages`, or is no fastText model.
             Missing: the model or the package that reads it is not there.
         """
+        text = text[: self.max_chars]
+        if 2 * sum(map(str.isupper, text)) > sum(map(str.isalpha, text)):
+            text = text.lower()  # shouted text is rare where the models were trained
         if self.model is not None:
-            return _fasttext(self.model)(text[: self.max_chars])
+            return _fasttext(self.model)(text)
         identifier = _langid()
         unknown = set(self.languages) - set(identifier.labels)
         if unknown:
@@ -68,7 +71,7 @@ class Language(DocumentOperation):
                 f"language: expected codes that py3langid knows, found {name!r}; "
                 f"{near(name, identifier.labels)}"
             )
-        return identifier.classify(text[: self.max_chars])
+        return identifier.classify(text)
 
 
 @cache

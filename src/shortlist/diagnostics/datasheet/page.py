@@ -84,7 +84,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Datasheet:
-    """The page of one selection.
+    """The page of one selection, or of other data.
 
     Attributes:
         title: what was selected.
@@ -92,6 +92,7 @@ class Datasheet:
         facts: the main numbers.
         warnings: what limits the use of the selection.
         sections: the sections.
+        kind: what the page is about.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Datasheet:
     facts: tuple[Fact, ...]
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
+    kind: str = "Datasheet of a selection"
 
 
 def html(sheet: Datasheet) -> str:

@@ -1,0 +1,65 @@
+"""`shortlist prepare` and `shortlist check` as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import toy
+
+from shortlist.cli import main
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    rows = [
+        {"text": "I wrote to <b>ann@example.org</b> about the boat &amp; the harbour yesterday."},
+        {"text": "I wrote to ann@example.org about the boat & the harbour yesterday."},
+        {"text": "short"},
+        {"text": "The night was clear and we could see the comet above the roofs of the town."},
+    ]
+    return toy.write_jsonl(tmp_path / "posts.jsonl", rows)
+
+
+def test_prepare_writes_documents_and_a_page_and_counts_rows(
+    posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, report = tmp_path / "clean.parquet", tmp_path / "prep.html"
+    typed = ["prepare", str(posts), "-p", "forum", "-p", "anonymise", "--out", str(out)]
+    assert main([*typed, "--report", str(report), "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["rows_read"], counts["kept"], counts["documents"]) == (4, 2, 2)
+    assert counts["failed.length.too_few_words"] == 1 and counts["edited.anonymise"] == 1
+    texts = pq.read_table(out)["text"].to_pylist()
+    assert "I wrote to [EMAIL_1] about the boat & the harbour yesterday." in texts
+    page = report.read_text()
+    assert "Personal data" in page and "email" in page and "Report of a preparation" in page
+
+
+def test_prepare_refuses_an_unknown_preset_in_one_line(
+    posts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(posts), "--preset", "forun"]) == 1
+    assert (
+        "there is no operation or preset `forun`; did you mean `forum`" in capsys.readouterr().err
+    )
+
+
+def test_check_writes_a_page_and_all_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"text": f"{text} {row}", "label": topic}
+        for topic in ("music", "stars")
+        for row, text in enumerate(toy.sentences(topic, 40))
+    ]
+    path = toy.write_jsonl(tmp_path / "own.jsonl", rows)
+    typed = [f"task.train={path}", "task.label=label", "runtime.progress=false"]
+    assert main(["check", "own", "--", *typed]) == 0
+    said = capsys.readouterr().out
+    assert "likely label errors" in said and "check-own.html" in said
+    found = json.loads((tmp_path / "check-own.json").read_text())
+    assert found["counts"]["contradictory_texts"] == 0 and sum(found["sizes"].values()) == 80
