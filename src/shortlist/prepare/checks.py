@@ -249,7 +249,7 @@ def out_of_fold_probabilities(
     folds = k_folds([fold(text) or text for text in texts], FOLDS, seed, labels, labels)
     probabilities = np.zeros((len(texts), int(labels.max()) + 1))
     for part in range(FOLDS):
-        inside, outside = np.flatnonzero(folds == part), np.flatnonzero(folds != part)
+        inside, outside = (np.flatnonzero(side).tolist() for side in (folds == part, folds != part))
         words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=20_000)
         model = LogisticRegression(C=4.0, max_iter=100, tol=1e-3)
         trained: Any = model.fit(
@@ -323,7 +323,7 @@ def _label_issues(
             float(probabilities[place, labels[place]]),
             float(probabilities[place, counted[place]]),
         )
-        for place in places[np.argsort(margin, kind="stable")].tolist()
+        for place in map(int, places[np.argsort(margin, kind="stable")])
     )
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return issues, accuracy, len(train) - len(judged), ""

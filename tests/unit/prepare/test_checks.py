@@ -36,7 +36,7 @@ def data() -> TaskData:
     texts = [sentence(rng, topic) for topic in ("sea", "sky") for _ in range(60)]
     labels = ["sea"] * 60 + ["sky"] * 60
     labels[:WRONG] = ["sky"] * WRONG  # wrong labels
-    texts[20:34] = [f"ticket AB-{row} id9000 {texts[row]}" for row in range(20, 34)]  # a leak
+    texts[100:114] = [f"ticket AB-{row} id9000 {texts[row]}" for row in range(100, 114)]  # a leak
     texts += ["Nothing at all here.", "nothing at all, here", "x", "word " * 900]
     labels += ["sea", "sky", "sea", "sky"]
     test = [sentence(rng, "sea") for _ in range(8)]
@@ -85,7 +85,7 @@ def test_copies_across_splits_are_found_by_kind(checks: TaskChecks) -> None:
 
 def test_tokens_that_give_a_label_away_are_found(checks: TaskChecks) -> None:
     assert [leak.token for leak in checks.leaks] == ["id9000"]
-    assert (checks.leaks[0].label, checks.leaks[0].rows, checks.leaks[0].test) == ("sea", 14, 0)
+    assert (checks.leaks[0].label, checks.leaks[0].rows, checks.leaks[0].test) == ("sky", 14, 0)
 
 
 def test_extreme_lengths_and_classes_are_counted(checks: TaskChecks) -> None:
