@@ -166,6 +166,8 @@ def select(
     """Returns the documents of `pool` that a method selects for the texts of `target`.
 
     All texts of the target count (`task.holdout=0`). None leaves a setting to the configuration.
+    An encoder reads only the documents that the budget may reach (`cascade=on`); `settings` with
+    `cascade=off` has it read all.
 
     Args:
         pool: a list of texts; rows as a list of dictionaries; a pyarrow, pandas or polars table; a
@@ -188,7 +190,7 @@ def select(
     """
     request = Request(
         pool, target, budget, method, unit, text_column, target_column, domain_column, seed,
-        settings=settings,
+        settings=settings, cascade=True,
     )  # fmt: skip
     return _run(request, directory, command)
 
@@ -314,6 +316,7 @@ class Request:
     test: Data = None
     validation: Data = None
     settings: Mapping[str, Any] | Iterable[str] = ()
+    cascade: bool = False
 
     @contextmanager
     def opened(self) -> Generator[Opened]:
@@ -344,6 +347,9 @@ class Request:
         further = self.settings
         if isinstance(further, Mapping):
             further = [override(name, value) for name, value in further.items()]
+        further = [*further]
+        if self.cascade and not any(text.startswith("cascade=") for text in further):
+            values["cascade"] = "on"
         asked = [override(name, value) for name, value in values.items() if value is not None]
         with composed([*asked, *further]) as config:
             files, pool = self._files(Path(config.paths.cache).expanduser().absolute() / "inputs")
@@ -412,7 +418,7 @@ def plan(
     from shortlist.pipeline.cell import open_cell
     from shortlist.pipeline.forecast import forecast_selection
 
-    request = Request(pool, target, budget, method, **arguments)
+    request = Request(pool, target, budget, method, **arguments, cascade=True)
     with request.opened() as asked, tempfile.TemporaryDirectory() as directory:
         return forecast_selection(open_cell(asked.config, asked.choices, Path(directory)))
 

@@ -19,7 +19,7 @@ from shortlist.errors import InvalidInput
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
     "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
-    "targets", "target_weights", "target_floors", "negative_target", "fold",
+    "targets", "target_weights", "target_floors", "negative_target", "fold", "cascade",
 )  # fmt: skip
 
 
@@ -74,6 +74,23 @@ class Paths:
     results: str = MISSING
     cache: str = MISSING
     runs: str = MISSING
+
+
+@dataclass
+class Cascade:
+    """The cascade: the encoder reads only the documents that the budget may reach."""
+
+    factor: float = MISSING
+    overlap: float = MISSING
+    sample: int = MISSING
+
+    def __post_init__(self) -> None:
+        if self.factor < 1 or not 0 < self.overlap <= 1 or self.sample < 2:
+            raise InvalidInput(
+                "cascade needs factor of at least 1, overlap above 0 and at most 1, and sample of at "
+                f"least 2, found {self.factor:g}, {self.overlap:g} and {self.sample}; cascade=off "
+                "switches it off"
+            )
 
 
 @dataclass
@@ -132,6 +149,7 @@ class Config:
     target_floors: Any = None
     negative_target: Any = None
     advice: Advice | None = MISSING
+    cascade: Cascade | None = None
     leaks: Leaks = MISSING
     check: Check = MISSING
 

@@ -10,11 +10,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from shortlist.config import HASHED, Advice, Check
+from shortlist.config import HASHED, Advice, Cascade, Check
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
 from shortlist.data.folds import CrossValidation
@@ -128,6 +128,7 @@ class Components:
     prefilter: Prefilter | None
     ablation: AblationBaseline | None
     advice: Advice | None
+    cascade: Cascade | None
     leaks: str
     check: Check
     check_vectors: Featurizer
@@ -154,7 +155,10 @@ def build_components(config: DictConfig) -> Components:
     loggers = [build_component(config, f"logger.{name}") for name in config.logger]
     _check_pretraining(groups["model"], groups["warmup"], config)
     local = config.source.name == "local"
-    advice: Any = None if config.advice is None else OmegaConf.to_object(config.advice)
+    advice, cascade = (
+        None if config[name] is None else OmegaConf.to_object(config[name])
+        for name in ("advice", "cascade")
+    )
     return Components(
         **groups,
         loggers=loggers,
@@ -172,7 +176,8 @@ def build_components(config: DictConfig) -> Components:
         **_targets(config, groups["task"]),
         prefilter=_prefilter(config),
         ablation=_ablation_baseline(groups["selector"], plain(config.selector)),
-        advice=advice,
+        advice=cast("Advice | None", advice),
+        cascade=cast("Cascade | None", cascade),
         leaks=config.leaks.action.name,
         check=Check(
             config.check.assumption, absolute(config.check.reference), config.check.documents

@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from shortlist.errors import Missing
+from shortlist.pipeline.cascade import reason_against
 from shortlist.pipeline.data import choose_from, load_data
 from shortlist.pipeline.prefilter import prefilter
-from shortlist.pipeline.scoring import featurize, fit, methods_of, ready, score, targets_of
+from shortlist.pipeline.scoring import (
+    featurize,
+    fit,
+    methods_of,
+    ready,
+    score,
+    targets_of,
+    vectors,
+)
 from shortlist.pipeline.selection import rank, select
 from shortlist.store.cache import Store
 
@@ -106,18 +115,31 @@ def _method_steps(
             *(Step(stage, "waiting") for stage in ("features", "fit", "scores")),
         ]
         return steps, False
-    method = prepared[0]
-    steps, vectors = list[Step](), list[Any]()
+    unprepared, method = method, prepared[0]
+    steps, stored = list[Step](), list[Any]()
     corpora = {
         "pool": (candidates.corpus, candidates.documents.fingerprint),
         "target": (target.target, target.fingerprint("target")),
     }
     rate: tuple[float, float, int] | None = None
     columns = 0
+    cascade, both = cell.parts.cascade, None
+    if cascade is not None and reason_against(cell, len(candidates.corpus)) is not None:
+        cascade = None
     for what, (corpus, fingerprint) in corpora.items():
-        found = _if_stored(lambda c=corpus, f=fingerprint: featurize(cell, method, c, f, "pool"))
+        documents, part = len(corpus), ""
+        if cascade is not None and what == "pool":
+            both = found = _if_stored(
+                lambda: vectors(cell, data, candidates, unprepared, target, "target")
+            )
+            most = cascade.sample + int(cascade.factor * cell.parts.budget.amount)
+            documents, part = min(documents, most), f"at most, of {documents:,} (cascade), "
+        else:
+            found = _if_stored(
+                lambda c=corpus, f=fingerprint: featurize(cell, method, c, f, "pool")
+            )
         if found is not None:
-            vectors.append(found[0])
+            stored.append(found[0])
             columns = _columns(found[0].features.values)
             steps.append(Step(f"features of the {what}", "stored"))
             continue
@@ -127,29 +149,31 @@ def _method_steps(
             Step(
                 f"features of the {what}",
                 "to compute",
-                len(corpus) / speed + (opening if what == "pool" else 0),
+                documents / speed + (opening if what == "pool" else 0),
                 4.0 * len(corpus) * columns,
-                f"{len(corpus):,} documents at {speed:,.0f} a second, measured on {SAMPLE}; "
+                f"{documents:,} documents {part}at {speed:,.0f} a second, measured on {SAMPLE}; "
                 f"{columns:,} columns on disk"
                 if columns
                 else "the method reads none",
             )
         )
+    if both is not None:  # the target's vectors have one dimension more, too
+        stored = list(both[:2])
     solve = method.selector.forecast(len(candidates.corpus), len(target.target), columns)
     seconds, memory = (solve.seconds, float(solve.bytes)) if solve else (math.nan, math.nan)
     note = solve.sentence if solve else ""
-    if len(vectors) < 2:
+    if len(stored) < 2:
         return [
             *steps,
             Step("fit", "waiting", seconds, memory, note),
             Step("scores", "waiting"),
         ], False
-    fitted = _if_stored(lambda: fit(cell, method, vectors[1], vectors[0]))
+    fitted = _if_stored(lambda: fit(cell, method, stored[1], stored[0]))
     if fitted is None:
         return [
             *steps, Step("fit", "to compute", seconds, memory, note), Step("scores", "waiting"),
         ], False  # fmt: skip
-    scored = _if_stored(lambda: score(cell, method, fitted, vectors[0]))
+    scored = _if_stored(lambda: score(cell, method, fitted, stored[0]))
     state = "to compute" if scored is None else "stored"
     return [*steps, Step("fit", "stored"), Step("scores", state)], scored is not None
 

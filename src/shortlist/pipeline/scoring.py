@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from shortlist.core import Features, digest
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import check_computed
+from shortlist.featurizers.transformer import Transformer
 from shortlist.featurizers.whitening import Whitened, Whitening
 from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.base_model import available, with_head
+from shortlist.pipeline.cascade import cascaded, reason_against
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.selectors.base import check_scores
 from shortlist.store import formats
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from shortlist.featurizers.base import Featurizer
     from shortlist.pipeline.data import Candidates, CellData, TaskSplits
     from shortlist.selectors.base import Selector
+
+log = logging.getLogger(__name__)
 
 FITTED, SCORES = "fitted.safetensors", "scores.npy"
 TUNING_SEED = 0  # the vectors of a task serve the cells of all seeds
@@ -248,6 +253,12 @@ def vectors(
     """
     prepared, notes = ready(cell, data, candidates, method, target)
     documents = candidates.documents
+    if cell.parts.cascade is not None:
+        against = reason_against(cell, len(documents.corpus))
+        if against is None:
+            return _cascaded(cell, candidates, prepared, target, target_name, notes)
+        log.info("cascade: not applied, %s", against)
+        notes += Notes(selection={"cascade": {"applied": False, "reason": against}})
     pool, pool_notes = featurize(cell, prepared, documents.corpus, documents.fingerprint, "pool")
     aimed, target_notes = featurize(
         cell, prepared, target.target, target.fingerprint("target"), target_name
@@ -256,6 +267,31 @@ def vectors(
     if isinstance(method.featurizer, Whitened):
         return _whitened(cell, method, method.featurizer, pool, aimed, notes)
     return pool, aimed, notes
+
+
+def _cascaded(
+    cell: Cell,
+    candidates: Candidates,
+    prepared: Method,
+    target: TaskSplits,
+    target_name: str,
+    notes: Notes,
+) -> tuple[Vectors, Vectors, Notes]:
+    """Returns vectors of the candidates, exact where the budget may reach, of the target, and notes."""
+    exact, target_notes = featurize(
+        cell, prepared, target.target, target.fingerprint("target"), target_name
+    )
+    assert isinstance(prepared.featurizer, Transformer)  # by `reason_against`
+    pool, aimed, own = cascaded(
+        cell,
+        candidates,
+        prepared.featurizer,
+        prepared.featurizer_settings,
+        exact.features,
+        exact.stage.key,
+    )
+    vectors = Vectors(pool, candidates.corpus), Vectors(aimed, target.target)
+    return *vectors, notes + target_notes + own
 
 
 def featurize(
