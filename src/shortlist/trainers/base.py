@@ -46,6 +46,7 @@ class TrainingModule(pl.LightningModule):
         precision: str,
         betas: Sequence[float],
         eps: float,
+        frozen_layers: int = 0,
     ) -> None:
         """Stores the settings; the model is loaded by `train_on`.
 
@@ -61,6 +62,8 @@ class TrainingModule(pl.LightningModule):
             precision: `32`, `bf16` (mixed) or `auto`.
             betas: decay rates of AdamW's two moments.
             eps: added by AdamW to the root of the second moment.
+            frozen_layers: number of an encoder's first layers that, with its embeddings, stay as they
+                are; 0 trains all.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -70,6 +73,7 @@ class TrainingModule(pl.LightningModule):
             ("epochs", epochs, 1),
             ("batch_size", batch_size, 1),
             ("max_length", max_length, 3),  # two special tokens and a word
+            ("frozen_layers", frozen_layers, 0),
         ):
             if value < low:
                 raise InvalidInput(f"a trainer's {name} must be at least {low}, found {value}")
@@ -88,6 +92,7 @@ class TrainingModule(pl.LightningModule):
         self.warmup_fraction = warmup_fraction
         self.clip, self.precision_setting = clip, precision
         self.betas, self.eps = cast("tuple[float, float]", tuple(betas)), eps
+        self.frozen_layers = frozen_layers
         self.model: Any = None
         self.losses: list[float] = []
 

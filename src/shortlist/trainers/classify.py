@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.frozen import FrozenLayers, state_batch
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
 
@@ -53,8 +55,47 @@ class Validation:
     metric: Callable[[NDArray[np.float64]], float]
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Documents as a model reads them: token ids, or their states after its frozen layers.
+
+    Attributes:
+        tokens: the documents.
+        pad_id: id of the padding.
+        pairs: whether segment ids are given.
+        states: (t, w) states of each document, or None where token ids are read.
+    """
+
+    tokens: Tokens
+    pad_id: int
+    pairs: bool
+    states: list[torch.Tensor] | None = None
+
+    @classmethod
+    def of(cls, corpus: Corpus, model: Any, tokenizer: Any, max_length: int) -> Inputs:
+        """Returns the tokenized documents for `model`."""
+        tokens = tokenize(tokenizer, corpus.texts, corpus.texts_b, max_length)
+        pairs = corpus.texts_b is not None and bool(getattr(model.config, "type_vocab_size", 0))
+        return cls(tokens, tokenizer.pad_token_id, pairs)
+
+    def after(self, frozen: FrozenLayers | None, runtime: Runtime) -> Inputs:
+        """Returns the documents as their states after the frozen layers, or as they are."""
+        if frozen is None:
+            return self
+        return replace(self, states=frozen.states(self.tokens, self.pad_id, self.pairs, runtime))
+
+    def batch(self, rows: list[int] | NDArray[Any]) -> dict[str, torch.Tensor]:
+        """Returns the padded batch of these rows."""
+        if self.states is not None:
+            return state_batch(self.states, rows)
+        return batch(self.tokens, rows, self.pad_id, types=self.pairs)
+
+
 class Classifier(TrainingModule):
-    """A new classification or regression head on a model, all weights trained."""
+    """A new classification or regression head on a model, trained with all layers not frozen.
+
+    States after frozen layers are computed once for all epochs, without dropout.
+    """
 
     version = 2
 
@@ -131,14 +172,16 @@ class Classifier(TrainingModule):
         tokenizer = checkpoint.tokenizer(start)
         if self.model.config.pad_token_id is None:  # GPT-2, which else accepts batches of one only
             self.model.config.pad_token_id = tokenizer.pad_token_id
-        tokens = tokenize(tokenizer, train.texts, train.texts_b, self.max_length)
-        pairs = train.texts_b is not None and bool(getattr(self.model.config, "type_vocab_size", 0))
+        frozen = None
+        if self.frozen_layers:
+            frozen = FrozenLayers.of(
+                self.model.to(runtime.device), self.frozen_layers, "finetune.frozen_layers"
+            )
+        read = Inputs.of(train, self.model, tokenizer, self.max_length)
+        examples, tokens = read.after(frozen, runtime), read.tokens
 
         def collate(rows: list[int]) -> dict[str, torch.Tensor]:
-            return {
-                **batch(tokens, rows, tokenizer.pad_token_id, types=pairs),
-                "labels": truth[rows],
-            }
+            return {**examples.batch(rows), "labels": truth[rows]}
 
         order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
         rows: Any = range(len(tokens))
@@ -150,12 +193,15 @@ class Classifier(TrainingModule):
                     "validation examples were expected to choose the epoch by, found none; "
                     "set finetune.keep=last"
                 )
-            best = _KeepBest(self, tokenizer, validation, runtime)
-            self.run(loader, "fine-tuning", runtime, best)
-            self.model.load_state_dict(best.weights)
+            watched = Inputs.of(validation.corpus, self.model, tokenizer, self.max_length)
+            best = _KeepBest(self, watched.after(frozen, runtime), validation.metric, runtime)
+            with frozen.left_out() if frozen else nullcontext():
+                self.run(loader, "fine-tuning", runtime, best)
+                self.model.load_state_dict(best.weights)
             facts |= {"validation": best.scores, "epoch": best.epoch}
         else:
-            self.run(loader, "fine-tuning", runtime)
+            with frozen.left_out() if frozen else nullcontext():
+                self.run(loader, "fine-tuning", runtime)
         checkpoint.save(directory, self.model, tokenizer)
         self.model = None
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
@@ -177,14 +223,14 @@ class Classifier(TrainingModule):
             .eval()
             .to(runtime.device)
         )
-        return self.predict_with(model, tokenizer, corpus, outputs, runtime)
+        inputs = Inputs.of(corpus, model, tokenizer, self.max_length)
+        return self.predict_with(model, inputs, outputs, runtime)
 
     def predict_with(
-        self, model: Any, tokenizer: Any, corpus: Corpus, outputs: int, runtime: Runtime
+        self, model: Any, documents: Inputs, outputs: int, runtime: Runtime
     ) -> ClassifierOutput:
         """Returns the predictions of `model`, in evaluation mode; see `predict`."""
-        tokens: Tokens = tokenize(tokenizer, corpus.texts, corpus.texts_b, self.max_length)
-        pairs = corpus.texts_b is not None and bool(getattr(model.config, "type_vocab_size", 0))
+        tokens = documents.tokens
         values = np.zeros((len(tokens), outputs))
         mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         with (
@@ -193,7 +239,7 @@ class Classifier(TrainingModule):
             torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
         ):
             for rows in by_length(tokens.lengths, runtime.inference_tokens):
-                inputs = batch(tokens, rows, tokenizer.pad_token_id, types=pairs)
+                inputs = documents.batch(rows)
                 logits = model(
                     **{name: value.to(runtime.device) for name, value in inputs.items()}
                 ).logits.double()
@@ -206,9 +252,13 @@ class _KeepBest(pl.Callback):
     """Validates after each epoch and keeps a copy of the best weights in memory."""
 
     def __init__(
-        self, trainer: Classifier, tokenizer: Any, validation: Validation, runtime: Runtime
+        self,
+        trainer: Classifier,
+        documents: Inputs,
+        metric: Callable[[NDArray[np.float64]], float],
+        runtime: Runtime,
     ) -> None:
-        self.classifier, self.tokenizer, self.validation = trainer, tokenizer, validation
+        self.classifier, self.documents, self.metric = trainer, documents, metric
         self.runtime = runtime
         self.scores: list[float] = []
         self.epoch = 0
@@ -217,11 +267,9 @@ class _KeepBest(pl.Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         model = self.classifier.model.eval()
         outputs = int(model.config.num_labels)
-        output = self.classifier.predict_with(
-            model, self.tokenizer, self.validation.corpus, outputs, self.runtime
-        )
+        output = self.classifier.predict_with(model, self.documents, outputs, self.runtime)
         model.train()
-        self.scores.append(self.validation.metric(output.values))
+        self.scores.append(self.metric(output.values))
         if len(self.scores) == 1 or self.scores[-1] > max(self.scores[:-1]):
             self.epoch = len(self.scores)
             self.weights = {

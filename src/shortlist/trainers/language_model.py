@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.frozen import FrozenLayers
 from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logits_at
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.trainers.base import TrainingModule, seeded
@@ -75,6 +76,8 @@ class LanguageModelTrainer(TrainingModule):
         checkpoint.check_length(
             self.model, getattr(self, self.length), f"{self.setting}.{self.length}"
         )
+        if self.frozen_layers:
+            FrozenLayers.of(self.model, self.frozen_layers, f"{self.setting}.frozen_layers")
         tokenizer = checkpoint.tokenizer(start)
         loader, facts = self.loader(start, tokenizer, corpus, seed)
         self.run(loader, what, runtime)

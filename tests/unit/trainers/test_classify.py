@@ -189,3 +189,16 @@ def test_keeping_the_best_needs_validation(tiny_model: Path, tmp_path: Path, mac
     empty = Validation(examples(1).take([]), lambda values: 0.0)
     with pytest.raises(InvalidInput, match=r"finetune\.keep=last"):
         weights_after(tiny_model, tmp_path, machine, empty, keep="best", epochs=1)
+
+
+def test_frozen_layers_stay_and_the_others_learn(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    validation = Validation(examples(2), lambda values: float(values.max(1).mean()))
+    frozen = trainer(frozen_layers=1, keep="best", epochs=2)
+    frozen.train_on(tiny_model, examples(0), validation, LABELS, tmp_path, 0, machine)
+    before, after = (load_file(at / "model.safetensors") for at in (tiny_model, tmp_path))
+    kept = {name for name in after if name in before and torch.equal(before[name], after[name])}
+    layers = {name for name in after if ".embeddings." in name or ".layer.0." in name}
+    assert layers and kept >= layers and not any(".layer.1." in name for name in kept)
+    assert np.isfinite(frozen.predict(tmp_path, examples(1), 3, machine).values).all()

@@ -1,0 +1,45 @@
+"""Frozen layers: the whole model and its upper part on the frozen states give the same outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+
+from shortlist.errors import InvalidInput
+from shortlist.models import checkpoint
+from shortlist.models.frozen import FrozenLayers, state_batch
+from shortlist.models.tokens import batch, tokenize
+
+
+def test_the_upper_part_on_frozen_states_is_the_whole_model(tiny_model: Path, machine: Any) -> None:
+    model = checkpoint.classifier(tiny_model, 3).eval()
+    tokens = tokenize(checkpoint.tokenizer(tiny_model), toy.sentences("music", 7), None, 16)
+    rows = [5, 0, 3]
+    with torch.inference_mode():
+        expected = model(**batch(tokens, rows, 0, types=False)).logits
+    names = list(model.state_dict())
+    frozen = FrozenLayers.of(model, 1, "finetune.frozen_layers")
+    states = frozen.states(tokens, 0, False, machine)
+    with frozen.left_out(), torch.inference_mode():
+        found = model(**state_batch(states, rows)).logits
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert list(model.state_dict()) == names
+    with torch.inference_mode():
+        assert torch.equal(model(**batch(tokens, rows, 0, types=False)).logits, expected)
+    still = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert still and all(".embeddings." in name or ".layer.0." in name for name in still)
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_freezing_every_layer_is_refused(tiny_model: Path, count: int) -> None:
+    with pytest.raises(InvalidInput, match=r"finetune.frozen_layers must be below the model's 2"):
+        FrozenLayers.of(checkpoint.classifier(tiny_model, 2), count, "finetune.frozen_layers")
+
+
+def test_a_decoder_has_no_layers_to_freeze(tiny_gpt2: Path) -> None:
+    with pytest.raises(InvalidInput, match="needs an encoder with embeddings"):
+        FrozenLayers.of(checkpoint.causal_lm(tiny_gpt2), 1, "warmup.frozen_layers")
