@@ -4,6 +4,7 @@ head that predicts tokens.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import IntermediateModel, ScratchModel, StoredModel
 from shortlist.pipeline.data import check_leaks, load_splits, task_texts
 from shortlist.pipeline.stage import Cell, Notes
+from shortlist.store.atomic import is_sealed, seal
 from shortlist.store.cache import unfinished
 from shortlist.store.keys import key as make_key
 from shortlist.trainers.language_model import MaskedLMHead
@@ -89,11 +91,11 @@ def _pretrain(
 
     def compute(directory: Path) -> dict[str, Any]:
         initial = unfinished(directory) / INITIAL
-        if not initial.exists():
-            partial = initial.with_suffix(".part")
-            partial.mkdir(parents=True, exist_ok=True)
-            model.initialise(sample.texts, partial)
-            partial.rename(initial)
+        if not is_sealed(initial):  # absent, or damaged since
+            shutil.rmtree(initial, ignore_errors=True)
+            initial.mkdir(parents=True)
+            model.initialise(sample.texts, initial)
+            seal(initial)
         facts = trainer.train_on(initial, sample, directory, model.seed, runtime)
         return {**facts, "left_out": len(excluded)}
 

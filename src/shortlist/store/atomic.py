@@ -80,14 +80,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def seal(path: Path) -> None:
-    """Writes the SHA-256 of a file beside it, under its name and `.sha256`: for files that a resumed
-    computation reads before there is a manifest.
+    """Writes the SHA-256 of a file, or of a directory's files, beside it under its name and `.sha256`:
+    for what a resumed computation reads before there is a manifest.
     """
     write_text(_seal_of(path), _sha256(path))
 
 
 def is_sealed(path: Path) -> bool:
-    """Returns whether a file is there and is still the one that was sealed."""
+    """Returns whether a file or a directory is there and is still the one that was sealed."""
     try:
         return _seal_of(path).read_text(encoding="utf-8") == _sha256(path)
     except (OSError, UnicodeDecodeError):
@@ -99,6 +99,9 @@ def _seal_of(path: Path) -> Path:
 
 
 def _sha256(path: Path) -> str:
+    if path.is_dir():
+        files = {inside.name: _sha256(inside) for inside in sorted(path.iterdir())}
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

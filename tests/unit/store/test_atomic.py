@@ -88,3 +88,18 @@ def test_a_sealed_file_is_one_until_a_bit_of_it_or_of_its_seal_changes(tmp_path:
     path.write_bytes(b"rows")
     (tmp_path / "shard.sha256").write_bytes(b"\xff")
     assert not is_sealed(path)
+
+
+def test_a_sealed_directory_is_one_until_a_file_of_it_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a", "deep/b"):
+        (folder / name).write_text("x")
+    seal(folder)
+    assert is_sealed(folder)
+    (folder / "deep" / "b").write_text("y")
+    assert not is_sealed(folder)
+    (folder / "deep" / "b").write_text("x")
+    assert is_sealed(folder)
+    (folder / "c").write_text("")
+    assert not is_sealed(folder)
