@@ -88,13 +88,14 @@ def _reproduction(directory: Path, name: str, results: Path) -> None:
         reproduction_markdown,
         reproductions,
     )
-    from shortlist.store.atomic import make_directory, write_text
+    from shortlist.store.atomic import write_together
 
     table = read_published(directory, name)
     compared = reproductions(table, read_records(results))
     _console().print(reproduction_console(table, compared))
-    folder = make_directory(results / "verdicts", "paths.results")
-    print(write_text(folder / f"{name}.md", reproduction_markdown(table, compared)))
+    path = results / "verdicts" / f"{name}.md"
+    write_together(results, {path: reproduction_markdown(table, compared)}, "--results")
+    print(path)
 
 
 def _diff(typed: Sequence[str]) -> None:
