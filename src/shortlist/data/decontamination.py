@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus
 from shortlist.data.near_copies import BREAK, SPACE, as_lines, fold, word_runs
+from shortlist.data.splits import Split, TaskData
 from shortlist.kernels.hashing import FNV_BASIS, compiled, fnv1a, mix
 
 RUN = 13  # consecutive words, as in the decontamination of GPT-3 (Brown et al. 2020, appendix C)
@@ -104,6 +105,44 @@ def find_leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
                 share, owner = near[offset]
                 leaks.append(Leak(ids[row], "near", owners[owner], share))
     return leaks
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Examples of one split of a task that repeat texts of another.
+
+    Attributes:
+        split: the split.
+        of: the split whose texts they repeat.
+        examples: number of examples of `split`.
+        exact: of these, how many equal a text of `of`, case, punctuation and space aside.
+        near: how many others share a long run of words with one, or paraphrase it.
+    """
+
+    split: Split
+    of: Split
+    examples: int
+    exact: int
+    near: int
+
+
+def find_overlaps(data: TaskData) -> list[Overlap]:
+    """Returns how splits of a task repeat each other, where they do; of a pair both texts are compared
+    as one.
+    """
+    found: list[Overlap] = []
+    pairs: tuple[tuple[Split, Split], ...] = (
+        ("validation", "train"),
+        ("test", "train"),
+        ("test", "validation"),
+    )
+    joined = {split: Corpus.build(data.split(split).joined()) for pair in pairs for split in pair}
+    for split, other in pairs:
+        kinds = [leak.kind for leak in find_leaks(joined[split], joined[other])]
+        exact = kinds.count("exact") + kinds.count("normalised")
+        if kinds:
+            found.append(Overlap(split, other, len(joined[split]), exact, len(kinds) - exact))
+    return found
 
 
 def _folded_pieces(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:

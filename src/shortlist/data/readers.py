@@ -354,13 +354,13 @@ class _Reader:
                 else "write it again with quotes doubled"
             )
             self.warnings.append(
-                f"{shown(path)}: {unbalanced:,} lines with unbalanced quotes are rejected; {todo}"
+                f"{shown(path.name)}: {unbalanced:,} lines with unbalanced quotes are rejected; {todo}"
             )
         lines, blocks = counts["lines"], counts["blocks"]
         if not self.reading.lines and lines >= MANY_LINES * max(blocks, 1):
             todo = f"; {group}.lines=true reads a document a line" if group else ""
             self.warnings.append(
-                f"{shown(path)}: read as {blocks:,} documents of {lines:,} lines, since blank lines "
+                f"{shown(path.name)}: read as {blocks:,} documents of {lines:,} lines, since blank lines "
                 f"separate documents{todo}"
             )
 

@@ -349,7 +349,36 @@ def load_splits(
     apart = ("evaluators", "prepare", "folds", "cross_validation")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
-    return _prepared_task(cell, _folded_task(cell, loaded, name), name, cell.parts.prepare[place])
+    folded = _folded_task(cell, loaded, name)
+    splits = _prepared_task(cell, folded, name, cell.parts.prepare[place])
+    return _compared_splits(cell, splits, name) if task.own_splits else splits
+
+
+def _compared_splits(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
+    """Returns the task with counts of the examples of a split that repeat another split's, and a
+    warning where there are some.
+    """
+
+    def compute(directory: Path) -> dict[str, Any]:
+        return {"overlaps": [asdict(one) for one in decontamination.find_overlaps(task.data)]}
+
+    inputs = {split: task.fingerprint(split) for split in ("train", *PROTECTED)}
+    stage = cell.stage("overlaps", 1, {}, inputs, compute)
+    notes = task.notes + Notes(stages=(stage,))
+    found: list[str] = []
+    for one in stage.facts["overlaps"]:
+        split, of, exact, near = (one[key] for key in ("split", "of", "exact", "near"))
+        counted = {f"{name}_{split}_repeats_{of}_{how}": one[how] for how in ("exact", "near")}
+        notes += Notes(counts=counted)
+        found.append(
+            f"{exact + near:,} of {one['examples']:,} {split} examples repeat {of} examples "
+            f"({exact:,} exactly, {near:,} nearly)"
+        )
+    if found:
+        warning = f"task {task.name}: {'; '.join(found)}: metrics say little about new texts"
+        log.warning("%s", warning)
+        notes += Notes(warnings=(warning,))
+    return replace(task, notes=notes)
 
 
 def _folded_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:

@@ -44,6 +44,8 @@ class Task(ABC):
 
     Attributes:
         held_out: the split on whose texts the loss before and after the warm-up is measured.
+        own_splits: whether the user made the splits, so that examples of one may repeat another's;
+            published splits are taken as they are.
         version: raised when the same settings and files would give other data or other metrics.
 
     Raises:
@@ -52,6 +54,7 @@ class Task(ABC):
 
     version: ClassVar[int] = 1
     held_out: ClassVar[Split] = "test"
+    own_splits: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from shortlist.core import Corpus, digest
-from shortlist.data.decontamination import find_leaks
 from shortlist.data.files import Reading, file_digest
 from shortlist.data.finding import DataFile, find
 from shortlist.data.quotes import CsvDialect
@@ -122,7 +121,7 @@ class FromSource(Task):
 
 
 class FromFiles(Task):
-    """A task made of the user's files.
+    """A task made of the user's files. Its splits are compared with each other.
 
     Without a label column it is unlabelled: documents can be selected for it and, where some texts
     are held out to measure the language-model loss on, a model warmed up.
@@ -160,6 +159,8 @@ class FromFiles(Task):
     Raises:
         InvalidInput: `holdout` is no share, `max_train` is below 1, or a metric is unknown.
     """
+
+    own_splits = True
 
     def __init__(
         self,
@@ -237,7 +238,7 @@ class FromFiles(Task):
         """
         splits = read_splits(self.name, self._files(), self.columns, progress, self.reading)
         load = self._unlabelled if self.kind == "unlabelled" else self._labelled
-        return with_overlaps(load(splits), self.name)
+        return load(splits)
 
     def _unlabelled(self, splits: Splits) -> TaskData:
         train = splits.corpora["train"]
@@ -355,33 +356,3 @@ def cut(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
             "its own"
         )
     return corpus.take(rest), corpus.take(part)
-
-
-def with_overlaps(data: TaskData, name: str) -> TaskData:
-    """Returns the data with counts of the examples of one split that repeat those of another.
-
-    `test_repeats_train_exact` is the number of test examples whose text equals one of train, letter
-    case, punctuation and space aside; `..._near` of others that share a long run of words with one
-    or paraphrase it (`decontamination.find_leaks`). Likewise validation and train, and test and
-    validation. Of a pair both texts are compared as one. A warning names the pairs of splits that
-    overlap.
-    """
-    counts, found = Counter(data.counts), list[str]()
-    joined = {
-        split: Corpus.build(data.split(split).joined()) for split in ("train", "validation", "test")
-    }
-    for split, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
-        leaks = find_leaks(joined[split], joined[other])
-        exact = sum(leak.kind in ("exact", "normalised") for leak in leaks)
-        near = len(leaks) - exact
-        if leaks:
-            counts[f"{split}_repeats_{other}_exact"] = exact
-            counts[f"{split}_repeats_{other}_near"] = near
-            found.append(
-                f"{len(leaks):,} of {len(joined[split]):,} {split} examples repeat {other} examples "
-                f"({exact:,} exactly, {near:,} nearly)"
-            )
-    if not found:
-        return data
-    warning = f"task {name}: {'; '.join(found)}: metrics on them say little about new texts"
-    return replace(data, counts=dict(sorted(counts.items())), warnings=(*data.warnings, warning))

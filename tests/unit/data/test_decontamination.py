@@ -21,11 +21,14 @@ from shortlist.data.decontamination import (
     SHARE,
     SHORTEST,
     STRETCH,
+    Overlap,
     Pairs,
     find_leaks,
+    find_overlaps,
     find_paraphrases,
 )
 from shortlist.data.near_copies import as_lines, fold
+from shortlist.data.splits import TaskData
 
 WORDS = [f"word{n}" for n in range(40)]
 TEXT = " ".join(WORDS[:20])
@@ -235,3 +238,31 @@ def test_pairs_do_not_reach_into_the_next_document() -> None:
     hashes, lines, places = decontamination._pairs(as_lines(["a b c d", "", "e f"]))
     assert lines.tolist() == [0] * 6 + [2] and places.tolist() == [1, 2, 2, 3, 3, 3, 1]
     assert len(set(hashes.tolist())) == 7
+
+
+def test_examples_of_a_split_that_repeat_another_are_counted() -> None:
+    words = [f"w{n}" for n in range(30)]
+    train = [" ".join(words[n:] + words[:n]) for n in range(20)]
+    other = [f"nothing of it number {n}" for n in range(4)]
+    test = [*train[:3], *other, f"{train[0]} and more", f"{train[1].upper()}!"]
+    data = task_of(train, other[:2], test)
+    assert find_overlaps(data) == [
+        Overlap("test", "train", 9, exact=4, near=1),
+        Overlap("test", "validation", 9, exact=2, near=0),
+    ]
+    assert find_overlaps(task_of(train, other[:2], other[2:])) == []
+
+
+def test_a_pair_repeats_another_only_where_both_texts_do() -> None:
+    def pairs(second: str) -> Corpus:
+        return Corpus.build(["the same first text"], texts_b=[second], labels=["a"])
+
+    empty = Corpus.build([], texts_b=[], labels=[])
+    for second, repeated in (("one", True), ("two", False)):
+        data = TaskData(pairs("one"), empty, pairs(second), pairs("one"), None, {})
+        assert bool(find_overlaps(data)) == repeated
+
+
+def task_of(train: list[str], validation: list[str], test: list[str]) -> TaskData:
+    splits = [Corpus.build(texts) for texts in (train, validation, test)]
+    return TaskData(*splits, target=splits[0], labels=None, counts={})

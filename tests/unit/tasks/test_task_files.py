@@ -293,35 +293,6 @@ def test_equal_texts_of_a_target_count_together(write: Write) -> None:
     np.testing.assert_allclose(found.masses, [masses[text] for text in found.texts])
 
 
-def test_test_examples_that_repeat_train_are_counted_and_said(write: Write) -> None:
-    words = [f"w{n}" for n in range(30)]
-    train = [{"text": " ".join(words[n:] + words[:n]), "label": "ab"[n % 2]} for n in range(20)]
-    other = [{"text": f"nothing of it number {n}", "label": "ab"[n % 2]} for n in range(4)]
-    near = [{"text": train[0]["text"] + " and more", "label": "a"}]
-    folded = [{"text": str(train[1]["text"]).upper() + "!", "label": "b"}]
-    path = str(write("train.jsonl", train))
-    test = str(write("test.jsonl", [*train[:3], *other, *near, *folded]))
-    valid = str(write("valid.jsonl", other[:2]))
-    data = own(train=path, test=test, validation=valid, label="label").load(NOWHERE, silent)
-    assert data.counts["test_repeats_train_exact"] == 4
-    assert data.counts["test_repeats_train_near"] == 1
-    assert data.counts["test_repeats_validation_exact"] == 2
-    assert "validation_repeats_train_exact" not in data.counts
-    (warning,) = data.warnings
-    assert "5 of 9 test examples repeat train examples (4 exactly, 1 nearly)" in warning
-    apart = str(write("apart.jsonl", other))
-    clean = own(train=path, test=apart, validation=valid, label="label")
-    assert "test_repeats_train_exact" not in clean.load(NOWHERE, silent).counts
-
-
-def test_a_file_used_as_train_and_test_is_all_repeated(write: Write) -> None:
-    path = str(write("lab.jsonl", rows("lab", 90)))
-    data = own(train=path, test=path, label="label").load(NOWHERE, silent)
-    counts = data.counts
-    repeated = counts["test_repeats_train_exact"] + counts["test_repeats_validation_exact"]
-    assert repeated == counts["test"] == 90
-
-
 def test_names_of_columns_and_tasks_may_look_like_numbers(write: Write) -> None:
     path = str(write("t.jsonl", [{"0": f"a text {n}", "1": n % 2} for n in range(40)]))
     task = own(name=2024, train=path, text=0, label=1, test=path, validation=path)
