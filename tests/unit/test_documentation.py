@@ -145,3 +145,23 @@ def test_a_method_is_better_or_worse_where_the_leaderboard_tested_it(
 def test_every_method_has_one_family(generate: ModuleType) -> None:
     named = [name for names in generate.families().values() for name in names]
     assert sorted(named) == sorted(path.stem for path in (ROOT / "conf/selector").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ('<script src="https://unpkg.com/x.js"></script>', "https://unpkg.com/x.js"),
+        ("<link rel=stylesheet href=//fonts.example/css>", "//fonts.example/css"),
+        ("@import 'http://fonts.example/a.css';", "http://fonts.example/a.css"),
+        ("a { background: url(https://example/p.png) }", "https://example/p.png"),
+        ('<img alt="" src="http://example/p.png">', "http://example/p.png"),
+        ('<a href="https://arxiv.org/abs/1">', ""),
+        ('<link rel="canonical" href="https://example/">', ""),
+        ('<script src="../assets/x.js"></script><img src="p.png">', ""),
+        ("a { background: url(data:image/png;base64,//8=) }", ""),
+    ],
+)
+def test_what_a_page_loads_from_another_machine_is_found(
+    generate: ModuleType, text: str, address: str
+) -> None:
+    assert generate.outside_request(text) == address
