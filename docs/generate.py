@@ -12,12 +12,15 @@ Classes are read by griffe, without importing them. Numbers come from `results` 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import functools
 import json
 import logging
 import os
 import re
+import sys
+import unittest.mock
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +60,7 @@ GROUPS = {
     "paths": "where things are read and written",
     "logger": "where results are sent",
     "launcher": "where the cells of a sweep run",
+    "cascade": "whether the encoder reads every document of the pool",
 }
 NO_GROUPS = (
     "experiment",
@@ -822,6 +826,32 @@ def command_lines(text: str) -> str:
     return "\n".join(line if line.startswith("python ") else f"# {line}" for line in lines)
 
 
+def command_line_page() -> str:
+    """Returns the page of the console script: the help of each command, as it is printed."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from shortlist import cli
+
+    sys.path.pop(0)
+    with unittest.mock.patch.dict(os.environ, COLUMNS="96"):
+        parser = cli._parser()
+        (commands,) = (
+            one for one in parser._actions if isinstance(one, argparse._SubParsersAction)
+        )
+        rows = [
+            [f"[`shortlist {one.dest}`](#{one.dest})", cell(capital(one.help or ""))]
+            for one in commands._choices_actions
+        ]
+        parts = [
+            "# Command line\n\n`shortlist` composes the configuration that `run.py` composes and calls "
+            "the same pipeline; `python -m shortlist` is the same. What stands after `--` are "
+            f"[settings](settings/index.md).\n\n{table(('command', 'what it does'), rows)}\n"
+            f"```text\n{cli.EXIT_CODES}\n```\n"
+        ]
+        for name, command in commands.choices.items():
+            parts.append(f"## {name}\n\n```text\n{command.format_help().rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
 # --- Blocks of pages written by hand -------------------------------------------------------------
 
 
@@ -891,12 +921,13 @@ def expand(markdown: str) -> str:
 
 
 def packages() -> list[str]:
-    """Returns the packages and top-level modules of the API reference."""
-    return sorted(
+    """Returns the packages and top-level modules of the API reference, what users import first."""
+    found = (
         name
         for name, member in package().members.items()
         if not member.is_alias and member.is_module and name[0] != "_"
     )
+    return sorted(found, key=lambda name: (name not in ("api", "transport"), name))
 
 
 def reference_page(name: str) -> str:
@@ -944,6 +975,7 @@ def generated_pages() -> dict[str, str]:
         "settings/index.md": settings_index(),
         **{f"settings/{group}.md": settings_page(group) for group in groups()},
         "experiments.md": experiments_page(),
+        "command-line.md": command_line_page(),
         **{f"reference/{name}.md": reference_page(name) for name in packages()},
         **{f"notebooks/{path.stem}.md": notebook_page(path) for path in notebooks()},
     }
