@@ -15,6 +15,7 @@ from pathlib import Path
 EXTRAS = {
     "hub": ("datasets", "data sets in memory and of the hub: picks.to_dataset(), push_to_hub"),
     "pydocs": ("sentence_transformers", "the embedded task and pool, for a demonstration"),
+    "pool": ("great_tables", "texts of the embedded pool"),
     "eval": ("lm_eval", "zero-shot tasks and the utility of a language model"),
     "toxicity": ("detoxify", "toxicity by Detoxify"),
     "sweep": ("submitit", "sweeps by joblib and on SLURM"),

@@ -161,24 +161,27 @@ def as_file(name: str, raw: Json, must_refuse: bool = True, forge: bool = False)
 
 def changed(raw: Json, path: tuple[Any, ...], value: Any) -> Json:
     """Returns the record with another value at a path."""
-    new = copy.deepcopy(raw)
-    *outer, last = path
-    functools.reduce(lambda node, step: node[step], outer, new)[last] = value
+    step, *rest = path
+    new: Any = copy.copy(raw)
+    new[step] = changed(new[step], tuple(rest), value) if rest else value
     return new
 
 
 def without(raw: Json, path: tuple[Any, ...]) -> Json:
     """Returns the record without what stands at a path."""
-    new = copy.deepcopy(raw)
-    *outer, last = path
-    del functools.reduce(lambda node, step: node[step], outer, new)[last]
+    step, *rest = path
+    new: Any = copy.copy(raw)
+    if rest:
+        new[step] = without(new[step], tuple(rest))
+    else:
+        del new[step]
     return new
 
 
 @functools.cache
 def bomb(items: int) -> str:
     """Returns item scores of zero, packed a thousandfold."""
-    return base64.b64encode(zlib.compress(bytes(4 * items), 9)).decode()
+    return base64.b64encode(zlib.compress(bytes(4 * items), 1)).decode()
 
 
 ODD: Mapping[str, Any] = {

@@ -9,7 +9,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -184,11 +184,18 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as sorted, indented JSON that ends in a line break."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(self._plain(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def sealed(self) -> Record:
         """Returns the record with the digest of its contents."""
-        return replace(self, digest=_digest(asdict(self)))
+        return replace(self, digest=_digest(self._plain()))
+
+    def _plain(self) -> dict[str, Any]:
+        return vars(self) | {
+            "axes": vars(self.axes),
+            "metrics": [vars(metric) for metric in self.metrics],
+            "stages": [vars(stage) for stage in self.stages],
+        }
 
     @staticmethod
     def from_json(text: str) -> Record:

@@ -101,8 +101,9 @@ def problems(record: Record, conf: Path | None = None) -> Iterator[str]:
     yield from naming_problems(record, conf)
     if not record.code.get("shortlist"):
         yield "the version of the code is not in it"
+    text = record.to_json()
     for path in LOCAL_PATHS:
-        if path in record.to_json():
+        if path in text:
             yield f"it contains a path of the machine it was made on: `{path}...`"
     if record.status != "done":
         if not record.reason:

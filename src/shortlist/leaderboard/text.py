@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-from warnings import catch_warnings, simplefilter
 
 from shortlist.leaderboard.columns import COSTS, METHOD_COSTS
 from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Gain, Row, Value
@@ -15,6 +14,7 @@ from shortlist.rendering.tables import (
     TextCell,
     TextTable,
     escape_markdown,
+    latex_table,
     markdown_table,
     rich_table,
 )
@@ -220,15 +220,6 @@ def _emphasised(text: str, strong: bool) -> TextCell:
     return TextCell(text, kind="strong" if strong else "")
 
 
-# What LaTeX has no letters for. great_tables escapes text, so the two that stand for bold are
-# replaced after it.
-BOLD, END = "\ue000", "\ue001"
-LATEX = {
-    BOLD: r"\textbf{", END: "}", "±": r"$\pm$", "≈": r"$\approx$", MINUS: "$-$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$", "∞": r"$\infty$", "⚠": "(!)",
-}  # fmt: skip
-
-
 def latex(tables: Sequence[ComparisonTable]) -> str:
     """Returns a `table` environment for each table (packages booktabs and caption).
 
@@ -238,30 +229,12 @@ def latex(tables: Sequence[ComparisonTable]) -> str:
 
 
 def _latex(table: ComparisonTable) -> str:
-    import pyarrow as pa
-    from great_tables import GT
-
     columns = [
         index
         for index, column in enumerate(table.columns)
         if column.kind in ("rank", "metric") or column.name in METHOD_COSTS
     ]
-    shown = _text_table(table, ("selector", "model"), columns)
-    rows = [
-        [f"{BOLD}{cell.text}{END}" if cell.kind == "strong" else cell.text for cell in row]
-        for row in shown.rows
-    ]
-    # Columns are named by number: two headings may be equal.
-    names = [str(place) for place in range(len(shown.headings))]
-    frame = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
-    with catch_warnings():  # reading Arrow tables is called experimental
-        simplefilter("ignore", UserWarning)
-        made = GT(frame).tab_header(title=table.title)
-    made = made.cols_label(dict(zip(names, shown.headings, strict=True)))
-    text = made.cols_align("right", names[shown.left :]).as_latex()
-    for sign, command in LATEX.items():
-        text = text.replace(sign, command)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    return latex_table(_text_table(table, ("selector", "model"), columns))
 
 
 GAIN = ("gain", "gain_low", "gain_high", "gain_p", "gain_over", "verdict", "seeds_needed")

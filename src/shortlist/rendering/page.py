@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -48,6 +49,7 @@ def light_colours() -> str:
     return style[: style.index("}") + 1]
 
 
+@cache
 def _environment(package: str, *, autoescape: bool) -> Any:
     import jinja2
 

@@ -1,4 +1,4 @@
-"""Tables of text: the form in which a table becomes Markdown or appears in a terminal."""
+"""Tables of text: the form in which a table becomes Markdown or LaTeX or appears in a terminal."""
 
 from __future__ import annotations
 
@@ -71,6 +71,52 @@ def _line(cells: Sequence[str]) -> str:
 def _markdown(cell: TextCell) -> str:
     text = escape_markdown(cell.text)
     return f"**{text}**" if text and cell.kind == "strong" else text
+
+
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "≈": r"$\approx$",
+        "\N{MINUS SIGN}": "$-$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$",
+        "∞": r"$\infty$", "⚠": "(!)",
+    }
+)  # fmt: skip
+LATEX_TABLE = r"""\begin{table}[!t]
+\caption*{
+{\large %(title)s}
+}
+
+\fontsize{12.0pt}{14.4pt}\selectfont
+
+\begin{tabular*}{\linewidth}{@{\extracolsep{\fill}}%(columns)s}
+\toprule
+%(headings)s
+\midrule\addlinespace[2.5pt]
+%(rows)s
+\bottomrule
+\end{tabular*}
+
+\end{table}
+"""
+
+
+def latex_table(table: TextTable) -> str:
+    """Returns the title, headings and rows as a `table` environment, for the packages booktabs and
+    caption.
+    """
+    rows = [" & ".join(map(_latex, row)) + r" \\" for row in table.rows]
+    return LATEX_TABLE % {
+        "title": _latex(TextCell(table.title)),
+        "columns": "l" * table.left + "r" * (len(table.headings) - table.left),
+        "headings": " & ".join(_latex(TextCell(text)) for text in table.headings) + r" \\",
+        "rows": "\n".join(rows),
+    }
+
+
+def _latex(cell: TextCell) -> str:
+    text = " ".join(cell.text.split()).translate(LATEX)
+    return rf"\textbf{{{text}}}" if cell.kind == "strong" else text
 
 
 def rich_table(table: TextTable, widths: Mapping[int, int] | None = None) -> rich.table.Table:
