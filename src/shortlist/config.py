@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from shortlist.errors import InvalidInput
+from shortlist.settings import Positive, Range, checked
 
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
@@ -64,6 +64,7 @@ class Runtime:
     progress: bool = MISSING
     report: bool = MISSING
     offline: bool | None = MISSING
+    extensions: list[str] = MISSING  # packages besides this one that `_target_` may name
 
 
 @dataclass
@@ -106,16 +107,11 @@ class Advice:
     slack: float = MISSING
 
     def __post_init__(self) -> None:
-        if min(self.documents, self.targets, self.budgets) < 2:
-            raise InvalidInput(
-                "advice needs documents, targets and budgets of at least 2 each, found "
-                f"{self.documents}, {self.targets} and {self.budgets}; advice=null leaves it out"
-            )
-        if not 0 <= self.slack < 1 or min(self.weight, self.relative_epsilon) <= 0:
-            raise InvalidInput(
-                "advice needs slack from 0 to below 1, weight and relative_epsilon above 0, found "
-                f"{self.slack:g}, {self.weight:g} and {self.relative_epsilon:g}"
-            )
+        for name in ("documents", "targets", "budgets"):
+            checked(Annotated[int, Range(2)], getattr(self, name), f"advice.{name}")
+        for name in ("weight", "relative_epsilon"):
+            checked(Positive, getattr(self, name), f"advice.{name}")
+        checked(Annotated[float, Range(0, 1, below=True)], self.slack, "advice.slack")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from shortlist.errors import InvalidInput
+from shortlist.settings import Count
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,12 @@ class Runtime:
     """
 
     accelerator: str = "auto"
-    threads: int | None = None
-    inference_tokens: int = 2048
+    threads: Count | None = None
+    inference_tokens: Count = 2048
     progress: bool = True
     report: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("threads", "inference_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInput(f"runtime.{name} must be at least 1, found {value}")
         if self.accelerator == "cuda" and not torch.cuda.is_available():
             raise InvalidInput(
                 "runtime.accelerator=cuda needs a CUDA device, torch sees none; set it to auto or cpu"

@@ -32,6 +32,7 @@ from shortlist.data.readers import (
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, Missing, near
+from shortlist.settings import Count, Seed
 
 
 class Pool(ABC):
@@ -70,12 +71,12 @@ class PackageDocs(Pool):
 
     def __init__(
         self,
-        per_package: int | None,
-        max_files: int,
-        min_chars: int,
-        max_chars: int,
+        per_package: Count | None,
+        max_files: Count,
+        min_chars: Count,
+        max_chars: Count,
         held_out: Sequence[str],
-        seed: int,
+        seed: Seed,
     ) -> None:
         self.per_package = per_package
         self.limits = {"max_files": max_files, "min_chars": min_chars, "max_chars": max_chars}
@@ -136,8 +137,8 @@ class Domains(Pool):
     def __init__(
         self,
         domains: Sequence[str] | None,
-        per_domain: int | None,
-        seed: int,
+        per_domain: Count | None,
+        seed: Seed,
         chunk: int | None = None,
         hub: Mapping[str, Any] | None = None,
         min_chars: int | None = None,

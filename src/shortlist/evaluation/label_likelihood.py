@@ -19,6 +19,7 @@ from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import Predictions, causal_model
+from shortlist.settings import Seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ class LabelLikelihood(Evaluator):
         labels: Mapping[str, str],
         normalise: str,
         documents: int | None,
-        seed: int,
+        seed: Seed,
         context: int | None,
         bos: bool,
     ) -> None:

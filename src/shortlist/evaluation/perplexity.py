@@ -16,6 +16,7 @@ from shortlist.errors import InvalidInput
 from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import Predictions, causal_model, vocabulary
 from shortlist.models.tokens import tokenize
+from shortlist.settings import Seed
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
 from shortlist.store.formats import load_corpus, save_corpus
 
@@ -66,7 +67,7 @@ class Perplexity(Evaluator):
         hub: Mapping[str, Any] | None,
         column: str,
         documents: int | None,
-        seed: int,
+        seed: Seed,
         context: int | None,
         stride: int | None,
         bos: bool,

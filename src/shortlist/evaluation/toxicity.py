@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from shortlist import progress
 from shortlist.core import Metric, digest
 from shortlist.errors import InvalidInput, Missing
 from shortlist.evaluation.base import EvalResult, Evaluator
-from shortlist.evaluation.scorers.base import checked_scores
+from shortlist.evaluation.scorers.base import Scorer, checked_scores
 from shortlist.models import generation
 from shortlist.models.generation import Sampling
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.evaluation.base import EvalContext
-    from shortlist.evaluation.scorers.base import Scorer
     from shortlist.models.generation import Continuations
     from shortlist.runtime import Runtime
     from shortlist.store.cache import Artifact
@@ -75,7 +74,7 @@ class Toxicity(Evaluator):
         top_p: float,
         temperature: float,
         batch: int,
-        precision: str | int,
+        precision: Literal["auto", "32", "bf16", "fp16"],
         scorers: Mapping[str, Scorer],
         draws: int,
     ) -> None:

@@ -29,6 +29,7 @@ from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import causal_model
+from shortlist.settings import Seed
 from shortlist.store.atomic import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Utility(Evaluator):
 
     version = 2
 
-    def __init__(self, tasks: Sequence[str], metric: str, items: int | None, seed: int) -> None:
+    def __init__(self, tasks: Sequence[str], metric: str, items: int | None, seed: Seed) -> None:
         self.tasks = {task_name(spec): spec for spec in tasks}
         if not tasks or len(self.tasks) < len(tasks):
             raise InvalidInput(

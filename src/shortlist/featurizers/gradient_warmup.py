@@ -17,6 +17,7 @@ from shortlist.models.checkpoint import gradients_of, is_transposed
 from shortlist.models.likelihood import LanguageModel
 from shortlist.models.tokens import Buckets
 from shortlist.runtime import Runtime
+from shortlist.settings import Count, Positive, Seed
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's own
 
@@ -33,18 +34,11 @@ class GradientWarmup:
         seed: decides the order.
     """
 
-    documents: int
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        for name in ("documents", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(
-                    f"featurizer.warmup.{name} must be at least 1, found {getattr(self, name)}"
-                )
+    documents: Count
+    epochs: Count
+    learning_rate: Positive
+    batch_size: Count
+    seed: Seed
 
 
 @dataclass(frozen=True)

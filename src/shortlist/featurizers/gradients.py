@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from shortlist.models.likelihood import LanguageModel, Predictions, language_mod
 from shortlist.models.pretrained import Pretrained
 from shortlist.progress import Report
 from shortlist.runtime import Runtime
+from shortlist.settings import Count, Seed
 
 _TOKENS = 2048  # of a batch at most: its activations and their sketches are kept
 
@@ -71,12 +71,12 @@ class Gradients(ShardedFeaturizer):
     def __init__(
         self,
         model: Pretrained,
-        max_length: int,
-        layers: int,
+        max_length: Count,
+        layers: Count,
         columns: int,
-        seed: int,
+        seed: Seed,
         adam: bool,
-        warmup: Mapping[str, Any] | None,
+        warmup: GradientWarmup | None,
     ) -> None:
         """Stores the settings.
 
@@ -87,8 +87,8 @@ class Gradients(ShardedFeaturizer):
             columns: numbers a checkpoint.
             seed: draws the sketch.
             adam: whether AdamW's steps precede the gradients; needs `warmup`.
-            warmup: settings of `GradientWarmup`: those layers are first trained on documents of the
-                pool, with a checkpoint after each epoch; None: the model as it is.
+            warmup: how those layers are first trained on documents of the pool, with a checkpoint
+                after each epoch; None: the model as it is.
 
         Raises:
             InvalidInput: `adam` without `warmup`, or a number out of range.
@@ -96,7 +96,7 @@ class Gradients(ShardedFeaturizer):
         self.model = model
         self.max_length, self.layers, self.width = max_length, layers, columns
         self.seed, self.adam = seed, adam
-        self.warmup = GradientWarmup(**warmup) if warmup else None
+        self.warmup = warmup
         if adam and self.warmup is None:
             raise InvalidInput(
                 "featurizer.adam=true needs the moments that AdamW has after a warm-up, found "

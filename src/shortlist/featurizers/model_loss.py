@@ -17,6 +17,7 @@ from shortlist.models.likelihood import LanguageModel, language_model
 from shortlist.models.pretrained import Pretrained
 from shortlist.progress import Report
 from shortlist.runtime import Runtime
+from shortlist.settings import Count, Seed
 
 
 class ModelLoss(ShardedFeaturizer):
@@ -42,7 +43,7 @@ class ModelLoss(ShardedFeaturizer):
     model: Pretrained
     doing = "losses"
 
-    def __init__(self, model: Pretrained, max_length: int) -> None:
+    def __init__(self, model: Pretrained, max_length: Count) -> None:
         """Stores the settings.
 
         Args:
@@ -88,7 +89,7 @@ class TwoLosses(ModelLoss):
 
     version = 2  # 1 read the target without the last tokens, which fill no block
 
-    def __init__(self, model: Pretrained, max_length: int, reading: Any, seed: int) -> None:
+    def __init__(self, model: Pretrained, max_length: Count, reading: Any, seed: Seed) -> None:
         """Stores the settings.
 
         Args:

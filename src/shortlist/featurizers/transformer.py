@@ -21,6 +21,7 @@ from shortlist.models.pretrained import Pretrained
 from shortlist.models.tokens import Tokens, batch, by_length, tokenize
 from shortlist.progress import Report
 from shortlist.runtime import Runtime
+from shortlist.settings import Count, Precision
 
 Pooling = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -52,11 +53,11 @@ class Transformer(ShardedFeaturizer):
     def __init__(
         self,
         model: Pretrained,
-        max_length: int,
+        max_length: Count,
         pooling: str,
         layer: int,
         normalise: bool,
-        precision: str,
+        precision: Precision,
         tuning: Any,
     ) -> None:
         """Stores the settings.
@@ -223,7 +224,7 @@ class Static(ShardedFeaturizer):
     model: Pretrained
     doing = "static embeddings"
 
-    def __init__(self, model: Pretrained, max_length: int, normalise: bool) -> None:
+    def __init__(self, model: Pretrained, max_length: Count, normalise: bool) -> None:
         """Stores the settings.
 
         Args:

@@ -14,6 +14,7 @@ from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer, Requirements
 from shortlist.runtime import Runtime
+from shortlist.settings import Share
 from shortlist.vectors import row_slices
 
 Kind = Literal["zca", "pca"]
@@ -46,7 +47,7 @@ class Whitened(Featurizer):
 
     inner: Featurizer
 
-    def __init__(self, inner: Featurizer, kind: Kind, shrinkage: float, normalise: bool) -> None:
+    def __init__(self, inner: Featurizer, kind: Kind, shrinkage: Share, normalise: bool) -> None:
         """Stores the settings.
 
         Args:

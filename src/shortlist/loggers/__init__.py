@@ -5,12 +5,13 @@ A logger is a view: everything that it reports can be computed again from the re
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from shortlist.core import Record
 from shortlist.leaderboard.table import ComparisonTable
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Reports cells as they end and tables when a sweep ends."""
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from shortlist.core import Record
-from shortlist.errors import InvalidInput, Missing, near
+from shortlist.errors import Missing
 from shortlist.leaderboard.plots import plots
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import method_rows
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MODES = ("auto", "online", "offline")
+Mode = Literal["auto", "online", "offline"]
 HOST = "https://api.wandb.ai"
 
 
@@ -41,10 +41,8 @@ class WandbLogger:
     """
 
     def __init__(
-        self, project: str, entity: str | None, mode: str, tags: Sequence[str] | None
+        self, project: str, entity: str | None, mode: Mode, tags: Sequence[str] | None
     ) -> None:
-        if mode not in MODES:
-            raise InvalidInput(f"logger.wandb.mode is {mode!r}; {near(str(mode), MODES)}")
         self.project = project
         self.entity = entity
         self.mode = mode

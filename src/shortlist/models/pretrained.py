@@ -20,6 +20,7 @@ import torch
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.models import checkpoint
+from shortlist.settings import Count, Positive, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +41,11 @@ class HeadTraining:
         max_length: tokens read of a document.
     """
 
-    documents: int
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    max_length: int
+    documents: Count
+    epochs: Count
+    learning_rate: Positive
+    batch_size: Count
+    max_length: Count
 
 
 class Pretrained(ABC):
@@ -77,7 +78,7 @@ class PackagedModel(Pretrained):
     """A model in an installed Python package: pre-trained weights on a machine without the hub."""
 
     def __init__(
-        self, package: str, folder: str, sha256: str, head: dict[str, Any] | None = None
+        self, package: str, folder: str, sha256: str, head: HeadTraining | None = None
     ) -> None:
         """Stores the location.
 
@@ -85,10 +86,10 @@ class PackagedModel(Pretrained):
             package: import name of the package; it is located, never imported.
             folder: folder of the model inside it.
             sha256: expected SHA-256 of `model.safetensors`.
-            head: settings of `HeadTraining` for an encoder without a masked-LM head, else None.
+            head: how it is trained for an encoder without a masked-LM head, else None.
         """
         self.package, self.folder, self.sha256 = package, folder, sha256
-        self.head = HeadTraining(**head) if head else None
+        self.head = head
 
     def directory(self) -> Path:
         """Returns the folder inside the installed package.
@@ -123,15 +124,15 @@ class PackagedModel(Pretrained):
 class LocalModel(Pretrained):
     """A model in a local directory."""
 
-    def __init__(self, path: str, head: dict[str, Any] | None = None) -> None:
+    def __init__(self, path: str, head: HeadTraining | None = None) -> None:
         """Stores the location.
 
         Args:
             path: directory of the model.
-            head: settings of `HeadTraining` for an encoder without a masked-LM head, else None.
+            head: how it is trained for an encoder without a masked-LM head, else None.
         """
         self.path = path
-        self.head = HeadTraining(**head) if head else None
+        self.head = head
 
     def directory(self) -> Path:
         """Returns the directory.
@@ -169,16 +170,16 @@ class LocalModel(Pretrained):
 class HubModel(Pretrained):
     """A model of the Hugging Face hub at a revision."""
 
-    def __init__(self, name: str, revision: str, head: dict[str, Any] | None = None) -> None:
+    def __init__(self, name: str, revision: str, head: HeadTraining | None = None) -> None:
         """Stores the address; HF_HUB_OFFLINE=1 forbids the network.
 
         Args:
             name: repository on the hub, `organisation/name`.
             revision: branch, tag or commit; only a commit always names the same files.
-            head: settings of `HeadTraining` for an encoder without a masked-LM head, else None.
+            head: how it is trained for an encoder without a masked-LM head, else None.
         """
         self.name, self.revision = name, revision
-        self.head = HeadTraining(**head) if head else None
+        self.head = head
 
     def directory(self) -> Path:
         """Returns the local snapshot, fetched if it is not there and the machine is online.
@@ -265,7 +266,7 @@ class ScratchModel(UntrainedModel):
         positions: int,
         dropout: float,
         documents: int | None,
-        seed: int,
+        seed: Seed,
         pretraining: Any,
     ) -> None:
         """Stores the settings.
@@ -340,7 +341,7 @@ class IntermediateModel(UntrainedModel):
     """
 
     def __init__(
-        self, base: Any, intermediate_task: Any, trainer: Any, seed: int, head: dict[str, Any]
+        self, base: Any, intermediate_task: Any, trainer: Any, seed: Seed, head: HeadTraining | None
     ) -> None:
         """Stores the settings.
 
@@ -351,8 +352,8 @@ class IntermediateModel(UntrainedModel):
                 validation.
             seed: of the classification head's initial weights and of the order of the examples; the
                 same for all cells.
-            head: settings of `HeadTraining`: the masked-LM head is trained anew afterwards, because
-                fine-tuning changes the encoder below it.
+            head: how the masked-LM head is trained anew afterwards, because fine-tuning changes the
+                encoder below it.
 
         Raises:
             InvalidInput: `base` itself requires training, the intermediate task has no labels, or
@@ -374,7 +375,7 @@ class IntermediateModel(UntrainedModel):
                 "intermediate task, found none; see conf/model/minilm_mnli.yaml"
             )
         self.base, self.intermediate_task, self.trainer = base, intermediate_task, trainer
-        self.seed, self.head = seed, HeadTraining(**head)
+        self.seed, self.head = seed, head
 
     def identity(self) -> dict[str, str]:
         """Returns the identity of the base; the data of the intermediate task enter keys by their

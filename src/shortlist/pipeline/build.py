@@ -1,30 +1,29 @@
-"""Builds configured objects, and refuses settings that their constructors do not take."""
+"""Builds configured objects from mappings with the class in `_target_`.
+
+Classes come from this package and from packages that `runtime.extensions` names; nothing else is
+imported. Settings are compared with the constructor's annotations (`shortlist.settings`).
+"""
 
 from __future__ import annotations
 
 import importlib
-import inspect
-import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from shortlist.errors import InvalidInput, ShortlistError, near
+from shortlist.errors import InvalidInput
+from shortlist.settings import check_names, construct
 
-# Types of settings as annotations name them, and in words; other names are not checked.
-TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int,), "an integer"),
-    "float": ((int, float), "a number"),
-    "str": ((str, int, float), "text"),  # `precision: 32` is a number in a YAML
-    "bool": ((bool,), "true or false"),
-    "None": ((type(None),), "null"),
-    "Sequence": ((list,), "a list"),
-    "list": ((list,), "a list"),
-    "Mapping": ((dict,), "a mapping"),
-    "dict": ((dict,), "a mapping"),
-}
+# Packages of launchers and sweepers, which Hydra instantiates.
+PLUGINS = ("hydra._internal.core_plugins", "hydra_plugins")
+# What the configuration of logging may name, besides classes of `logging`.
+LOGGING = (
+    "colorlog.ColoredFormatter", "logging.FileHandler", "logging.NullHandler",
+    "logging.StreamHandler", "logging.handlers.RotatingFileHandler", "sys.stderr", "sys.stdout",
+)  # fmt: skip
 
 
 def plain(value: Any, missing: bool = True) -> Any:
@@ -36,7 +35,13 @@ def plain(value: Any, missing: bool = True) -> Any:
     )
 
 
-def build(node: Any, place: str, base: type | None = None, apart: Collection[str] = ()) -> Any:
+def build(
+    node: Any,
+    place: str,
+    base: type | None = None,
+    apart: Collection[str] = (),
+    extensions: Sequence[str] = (),
+) -> Any:
     """Returns the object that a node of the configuration describes.
 
     A mapping with `_target_` is an object of that class, constructed from the other entries; the
@@ -47,6 +52,7 @@ def build(node: Any, place: str, base: type | None = None, apart: Collection[str
         place: its place in the configuration, for messages.
         base: a class that the object must be an instance of.
         apart: settings of the node that are not the object's.
+        extensions: packages besides this one whose classes may be named.
 
     Raises:
         InvalidInput: the node is no such mapping, the class is another one, or a setting is
@@ -63,87 +69,107 @@ def build(node: Any, place: str, base: type | None = None, apart: Collection[str
         raise InvalidInput(f"{error.full_key} has no value; set {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise InvalidInput(f"{place}: {' '.join(str(error).split())}") from error
-    return build_plain(settings, place, base)
+    return build_plain(settings, place, base, extensions)
 
 
-def build_plain(node: Any, place: str, base: type | None = None) -> Any:
+def build_plain(
+    node: Any, place: str, base: type | None = None, extensions: Sequence[str] = ()
+) -> Any:
     """Returns what plain data describe: `build` without a configuration to resolve them in."""
     if isinstance(node, list):
-        return [build_plain(item, f"{place}[{index}]") for index, item in enumerate(node)]
+        return [
+            build_plain(item, f"{place}[{index}]", extensions=extensions)
+            for index, item in enumerate(node)
+        ]
     if not isinstance(node, dict):
         return node
-    settings = {
-        name: build_plain(value, f"{place}.{name}")
-        for name, value in node.items()
-        if name != "_target_"
+    settings = {name: value for name, value in node.items() if name != "_target_"}
+    kind = None
+    if "_target_" in node:
+        kind = class_of(node["_target_"], place, base, ("shortlist", *extensions))
+        check_names(kind, settings, place)  # before anything inside is built
+    built = {
+        name: build_plain(value, f"{place}.{name}", extensions=extensions)
+        for name, value in settings.items()
     }
-    if "_target_" not in node:
-        return settings
-    return construct(_class(node["_target_"], place, base), settings, place)
+    return built if kind is None else construct(kind, built, place)
 
 
-def _class(target: Any, place: str, base: type | None) -> type:
-    """Returns the class named `target`: `base` or one derived from it, or any of this package."""
+def class_of(target: Any, place: str, base: type | None, packages: Sequence[str]) -> type:
+    """Returns the class named `target`, defined in one of the packages; no other one is imported.
+
+    Args:
+        target: dotted name of the class.
+        place: place of its `_target_`, for messages.
+        base: the class that it must be or derive from.
+        packages: names of packages.
+
+    Raises:
+        InvalidInput: it cannot be imported, is no such class, or is defined elsewhere.
+    """
+    _check_package(target, place, packages)
     module, _, name = str(target).rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # of an extension, whatever its module does
         raise InvalidInput(f"{place}._target_={target} cannot be imported: {error}") from error
-    classes = kind.__mro__ if isinstance(kind, type) else ()
-    if base not in classes if base else not any(c.__module__[:10] == "shortlist." for c in classes):
-        expected = f"a {base.__name__}" if base else "a class of shortlist"
+    if not isinstance(kind, type) or not issubclass(kind, base or object):
+        expected = f"a {base.__name__}" if base else "a class"
         raise InvalidInput(f"{place}._target_ must be {expected}, found {target}")
+    _check_package(f"{kind.__module__}.{kind.__qualname__}", place, packages)
     return kind
 
 
-def construct(kind: type, settings: Mapping[str, Any], place: str) -> Any:
-    """Returns `kind(**settings)`, after comparing the settings with the constructor's signature.
+def _check_package(target: Any, place: str, packages: Sequence[str]) -> None:
+    if not any(str(target).startswith(f"{package}.") for package in packages):
+        raise InvalidInput(
+            f"{place}._target_ must be a class of {' or '.join(packages)}, found {target}; for a "
+            "package of your own set runtime.extensions=[PACKAGE]"
+        )
 
-    Types are compared where the annotation names plain ones (`int | None`).
+
+def extensions_of(config: DictConfig) -> tuple[str, ...]:
+    """Returns the packages that `runtime.extensions` names.
+
+    Raises:
+        InvalidInput: one is no package's name, or is a module of Python itself.
     """
-    parameters = _parameters(kind)
-    for name, value in settings.items():
-        if name not in parameters:
-            raise InvalidInput(f"{place} has no setting `{name}`; {near(name, parameters)}")
-        if expected := _expected(parameters[name].annotation, value):
-            raise InvalidInput(f"{place}.{name} must be {expected}, found {value!r}")
-    for name, parameter in parameters.items():
-        if name not in settings and parameter.default is parameter.empty:
-            raise InvalidInput(f"{place} needs the setting `{name}`; set {place}.{name}=VALUE")
-    try:
-        return kind(**settings)
-    except ShortlistError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InvalidInput(f"{place} could not be built by {kind.__name__}: {reason}") from error
+    names: Any = OmegaConf.select(config, "runtime.extensions") or ()
+    for name in names:
+        parts = str(name).split(".")
+        if parts[0] in sys.stdlib_module_names or not all(part.isidentifier() for part in parts):
+            raise InvalidInput(f"runtime.extensions takes packages of your own, found {name}")
+    return tuple(names)
 
 
-def _parameters(kind: type) -> dict[str, inspect.Parameter]:
-    """Returns a constructor's parameters; `**settings` stands for those of the next class."""
-    parameters: dict[str, inspect.Parameter] = {}
-    for owner in kind.__mro__:
-        if "__init__" not in vars(owner):
-            continue
-        own = list(inspect.signature(owner.__init__).parameters.values())[1:]
-        passed_on = [p for p in own if p.kind is p.VAR_KEYWORD]
-        named = [p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        parameters = {p.name: p for p in named} | parameters
-        if not passed_on:
-            break
-    return parameters
+def check_targets(config: DictConfig) -> None:
+    """Refuses a composed configuration that names classes or functions of other packages.
+
+    Hydra instantiates callbacks, launchers and sweepers as soon as it has composed, and configures
+    logging, which calls what it names.
+
+    Raises:
+        InvalidInput: a `_target_` or a class of logging lies elsewhere.
+    """
+    packages = ("shortlist", *extensions_of(config))
+    _check_targets(OmegaConf.to_container(config, resolve=False), "", packages)
 
 
-def _expected(annotation: Any, value: Any) -> str:
-    """Returns the types that an annotation names where the value has none of them, else ""."""
-    flat = str(annotation)
-    while "[" in flat:  # the parameters of a type are not checked
-        flat = re.sub(r"\[[^\[\]]*\]", "", flat)
-    names = [name.strip() for name in flat.split("|")]
-    checked = [TYPES[name] for name in names if name in TYPES]
-    if len(checked) < len(names) and (value is not None or "Any" in names):
-        return ""
-    # Exact types, because true is an integer for Python.
-    if any(type(value) in kinds for kinds, _ in checked):
-        return ""
-    return " or ".join(TYPES[name][1] if name in TYPES else name for name in names)
+def _check_targets(node: Any, place: str, packages: Sequence[str]) -> None:
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, value in items:
+        inside = f"{place}.{name}" if place else str(name)
+        if name == "_target_":
+            # Hydra looks attributes up along the whole name, so that a prefix is not enough.
+            if place.startswith("hydra."):
+                class_of(value, place, None, (*packages, *PLUGINS))
+            else:
+                _check_package(value, place, packages)
+        elif isinstance(value, dict | list):
+            _check_targets(value, inside, packages)
+        elif place.startswith(("hydra.job_logging", "hydra.hydra_logging")):
+            named = isinstance(value, str) and value.startswith("ext://")
+            if (named or name in ("()", "class")) and str(value).removeprefix(
+                "ext://"
+            ) not in LOGGING:
+                raise InvalidInput(f"{inside} must be one of {', '.join(LOGGING)}, found {value}")

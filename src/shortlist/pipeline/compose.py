@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from shortlist.config import HASHED, Advice, Cascade, Check
+from shortlist.config import HASHED, Advice, Cascade, Check, Config
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
 from shortlist.data.folds import CrossValidation
@@ -22,11 +22,14 @@ from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, near
 from shortlist.featurizers.base import Featurizer
+from shortlist.loggers import Logger
 from shortlist.models.pretrained import Pretrained
-from shortlist.pipeline.build import build, build_plain, construct, plain
+from shortlist.ot.problem import Cost
+from shortlist.pipeline.build import build, build_plain, extensions_of, plain
 from shortlist.pipeline.preparation import Preparation, preparations
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
+from shortlist.settings import Count, Positive, Range, Seed, checked, construct
 from shortlist.store.keys import key as make_key
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
@@ -62,23 +65,12 @@ class Prefilter:
         featurizer: computes the vectors that are compared.
     """
 
-    keep: int
-    documents: int
-    relative_epsilon: float
-    cost: Any
-    seed: int
+    keep: Count
+    documents: Annotated[int, Range(2)]
+    relative_epsilon: Positive
+    cost: Cost
+    seed: Seed
     featurizer: Featurizer
-
-    def __post_init__(self) -> None:
-        if self.keep < 1 or self.documents < 2:
-            raise InvalidInput(
-                "pool.prefilter needs keep of at least 1 and documents of at least 2, found "
-                f"keep={self.keep} and documents={self.documents}; keep=null switches it off"
-            )
-        if self.relative_epsilon <= 0:
-            raise InvalidInput(
-                f"pool.prefilter.relative_epsilon must be above 0, found {self.relative_epsilon:g}"
-            )
 
 
 @dataclass(frozen=True)
@@ -146,8 +138,7 @@ def build_components(config: DictConfig) -> Components:
     Raises:
         InvalidInput: a setting is missing, unknown, of a wrong type or out of range.
     """
-    if config.seed < 0:
-        raise InvalidInput(f"seed must be 0 or more, found {config.seed}")
+    _check_root(config)
     runtime, paths = config.runtime, config.paths
     if runtime.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is first imported
@@ -163,24 +154,26 @@ def build_components(config: DictConfig) -> Components:
         **groups,
         loggers=loggers,
         source=LocalSource(absolute(paths.data)) if local else HubSource(runtime.offline, None),
-        runtime=Runtime(
-            runtime.accelerator.name,
-            runtime.threads,
-            runtime.inference_tokens,
-            runtime.progress,
-            runtime.report,
+        runtime=construct(
+            Runtime,
+            {field.name: plain(runtime[field.name]) for field in fields(Runtime)},
+            "runtime",
         ),
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,
         until=config.until.name,
         **_targets(config, groups["task"]),
         prefilter=_prefilter(config),
-        ablation=_ablation_baseline(groups["selector"], plain(config.selector)),
+        ablation=_ablation_baseline(
+            groups["selector"], plain(config.selector), extensions_of(config)
+        ),
         advice=cast("Advice | None", advice),
         cascade=cast("Cascade | None", cascade),
         leaks=config.leaks.action.name,
         check=Check(
-            config.check.assumption, absolute(config.check.reference), config.check.documents
+            config.check.assumption,
+            absolute(config.check.reference),
+            checked(Count, config.check.documents, "check.documents"),
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
@@ -202,6 +195,25 @@ def _cross_validation(config: DictConfig) -> CrossValidation | None:
     settings = {**plain(config.task.cross_validation), "folds": folds}
     found: CrossValidation = construct(CrossValidation, settings, "task.cross_validation")
     return found
+
+
+def _check_root(config: DictConfig) -> None:
+    """Refuses settings outside of components that the schema does not have, or cannot limit."""
+    _check_keys(config, "")
+    checked(Seed, config.seed, "seed")
+    for name, path in config.paths.items():
+        if path == "":
+            raise InvalidInput(f"paths.{name} must be a directory, found an empty text; set it")
+
+
+def _check_keys(node: DictConfig, place: str) -> None:
+    """Refuses keys that the schema lacks: `+NAME=VALUE` adds any."""
+    known = {field.name for field in fields(OmegaConf.get_type(node) or Config)}
+    for name in node:
+        if name not in known and f"{place}{name}" != "hydra":
+            raise InvalidInput(f"there is no setting `{place}{name}`; {near(str(name), known)}")
+        if name in known and is_dataclass(OmegaConf.get_type(node, name)):
+            _check_keys(node[name], f"{place}{name}.")
 
 
 def _check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
@@ -240,7 +252,9 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
             negative = name
             nodes[f"negative_target.{name}"] = node
         tasks = {
-            node.name: task if node.name == task.name else build(node, place, Task, APART["task"])
+            str(node.name): task
+            if str(node.name) == task.name
+            else build(node, place, Task, APART["task"], extensions_of(config))
             for place, node in nodes.items()
         }
     weights, floors = (
@@ -252,11 +266,9 @@ def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
 
 def _numbers(node: Any, setting: str) -> dict[str, float]:
     try:
-        return {str(name): float(value) for name, value in node.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise InvalidInput(
-            f"{setting} must give numbers by target, {setting}={{NAME: 0.5}}, found: {node}"
-        ) from None
+        return checked(dict[str, float], plain(node), setting)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}; give numbers by target, {setting}={{NAME: 0.5}}") from None
 
 
 def _prefilter(config: DictConfig) -> Prefilter | None:
@@ -285,19 +297,23 @@ def _shared_featurizer(config: DictConfig, place: str, check: bool) -> Featurize
     return featurizer
 
 
-def _ablation_baseline(selector: Selector, settings: Mapping[str, Any]) -> AblationBaseline | None:
+def _ablation_baseline(
+    selector: Selector, settings: Mapping[str, Any], extensions: Sequence[str]
+) -> AblationBaseline | None:
     baseline = selector.ablation_baseline()
     if baseline is None:
         return None
     if "members" not in baseline:
-        return AblationBaseline(build_plain(baseline, "selector"), baseline, baseline)
+        return AblationBaseline(
+            build_plain(baseline, "selector", None, extensions), baseline, baseline
+        )
     (changed,) = baseline["members"].values()
     members = {
         name: {**member, "selector": baseline["members"].get(name, member["selector"])}
         for name, member in settings["members"].items()
     }
     settings = {**settings, "members": members}
-    return AblationBaseline(build_plain(settings, "selector"), settings, changed)
+    return AblationBaseline(build_plain(settings, "selector", None, extensions), settings, changed)
 
 
 def build_component(config: DictConfig, place: str) -> Any:
@@ -306,7 +322,9 @@ def build_component(config: DictConfig, place: str) -> Any:
     Raises:
         InvalidInput: a setting is missing, unknown to the class, of a wrong type, or refused by it.
     """
-    return build(OmegaConf.select(config, place), place, PLACES.get(place), APART.get(place, ()))
+    base = Logger if place.startswith("logger.") else PLACES.get(place)
+    node, extensions = OmegaConf.select(config, place), extensions_of(config)
+    return build(node, place, base, APART.get(place, ()), extensions)
 
 
 def absolute(path: str | None) -> Any:
@@ -402,7 +420,7 @@ def with_targets(config: DictConfig) -> DictConfig:
     """
     if config.targets is None and config.negative_target is None:
         return config
-    positive = config.targets if config.targets is not None else config.task.name
+    positive = config.targets if config.targets is not None else str(config.task.name)
     entries = {
         "targets": list(positive) if isinstance(positive, ListConfig) else [positive],
         "negative_target": [] if config.negative_target is None else [config.negative_target],
@@ -413,12 +431,12 @@ def with_targets(config: DictConfig) -> DictConfig:
     for setting in entries:
         for entry in entries[setting]:
             node = _target(config, setting, entry)
-            if any(node.name in named for named in nodes.values()):
+            if any(str(node.name) in named for named in nodes.values()):
                 raise InvalidInput(
                     f"{setting} names `{node.name}` a second time; give each target once, and "
                     "files of one name a name of their own: {task: own, train: FILE, name: NAME}"
                 )
-            nodes[setting][node.name] = node
+            nodes[setting][str(node.name)] = node
     whole = copy.deepcopy(config)
     with open_dict(whole):
         whole.targets, whole.negative_target = nodes["targets"], nodes["negative_target"] or None
@@ -435,7 +453,7 @@ def _target(config: DictConfig, setting: str, entry: Any) -> DictConfig:
     settings: Mapping[Any, Any] = entry if isinstance(entry, DictConfig) else {"task": entry}
     name = str(settings.get("task"))
     settings = {key: value for key, value in settings.items() if key != "task"}
-    if name == config.task.name and not settings:
+    if name == str(config.task.name) and not settings:
         return copy.deepcopy(config.task)
     if name not in options and ("/" in name or "." in name):
         # Nothing is evaluated on it, so that all of it is the target.

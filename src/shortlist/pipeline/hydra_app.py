@@ -4,6 +4,7 @@ tables after it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -30,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shortlist.config import folder, register
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
+from shortlist.pipeline.build import check_targets
 from shortlist.pipeline.signals import Stopped, raised
 from shortlist.store.atomic import make_directory
 from shortlist.store.cache import open_cache
@@ -50,6 +53,22 @@ def data(path: str, *, _root_: Any) -> str | None:
     return None if folder is None else f"{folder}/{path}"
 
 
+def checking(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """Returns `load`, made to refuse a configuration that names foreign classes or functions.
+
+    Hydra has no hook between composing and instantiating callbacks and loggers.
+    """
+
+    @functools.wraps(load)
+    def checked(*arguments: Any, **settings: Any) -> DictConfig:
+        config = load(*arguments, **settings)
+        check_targets(config)
+        return config
+
+    return checked
+
+
+ConfigLoaderImpl.load_configuration = checking(ConfigLoaderImpl.load_configuration)
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("data", data, replace=True)
 
@@ -77,7 +96,7 @@ def guard(main: Callable[[], Any]) -> None:
     With `--explain` the command is explained instead (`pipeline.origins`). HYDRA_FULL_ERROR=1, set
     by the user, shows tracebacks as Hydra does.
     """
-    tracebacks = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Without it, Hydra prints several lines and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = False  # a full disk under a log file is said once, not line by line

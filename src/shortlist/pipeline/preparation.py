@@ -18,7 +18,7 @@ from shortlist.data.pools import merge
 from shortlist.data.readers import Loaded
 from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
-from shortlist.pipeline.build import build_plain, plain
+from shortlist.pipeline.build import build_plain, extensions_of, plain
 from shortlist.prepare.base import DocumentOperation, Operation, Prepared, prepare
 
 VERDICTS = "verdicts.parquet"  # one row per document that was read: id, edits, failed rules
@@ -37,13 +37,14 @@ class Preparation:
     settings: Sequence[Mapping[str, Any]]
 
     @staticmethod
-    def of(node: Any, place: str) -> Preparation:
+    def of(node: Any, place: str, extensions: Sequence[str] = ()) -> Preparation:
         """Returns the operations that the node `place`, as `resolve` leaves it, describes."""
         settings: list[dict[str, Any]] = plain(node, missing=False) or []
         operations: dict[str, Operation] = {}
         for entry in settings:
             rest = {key: value for key, value in entry.items() if key != "name"}
-            operations[entry["name"]] = build_plain(rest, f"{place}.{entry['name']}", Operation)
+            inside = f"{place}.{entry['name']}"
+            operations[entry["name"]] = build_plain(rest, inside, Operation, extensions)
         return Preparation(operations, settings)
 
     @property
@@ -136,7 +137,7 @@ def preparations(config: DictConfig) -> dict[str, Preparation]:
     """
     return {
         place.replace("negative_target.", "targets."): Preparation.of(
-            node.get("prepare"), f"{place}.prepare"
+            node.get("prepare"), f"{place}.prepare", extensions_of(config)
         )
         for place, node in _places(config).items()
     }

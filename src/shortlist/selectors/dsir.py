@@ -24,6 +24,7 @@ from shortlist.selectors.base import (
     take,
     take_ranked,
 )
+from shortlist.settings import NaturalNumber, NonNegative
 from shortlist.stats.sampling import draw_key, gumbel, in_proportion, order
 
 
@@ -60,10 +61,10 @@ class DSIR(Selector):
 
     def __init__(
         self,
-        smoothing: float,
-        floor: float,
-        temperature: float,
-        minimum_length: int,
+        smoothing: NonNegative,
+        floor: NonNegative,
+        temperature: NonNegative,
+        minimum_length: NaturalNumber,
         separate: bool,
         proportions: Mapping[str, float] | None,
     ) -> None:

@@ -30,6 +30,7 @@ from shortlist.ot import (
     transport_plan,
 )
 from shortlist.selectors.base import Selector, Traits
+from shortlist.settings import Count, NaturalNumber, NonNegative, Positive
 
 log = logging.getLogger(__name__)
 
@@ -155,14 +156,14 @@ class GOTD(TransportSelector):
     def __init__(
         self,
         cost: Cost,
-        relative_epsilon: float,
-        tolerance: float,
-        max_passes: int,
+        relative_epsilon: NonNegative,
+        tolerance: NonNegative,
+        max_passes: Count,
         sensitivity: bool,
         masses: Masses,
-        target_penalty: float | None,
-        pool_penalty: float | None,
-        stored_mib: int | None,
+        target_penalty: Positive | None,
+        pool_penalty: Positive | None,
+        stored_mib: NaturalNumber | None,
     ) -> None:
         """Stores the settings.
 
@@ -326,7 +327,11 @@ class GOTDPaper(TransportSelector):
     version = 2
 
     def __init__(
-        self, epsilon: float, momentum: float, threshold: float, max_iterations: int
+        self,
+        epsilon: Positive,
+        momentum: NonNegative,
+        threshold: NonNegative,
+        max_iterations: Count,
     ) -> None:
         """Stores the released solver's settings, under its own names.
 
@@ -387,7 +392,10 @@ class SoftKNN(TransportSelector):
     traits = Traits(additive=True)
 
     def __init__(
-        self, cost: Cost, relative_epsilon: float | None = None, epsilon: float | None = None
+        self,
+        cost: Cost,
+        relative_epsilon: NonNegative | None = None,
+        epsilon: Positive | None = None,
     ) -> None:
         """Stores the settings.
 

@@ -19,6 +19,7 @@ from shortlist.core import Features
 from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput
 from shortlist.selectors.base import UNRANKED, TransductiveSelector, documents_of
+from shortlist.settings import Positive
 from shortlist.store.atomic import write_jsonl
 from shortlist.store.provenance import commit
 
@@ -59,7 +60,7 @@ class Peer(TransductiveSelector):
         needs_checkout: bool,
         vectors: bool,
         arguments: Mapping[str, Any],
-        timeout: float,
+        timeout: Positive,
     ) -> None:
         """Stores how the peer is called; nothing is run.
 

@@ -15,6 +15,7 @@ from shortlist.ot import Transport, solve
 from shortlist.progress import quiet
 from shortlist.selectors.base import TransductiveSelector, documents_of
 from shortlist.selectors.neighbours import nearest
+from shortlist.settings import NonNegative
 from shortlist.vectors import Array, read_rows, row_slices, unit_rows
 
 
@@ -51,7 +52,12 @@ class TAROT(TransductiveSelector):
     ranking_length = "neighbours"
 
     def __init__(
-        self, folds: int, neighbours: int, ridge: float, relative_epsilon: float, tolerance: float
+        self,
+        folds: int,
+        neighbours: int,
+        ridge: float,
+        relative_epsilon: NonNegative,
+        tolerance: NonNegative,
     ) -> None:
         """Stores the settings.
 

@@ -13,6 +13,7 @@ from shortlist.data.readers import Progress, RejectedRow
 from shortlist.data.sources import Source
 from shortlist.data.splits import Split, TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
+from shortlist.settings import Count, Seed, Share
 from shortlist.tasks.base import Task
 
 TOXIC, NONTOXIC = "toxic", "nontoxic"
@@ -69,13 +70,13 @@ class Detox(Task):
         self,
         name: str,
         primary: str,
-        lowest: float,
-        highest: float,
-        texts: int | None,
+        lowest: Share,
+        highest: Share,
+        texts: Count | None,
         prompts: Mapping[str, int | None],
-        fractions: Mapping[str, float],
+        fractions: Mapping[str, Share],
         folder: str,
-        seed: int,
+        seed: Seed,
         hub: Mapping[str, Any] | None,
         evaluators: Mapping[str, Any],
     ) -> None:

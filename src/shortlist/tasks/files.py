@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from shortlist.data.readers import (
 from shortlist.data.sources import Source
 from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
+from shortlist.settings import Count, Range, Seed
 from shortlist.tasks.base import Task, TaskKind
 
 FEWEST_TO_HOLD_OUT_FROM = 30  # rows: a tenth of fewer estimates no loss, and the target needs them
@@ -60,10 +61,10 @@ class FromSource(Task):
         name: str,
         metrics: Sequence[str],
         primary: str,
-        max_train: int | None,
-        seed: int,
+        max_train: Count | None,
+        seed: Seed,
         hub: Mapping[str, Any] | None,
-        validation_share: float | None = None,
+        validation_share: Annotated[float, Range(0, 1, below=True)] | None = None,
         pair: bool = False,
         kind: TaskKind = "classification",
         positive: str | None = None,
@@ -177,15 +178,15 @@ class FromFiles(Task):
         metrics: Sequence[str] | None,
         primary: str | None,
         holdout: float,
-        validation_share: float,
-        test_share: float,
-        seed: int,
-        max_train: int | None,
+        validation_share: Annotated[float, Range(0, 1, below=True)],
+        test_share: Annotated[float, Range(0, 1, below=True)],
+        seed: Seed,
+        max_train: Count | None,
         positive: str | None,
         csv: CsvDialect = Reading.csv,
         lines: bool = Reading.lines,
-        longest_mb: int = Reading.longest_mb,
-        expansion: int = Reading.expansion,
+        longest_mb: Count = Reading.longest_mb,
+        expansion: Count = Reading.expansion,
         evaluators: Mapping[str, Any] | None = None,
     ) -> None:
         kind: TaskKind = (

@@ -12,6 +12,7 @@ from shortlist.data.readers import Progress, tracked
 from shortlist.data.sources import Source
 from shortlist.data.splits import TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
+from shortlist.settings import Count, NaturalNumber, Seed, Share
 from shortlist.tasks.base import Task
 
 
@@ -46,12 +47,12 @@ class PydocsFamilies(Task):
         primary: str,
         families: Mapping[str, Sequence[str]],
         held_out: Sequence[str],
-        fractions: Mapping[str, float],
-        per_family: Mapping[str, int],
-        max_files: int,
-        min_chars: int,
-        max_chars: int,
-        seed: int,
+        fractions: Mapping[str, Share],
+        per_family: Mapping[str, NaturalNumber],
+        max_files: Count,
+        min_chars: Count,
+        max_chars: Count,
+        seed: Seed,
     ) -> None:
         super().__init__(name, metrics, primary)
         self.families = {

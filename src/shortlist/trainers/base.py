@@ -11,6 +11,7 @@ import torch
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,17 +37,17 @@ class TrainingModule(pl.LightningModule):
 
     def __init__(
         self,
-        epochs: int,
-        learning_rate: float,
-        batch_size: int,
+        epochs: Count,
+        learning_rate: Positive,
+        batch_size: Count,
         max_length: int,
-        weight_decay: float,
+        weight_decay: NonNegative,
         warmup_fraction: float,
-        clip: float,
-        precision: str,
+        clip: Positive,
+        precision: Precision,
         betas: Sequence[float],
-        eps: float,
-        frozen_layers: int = 0,
+        eps: Positive,
+        frozen_layers: NaturalNumber = 0,
     ) -> None:
         """Stores the settings; the model is loaded by `train_on`.
 

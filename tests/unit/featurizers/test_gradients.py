@@ -1,5 +1,6 @@
 """Gradient rows are sketches of what autograd gives one document at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import toy
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.featurizers import gradient_warmup
+from shortlist.featurizers.gradient_warmup import GradientWarmup
 from shortlist.featurizers.gradients import Gradients
 from shortlist.featurizers.whitening import Whitened
 from shortlist.models import checkpoint
@@ -19,7 +21,7 @@ from shortlist.runtime import Runtime
 
 CORPUS = Corpus.build([*toy.sentences("sailing", 5), *toy.sentences("stars", 5), "boat"])
 POOL = Corpus.build(toy.sentences("baking", 16)).canonical()
-WARMUP = {"documents": 12, "epochs": 3, "learning_rate": 1e-3, "batch_size": 4, "seed": 0}
+WARMUP = GradientWarmup(documents=12, epochs=3, learning_rate=1e-3, batch_size=4, seed=0)
 # Unit vectors; float32 gradients of two layers in another order of summation.
 ROUNDING = 2e-5
 
@@ -167,7 +169,7 @@ def test_without_adam_the_rows_are_the_gradients_of_the_same_checkpoints(
 def test_after_one_step_the_moments_are_the_gradient_and_its_square(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
-    made = featurizer(tiny_model, warmup={**WARMUP, "documents": 3, "epochs": 1})
+    made = featurizer(tiny_model, warmup=replace(WARMUP, documents=3, epochs=1))
     made.learn(POOL, tmp_path, machine)
     reader = featurizer(tiny_model).reader(machine)
     asked = reader.model.predictions(POOL.take(range(3)))
@@ -189,7 +191,7 @@ def test_the_warmup_lowers_the_loss_at_falling_rates(
     assert facts["last_loss"] < facts["first_loss"]
     assert rates == sorted(rates, reverse=True)
     assert len(rates) == 3
-    assert 0 < rates[-1] < WARMUP["learning_rate"]
+    assert 0 < rates[-1] < WARMUP.learning_rate
 
 
 @pytest.mark.parametrize("tokens", [1, 60])

@@ -24,6 +24,7 @@ from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard import build
 from shortlist.leaderboard.text import method_rows
 from shortlist.loggers.wandb import WandbLogger, key_source, run_id
+from shortlist.settings import construct
 
 wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
 pytest_socket = pytest.importorskip("pytest_socket")
@@ -203,9 +204,10 @@ def test_a_key_in_netrc_is_found_and_a_broken_netrc_is_no_key(tmp_path: Path) ->
     assert key_source() is None
 
 
-def test_an_unknown_mode_names_the_near_ones() -> None:
-    with pytest.raises(InvalidInput, match="did you mean `offline`"):
-        WandbLogger("p", None, "ofline", None)._mode()
+def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
+    settings = {"project": "p", "entity": None, "mode": "ofline", "tags": None}
+    with pytest.raises(InvalidInput, match=r"logger\.wandb\.mode must be one of auto, online, off"):
+        construct(WandbLogger, settings, "logger.wandb")
 
 
 def test_without_the_package_the_error_names_the_command(

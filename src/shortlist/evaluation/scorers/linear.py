@@ -21,6 +21,7 @@ from shortlist.evaluation.scorers.base import Scorer
 from shortlist.kernels.ngrams import count_character_ngrams, count_ngrams
 from shortlist.kernels.words import text_batch
 from shortlist.models.linear import Linear, logistic
+from shortlist.settings import Count, Positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,8 +96,8 @@ class LinearScorer(Scorer):
         max_n: int,
         buckets: int,
         inverse_penalty: float,
-        max_iterations: int,
-        tolerance: float,
+        max_iterations: Count,
+        tolerance: Positive,
     ) -> None:
         files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
         self.labelled = [None if file is None else Path(file) for file in files]
