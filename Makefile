@@ -21,7 +21,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: install ## the comparison on the embedded default: some minutes on two cores
-	$(RUN)python run.py -m selector=gotd,dsir,random budget=200,500
+	$(RUN)python run.py -m selector=gotd,dsir,random budget=200,500 paths.results=outputs/demo
 
 test: install ## the default test suite: no network, two to three minutes
 	$(RUN)python -m pytest
@@ -87,7 +87,7 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 	.cache/dsir/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-clean: ## remove artifacts and runs, not results
+clean: ## remove artifacts, runs and what they wrote, not results/
 	rm -rf .cache outputs
 
 .PHONY: help install demo test package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-text clean

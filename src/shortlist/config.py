@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from shortlist.errors import InvalidInput
 from shortlist.settings import Positive, Range, checked
 
 HASHED = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ CONF = Path("conf")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 without records, 2 for an argument or a file that is unusable."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of characters that it cannot encode
     commands = {"diff": _diff, "submit": _submit, "check": _check}
     command = commands.get(typed[0] if typed else "")
     try:
@@ -92,9 +96,9 @@ def _reproduction(directory: Path, name: str, results: Path) -> None:
 
     table = read_published(directory, name)
     compared = reproductions(table, read_records(results))
-    _console().print(reproduction_console(table, compared))
     path = results / "verdicts" / f"{name}.md"
     write_together(results, {path: reproduction_markdown(table, compared)}, "--results")
+    _console().print(reproduction_console(table, compared))
     print(path)
 
 

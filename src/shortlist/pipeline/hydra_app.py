@@ -5,10 +5,13 @@ tables after it.
 from __future__ import annotations
 
 import functools
+import io
 import itertools
+import json
 import logging
 import os
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -34,6 +37,7 @@ from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.pipeline.build import check_targets
 from shortlist.pipeline.signals import Stopped, raised
+from shortlist.rendering.tables import visible
 from shortlist.store.atomic import make_directory
 from shortlist.store.cache import open_cache
 from shortlist.store.disk import room, room_for, says_full
@@ -100,6 +104,7 @@ def guard(main: Callable[[], Any]) -> None:
     # Without it, Hydra prints several lines and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = False  # a full disk under a log file is said once, not line by line
+    replace_unencodable()
     try:
         with raised():
             _run(main)
@@ -120,13 +125,22 @@ def guard(main: Callable[[], Any]) -> None:
 
 
 def _run(main: Callable[[], Any]) -> None:
-    """Runs `main`, or explains the command."""
+    """Runs `main`, or explains the command.
+
+    Raises:
+        InvalidInput: an argument is not UTF-8, or asks Hydra to read a pickled job, which may run
+            any code.
+    """
     for text in sys.argv[1:]:
         if not text.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in text):
             shown = os.fsencode(text).decode("utf-8", "backslashreplace")
             raise InvalidInput(
                 f"{shown}: expected an argument in UTF-8, found other bytes; rename the file, or give "
                 "a pattern that matches it ('caf*.jsonl')"
+            )
+        if text.startswith("--experimental-r"):
+            raise InvalidInput(
+                "--experimental-rerun reads a pickle, which may run any code; leave it out"
             )
     sys.argv[1:] = sweep_group_settings(name_sizes(sys.argv[1:]))
     check_choices(sys.argv[1:])
@@ -136,6 +150,13 @@ def _run(main: Callable[[], Any]) -> None:
         print(explain(folder(), [text for text in sys.argv[1:] if text[0] != "-"]))
     else:
         main()
+
+
+def replace_unencodable() -> None:
+    """Lets the standard streams replace characters that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def name_sizes(arguments: list[str]) -> list[str]:
@@ -195,7 +216,9 @@ def check_choices(arguments: Iterable[str]) -> None:
             continue
         value = override.value()
         names = value if isinstance(value, list) else [value]
-        if isinstance(value, dict) or (names and all(isinstance(name, str) for name in names)):
+        if value and (
+            isinstance(value, dict) or (names and all(isinstance(name, str) for name in names))
+        ):
             continue
         key = override.get_key_element().lstrip("+")
         raise InvalidInput(
@@ -206,7 +229,7 @@ def check_choices(arguments: Iterable[str]) -> None:
 
 def refuse(message: str, code: int = 1) -> NoReturn:
     """Prints `error: message` as one line and ends the process."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -224,10 +247,7 @@ def describe(error: BaseException, arguments: Iterable[str]) -> str:
     if isinstance(error, ShortlistError):
         return str(error)
     if isinstance(error, OverrideParseException):
-        return (
-            f"an override is not readable: {str(error).splitlines()[0]}; write NAME=VALUE and quote "
-            f"special characters of the shell (typed: {' '.join(arguments)})"
-        )
+        return unreadable(str(error).splitlines()[0], arguments)
     if clash := _inside_null(arguments):
         return f"{clash[0]} is null, so {clash[1]} cannot be set; leave one of the two out"
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -236,6 +256,28 @@ def describe(error: BaseException, arguments: Iterable[str]) -> str:
     config, choices = _composed(arguments)
     causes = (_refusal(override, config, choices) for override in _overrides(arguments))
     return next((cause for cause in causes if cause), str(error))
+
+
+def unreadable(reason: str, arguments: Sequence[str]) -> str:
+    """Returns one line on an override that is no NAME=VALUE, with the quotes that make it one."""
+    parser = OverridesParser.create()
+
+    def reads(text: str) -> Any:
+        try:
+            return parser.parse_override(text).value()
+        except HydraException:
+            return None
+
+    broken = next((text for text in arguments if text[:1] != "-" and reads(text) is None), "")
+    name, equals, value = broken.partition("=")
+    listed = value.startswith("[") and value.endswith("]")
+    items = [item.strip() for item in value[1:-1].split(",")] if listed else [value]
+    quoted = [json.dumps(item, ensure_ascii=False) for item in items]
+    offered = f"{name}=[{','.join(quoted)}]" if listed else f"{name}={quoted[0]}"
+    advice = "write NAME=VALUE"
+    if equals and reads(offered) == (items if listed else value):
+        advice = f"write {shlex.quote(offered)}"
+    return f"an override is not readable: {broken} ({reason}); {advice}"
 
 
 def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str]) -> str:
@@ -497,27 +539,27 @@ def read_run(directory: Path) -> tuple[dict[Path, Record], list[str]]:
 
 
 def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) -> None:
-    """Prints the comparison, writes the leaderboard, passes the tables to the loggers."""
+    """Writes the leaderboard, passes the tables to the loggers, prints the comparison."""
     from rich.console import Console
 
     from shortlist.leaderboard import build, console_table, publish
     from shortlist.pipeline.compose import absolute, build_component
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
     tables = build([record for record in cells.values() if record.until == "evaluate"])
+    written = publish(absolute(config.paths.results)) if tables else []
+    for name in config.logger:
+        build_component(config, f"logger.{name}").log_table(tables, directory.name, directory)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
     for table in tables:
         console.print(console_table(table))
     for cell, record in cells.items():
         if record.until != "evaluate" and record.status == "done":
-            console.print(f"{cell_name(record)}: {record.selection['size']:,} documents")
+            print(f"{cell_name(record)}: {record.selection['size']:,} documents")
             for metric in record.metrics:
-                console.print(f"  {metric.name} {metric.value:.4f}")
-            console.print(f"  {cell / 'shortlist.jsonl'}")
-    for name in config.logger:
-        build_component(config, f"logger.{name}").log_table(tables, directory.name, directory)
-    if tables:
-        for path in publish(absolute(config.paths.results)):
-            console.print(f"wrote {path}")
+                print(f"  {metric.name} {metric.value:.4f}")
+            print(f"  {cell / 'shortlist.jsonl'}")
+    for path in written:
+        print(f"wrote {path}")
 
 
 def _cell_config(config: DictConfig, overrides: list[str]) -> DictConfig:

@@ -401,7 +401,8 @@ def check_budget(budget: Budget, available: int, leaked: int, unscored: int) -> 
         reasons = {"repeat evaluation texts": leaked, "have no score": unscored}
         excluded = " and ".join(f"{count:,} that {why}" for why, count in reasons.items() if count)
         without = f" (without {excluded})" if excluded else ""
+        advice = f"set budget={available} or less, or" if available else "set"
         raise InvalidInput(
             f"budget={budget.amount:,} {budget.unit} is more than the pool's {available:,}{without}; "
-            f"set budget={available} or less, or a larger pool"
+            f"{advice} a larger pool" + (", or leaks.action=report" if leaked else "")
         )

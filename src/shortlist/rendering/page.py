@@ -12,18 +12,19 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from shortlist.rendering.tables import escape_markdown, markdown_table
+from shortlist.rendering.tables import escape_markdown, markdown_table, visible
 
 
 def render_html(package: str, template: str, **values: Any) -> str:
-    """Returns a page; text in `values` is escaped unless the template marks it as safe.
+    """Returns a page; text in `values` is escaped unless the template marks it as safe, and control
+    characters in all of it.
 
     Args:
         package: dotted name of the package that holds the template.
         template: its file name.
         values: variables of the template; one that is missing is an error.
     """
-    return _environment(package, autoescape=True).get_template(template).render(values)
+    return visible(_environment(package, autoescape=True).get_template(template).render(values))
 
 
 def render_markdown(package: str, template: str, **values: Any) -> str:
@@ -31,7 +32,7 @@ def render_markdown(package: str, template: str, **values: Any) -> str:
 
     Templates escape text by the filter `markdown` and render a `TextTable` by `markdown_table`.
     """
-    text = _environment(package, autoescape=False).get_template(template).render(values)
+    text = visible(_environment(package, autoescape=False).get_template(template).render(values))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

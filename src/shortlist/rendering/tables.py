@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import rich.table
+
+# Of the controls, tab and line ends are text.
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,16 @@ class TextTable:
     left: int = 1
 
 
+def visible(text: str) -> str:
+    """Returns the text with control characters and those that turn the direction of writing as
+    `\\u001b`: in a terminal they are commands, on a page they hide what is there.
+    """
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def escape_markdown(text: str) -> str:
     """Returns Markdown that shows the text in one line: without markup, tags or column borders."""
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     for character in "\\`*_[]|~":
         text = text.replace(character, f"\\{character}")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -131,8 +142,8 @@ def rich_table(table: TextTable, widths: Mapping[int, int] | None = None) -> ric
     from rich.markup import escape
 
     made = rich.table.Table(
-        title=escape(table.title) or None,
-        caption=escape(table.note) or None,
+        title=escape(visible(table.title)) or None,
+        caption=escape(visible(table.note)) or None,
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
@@ -141,14 +152,14 @@ def rich_table(table: TextTable, widths: Mapping[int, int] | None = None) -> ric
     )
     for place, heading in enumerate(table.headings):
         made.add_column(
-            escape(heading),
+            escape(visible(heading)),
             justify="left" if place < table.left else "right",
             overflow="fold",
             width=(widths or {}).get(place),
         )
     styles = {"strong": "bold green", "soft": "dim"}
     for row in table.rows:
-        texts = (escape(cell.text) for cell in row)
+        texts = (escape(visible(cell.text)) for cell in row)
         made.add_row(
             *(
                 f"[{styles[cell.kind]}]{text}[/]" if cell.kind in styles else text

@@ -84,9 +84,9 @@ class TAROT(TransductiveSelector):
             InvalidInput: the target has fewer texts than folds.
         """
         if len(target) < self.folds:
+            fewer = f"set selector.folds={len(target)} or less" if len(target) > 1 else "add texts"
             raise InvalidInput(
-                f"selector.folds={self.folds} needs as many target texts, found {len(target)}; "
-                f"set selector.folds={max(2, len(target))} or less"
+                f"selector.folds={self.folds} needs as many target texts, found {len(target)}; {fewer}"
             )
         candidates, targets = np.asarray(pool.values), np.asarray(target.values)
         mean, matrix = joint_whitening([candidates, targets], self.ridge)
