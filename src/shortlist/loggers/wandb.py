@@ -19,7 +19,7 @@ from shortlist.leaderboard.plots import plots
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import method_rows
 from shortlist.rendering.page import light_colours
-from shortlist.store.atomic import make_directory
+from shortlist.store.atomic import make_directory, write_text
 
 if TYPE_CHECKING:
     import wandb
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline"]
 HOST = "https://api.wandb.ai"
+TIMEOUT = 30.0  # seconds that the server has for the start and for the end of a run
 
 
 class WandbLogger:
@@ -109,34 +110,61 @@ class WandbLogger:
     ) -> Iterator[wandb.Run]:
         """Yields a run and finishes it, with exit code 1 if the block fails."""
         wandb = _wandb()
-        mode = self._mode()
-        if mode == "offline":
-            # Crash reports are sent even in offline mode.
-            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        run = wandb.init(
-            project=self.project,
-            entity=self.entity,
-            group=group,
-            name=name,
-            # Replaced, not resumed: `resume="allow"` would keep metrics that the cell lost.
-            id=run_id(group, key),
-            job_type=job_type,
-            tags=list(self.tags or ()),
-            config=dict(config),
-            dir=make_directory(directory, "paths.runs"),
-            mode=mode,
-            reinit="create_new",  # leaves a run of the caller open
-            save_code=False,
-            settings=wandb.Settings(
-                silent=True, console="off", disable_git=True, x_disable_stats=True
-            ),
-        )
+        folder = make_directory(directory, "paths.runs")
+        # A file, because the cells of a sweep may run in processes of their own.
+        unreachable = folder / "wandb" / "unreachable.txt"
+
+        def start(mode: Any) -> Any:
+            if mode == "offline":
+                # Crash reports are sent even in offline mode.
+                os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+            return wandb.init(
+                project=self.project,
+                entity=self.entity,
+                group=group,
+                name=name,
+                # Replaced, not resumed: `resume="allow"` would keep metrics that the cell lost.
+                id=run_id(group, key),
+                job_type=job_type,
+                tags=list(self.tags or ()),
+                config=dict(config),
+                dir=folder,
+                mode=mode,
+                reinit="create_new",  # leaves a run of the caller open
+                save_code=False,
+                settings=wandb.Settings(
+                    silent=True, console="off", disable_git=True, x_disable_stats=True,
+                    init_timeout=TIMEOUT, finish_timeout=TIMEOUT, finish_timeout_raises=True,
+                ),
+            )  # fmt: skip
+
+        def give_up(error: Exception) -> None:
+            reason = " ".join(str(error).split())
+            write_text(unreachable, f"{reason}\n")
+            log.warning(
+                "wandb: the server cannot be used (%s); kept in %s from here on; send with "
+                "`wandb sync`, and delete %s to try again",
+                reason, unreachable.parent, unreachable.name,
+            )  # fmt: skip
+
+        if unreachable.exists():
+            run = start("offline")
+        else:
+            try:
+                run = start(self._mode())
+            except (wandb.Error, TimeoutError) as error:
+                give_up(error)
+                wandb.teardown()  # the failed start has taken the run's id; ends a caller's runs, too
+                run = start("offline")
         try:
             yield run
         except BaseException:
             run.finish(exit_code=1)
             raise
-        run.finish()
+        try:
+            run.finish()
+        except TimeoutError as error:  # what was not sent is on disk
+            give_up(error)
 
     def _mode(self) -> Any:
         """Returns `online` or `offline`, and logs the reason if the mode is `auto`."""

@@ -51,8 +51,8 @@ class TextTable:
 
 
 def visible(text: str) -> str:
-    """Returns the text with control characters and those that turn the direction of writing as
-    `\\u001b`: in a terminal they are commands, on a page they hide what is there.
+    r"""Returns the text with control characters and those that turn the direction of writing as
+    `\u001b`: in a terminal they are commands, on a page they hide what is there.
     """
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

@@ -321,3 +321,19 @@ def test_online_a_second_report_replaces_the_first(
         list(row.values()) for row in method_rows(table)
     ]
     assert not run["history"]
+
+
+@pytest.mark.slow
+def test_without_an_answer_of_the_server_the_cells_are_kept_after_one_time_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("shortlist.loggers.wandb.TIMEOUT", 1.0)
+    for seed in (0, 1):
+        offline().log_cell(record("gotd", seed), "sweep", tmp_path)
+    for seed in (0, 1):
+        messages = read_log(tmp_path, run_id("sweep", f"gotd{seed}"))
+        assert summarized(messages)["status"] == "done"
+    told = [line for line in caplog.messages if "the server cannot be used" in line]
+    assert len(told) == 1 and "wandb sync" in told[0]
