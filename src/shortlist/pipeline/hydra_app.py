@@ -222,7 +222,7 @@ def check_choices(arguments: Iterable[str]) -> None:
             continue
         key = override.get_key_element().lstrip("+")
         raise InvalidInput(
-            f"{key} must be one of its options, found {override.get_value_element_as_str()}; "
+            f"{key} must be one of its options, found {str(override.input_line).partition('=')[2]}; "
             f"~{key} leaves it out; {near(str(value), options)}"
         )
 
@@ -342,7 +342,7 @@ def _overrides(arguments: Iterable[str]) -> Iterator[Override]:
         if not text.startswith("-") and ("=" in text or text.startswith("~")):
             try:
                 yield parser.parse_override(text)
-            except OverrideParseException:
+            except HydraException:
                 continue
 
 

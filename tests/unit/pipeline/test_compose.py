@@ -33,6 +33,15 @@ def completed(composed: Any) -> Generator[Callable[..., Any]]:
         yield make
 
 
+def test_names_that_look_like_numbers_are_the_names_they_are(composed: Any) -> None:
+    typed = ("task.name=2024", "task.text=0", "task.label=1", "task.domain=2")
+    config = with_targets(composed("task=own", *typed))
+    parts = build_components(config)
+    assert list(parts.targets) == ["2024"] and parts.targets["2024"] is parts.task
+    columns = parts.task.columns
+    assert (columns.text, columns.label, columns.domain) == ("0", "1", "2")
+
+
 def test_without_targets_the_task_is_the_target(completed: Any) -> None:
     parts = build_components(completed())
     assert parts.targets == {"citation_intent": parts.task} and parts.target_spec.single
@@ -157,6 +166,24 @@ def test_what_is_no_target_is_refused_by_name(
             r"selector.x._target_ must be a class of short",
         ),
         ("warmup.learning_rate=0", "learning_rate"),
+        ("+bogus=1e5", "there is no setting `bogus`; "),
+        ("+runtime.bogus=1", r"there is no setting `runtime\.bogus`"),
+        ("+leaks.x={a: 1}", r"there is no setting `leaks\.x`"),
+        ("paths.cache=''", r"paths\.cache must be a directory, found an empty text"),
+        ("seed=4294967296", "seed must be an integer from 0 to 4294967295, found 4294967296"),
+        ("seed=-1", "seed must be an integer from 0 to 4294967295, found -1"),
+        ("task.seed=1e3", "task.seed must be an integer from 0 to 4294967295, found 1000.0"),
+        ("check.documents=0", "check.documents must be an integer of at least 1, found 0"),
+        ("selector.max_passes=0x10", "selector.max_passes must be an integer .* found '0x10'"),
+        ("selector.max_passes=1e5", "selector.max_passes must be an integer .* found 100000.0"),
+        ("featurizer.max_length=nan", "featurizer.max_length must be an integer .* found nan"),
+        ("featurizer.normalise=0.1", "featurizer.normalise must be true or false, found 0.1"),
+        ("task.primary={a: 1}", "task.primary must be text, found {'a': 1}"),
+        ("task.name=1e5", "task.name must be text, found 100000.0; write task.name=\"'TEXT'\""),
+        ("finetune.keep=[best]", r"finetune.keep must be .*, found \['best'\]"),
+        ("runtime.threads=0", "runtime.threads must be an integer of at least 1 or null, found 0"),
+        ("advice.weight=nan", "advice.weight must be a number above 0, found nan"),
+        ("target_weights={pydocs: nan}", "target_weights.pydocs must be a number, found nan"),
     ],
 )
 def test_a_component_that_cannot_be_built_is_refused_by_its_place(

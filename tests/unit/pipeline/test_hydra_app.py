@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +92,66 @@ def test_who_asks_for_tracebacks_gets_them(monkeypatch: pytest.MonkeyPatch) -> N
         guard(main)
 
 
+@pytest.mark.parametrize("value", ["0", "", "false"])
+def test_tracebacks_are_asked_for_by_1_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", value)
+
+    def main() -> None:
+        raise InvalidInput("no")
+
+    with pytest.raises(SystemExit):
+        guard(main)
+    assert capsys.readouterr().err == "error: no\n"
+
+
+def test_a_pickled_job_is_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    sys.argv += ["--experimental-rerun", "job.pickle"]
+    with pytest.raises(SystemExit):
+        guard(lambda: pytest.fail("Hydra read it"))
+    assert "--experimental-rerun reads a pickle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("task.train=/a b/x=1 (2).jsonl", "/a b/x=1 (2).jsonl"),
+        ("task.train=~/é [1].jsonl", "~/é [1].jsonl"),
+        ('task.train=/it\'s "here".jsonl', '/it\'s "here".jsonl'),
+        ("pool.paths=[/a (1).jsonl, b=2.jsonl]", ["/a (1).jsonl", "b=2.jsonl"]),
+    ],
+)
+def test_an_override_that_needs_quotes_is_shown_with_those_that_work(
+    typed: str, value: Any
+) -> None:
+    parser = OverridesParser.create()
+    with pytest.raises(OverrideParseException) as refused:
+        parser.parse_overrides([typed])
+    line = describe(refused.value, ["selector=random", typed])
+    assert typed in line and line.count("\n") == 0
+    (offered,) = shlex.split(line.rpartition("; write ")[2])  # as a shell reads it
+    assert parser.parse_override(offered).value() == value
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_what_a_terminal_cannot_encode_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    guard(lambda: print("n ≥ 2 → ü"))
+    sys.stdout.flush()
+    told = raw.getvalue().decode(encoding)
+    assert told.startswith("n \\u2265 2 ") and told.isprintable() is False  # ends with the line
+
+
+def test_a_refusal_shows_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        hydra_app.refuse("domain \x1b[2Jx")
+    assert capsys.readouterr().err == "error: domain \\u001b[2Jx\n"
+
+
 def test_guard_keeps_hydra_from_printing_on_its_own() -> None:
     guard(lambda: None)
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
@@ -159,6 +223,9 @@ def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> 
         ),
         ("featurizer=1", "error: featurizer must be one of its options, found 1; "),
         ("trainer@warmup=[]", "error: trainer@warmup must be one of its options, found []; "),
+        ("selector={}", "error: selector must be one of its options, found {}; "),
+        ("task=1e5", "error: task must be one of its options, found 1e5; "),
+        ("logger=1_000", "error: logger must be one of its options, found 1_000; "),
     ],
 )
 def test_a_group_whose_value_is_no_option_is_refused(
