@@ -16,6 +16,7 @@ from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
 from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logits_at
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
+from shortlist.settings import Precision
 from shortlist.trainers.base import TrainingModule, seeded
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class MaskedLMHead(TrainingModule):
 
     version = 2
 
-    def __init__(self, settings: HeadTraining, precision: str) -> None:
+    def __init__(self, settings: HeadTraining, precision: Precision) -> None:
         """Stores rate, epochs and sizes of `settings`; `precision` as in `TrainingModule`."""
         super().__init__(
             epochs=settings.epochs,
