@@ -272,14 +272,20 @@ def _numbers(node: Any, setting: str) -> dict[str, float]:
 
 
 def _prefilter(config: DictConfig) -> Prefilter | None:
-    node = config.pool.get("prefilter")
-    if node is None or node.keep is None:
+    """Returns the filter of domains, or None where `keep` is null; its settings are checked then too."""
+    place = "pool.prefilter"
+    node = OmegaConf.select(config, place)
+    if node is None:
         return None
-    featurizer = _shared_featurizer(config, "pool.prefilter.featurizer", check=True)
-    settings = {name: value for name, value in node.items() if name != "featurizer"}
-    settings["featurizer"] = featurizer
-    prefilter: Prefilter = construct(Prefilter, settings, "pool.prefilter")
-    return prefilter
+    if not isinstance(node, DictConfig):
+        raise InvalidInput(f"{place} must be a mapping or null, found {node!r}")
+    used = node.get("keep") is not None
+    settings = {name: plain(value) for name, value in node.items() if name != "featurizer"}
+    settings["featurizer"] = _shared_featurizer(config, f"{place}.featurizer", check=used)
+    prefilter: Prefilter = construct(
+        Prefilter, settings if used else {**settings, "keep": 1}, place
+    )
+    return prefilter if used else None
 
 
 def _shared_featurizer(config: DictConfig, place: str, check: bool) -> Featurizer:
