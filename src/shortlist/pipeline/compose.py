@@ -280,7 +280,7 @@ def _prefilter(config: DictConfig) -> Prefilter | None:
     if not isinstance(node, DictConfig):
         raise InvalidInput(f"{place} must be a mapping or null, found {node!r}")
     used = node.get("keep") is not None
-    settings = {name: plain(value) for name, value in node.items() if name != "featurizer"}
+    settings = {str(name): plain(value) for name, value in node.items() if name != "featurizer"}
     settings["featurizer"] = _shared_featurizer(config, f"{place}.featurizer", check=used)
     prefilter: Prefilter = construct(
         Prefilter, settings if used else {**settings, "keep": 1}, place
