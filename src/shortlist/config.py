@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from shortlist.errors import InvalidInput
 from shortlist.settings import Positive, Range, checked
 
 HASHED = (
@@ -87,12 +86,9 @@ class Cascade:
     sample: int = MISSING
 
     def __post_init__(self) -> None:
-        if self.factor < 1 or not 0 < self.overlap <= 1 or self.sample < 2:
-            raise InvalidInput(
-                "cascade needs factor of at least 1, overlap above 0 and at most 1, and sample of at "
-                f"least 2, found {self.factor:g}, {self.overlap:g} and {self.sample}; cascade=off "
-                "switches it off"
-            )
+        checked(Annotated[float, Range(1)], self.factor, "cascade.factor")
+        checked(Annotated[float, Range(0, 1, above=True)], self.overlap, "cascade.overlap")
+        checked(Annotated[int, Range(2)], self.sample, "cascade.sample")
 
 
 @dataclass
