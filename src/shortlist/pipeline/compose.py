@@ -212,7 +212,11 @@ def _check_keys(node: DictConfig, place: str) -> None:
     for name in node:
         if name not in known and f"{place}{name}" != "hydra":
             raise InvalidInput(f"there is no setting `{place}{name}`; {near(str(name), known)}")
-        if isinstance(node[name], DictConfig) and is_dataclass(OmegaConf.get_type(node, name)):
+        if (
+            name in known
+            and is_dataclass(OmegaConf.get_type(node, name))
+            and node[name] is not None
+        ):
             _check_keys(node[name], f"{place}{name}.")
 
 
