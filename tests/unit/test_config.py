@@ -19,9 +19,9 @@ FILES = {
         defaults: [schema, pool: one, runtime: quiet, _self_, experiment: null]
         budget: 1
     """,
-    "pool/one.yaml": "{_target_: x, count: 1}",
-    "pool/two.yaml": "{_target_: x, count: 2}",
-    "pool/three.yaml": "{_target_: x, count: 3}",
+    "pool/one.yaml": "{_target_: shortlist.x, count: 1}",
+    "pool/two.yaml": "{_target_: shortlist.x, count: 2}",
+    "pool/three.yaml": "{_target_: shortlist.x, count: 3}",
     "runtime/quiet.yaml": "{progress: false}",
     "runtime/loud.yaml": "{progress: true}",
     "experiment/base.yaml": """
