@@ -67,7 +67,7 @@ NO_GROUPS = (
     "task_defaults",
     "local",
 )  # folders of `conf` that have no page in the settings
-ROOT_GROUPS = ("runtime", "paths")  # typed by the schema, without a class
+ROOT_GROUPS = ("runtime", "paths", "cascade")  # typed by the schema, without a class
 PAGES_OF = {
     "selector": ("Methods", "../methods/index.md"),
     "featurizer": ("Vectors", "../vectors.md"),
@@ -747,7 +747,11 @@ def settings_page(group: str) -> str:
             if any(one.settings for one in members):
                 parts.append(settings_table(members))
         elif group in ROOT_GROUPS:
-            parts.append(root_table(members[0].settings.values(), f"{group}."))
+            parts.append(
+                root_table(
+                    max(members, key=lambda one: len(one.settings)).settings.values(), f"{group}."
+                )
+            )
         parts += [yaml_block(one) for one in members]
     return "\n".join(parts)
 
