@@ -198,12 +198,18 @@ def test_what_unpacks_to_too_much_is_refused(
         assert limited(tmp_path / name, expansion=100_000).corpus.texts == ["a"]
 
 
-def test_a_long_window_of_zstd_is_named() -> None:
-    from shortlist.data.files import _broken
-
-    error = OSError("ZSTD decompress failed: Frame requires too much memory for decoding")
-    message = str(_broken(Path("pool.jsonl.zst"), error, Reading()))
-    assert "zstd with a long window" in message and "--long=31" in message
+def test_a_long_window_of_zstd_is_named(tmp_path: Path) -> None:
+    raw = b'{"text": "a"}\n'
+    path = tmp_path / "pool.jsonl.zst"
+    for exponent in (22, 31):  # of the window: zstd, zstd --long=31 (RFC 8878, section 3.1.1)
+        header = b"\x28\xb5\x2f\xfd\x00" + bytes([(exponent - 10) << 3])
+        path.write_bytes(header + ((len(raw) << 3) | 1).to_bytes(3, "little") + raw)
+        if exponent == 22:
+            assert read(path).corpus.texts == ["a"]
+    with pytest.raises(
+        InvalidInput, match=r"pool\.jsonl\.zst: .*zstd with a long window.*--long=31"
+    ):
+        read(path)
 
 
 def test_utf16_is_named(tmp_path: Path) -> None:
