@@ -55,33 +55,39 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
     seconds, operations = time.monotonic() - start, int((home / "operations").read_text())
     expected, said = digests(home / "fresh/cache"), numbers(home / "fresh/results")
     disturbed = ground.compose(*ground.paths("killed"))
-    tried = ends = located = lost = tracebacks = 0
+    wanted = max(3, round(KILLS * size))
+    tried = ends = runs = located = lost = tracebacks = 0
+    done = 0.0  # roughly the share of the cell that the killed runs since the last end did
     notes: list[str] = []
 
     def wrong(what: str) -> None:
-        notes.append(f"seed {seed}, kill {tried}: {what}")
+        notes.append(f"seed {seed}, run {runs}: {what}")
 
-    while tried < max(3, round(KILLS * size)) or ends == 0:
-        run = ground.cell(disturbed, home / "killed/runs" / str(tried))
-        kind = ("operation", "time", "SIGTERM")[tried % 3]
-        if ends == 0 and tried > max(3, round(KILLS * size)) + 20:
-            wrong("no run got to its end")
+    while tried < wanted or ends == 0:
+        runs += 1
+        if runs > 5 * wanted + 50:
+            wrong("the runs get to no end")
             lost += 1
             break
-        if tried >= max(3, round(KILLS * size)):
+        run = ground.cell(disturbed, home / "killed/runs" / str(runs))
+        kind = ("operation", "time", "SIGTERM")[runs % 3]
+        share, earlier = random_.random() * max(0.1, 1 - done), set(left(home))
+        if tried >= wanted:
             code = wait(ground.start(run))
         elif kind == "operation":
-            tried += 1
-            code = wait(ground.start(at_operation(random_.randint(1, operations), home, run)))
+            code = wait(ground.start(at_operation(1 + int(share * operations), home, run)))
         else:
-            tried += 1
             number = signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL
-            code = kill_after(ground.start(run), random_.uniform(0.1, seconds), number)
+            code = kill_after(ground.start(run), 0.1 + share * seconds, number)
+        if code in (-signal.SIGKILL, 143):
+            tried += 1
+            done += share / 2
         if code == 143:
             located += 1
-            if kind == "SIGTERM" and any(".unfinished" not in one for one in left(home)):
+            new = [one for one in left(home) if one not in earlier and ".unfinished" not in one]
+            if new:
                 lost += 1
-                wrong(f"SIGTERM left {left(home)[0]}")
+                wrong(f"SIGTERM left {new[0]}")
         if code == -signal.SIGTERM:
             tracebacks += 1
             wrong("SIGTERM ended the process itself")
@@ -90,7 +96,7 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
             wrong(f"the cell failed with {code}")
         if code != 0:
             continue
-        ends += 1
+        ends, done = ends + 1, 0.0
         try:
             same = numbers(home / "killed/results") == said
         except Exception as error:
@@ -101,7 +107,7 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
             lost += 1
             wrong(f"differs: {other or left(home) or 'numbers of the record'}")
         shutil.rmtree(home / "killed")
-    notes.append(f"{ends} runs got to their end, {operations} file operations a run")
+    notes.append(f"{ends} of {runs} runs got to their end; {operations} file operations a cell")
     return Outcome("kills", tried, located, 0, lost, tracebacks, tuple(notes))
 
 
