@@ -17,6 +17,7 @@ from shortlist.rendering.tables import (
     latex_table,
     markdown_table,
     rich_table,
+    visible,
 )
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def csv_text(rows: Sequence[Mapping[str, Value]], header: bool = True) -> str:
     if header:
         writer.writeheader()
     writer.writerows(rows)
-    return file.getvalue()
+    return visible(file.getvalue())
 
 
 def tables_csv(tables: Sequence[ComparisonTable]) -> str:

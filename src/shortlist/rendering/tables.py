@@ -126,7 +126,7 @@ def latex_table(table: TextTable) -> str:
 
 
 def _latex(cell: TextCell) -> str:
-    text = " ".join(cell.text.split()).translate(LATEX)
+    text = visible(" ".join(cell.text.split())).translate(LATEX)
     return rf"\textbf{{{text}}}" if cell.kind == "strong" else text
 
 

@@ -87,3 +87,20 @@ def test_the_leaderboard_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_no_page_holds_a_control_character_of_a_record(
+    tmp_path: Path, record: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = "\x1b[31m red \x00 \x9b \u202e"
+    failed = {"status": "failed", "reason": bad, "seed": 1}
+    for one in (
+        record(warnings=(bad,), overrides=(bad,), selection={"size": 1, "domains": {bad: 1}}),
+        record(**failed),
+    ):
+        write_record(tmp_path, one)
+    assert main(["--results", str(tmp_path), "--published", str(tmp_path)]) == 0
+    texts = [path.read_text(encoding="utf-8") for path in tmp_path.glob("leaderboard.*")]
+    assert len(texts) == 4 and any("u001b" in text for text in texts)
+    for text in (*texts, capsys.readouterr().out):
+        assert not {"\x1b", "\x00", "\x9b", "\u202e"} & set(text)
