@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,9 +117,66 @@ class Picks(Ranking):
 
     Attributes:
         record: configuration, facts and costs of the run.
+        command: the command that repeats it.
     """
 
     record: Record
+    command: str
+
+    def card(self, licence: str = "unknown", title: str = "") -> str:
+        """Returns the data set card in Markdown: what was selected, from what, how to repeat it.
+
+        Args:
+            licence: the hub's identifier of the licence of the texts.
+            title: name of the data set.
+        """
+        from shortlist.hub import dataset_card
+
+        return dataset_card(self.record, self.command, title, licence)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool = True,
+        licence: str = "unknown",
+        title: str = "",
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Returns the address of the commit that brings the selection to the Hugging Face hub
+        (HF_ENDPOINT names another one).
+
+        The texts go with it: look at their licence before a data set becomes public.
+
+        Args:
+            repository: `organisation/name`; made where it does not exist.
+            private: whether a new data set is private.
+            licence: the hub's identifier of the licence of the texts.
+            title: name of the data set.
+            revision: the branch; None for the main one.
+            token: a token that may write; None takes that of `hf auth login`.
+
+        Raises:
+            ShortlistError: the hub cannot be reached, or refuses the commit.
+        """
+        import tempfile
+
+        from shortlist.hub import push, write_folder
+
+        page = self.directory / "report.html"
+        with tempfile.TemporaryDirectory() as folder:
+            files = write_folder(
+                Path(folder),
+                self.to_arrow(),
+                self.card(licence, title),
+                {page.name: page} if page.is_file() else {},
+            )
+            message = f"Add {len(self):,} documents selected by {self.record.axes.selector}"
+            return push(
+                repository, files, message,
+                private=private, revision=revision, token=token,
+            )  # fmt: skip
 
     def report(self, path: str | Path | None = None) -> Path:
         """Returns the datasheet (.html, or .md by the ending of `path`), copied to `path` if given.
@@ -539,6 +597,7 @@ def _run(request: Request, directory: str | Path | None, command: str) -> Picks:
         ShortlistError: it failed, or the method cannot serve the task.
     """
     from shortlist.pipeline.cell import execute
+    from shortlist.store.atomic import write_text
 
     def raised(entry: logging.LogRecord) -> bool:
         return entry.msg != "error: %s"  # the reason is raised below
@@ -548,15 +607,18 @@ def _run(request: Request, directory: str | Path | None, command: str) -> Picks:
     try:
         with request.opened() as asked:
             place = run_directory(asked.config, directory)
+            command = command or shlex.join(["shortlist", "run", "--", *asked.overrides])
             record = execute(asked.config, asked.choices, asked.overrides, place, command=command)
     finally:
         cell_log.removeFilter(raised)
     if record.status != "done":
         raise ShortlistError(record.reason)
-    return _picks(record, place, asked.pool)
+    picks = _picks(record, place, asked.pool, command)
+    write_text(place / "card.md", picks.card())
+    return picks
 
 
-def _picks(record: Record, directory: Path, given: Files) -> Picks:
+def _picks(record: Record, directory: Path, given: Files, command: str) -> Picks:
     from shortlist.store.atomic import read_jsonl
 
     documents = read_jsonl(directory / "shortlist.jsonl")
@@ -569,6 +631,7 @@ def _picks(record: Record, directory: Path, given: Files) -> Picks:
         _rows_of(texts, given),
         directory,
         record,
+        command,
     )
 
 

@@ -62,14 +62,14 @@ def given(
     if isinstance(data, str | os.PathLike):
         data = Files((str(data),))
     if isinstance(data, Files):
-        located = [_located(path, folder, name, columns, optional) for path in data.paths]
+        located = [_located(path) for path in data.paths]
         return Files(tuple(path for found in located for path in found))
     if isinstance(data, Iterable) and not hasattr(data, "__arrow_c_stream__"):
         data = data if hasattr(data, "with_format") else list(data)
     if isinstance(data, list) and data and all(isinstance(item, os.PathLike) for item in data):
         return given(Files(tuple(map(str, data))), folder, name, columns, optional)
     table = _table(data, name, columns, optional)
-    return Files((str(_written([table], table.schema, folder, name)),), table)
+    return Files((str(_written(table, folder, name)),), table)
 
 
 def stdin(stream: BinaryIO, folder: Path) -> Path:
@@ -106,10 +106,8 @@ def texts_of(table: pa.Table, column: str) -> Iterator[object]:
             yield from chunk.slice(start, 8192).to_pylist()
 
 
-def _located(
-    path: str, folder: Path, name: str, columns: Sequence[str], optional: Sequence[str]
-) -> list[str]:
-    """Returns the files that a path names; a pattern or an ordinary path as it is."""
+def _located(path: str) -> list[str]:
+    """Returns the files of the hub that a path names; another path as it is: the readers find it."""
     if path.startswith(HUB):
         return _from_hub(path)
     place = Path(path).expanduser()
@@ -119,46 +117,14 @@ def _located(
             f"{path}: expected one data set, found the splits {', '.join(splits)}; name one of them: "
             f"{place / (splits[0] if splits else 'train')}"
         )
-    if not (place / _STATE).is_file():
-        return [path]
-    batches, schema = _saved(place)
-    missing_columns(f"{name} {path}", columns, schema.names)
-    wanted = [*columns, *(column for column in optional if column in schema.names)]
-    kept = (pa.Table.from_batches([batch.select(wanted)]) for batch in batches)
-    return [str(_written(kept, pa.schema([schema.field(c) for c in wanted]), folder, place.name))]
-
-
-def _saved(folder: Path) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
-    """Returns the batches of a folder that `Dataset.save_to_disk` wrote, and their schema.
-
-    Raises:
-        InvalidInput: it is broken, or holds an index into other rows (`flatten_indices` was not
-            called).
-    """
-    try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        files = [folder / entry["filename"] for entry in state["_data_files"]]
+    if (place / _STATE).is_file():
+        state = json.loads((place / _STATE).read_text(encoding="utf-8"))
         if state.get("_indices_data_files"):
             raise InvalidInput(
-                f"{folder}: expected rows, found an index into rows; save it again after "
+                f"{path}: expected rows, found an index into rows; save it again after "
                 "dataset.flatten_indices()"
             )
-        if not files:
-            raise InvalidInput(f"{folder}: expected rows, found an empty data set")
-        with pa.memory_map(str(files[0])) as file:
-            schema = pa.ipc.open_stream(file).schema
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for path in files:
-                with pa.memory_map(str(path)) as file:
-                    yield from pa.ipc.open_stream(file)
-
-        return batches(), schema
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise InvalidInput(
-            f"{folder}: expected a data set of `save_to_disk`, found a broken one "
-            f"({' '.join(str(error).split())}); save it again"
-        ) from error
+    return [path]
 
 
 def _from_hub(path: str) -> list[str]:
@@ -246,11 +212,9 @@ def missing_columns(name: str, wanted: Iterable[str], known: Iterable[str]) -> N
             )
 
 
-def _written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path, name: str) -> Path:
+def _written(table: pa.Table, folder: Path, name: str) -> Path:
     def write(file: BinaryIO) -> None:
-        with pq.ParquetWriter(file, schema.remove_metadata(), compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table.cast(schema).replace_schema_metadata())
+        pq.write_table(table.replace_schema_metadata(), file, compression="zstd")
 
     return _kept(write, folder, f"{name}.parquet")
 

@@ -325,9 +325,11 @@ class HubSource:
         return TaskFiles(files, revision=snapshot.name, columns=columns)
 
     def _snapshot(self, what: str, spec: HubSpec) -> Path:
-        from httpx import HTTPError
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HTTPError,  # pyright: ignore[reportPrivateImportUsage], of the client that the hub uses
+        )
 
         try:
             folder = snapshot_download(
