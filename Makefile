@@ -76,6 +76,15 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
 	$(RUN)python benchmarks/million.py $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
 
+bench-prepare: install $(if $(PREPARE_PEER),,.cache/prepare/installed) ## time data preparation beside datatrove, datasketch and rensa
+	$(RUN)python benchmarks/prepare.py --peer $(or $(PREPARE_PEER),.cache/prepare/bin/python) \
+	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
+
+.cache/prepare/installed: baselines/peers/prepare/requirements.txt
+	$(PYTHON) -m venv .cache/prepare
+	.cache/prepare/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 .cache/peers/installed: baselines/peers/transport/requirements.txt
 	$(PYTHON) -m venv .cache/peers
 	.cache/peers/bin/pip install --quiet --disable-pip-version-check $(TORCH)
@@ -90,4 +99,4 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 clean: ## remove artifacts, runs and what they wrote, not results/
 	rm -rf .cache outputs
 
-.PHONY: help install demo test package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-text clean
+.PHONY: help install demo test package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-text clean

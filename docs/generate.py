@@ -50,6 +50,7 @@ GROUPS = {
     "featurizer": "documents to vectors",
     "pool": "what is selected from",
     "prepare": "operations on texts, and presets of them",
+    "augment": "changed copies of training rows",
     "task": "what is trained and evaluated on",
     "model": "what is trained",
     "trainer": "how it is trained: `warmup` and `finetune`",

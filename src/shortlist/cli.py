@@ -162,6 +162,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", type=Path, metavar="FILE", help="a page on what was edited and dropped")
     add("-c", "--text-column", default="text", metavar="NAME", help="(default: text)")
     add("--json", action="store_true", help="print the counts as JSON")
+    collect = command(
+        "collect", _collect, "turn an export of an annotation tool, or chats, into rows",
+        "shortlist collect label_studio export.json --out rows.jsonl\n"
+        "shortlist collect argilla records.json --out rows.jsonl\n"
+        "shortlist collect chats conversations.jsonl --out texts.jsonl",
+    )  # fmt: skip
+    collect.add_argument("kind", choices=("label_studio", "argilla", "chats"), help="what it is")
+    collect.add_argument("path", type=Path, metavar="FILE", help="the export: JSON or JSON Lines")
+    collect.add_argument("-o", "--out", type=Path, required=True, metavar="FILE",
+        help="rows with text and label: .jsonl, .parquet, .csv")  # fmt: skip
+    collect.add_argument("-c", "--text-column", default="text", metavar="NAME",
+        help="key of the text in the export (default: text)")  # fmt: skip
+    collect.add_argument("--question", metavar="NAME",
+        help="the question or control whose answer is the label, where there are several")  # fmt: skip
     check = command(
         "check", _check, "check a task: labels, contradictions, copies across splits, lengths",
         "shortlist check chemprot -- paths.data=DATA\n"
@@ -312,6 +326,28 @@ def _prepare(options: argparse.Namespace) -> None:
     for name, path in (("documents", options.out), ("report", options.report)):
         if path is not None:
             print(f"{name:<12} {_shown(path.absolute())}")
+
+
+def _collect(options: argparse.Namespace) -> None:
+    import pyarrow as pa
+
+    from shortlist.api import check_format, write_table
+    from shortlist.data.collections import argilla, chats, label_studio
+
+    check_format(options.out)
+    if options.kind == "chats":
+        done = chats(options.path)
+    else:
+        read = {"label_studio": label_studio, "argilla": argilla}[options.kind]
+        done = read(options.path, options.text_column, options.question)
+    if not done.rows:
+        found = done.rejected[0].reason if done.rejected else f"{dict(done.counts)}"
+        raise InvalidInput(f"{options.path}: expected rows, found none ({found})")
+    write_table(pa.Table.from_pylist([dict(row) for row in done.rows]), options.out)
+    print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in done.counts.items()))
+    for row in done.rejected[:5]:
+        print(f"rejected: {row.path}, entry {row.line}: {row.reason}")
+    print(f"rows         {_shown(options.out.absolute())}")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -54,10 +54,10 @@ def test_the_mini_of_an_experiment_reads_local_data_only(composed: Any, name: st
 
 
 # Composing takes time, so these groups are composed where they are instantiated.
-# `task_defaults` is included by tasks and is no option by itself; `prepare` is named by settings and
-# read in test_prepare_laws.py.
+# `task_defaults` is included by tasks and is no option by itself; `prepare` and `augment` are named by
+# settings (test_prepare_laws.py).
 MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "evaluator"}
-MADE |= {"task_defaults", "prepare"}
+MADE |= {"task_defaults", "prepare", "augment"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],

@@ -127,3 +127,16 @@ def test_the_folds_of_a_task_are_stages_that_test_every_row_once(
     assert (
         beyond.status == "failed" and "expected a fold from 0 to 2, found fold=3" in beyond.reason
     )
+
+
+def test_augmentation_grows_train_alone_and_leaves_the_target(
+    record: Callable[..., Record],
+) -> None:
+    plain, grown = record(), record(task__augment="words")
+    assert grown.status == "done", grown.reason
+    assert grown.counts["task_augment_copies"] > 0
+    assert grown.inputs["task_train"] != plain.inputs["task_train"]
+    for split in ("validation", "test", "target"):
+        assert grown.inputs[f"task_{split}"] == plain.inputs[f"task_{split}"]
+    wrong = record(task__augment={"words": {"rate": 2.0}})
+    assert wrong.status == "failed" and "a rate between 0 and 1" in wrong.reason

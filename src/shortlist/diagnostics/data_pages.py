@@ -284,7 +284,9 @@ def _copies(checks: TaskChecks) -> Section:
         f"({_share(counts['near_copied_test_rows'], checks.sizes['test'])}), "
         f"{counts['exactly_copied_test_rows']:,} of them equal, "
         f"{counts['near_copied_test_rows_of_another_label']:,} with another label; validation rows: "
-        f"{counts['near_copied_validation_rows']:,}. Near: half of all five-word shingles are shared, or "
+        f"{counts['near_copied_validation_rows']:,}. "
+        f"{counts['test_rows_that_share_13_words_with_train']:,} test rows share 13 consecutive words with "
+        "a training row. Near: half of all five-word shingles are shared, or "
         "seven tenths of those of the shorter text."
     )
     return _findings("copies", "Copies across splits", lead, examples, len(checks.copies))

@@ -26,7 +26,8 @@ from shortlist.loggers import Logger
 from shortlist.models.pretrained import Pretrained
 from shortlist.ot.problem import Cost
 from shortlist.pipeline.build import build, build_plain, extensions_of, plain
-from shortlist.pipeline.preparation import Preparation, preparations
+from shortlist.pipeline.preparation import Preparation, augmentation, preparations
+from shortlist.prepare.augment import Augmentation
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
 from shortlist.settings import Count, Positive, Range, Seed, checked, construct
@@ -47,7 +48,10 @@ GROUPS: dict[str, type] = {
     "finetune": TrainingModule,
 }
 # Settings of a pool and of a task that apply to any of them and are no arguments of its class.
-APART = {"pool": ("prefilter", "prepare"), "task": ("prepare", "folds", "cross_validation")}
+APART = {
+    "pool": ("prefilter", "prepare"),
+    "task": ("prepare", "folds", "cross_validation", "augment"),
+}
 # Places of further components, with their base class.
 PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
 
@@ -126,6 +130,7 @@ class Components:
     check_vectors: Featurizer
     prepare: Mapping[str, Preparation]
     cross_validation: CrossValidation | None
+    augmentation: Augmentation | None
     fold: int | None
 
 
@@ -178,6 +183,7 @@ def build_components(config: DictConfig) -> Components:
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
         cross_validation=_cross_validation(config),
+        augmentation=augmentation(config),
         fold=config.fold,
     )
 
@@ -359,8 +365,9 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     named = [node for group in groups if isinstance(group, dict) for node in group.values()]
     for part in (settings["pool"], settings["task"], *named):
         if isinstance(part, dict):
-            if part.get("prepare", 0) is None:
-                part.pop("prepare")
+            for setting in ("prepare", "augment"):
+                if part.get(setting, 0) is None:
+                    part.pop(setting)
             if part.get("folds", 0) is None:
                 part.pop("folds")
                 part.pop("cross_validation")

@@ -22,6 +22,7 @@ from shortlist.errors import InvalidInput
 from shortlist.pipeline.preparation import (
     VERDICTS,
     Preparation,
+    augment_task,
     prepare_pool,
     prepare_task,
     save_verdicts,
@@ -346,12 +347,13 @@ def load_splits(
         }
 
     # Evaluators decide how a model is measured, not what the data are.
-    apart = ("evaluators", "prepare", "folds", "cross_validation")
+    apart = ("evaluators", "prepare", "folds", "cross_validation", "augment")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
     folded = _folded_task(cell, loaded, name)
     splits = _prepared_task(cell, folded, name, cell.parts.prepare[place])
-    return _compared_splits(cell, splits, name) if task.own_splits else splits
+    splits = _compared_splits(cell, splits, name) if task.own_splits else splits
+    return _augmented_task(cell, splits, name)
 
 
 def _compared_splits(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
@@ -379,6 +381,21 @@ def _compared_splits(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
         log.warning("%s", warning)
         notes += Notes(warnings=(warning,))
     return replace(task, notes=notes)
+
+
+def _augmented_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
+    """Returns the task with changed copies of its training rows, where `task.augment` is set."""
+    how = cell.parts.augmentation
+    if how is None or name != "task":
+        return task
+
+    def compute(directory: Path) -> dict[str, Any]:
+        data, counts = augment_task(task.data, how)
+        return {**_save_task(directory, task, data), "augmented": counts}
+
+    inputs = {split: task.fingerprint(split) for split in SPLITS}
+    stage = cell.stage("augment", 1, cell.settings["task"]["augment"], inputs, compute)
+    return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "augment"))
 
 
 def _folded_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:

@@ -19,6 +19,7 @@ from shortlist.data.readers import Loaded
 from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.pipeline.build import build_plain, extensions_of, plain
+from shortlist.prepare.augment import Augmentation
 from shortlist.prepare.base import DocumentOperation, Operation, Prepared, prepare
 
 VERDICTS = "verdicts.parquet"  # one row per document that was read: id, edits, failed rules
@@ -78,7 +79,7 @@ def resolve(node: Any, place: str) -> list[dict[str, Any]]:
             continue
         named = entry.items() if isinstance(entry, Mapping | DictConfig) else [(entry, {})]
         for name, changes in named:
-            resolved += _option(str(name), changes, place)
+            resolved += _option("prepare", str(name), changes, place)
     counts = Counter(entry["name"] for entry in resolved)
     for name, count in counts.items():
         if count > 1:
@@ -89,18 +90,17 @@ def resolve(node: Any, place: str) -> list[dict[str, Any]]:
     return resolved
 
 
-def _option(name: str, changes: Any, place: str) -> list[dict[str, Any]]:
-    """Returns the operations of one file in `conf/prepare`."""
+def _option(group: str, name: str, changes: Any, place: str) -> list[dict[str, Any]]:
+    """Returns the objects that one file of a group describes, each with its `name`."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
     loader = GlobalHydra.instance().config_loader()
-    options = loader.get_group_options("prepare")
+    options = loader.get_group_options(group)
     if name not in options:
-        raise InvalidInput(
-            f"{place}: there is no operation or preset `{name}`; {near(name, options)}"
-        )
-    node: Any = loader.load_configuration(f"prepare/{name}", [], RunMode.RUN).get("prepare") or {}
+        kind = "operation or preset" if group == "prepare" else "option"
+        raise InvalidInput(f"{place}: there is no {kind} `{name}`; {near(name, options)}")
+    node: Any = loader.load_configuration(f"{group}/{name}", [], RunMode.RUN).get(group) or {}
     if "_target_" not in node:
         for operation in changes:
             if operation not in node:
@@ -125,7 +125,30 @@ def with_preparation(config: DictConfig) -> DictConfig:
         if node.get("prepare") is not None:
             with open_dict(node):
                 node.prepare = resolve(node.prepare, f"{place}.prepare") or None
+    if config.task is not None and config.task.get("augment") is not None:
+        chosen = config.task.augment
+        if not (isinstance(chosen, DictConfig) and "_target_" in chosen):
+            named = [(chosen, {})] if isinstance(chosen, str) else list(chosen.items())
+            (settings,) = _option("augment", str(named[0][0]), named[0][1], "task.augment")
+            settings.pop("name")
+            with open_dict(config.task):
+                config.task.augment = settings
     return config
+
+
+def augmentation(config: DictConfig) -> Augmentation | None:
+    """Returns how the training rows of the task are augmented; None where they are not."""
+    node = plain(config.task.get("augment"), missing=False)
+    return None if node is None else build_plain(node, "task.augment", Augmentation)
+
+
+def augment_task(data: TaskData, how: Augmentation) -> tuple[TaskData, dict[str, int]]:
+    """Returns the task with copies of its training rows, and counts; the target stays as it is."""
+    elsewhere = [text for one in (data.validation, data.test) for text in one.texts]
+    train, counts = how.apply(data.train, elsewhere)
+    return replace(
+        data, train=train, counts={"train": len(train), **counts}, quarantined=()
+    ), counts
 
 
 def preparations(config: DictConfig) -> dict[str, Preparation]:

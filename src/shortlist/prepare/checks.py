@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
+from shortlist.data.decontamination import find_leaks
 from shortlist.data.folds import k_folds
 from shortlist.data.near_copies import fold, near_copies
 from shortlist.data.splits import Split, TaskData
@@ -120,6 +121,8 @@ class TaskChecks:
         lengths: minimum, median, maximum of characters by split.
         contradictions: texts with several labels.
         copies: validation and test rows that nearly repeat a training row.
+        shared_runs: ids of validation and test rows, by split, that share `decontamination.RUN` (13)
+            consecutive words with a training row, or are equal to one.
         issues: likely label errors in train, the most likely first.
         accuracy: out-of-fold accuracy of the classifier that found them; None where it was not run.
         not_judged: training rows beyond those that probabilities were computed for.
@@ -135,6 +138,7 @@ class TaskChecks:
     lengths: Mapping[str, tuple[int, float, int]]
     contradictions: tuple[Contradiction, ...]
     copies: tuple[Copy, ...]
+    shared_runs: Mapping[str, tuple[str, ...]]
     issues: tuple[LabelIssue, ...]
     accuracy: float | None
     not_judged: int
@@ -163,6 +167,7 @@ class TaskChecks:
             "near_copied_validation_rows": len(near["validation"]),
             "near_copied_test_rows": len(near["test"]),
             "exactly_copied_test_rows": sum(copy.exact for copy in near["test"]),
+            "test_rows_that_share_13_words_with_train": len(self.shared_runs["test"]),
             "near_copied_test_rows_of_another_label": sum(
                 copy.row.label != copy.of.label for copy in near["test"]
             ),
@@ -198,6 +203,7 @@ def check_task(name: str, data: TaskData, seed: int = 0) -> TaskChecks:
         copies=tuple(
             copy for split in ("validation", "test") for copy in _copies(rows[split], rows["train"])
         ),
+        shared_runs={split: _shared_runs(rows[split], rows["train"]) for split in SPLITS[1:]},
         issues=issues,
         accuracy=accuracy,
         not_judged=not_judged,
@@ -297,6 +303,14 @@ def _copies(rows: Sequence[Row], train: Sequence[Row]) -> list[Copy]:
         if same is not None and fold(row.text) and not (place in found and found[place].exact):
             found[place] = Copy(row, train[same], 1.0, 1.0, True)
     return [found[place] for place in sorted(found)]
+
+
+def _shared_runs(rows: Sequence[Row], train: Sequence[Row]) -> tuple[str, ...]:
+    """Returns the ids of the rows that repeat 13 words of a training row, as leaks of a pool do."""
+    texts = Corpus.build([row.text for row in rows])
+    found = find_leaks(texts, Corpus.build([row.text for row in train]))
+    leaked = {leak.id for leak in found if leak.kind != "near"}
+    return tuple(row.id for row, key in zip(rows, texts.ids, strict=True) if key in leaked)
 
 
 def _label_issues(

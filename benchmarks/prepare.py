@@ -1,0 +1,158 @@
+"""Speed of data preparation beside datatrove and datasketch, on one core and the same documents.
+
+    python benchmarks/prepare.py --peer /path/to/venv/bin/python [--data DATA] [--documents 2000]
+
+The peers' environment needs datatrove, spacy, ftfy, datasketch, rensa and numpy. Documents are those of
+the pool `blogs` of a data folder, else generated sentences; each program reads the same file, warms
+up on a tenth, and is timed once for the rest. CPU seconds of the process are compared, so that other
+work on the machine matters little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PEER = """
+import json, sys, time
+texts = json.load(open(sys.argv[1]))
+from datatrove.data import Document
+from datatrove.pipeline.filters import (
+    FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter)
+from datatrove.pipeline.formatters.ftfy import FTFYFormatter
+from datatrove.pipeline.formatters.pii import PIIFormatter
+from datasketch import MinHash, MinHashLSH
+from rensa import RMinHash, RMinHashLSH
+
+clean, filters = FTFYFormatter(), (GopherQualityFilter(), GopherRepetitionFilter(), FineWebQualityFilter())
+
+def heuristics(texts):
+    for text in texts:
+        document = Document(text=clean.format(text), id="0")
+        for one in filters:
+            one.filter(document)
+
+def shingles(text):
+    words = text.lower().split()
+    return {" ".join(words[i:i + 5]) for i in range(max(len(words) - 4, 1))}
+
+def datasketch(texts):
+    lsh = MinHashLSH(num_perm=100, params=(20, 5))
+    with lsh.insertion_session() as session:
+        for row, text in enumerate(texts):
+            sketch = MinHash(num_perm=100)
+            sketch.update_batch([one.encode() for one in shingles(text)])
+            session.insert(row, sketch)
+
+def rensa(texts):
+    lsh = RMinHashLSH(threshold=0.8, num_perm=100, num_bands=20)
+    for row, text in enumerate(texts):
+        sketch = RMinHash(num_perm=100, seed=1)
+        sketch.update(list(shingles(text)))
+        lsh.insert(row, sketch)
+
+pii = PIIFormatter()
+def personal(texts):
+    for text in texts:
+        pii.format(text)
+
+rates = {}
+for work in (heuristics, datasketch, rensa, personal):
+    work(texts[: len(texts) // 10])
+    start = time.process_time()
+    work(texts)
+    rates[work.__name__] = len(texts) / (time.process_time() - start)
+print(json.dumps(rates))
+"""
+
+
+def documents(data: str | None, count: int) -> list[str]:
+    """Returns texts of about 800 characters."""
+    if data is not None:
+        from shortlist.data.readers import read
+
+        texts = read(Path(data) / "pools/blogs.jsonl.gz").corpus.texts
+        return [text for text in texts if len(text) > 600][:count]
+    rng = random.Random(0)
+    common = "the of and to in that was he for it with as his on be at by had not are but from"
+    words = common.split()
+    words += [
+        f"{a}{b}" for a in ("wind", "stone", "garden", "river") for b in ("s", "ed", "ing", "er")
+    ]
+    sentences = [" ".join(rng.choices(words, k=rng.randint(6, 18))) + "." for _ in range(4000)]
+    return [" ".join(rng.choices(sentences, k=13)) for _ in range(count)]
+
+
+def timed(work: Callable[[Sequence[str]], object], texts: Sequence[str]) -> float:
+    """Returns documents per CPU second, after a tenth of them was worked on."""
+    work(texts[: len(texts) // 10])
+    start = time.process_time()
+    work(texts)
+    return len(texts) / (time.process_time() - start)
+
+
+def ours() -> dict[str, Callable[[Sequence[str]], object]]:
+    """Returns what is timed here, by name."""
+    from omegaconf import OmegaConf
+
+    from shortlist.config import folder
+    from shortlist.pipeline.build import build_plain
+    from shortlist.prepare.base import DocumentOperation, Operation, Text, prepare
+
+    def operation(name: str) -> Operation:
+        settings = OmegaConf.to_container(OmegaConf.load(folder() / "prepare" / f"{name}.yaml"))
+        return build_plain(settings, name, Operation)
+
+    names = ("repair_text", "gopher_quality", "gopher_repetition", "fineweb_quality")
+    steps = {name: operation(name) for name in names}
+    anonymise, near = operation("anonymise"), operation("near_duplicates")
+    assert isinstance(anonymise, DocumentOperation)
+    return {
+        "heuristics": lambda texts: prepare(texts, steps),
+        "near_duplicates": lambda texts: prepare(texts, {"near_duplicates": near}),
+        "personal": lambda texts: [anonymise.apply(Text(text)) for text in texts],
+    }
+
+
+def main() -> None:
+    """Prints one line for each kind of work, and one for each peer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", help="Python of the peers' environment")
+    parser.add_argument("--data", help="data folder")
+    parser.add_argument("--documents", type=int, default=2000)
+    options = parser.parse_args()
+    texts = documents(options.data, options.documents)
+    mean = sum(map(len, texts)) / len(texts)
+    rates = {name: timed(work, texts) for name, work in ours().items()}
+    print(f"{len(texts):,} documents, {mean:,.0f} characters on average; documents per CPU second")
+    theirs: dict[str, float] = {}
+    if options.peer:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "texts.json"
+            path.write_text(json.dumps(texts))
+            done = subprocess.run(
+                [options.peer, "-c", PEER, str(path)], capture_output=True, text=True, check=False
+            )
+        if done.returncode:
+            sys.exit(f"the peers failed: {done.stderr[-2000:]}")
+        theirs = json.loads(done.stdout.splitlines()[-1])
+    for name, peers in (
+        ("heuristics", {"datatrove": "heuristics"}),
+        ("near_duplicates", {"datasketch": "datasketch", "rensa": "rensa"}),
+        ("personal", {"datatrove (e-mail and IP alone)": "personal"}),
+    ):
+        print(f"{name:<16} {rates[name]:>10,.0f}")
+        for peer, key in peers.items():
+            if key in theirs:
+                print(f"  {peer:<32} {theirs[key]:>10,.0f}   ratio {rates[name] / theirs[key]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
