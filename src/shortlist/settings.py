@@ -14,7 +14,7 @@ import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from shortlist.errors import InvalidInput, ShortlistError, near
 
@@ -125,7 +125,9 @@ def _type(annotation: Any, names: dict[str, Any]) -> Any:
     if annotation is inspect.Parameter.empty:
         return Any
     try:
-        return eval(annotation, names) if isinstance(annotation, str) else annotation
+        # Of anything with annotations; evaluates those that are strings.
+        holder = types.SimpleNamespace(__annotations__={"setting": annotation})
+        return get_type_hints(holder, names, include_extras=True)["setting"]
     except NameError:  # imported for type checkers alone, in a module of an extension
         return Any
 

@@ -54,7 +54,8 @@ def test_three_failing_cells_of_eight_leave_five_results_and_are_all_that_runs_a
 ) -> None:
     failing, plan = {6, 9, 12}, tmp_path / "failing.json"
     plan.write_text(json.dumps(sorted(failing)))
-    typed = ("-m", *small, "selector=random", "selector._target_=planted.Planted", "until=select")
+    typed = ("-m", *small, "selector=random", "selector._target_=planted.Planted", "until=select",
+             "runtime.extensions=[planted]")  # fmt: skip
     typed = (*typed, "budget=" + ",".join(map(str, range(5, 13))))
     monkeypatch.setenv("PLANTED", str(plan))
 

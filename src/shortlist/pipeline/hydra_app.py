@@ -118,7 +118,8 @@ def guard(main: Callable[[], Any]) -> None:
         if not tracebacks and not isinstance(error, ShortlistError) and says_full(error):
             refuse(_full_disk(error, sys.argv[1:]))
         known = isinstance(error, ShortlistError | HydraException | OmegaConfBaseException)
-        known = known or _inside_null(sys.argv[1:]) is not None
+        # OmegaConf only asserts that what a setting is added to is not null.
+        known = known or "Unexpected type for root: NoneType" in str(error)
         if tracebacks or not known:
             raise
         refuse(describe(error, sys.argv[1:]))
@@ -286,6 +287,11 @@ def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str])
     if typed in choices or override.is_sweep_override() or (override.is_add() and "@" in typed):
         return ""
     known = [*_flat(OmegaConf.to_container(config), ""), *choices]
+    outer = name.rpartition(".")[0]
+    if outer in known and OmegaConf.select(config, outer) is None:
+        return (
+            f"{outer} is null, so {name} cannot be set; give {outer} a value, or leave {name} out"
+        )
     if name not in known and not override.is_add():
         first = name.partition(".")[0]
         group = next((group for group in choices if group.rpartition("@")[2] == first), None)

@@ -257,6 +257,11 @@ def test_a_setting_inside_one_that_is_null_is_refused_by_both_names(
     assert "advice is null, so advice.budgets cannot be set" in capsys.readouterr().err
 
 
+def test_a_setting_inside_one_that_is_null_by_default_is_refused(composed: Any) -> None:
+    line = refusal(composed, "+protocol.own=1")
+    assert line.startswith("protocol is null, so protocol.own cannot be set")
+
+
 def test_a_setting_that_the_chosen_option_lacks_is_not_offered_again(composed: Any) -> None:
     line = refusal(composed, "selector=random", "featurizer.precision=16")
     what, _, offered = line.partition("; ")
