@@ -222,12 +222,14 @@ def test_completion_names_every_command_and_option_and_is_a_script_of_its_shell(
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_bash_completes_commands_and_options() -> None:
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     script = completion.script(cli._parser(), "bash")
     ask = (
         f"{script}\nCOMP_WORDS=(shortlist select --te); COMP_CWORD=2; _shortlist_completion\n"
         'echo "${COMPREPLY[@]}"\nCOMP_WORDS=(shortlist se); COMP_CWORD=1; _shortlist_completion\n'
         'echo "${COMPREPLY[@]}"'
     )
-    told = subprocess.run(["bash", "-c", ask], text=True, capture_output=True, check=True)
+    told = subprocess.run(
+        ["bash", "-c", ask], text=True, capture_output=True, check=True, cwd=tmp_path
+    )  # files of the folder are offered, too
     assert told.stdout.split() == ["--text-column", "select"]
