@@ -31,7 +31,7 @@ from shortlist.selectors.base import Selector
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = Runtime(progress=False)
-FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
+FACTORS = (1, 2, 3, 4, 6, 8)
 
 
 def target(data: Path, task: str, texts: int) -> Corpus:
