@@ -20,8 +20,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(RUN)pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev,docs]'
 	@touch $@
 
-demo: install ## the comparison on the embedded default: some minutes on two cores
-	$(RUN)python run.py -m selector=gotd,dsir,random budget=200,500 paths.results=outputs/demo
+demo: install ## the comparison on the embedded default: three minutes on two cores
+	$(RUN)python run.py experiment=demo paths.results=outputs/demo
 
 test: install ## the default test suite: no network, two to three minutes
 	$(RUN)python -m pytest
