@@ -339,19 +339,36 @@ class Parameter:
 
 
 def spelled(annotation: Any, module: griffe.Module) -> str:
-    """Returns a type as text; an alias of literals is replaced by its values."""
+    """Returns a type as text; aliases of choices and ranges are replaced by what they allow."""
     text = str(annotation or "")
-    for name in re.findall(r"\b[A-Z]\w+\b", text):
+    for name in dict.fromkeys(re.findall(r"\b[A-Z]\w+\b", text)):
         found = module.members.get(name)
         if found is None or (found.is_alias and not found.target_path.startswith("shortlist.")):
             continue
         value = str(getattr(found, "value", "") or "")
-        values = re.findall(r"'([^']*)'|\"([^\"]*)\"", value)
-        if value.startswith(("Literal[", "Enum(")):
-            words = [one or other for one, other in values]
-            words = words[1:] if value.startswith("Enum(") else words
-            text = text.replace(name, " | ".join(f'"{word}"' for word in words))
-    return text
+        if value.startswith("Enum("):  # the first text is its name
+            value = f"Literal[{value.partition(',')[2].strip(' [])')}]"
+        if value.startswith(("Literal[", "Annotated[")):
+            text = re.sub(rf"\b{name}\b", lambda _, value=value: value, text)
+    text = re.sub(r"Literal\[([^\]]*)\]", lambda found: choices(found.group(1)), text)
+    return re.sub(r"Annotated\[(\w+), Range\(([^)]*)\)\]", ranged, text)
+
+
+def choices(values: str) -> str:
+    """Returns the values of a `Literal` as alternatives: `"a" | "b"`."""
+    words = re.findall(r"'([^']*)'|\"([^\"]*)\"|([\w.-]+)", values)
+    return " | ".join(number or f'"{one or other}"' for one, other, number in words)
+
+
+def ranged(found: re.Match[str]) -> str:
+    """Returns a number's type with its range: `int >= 1`, `float from 0 to 1`."""
+    kind, given = found.groups()
+    ends = [one.strip() for one in given.split(",") if "=" not in one]
+    open_end = "above=True" in given
+    if len(ends) == 2 and not open_end and "below=True" not in given:
+        return f"{kind} from {ends[0]} to {ends[1]}"
+    upper = f", {'<' if 'below=True' in given else '<='} {ends[1]}" if len(ends) == 2 else ""
+    return f"{kind} {'>' if open_end else '>='} {ends[0]}{upper}"
 
 
 def parameters(cls: griffe.Class) -> dict[str, Parameter]:
@@ -720,7 +737,7 @@ def root_types() -> dict[str, str]:
             if isinstance(inner, griffe.Class):
                 walk(inner, f"{prefix}{name}.")
             else:
-                found[f"{prefix}{name}"] = spelled(annotation, module)
+                found[f"{prefix}{name}"] = spelled(annotation, cls.module)
 
     root = module["Config"]
     assert isinstance(root, griffe.Class)

@@ -103,6 +103,24 @@ def test_links_lead_to_pages_and_files_without_a_page_are_named_without_a_link(
     assert relink("[w](https://arxiv.org/abs/1) [h](#x)") == "[w](https://arxiv.org/abs/1) [h](#x)"
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("int | None", "int | None"),
+        ("Literal['a', \"b\", 3] | None", '"a" | "b" | 3 | None'),
+        ("Annotated[int, Range(1)]", "int >= 1"),
+        ("Annotated[float, Range(0, above=True)] | None", "float > 0 | None"),
+        ("Annotated[float, Range(0, 1)]", "float from 0 to 1"),
+        ("Annotated[float, Range(0, 1, below=True)]", "float >= 0, < 1"),
+        ("Sequence[Annotated[int, Range(0)]]", "Sequence[int >= 0]"),
+    ],
+)
+def test_types_show_the_choices_and_ranges_that_they_allow(
+    generate: ModuleType, written: str, shown: str
+) -> None:
+    assert generate.spelled(written, generate.griffe.Module("empty")) == shown
+
+
 def test_cells_of_tables_keep_their_bars(generate: ModuleType) -> None:
     assert generate.cell("a | b `c | d`\n e") == "a \\| b `c | d` e"
     assert generate.table(("x", "y"), [["1", "2"]], right=(1,)) == (
