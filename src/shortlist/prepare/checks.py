@@ -28,6 +28,7 @@ MIN_ROWS, LEAK_P = (
     1e-3,
 )  # of a token that may give a label away: training rows, corrected p-value
 _ID_LIKE = re.compile(r"https?://\S+|@\w+|[A-Za-z_-]*\d[\w-]*")
+_PUNCTUATION = re.compile(r"[.,;:!?'\"]+")
 _MAX_TRAIN = 50_000  # rows that probabilities are computed for; more are sampled by id and counted
 
 
@@ -281,7 +282,11 @@ def _lengths(rows: Sequence[Row]) -> tuple[int, float, int]:
 def _contradictions(rows: Sequence[Row]) -> tuple[Contradiction, ...]:
     by_text: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        key = "\n".join(fold(part) or part for part in row.text.split("\n"))
+        # Brackets stay: they mark what a label is about (chemprot).
+        key = "\n".join(
+            " ".join(_PUNCTUATION.sub(" ", part.casefold()).split()) or part
+            for part in row.text.split("\n")
+        )
         by_text[key].append(row)
     several = [tuple(same) for same in by_text.values() if len({row.label for row in same}) > 1]
     return tuple(Contradiction(same) for same in several)
