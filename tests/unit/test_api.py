@@ -184,7 +184,7 @@ def test_a_whole_cell_gives_metrics(place: Path, tiny_model: Path) -> None:
     done = shortlist.evaluate(toy.sentences("sailing", 20), rows, 5, "random", settings=small)
     assert set(done.metrics) >= {"macro_f1", "accuracy", "mlm_loss_after"}
     assert 0 <= done.metrics["accuracy"] <= 1 and len(done.picks) == 5
-    assert done.record.axes.task == "own" and (place / "results/records").is_dir()
+    assert done.record.axes.task == "own" and (place / "outputs/results/records").is_dir()
 
 
 @pytest.mark.parametrize(
