@@ -471,6 +471,10 @@ def _facts(picks: Picks, written: Path | None) -> dict[str, Any]:
         "converged": last.get("converged"),
         "marginal_error": last.get("marginal_error"),
         "counts": dict(record.counts),
+        "not_utf8": any(
+            "no UTF-8" in path.read_text(encoding="utf-8")
+            for path in place.glob("*_quarantine.txt")
+        ),
         "warnings": list(record.warnings),
         "seconds": sum(stage.seconds for stage in record.stages if stage.role == "selection"),
         "recommended": (record.selection.get("recommended") or {}).get("reason"),
@@ -517,6 +521,9 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if rejected:
         where = ", ".join(f"{count:,} ({name})" for name, count in rejected.items())
         lines.append(("rejected", f"rows that are no documents: {where}"))
+        if facts["not_utf8"]:
+            advice = "iconv -f LATIN1 -t UTF-8 FILE > NEW, if it is Latin-1"
+            lines.append(("", f"some are not UTF-8; convert the file first: {advice}"))
     for name, text in (
         ("pool_exact_copies", "exact copies in the pool, counted once"),
         ("leaked", "documents that repeat validation or test texts, never selected"),

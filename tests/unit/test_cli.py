@@ -113,6 +113,21 @@ def test_several_methods_need_a_name_for_each_file(
     assert [json.loads(line)["method"] for line in told.splitlines()] == ["random", "all_domains"]
 
 
+def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number},caf\u00e9 {number}" if number % 3 == 0 else f"{number},tea {number}"
+            for number in range(12)]  # fmt: skip
+    Path("latin1.csv").write_bytes("\n".join(["id,body", *rows, ""]).encode("latin-1"))
+    words = ("select", "latin1.csv", "-t", "target.jsonl", "-n", "3", "-m", "random", *CHEAP)
+    code, told, _ = typed(capsys, *words)
+    assert code == 0 and "3 of 8 documents selected" in told
+    assert "rows that are no documents: 4 (pool_quarantined)" in told and "iconv" in told
+    Path("latin1.csv").write_bytes("id,body\n1,caf\u00e9\n".encode("latin-1"))
+    code, _, err = typed(capsys, *words)
+    assert code == 1 and err.count("\n") == 1 and "no UTF-8" in err and "latin1.csv" in err
+
+
 def test_compare_shows_the_share_of_common_picks(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
