@@ -66,6 +66,7 @@ GROUPS = {
 NO_GROUPS = (
     "experiment",
     "task_defaults",
+    "trainer_defaults",
     "local",
 )  # folders of `conf` that have no page in the settings
 ROOT_GROUPS = ("runtime", "paths", "cascade")  # typed by the schema, without a class

@@ -54,10 +54,10 @@ def test_the_mini_of_an_experiment_reads_local_data_only(composed: Any, name: st
 
 
 # Composing takes time, so these groups are composed where they are instantiated.
-# `task_defaults` is included by tasks and is no option by itself; `prepare` and `augment` are named by
-# settings (test_prepare_laws.py).
+# `task_defaults` and `trainer_defaults` are included by others and are no options by themselves;
+# `prepare` and `augment` are named by settings (test_prepare_laws.py).
 MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "evaluator"}
-MADE |= {"task_defaults", "prepare", "augment"}
+MADE |= {"task_defaults", "trainer_defaults", "prepare", "augment"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
@@ -85,6 +85,17 @@ def test_a_trainer_composes_and_is_instantiated_in_either_place(
     composed: Any, name: str, place: str
 ) -> None:
     assert isinstance(build_component(composed(f"trainer@{place}={name}"), place), TrainingModule)
+
+
+def test_settings_of_trainers_that_are_off_enter_no_key_and_others_do(composed: Any) -> None:
+    off = hashed_settings(composed("featurizer=tuned"))
+    trainers = (off["warmup"], off["finetune"], off["featurizer"]["tuning"])
+    assert not any(
+        {"freeze", "frozen_layers", "layer_decay"} & set(trainer) for trainer in trainers
+    )
+    assert all("learning_rate" in trainer for trainer in trainers)
+    on = hashed_settings(composed("finetune.layer_decay=0.9", "warmup.frozen_layers=1"))
+    assert on["finetune"]["layer_decay"] == 0.9 and on["warmup"]["frozen_layers"] == 1
 
 
 @pytest.mark.parametrize("name", options("featurizer"))

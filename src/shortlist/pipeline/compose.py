@@ -30,10 +30,11 @@ from shortlist.pipeline.preparation import Preparation, augmentation, preparatio
 from shortlist.prepare.augment import Augmentation
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
-from shortlist.settings import Count, Positive, Range, Seed, checked, construct
+from shortlist.settings import Count, Positive, Range, Seed, checked, construct, parameters
 from shortlist.store.keys import key as make_key
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
+from shortlist.trainers.classify import Classifier
 
 if TYPE_CHECKING:
     from shortlist.data.sources import Source
@@ -371,7 +372,25 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
             if part.get("folds", 0) is None:
                 part.pop("folds")
                 part.pop("cross_validation")
-    return {name: value for name, value in settings.items() if value is not None}
+    return {name: _trained(value) for name, value in settings.items() if value is not None}
+
+
+def _trained(node: Any) -> Any:
+    """Returns settings without those of trainers that are switched off: a trainer's setting is off
+    where it has the constructor's default.
+    """
+    if isinstance(node, list):
+        return [_trained(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    off: dict[str, Any] = {}
+    if "learning_rate" in node and "_target_" in node:
+        off = {name: known.default for name, known in parameters(Classifier).items()}
+    return {
+        name: _trained(value)
+        for name, value in node.items()
+        if name not in off or type(value) is not type(off[name]) or value != off[name]
+    }
 
 
 def cell_key(config: DictConfig, reads: Mapping[str, str]) -> str:

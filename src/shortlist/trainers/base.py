@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, cast
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -11,14 +13,15 @@ import torch
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision
+from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
+from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch.utils.data import DataLoader
 
     from shortlist.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 class TrainingModule(pl.LightningModule):
@@ -29,9 +32,11 @@ class TrainingModule(pl.LightningModule):
         steps_done: steps of an earlier, interrupted run that this one continues.
         objective: `mlm` or `clm` of a trainer that learns from texts alone; None of one that learns
             from labels.
+        setting: the group of its settings, for messages.
     """
 
     version = 1
+    setting = "trainer"
     steps_done = 0
     objective: str | None = None
 
@@ -48,6 +53,10 @@ class TrainingModule(pl.LightningModule):
         betas: Sequence[float],
         eps: Positive,
         frozen_layers: NaturalNumber = 0,
+        freeze: str | Sequence[str] | None = None,
+        unfreeze: Count | None = None,
+        layer_decay: Annotated[float, Range(0, 1, above=True)] | None = None,
+        head_learning_rate: Positive | None = None,
     ) -> None:
         """Stores the settings; the model is loaded by `train_on`.
 
@@ -65,6 +74,13 @@ class TrainingModule(pl.LightningModule):
             eps: added by AdamW to the root of the second moment.
             frozen_layers: number of an encoder's first layers that, with its embeddings, stay as they
                 are; 0 trains all.
+            freeze: weights that are not trained: `embeddings`, `all` (all but the head), or patterns
+                of names; None trains all. Unlike `frozen_layers` for every architecture.
+            unfreeze: number of layers by which training grows downwards with every epoch, after a
+                first epoch that trains what follows the last layer only; None trains all at once.
+            layer_decay: ratio of the learning rates of a layer and the next one (timm); None for one
+                rate.
+            head_learning_rate: peak rate of the head; None for `learning_rate`.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -94,6 +110,16 @@ class TrainingModule(pl.LightningModule):
         self.clip, self.precision_setting = clip, precision
         self.betas, self.eps = cast("tuple[float, float]", tuple(betas)), eps
         self.frozen_layers = frozen_layers
+        self.freeze_names = [freeze] if isinstance(freeze, str) else list(freeze or [])
+        if unfreeze is not None and "all" in self.freeze_names:
+            raise InvalidInput(
+                f"{self.setting}.freeze=all trains the head alone, so that {self.setting}.unfreeze="
+                f"{unfreeze} has no layers to add; set one of both to null"
+            )
+        self.layers_an_epoch, self.layer_decay = unfreeze, layer_decay
+        self.head_learning_rate = head_learning_rate
+        self.groups: list[Group] = []
+        self.unfreezing: Unfreezing | None = None
         self.model: Any = None
         self.losses: list[float] = []
 
@@ -110,20 +136,51 @@ class TrainingModule(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def prepare(self) -> None:
+        """Sets which weights of `self.model` are trained, and the groups of the optimiser.
+
+        Raises:
+            InvalidInput: the model does not have what the settings name, or nothing is left to train.
+        """
+        freeze(self.model, self.freeze_names, f"{self.setting}.freeze")
+        self.groups = groups(
+            self.model,
+            self.learning_rate,
+            self.weight_decay,
+            self.layer_decay,
+            self.head_learning_rate,
+            self.setting,
+        )
+        self.unfreezing = None
+        if self.layers_an_epoch is not None:
+            self.unfreezing = Unfreezing.plan(
+                self.model, self.layers_an_epoch, f"{self.setting}.unfreeze"
+            )
+
     def optimiser(self) -> torch.optim.Optimizer:
-        """Returns AdamW over the weights that require gradients."""
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
-        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
+        """Returns AdamW over the groups."""
         return torch.optim.AdamW(
             [
-                {"params": decayed, "weight_decay": self.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
+                {
+                    "params": list(group.weights),
+                    "lr": group.learning_rate,
+                    "weight_decay": group.weight_decay,
+                }
+                for group in self.groups
             ],
-            lr=self.learning_rate,
             betas=self.betas,
             eps=self.eps,
             fused=True,
         )
+
+    def epoch_of(self, batch_idx: int) -> int:
+        """Returns the epoch of a batch, counted from 0."""
+        return self.current_epoch
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Lets the weights of this epoch be trained."""
+        if self.unfreezing is not None:
+            self.unfreezing.enter(self.epoch_of(batch_idx))
 
     def rate_factor(self, step: int, steps: int) -> float:
         """Returns the share of the peak learning rate at step `step` of `steps`, counted from 0."""

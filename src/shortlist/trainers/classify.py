@@ -98,6 +98,7 @@ class Classifier(TrainingModule):
     """
 
     version = 2
+    setting = "finetune"
 
     def __init__(self, keep: str, patience: int | None, **settings: Any) -> None:
         """Stores the settings.
@@ -177,6 +178,7 @@ class Classifier(TrainingModule):
             frozen = FrozenLayers.of(
                 self.model.to(runtime.device), self.frozen_layers, "finetune.frozen_layers"
             )
+        self.prepare()
         read = Inputs.of(train, self.model, tokenizer, self.max_length)
         examples, tokens = read.after(frozen, runtime), read.tokens
 

@@ -35,7 +35,6 @@ class LanguageModelTrainer(TrainingModule):
     """Continued pre-training on a corpus: the warm-up.
 
     Attributes:
-        setting: the group of its settings, for messages.
         load: function from a directory to the model with its head.
         length: name of the setting that is the length of a training example.
     """
@@ -79,6 +78,7 @@ class LanguageModelTrainer(TrainingModule):
         )
         if self.frozen_layers:
             FrozenLayers.of(self.model, self.frozen_layers, f"{self.setting}.frozen_layers")
+        self.prepare()
         tokenizer = checkpoint.tokenizer(start)
         loader, facts = self.loader(start, tokenizer, corpus, seed)
         self.run(loader, what, runtime)
@@ -254,6 +254,7 @@ class MaskedLMHead(TrainingModule):
                 "give a larger pool"
             )
         self.model = head
+        self.prepare()
         loader: DataLoader[Any] = DataLoader(
             TensorDataset(hidden, truth),
             batch_size=self.batch_size,

@@ -59,9 +59,15 @@ class Pretraining(CausalLM):
             raise InvalidInput(
                 f"{self.setting}.matrix_rate must be above 0, or null, found {matrix_rate:g}"
             )
+        if matrix_rate is not None and (self.layer_decay or self.head_learning_rate):
+            raise InvalidInput(
+                f"{self.setting}.matrix_rate has one rate for all layers, so that layer_decay and "
+                f"head_learning_rate cannot be set; set {self.setting}.matrix_rate=null"
+            )
         self.matrix_rate = matrix_rate
         self.passes, self.epochs = self.epochs, 1  # Lightning sees one list of all batches
         self.state_directory: Path | None = None
+        self.steps_a_pass = 1
         self.saved: dict[str, torch.Tensor] = {}
         self.seed = 0
 
@@ -92,6 +98,7 @@ class Pretraining(CausalLM):
         self.saved = _read_state(state)
         losses: list[float] = self.saved["losses"].tolist() if self.saved else []
         done = self.steps_done = len(losses)
+        self.steps_a_pass = len(batches) // self.passes
         if losses:
             log.info("%s: resuming at step %s of %s", what, f"{done:,}", f"{len(batches):,}")
             with torch.no_grad():
@@ -104,7 +111,12 @@ class Pretraining(CausalLM):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seeds the step's dropout."""
+        super().on_train_batch_start(batch, batch_idx)
         torch.manual_seed(self.seed * 1_000_003 + self.steps_done + batch_idx)
+
+    def epoch_of(self, batch_idx: int) -> int:
+        """Returns the pass over the documents that a batch belongs to, counted from 0."""
+        return (self.steps_done + batch_idx) // self.steps_a_pass
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Returns the optimiser, with the moments of the interrupted run."""

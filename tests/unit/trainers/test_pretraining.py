@@ -67,12 +67,16 @@ class Killed(Exception):
     """What stands for a kill."""
 
 
-@pytest.mark.parametrize("matrix_rate", [0.02, None])
+@pytest.mark.parametrize(("matrix_rate", "unfreeze"), [(0.02, None), (None, None), (None, 1)])
 def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
-    tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch, matrix_rate: float | None
+    tmp_path: Path,
+    machine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    matrix_rate: float | None,
+    unfreeze: int | None,
 ) -> None:
     def fresh() -> Pretraining:
-        return trainer(epochs=2, matrix_rate=matrix_rate)
+        return trainer(epochs=2, matrix_rate=matrix_rate, unfreeze=unfreeze)
 
     start = begun(tmp_path / "start", dropout=0.1)
     whole = fresh().train_on(start, CORPUS, tmp_path / ".whole.1", 0, machine)

@@ -1,0 +1,195 @@
+"""Parameter groups: every trained weight is in exactly one, at the rate that the formula gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file
+from transformers import BertConfig, BertForSequenceClassification
+
+from shortlist.core import Corpus
+from shortlist.errors import InvalidInput
+from shortlist.models import checkpoint
+from shortlist.trainers.classify import Classifier
+from shortlist.trainers.groups import Depths, Unfreezing, freeze, groups
+from shortlist.trainers.language_model import CausalLM, MaskedLM
+
+LABELS = ("baking", "sailing")
+BASE: dict[str, Any] = {
+    "epochs": 3, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
+    "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
+}  # fmt: skip
+
+
+def examples(n: int = 8) -> Corpus:
+    texts = [(text, label) for label in LABELS for text in toy.sentences(label, n)]
+    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+
+
+def classifier(**changed: Any) -> Classifier:
+    return Classifier(**{**BASE, "keep": "last", "patience": None, **changed})
+
+
+@pytest.fixture(params=["bert", "gpt2"])
+def start(request: pytest.FixtureRequest, tiny_model: Path, tiny_gpt2: Path) -> Path:
+    return tiny_model if request.param == "bert" else tiny_gpt2
+
+
+MODELS = {
+    "classifier": lambda at: checkpoint.classifier(at, 2),
+    "lm": lambda at: checkpoint.causal_lm(at) if "gpt2" in str(at) else checkpoint.masked_lm(at),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("changed", [{}, {"layer_decay": 0.5}, {"frozen": "embeddings"}])
+def test_every_trained_weight_is_in_exactly_one_group(
+    start: Path, kind: str, changed: dict[str, Any]
+) -> None:
+    model = MODELS[kind](start)
+    if "frozen" in changed:
+        freeze(model, ["embeddings"], "x.freeze")
+    found = groups(model, 1e-3, 0.1, changed.get("layer_decay"), None, "x")
+    counted = Counter(id(weight) for group in found for weight in group.weights)
+    assert counted == {id(p): 1 for p in model.parameters() if p.requires_grad}
+    for group in found:
+        assert {p.ndim >= 2 for p in group.weights} == {group.weight_decay > 0}
+
+
+def test_rates_fall_by_the_decay_from_layer_to_layer_as_timm_counts_them(start: Path) -> None:
+    model = checkpoint.classifier(start, 2)
+    found = groups(model, 1.0, 0.0, 0.5, None, "x")
+    rate = {name: group.learning_rate for group in found for name in group.names}
+    for name, value in rate.items():  # two layers: head 1, layers 1/2 and 1/4, embeddings 1/8
+        if ".layer." in name or ".h." in name:
+            layer = int(name.replace(".h.", ".layer.").split(".layer.")[1].split(".")[0])
+            assert value == 0.5 ** (2 - layer), name
+        elif "embeddings" in name or ".wte." in name or ".wpe." in name:
+            assert value == 0.5**3, name
+        else:
+            assert value == 1.0, name  # pooler, last norm, head
+    assert set(rate.values()) == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_no_decay_of_rates_is_plain_adamw(start: Path) -> None:
+    model = checkpoint.classifier(start, 2)
+    for decay in (None, 1.0):
+        found = groups(model, 1e-3, 0.1, decay, None, "x")
+        assert [(g.learning_rate, g.weight_decay) for g in found] == [(1e-3, 0.1), (1e-3, 0.0)]
+
+
+def test_the_head_has_its_own_rate(start: Path) -> None:
+    model = checkpoint.classifier(start, 2)
+    fast = {
+        name
+        for group in groups(model, 1e-3, 0.1, 0.9, 7e-3, "x")
+        for name in group.names
+        if group.learning_rate == 7e-3
+    }
+    assert fast == {name for name, _ in model.named_parameters() if "classifier" in name
+                    or name.startswith("score")}  # fmt: skip
+
+
+def test_a_tied_head_is_refused_a_rate_of_its_own(tiny_gpt2: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"GPT2LMHeadModel has none; set warmup\.head_learn"):
+        groups(checkpoint.causal_lm(tiny_gpt2), 1e-3, 0.1, None, 1e-2, "warmup")
+
+
+def test_unfreezing_goes_down_from_the_top_and_ends_with_every_weight(start: Path) -> None:
+    model = checkpoint.classifier(start, 2)
+    depths = Depths.read(model, "x")
+    plan = Unfreezing.plan(model, 1, "x.unfreeze")
+    seen = []
+    for epoch in range(4):
+        plan.enter(epoch)
+        trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        assert trained == {name for name, depth in depths.of.items() if depth >= 3 - epoch}
+        seen.append(len(trained))
+    assert seen == sorted(set(seen)) and seen[-1] == len(depths.of)
+
+
+def test_unfreezing_several_layers_at_once() -> None:
+    model: Any = BertForSequenceClassification(
+        BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=5, num_attention_heads=1,
+                   intermediate_size=4, max_position_embeddings=4)
+    )  # fmt: skip
+    depths, plan = Depths.read(model, "x"), Unfreezing.plan(model, 2, "x")
+    lowest = []
+    for epoch in range(4):
+        plan.enter(epoch)
+        lowest.append(min(depths.of[n] for n, p in model.named_parameters() if p.requires_grad))
+    assert lowest == [6, 4, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "reason"),
+    [(["no.such.*"], "'no.such.\\*' matches none"), (["*"], "no weight is left to train")],
+)
+def test_what_cannot_be_frozen_is_said(start: Path, patterns: list[str], reason: str) -> None:
+    model = checkpoint.classifier(start, 2)
+    with pytest.raises(InvalidInput, match=reason):
+        freeze(model, patterns, "finetune.freeze")
+        groups(model, 1e-3, 0.1, None, None, "finetune")
+
+
+@pytest.mark.parametrize("names", ["all", "embeddings", ["*.1.*"]])
+def test_frozen_weights_stay_and_all_others_learn(
+    start: Path, tmp_path: Path, machine: Any, names: Any
+) -> None:
+    module = classifier(freeze=names, epochs=1)
+    module.train_on(start, examples(), None, LABELS, tmp_path, 0, machine)
+    before, after = (load_file(at / "model.safetensors") for at in (start, tmp_path))
+    model = checkpoint.classifier(tmp_path, 2)
+    freeze(model, [names] if isinstance(names, str) else names, "x")
+    for name, weight in model.named_parameters():
+        if name in before:  # the head is new
+            same = torch.equal(before[name], after[name])
+            assert same == (not weight.requires_grad) or "token_type" in name, name
+
+
+def test_optimiser_state_and_schedule_survive_unfreezing(
+    start: Path, tmp_path: Path, machine: Any
+) -> None:
+    seen: list[tuple[int, float, int, float]] = []
+
+    class Watched(Classifier):
+        def on_train_batch_end(self, *_: Any) -> None:
+            optimiser: Any = self.optimizers(use_pl_optimizer=False)
+            head = next(w for n, w in self.model.named_parameters() if n.endswith("weight")
+                        and ("classifier" in n or n.startswith("score")))  # fmt: skip
+            moments = [state for state in optimiser.state.values() if state]
+            rates = [group["lr"] for group in optimiser.param_groups]
+            seen.append((len(moments), float(optimiser.state[head]["step"]), len(rates), rates[0]))
+
+    module = Watched(**{**BASE, "epochs": 4, "keep": "last", "patience": None, "unfreeze": 1})
+    module.train_on(start, examples(), None, LABELS, tmp_path / "gradual", 0, machine)
+    plain = [module.rate_factor(step + 1, len(seen)) * 5e-3 for step in range(len(seen))]
+    assert [entry[1] for entry in seen] == list(range(1, len(seen) + 1))  # never begun anew
+    assert [entry[3] for entry in seen] == pytest.approx(plain)
+    assert len({entry[2] for entry in seen}) == 1
+    moments = [entry[0] for entry in seen[1 :: len(seen) // 4]]
+    assert moments == sorted(set(moments))  # more weights with every epoch
+
+
+def test_unfreezing_reaches_language_models(start: Path, tmp_path: Path, machine: Any) -> None:
+    corpus = Corpus.build(toy.sentences("sailing", 8))
+    module: Any = (
+        CausalLM(**{**BASE, "epochs": 2, "unfreeze": 1, "block": 32})
+        if "gpt2" in str(start)
+        else MaskedLM(**{**BASE, "epochs": 2, "unfreeze": 1, "mask_share": 0.5})
+    )
+    module.train_on(start, corpus, tmp_path, 0, machine)
+    before, after = (load_file(at / "model.safetensors") for at in (start, tmp_path))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".1." in name for name in changed)
+    assert not any(".0." in name or "embeddings" in name or ".wte." in name for name in changed)
+
+
+def test_unfreezing_what_freeze_all_keeps_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"finetune\.freeze=all trains the head alone"):
+        classifier(freeze="all", unfreeze=1)
