@@ -95,7 +95,7 @@ def fill(seed: int, size: float, home: Path) -> Outcome:
             same = code == ended["code"] == 0 and numbers(disk / "results") == said
             if other or not same or leftovers(disk / "cache"):
                 lost += 1
-                why = other or leftovers(disk / "cache") or ended["err"][-300:]
+                why = f"{code}, {ended['code']}: {other} {leftovers(disk / 'cache')} {ended['err'][-300:]}"
                 notes.append(f"{place}: a later run did not end as an undisturbed one: {why}")
         finally:
             subprocess.run(["umount", "-l", str(at)], check=False, capture_output=True)

@@ -248,11 +248,11 @@ def _open_rows(folder: Path, rows: int, columns: int) -> Any:
     """Returns the rows so far; marks without their rows, or rows of another shape, are removed."""
     path = folder / VALUES
     try:
-        values: Any = np.load(path, mmap_mode="r+", allow_pickle=False)
+        values: Any = np.lib.format.open_memmap(path, mode="r+")
         if values.shape == (rows, columns) and values.dtype == np.float32:
             reserve(path)  # a full disk may have interrupted just that
             return values
-    except (OSError, ValueError):  # absent, or interrupted while it was made
+    except (OSError, ValueError):  # absent, or interrupted while it was made: empty, half a header
         pass
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
