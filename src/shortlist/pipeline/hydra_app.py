@@ -43,6 +43,13 @@ from shortlist.store.cache import open_cache
 from shortlist.store.disk import room, room_for, says_full
 from shortlist.store.records import read_file
 
+OPTIONAL = ("cascade", "experiment", "launcher", "logger", "protocol")  # groups a cell can lack
+# Groups of which a cell has one option; `logger=[csv,wandb]` has several.
+SINGLE = (
+    "cascade", "featurizer", "launcher", "model", "paths", "pool", "runtime", "selector", "task",
+    "trainer",
+)  # fmt: skip
+
 # `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.
 
 
@@ -206,25 +213,31 @@ def sweep_group_settings(arguments: list[str]) -> list[str]:
 
 
 def check_choices(arguments: Iterable[str]) -> None:
-    """Refuses a group whose value cannot be an option: `selector=null`, `featurizer=1`.
+    """Refuses a group whose value cannot be an option: `selector=null`, `featurizer=1`, `~task`.
 
     Raises:
-        InvalidInput: the value of a group is neither a name nor a list of names.
+        InvalidInput: the value of a group is neither a name nor, where it may have several
+            options, a list of names; or a group is left out that every cell needs.
     """
     for override in _overrides(arguments):
         options = _options(override.key_or_group)
-        if not options or override.is_delete() or override.is_sweep_override():
+        optional = override.key_or_group in OPTIONAL
+        key = override.get_key_element().lstrip("+~")
+        if not options or override.is_sweep_override() or (override.is_delete() and optional):
             continue
+        if override.is_delete():
+            raise InvalidInput(f"{key} cannot be left out; {near('', options)}")
         value = override.value()
-        names = value if isinstance(value, list) else [value]
+        single = override.key_or_group in SINGLE
+        names = value if isinstance(value, list) and not single else [value]
         if value and (
             isinstance(value, dict) or (names and all(isinstance(name, str) for name in names))
         ):
             continue
-        key = override.get_key_element().lstrip("+")
+        advice = f"~{key} leaves it out; " if optional else ""
         raise InvalidInput(
             f"{key} must be one of its options, found {str(override.input_line).partition('=')[2]}; "
-            f"~{key} leaves it out; {near(str(value), options)}"
+            f"{advice}{near(str(value), options)}"
         )
 
 
@@ -297,6 +310,8 @@ def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str])
         group = next((group for group in choices if group.rpartition("@")[2] == first), None)
         chosen = f" with {group}={choices[group]}" if group else ""
         return f"there is no setting `{typed}`{chosen}; {near(typed, known)}"
+    if override.is_delete() and name.partition(".")[0] not in choices:
+        return f"{name} cannot be left out; set {name}=VALUE"
     if override.is_add() or override.is_delete():
         return ""
     try:

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf.errors import ConfigAttributeError
 
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, Missing, near
@@ -168,6 +169,7 @@ def refusal(composed: Any, *overrides: str) -> str:
     [
         ("selector=gotdd", "selector has no option `gotdd`; did you mean `gotd`"),
         ("budgt=5", "there is no setting `budgt`; did you mean `budget`"),
+        ("~paths.cache", "paths.cache cannot be left out; set paths.cache=VALUE"),
         ("~budgt", "there is no setting `budgt`; did you mean `budget`"),
         ("budget=many", "budget cannot be `many`: "),
         ("budget=1.5", "budget cannot be `1.5`: "),
@@ -217,13 +219,17 @@ def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> 
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
-        (
-            "selector=null",
-            "error: selector must be one of its options, found null; ~selector leaves",
-        ),
+        ("selector=null", "error: selector must be one of its options, found null; 37 are known"),
+        ("logger=null", "error: logger must be one of its options, found null; ~logger leaves it"),
+        ("protocol=null", "error: protocol must be one of its options, found null; ~protocol leaves"),
+        ("~task", "error: task cannot be left out; 24 are known"),
+        ("~runtime", "error: runtime cannot be left out; known: default"),
+        ("~trainer@warmup", "error: trainer@warmup cannot be left out; known: classify, clm, mlm"),
         ("featurizer=1", "error: featurizer must be one of its options, found 1; "),
         ("trainer@warmup=[]", "error: trainer@warmup must be one of its options, found []; "),
         ("selector={}", "error: selector must be one of its options, found {}; "),
+        ("task=[own]", "error: task must be one of its options, found [own]; "),
+        ("selector=[dsir,gotd]", "error: selector must be one of its options, found [dsir,gotd]; "),
         ("task=1e5", "error: task must be one of its options, found 1e5; "),
         ("logger=1_000", "error: logger must be one of its options, found 1_000; "),
     ],
@@ -235,6 +241,11 @@ def test_a_group_whose_value_is_no_option_is_refused(
     with pytest.raises(SystemExit):
         guard(lambda: pytest.fail("the cell was run"))
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_setting_that_every_cell_needs_cannot_be_left_out() -> None:
+    line = describe(ConfigAttributeError("Key 'budget' not in 'Config'"), ["~budget"])
+    assert line == "budget cannot be left out; set budget=VALUE"
 
 
 def test_a_size_without_an_experiment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
