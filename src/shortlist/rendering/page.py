@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -37,11 +38,22 @@ def render_markdown(package: str, template: str, **values: Any) -> str:
 
 
 def embedded_json(value: Any) -> str:
-    """Returns JSON that can stand inside a script element, whatever its strings contain."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """Returns JSON that can stand inside a script element, whatever its strings contain; a control
+    character is `\\u001b` in what a script reads from it, as on the page.
+    """
+    text = json.dumps(_visible(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _visible(value: Any) -> Any:
+    """Returns a value of JSON with control characters in all its strings shown."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible(name): _visible(item) for name, item in value.items()}
+    return [_visible(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def light_colours() -> str:

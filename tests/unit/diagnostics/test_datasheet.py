@@ -61,6 +61,13 @@ def test_a_hostile_text_makes_no_markup_and_no_column_in_markdown() -> None:
     assert not re.search(r"(?<!\\)[`]", text)
 
 
+@pytest.mark.parametrize("control", ["\x1b", "\x07", "\x7f", "\x9b", "\u202e", "\u2066"])
+def test_a_control_character_is_shown_as_its_number_wherever_it_stands(control: str) -> None:
+    page, text = html(sheet(f"a{control}[2Jb")), markdown(sheet(f"a{control}[2Jb"))
+    assert control not in page and control not in text
+    assert page.count(f"a\\u{ord(control):04x}[2Jb") == html(sheet("PLAIN")).count("PLAIN")
+
+
 def test_the_page_asks_for_nothing_beside_itself() -> None:
     page = html(sheet("plain"))
     addresses = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)

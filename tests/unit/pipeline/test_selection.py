@@ -142,3 +142,17 @@ def test_a_document_without_a_token_to_predict_is_in_no_part_of_the_losses() -> 
 def test_a_budget_beyond_the_documents_with_a_score_is_refused_with_their_number() -> None:
     with pytest.raises(InvalidInput, match=r"the pool's 3 \(without 2 that have no score"):
         check_budget(Budget(4), 3, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("available", "leaked", "advice"),
+    [
+        (0, 7, "(without 7 that repeat evaluation texts); set a larger pool, or leaks.action=report"),
+        (2, 7, "; set budget=2 or less, or a larger pool, or leaks.action=report"),
+        (0, 0, "the pool's 0; set a larger pool"),
+    ],
+)
+def test_the_advice_on_a_budget_can_be_followed(available: int, leaked: int, advice: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_budget(Budget(4), available, leaked, 0)
+    assert str(refused.value).endswith(advice) and "budget=0" not in str(refused.value)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 
+import pytest
 from rich.console import Console
 
+from shortlist.rendering.page import embedded_json
 from shortlist.rendering.tables import (
     TextCell,
     TextTable,
@@ -36,3 +39,13 @@ def test_a_terminal_shows_markup_in_texts_as_it_is() -> None:
     console.print(rich_table(table))
     shown = console.export_text()
     assert all(text in shown for text in ("[b]", "[i]h[/]", "[red]x[/red]", "[note]"))
+
+
+@pytest.mark.parametrize("control", ["\x1b", "\x07", "\x7f", "\x9b", "\u202e", "\u2066"])
+def test_a_terminal_markdown_and_scripts_show_the_number_of_a_control_character(control: str) -> None:
+    said, shown = f"a{control}[2Jb", f"a\\u{ord(control):04x}[2Jb"
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(rich_table(TextTable(said, (said,), ((TextCell(said),),), said)))
+    assert console.export_text().count(shown) == 4
+    assert control not in escape_markdown(said)
+    assert json.loads(embedded_json({said: (said, [1, None])})) == {shown: [shown, [1, None]]}
