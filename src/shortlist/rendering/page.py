@@ -38,8 +38,8 @@ def render_markdown(package: str, template: str, **values: Any) -> str:
 
 
 def embedded_json(value: Any) -> str:
-    """Returns JSON that can stand inside a script element, whatever its strings contain; a control
-    character is `\\u001b` in what a script reads from it, as on the page.
+    """Returns JSON that can stand inside a script element, whatever its strings contain. Scripts
+    read control characters from it as the page shows them (`visible`).
     """
     text = json.dumps(_visible(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":

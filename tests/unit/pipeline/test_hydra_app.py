@@ -221,7 +221,10 @@ def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> 
     [
         ("selector=null", "error: selector must be one of its options, found null; 37 are known"),
         ("logger=null", "error: logger must be one of its options, found null; ~logger leaves it"),
-        ("protocol=null", "error: protocol must be one of its options, found null; ~protocol leaves"),
+        (
+            "protocol=null",
+            "error: protocol must be one of its options, found null; ~protocol leaves",
+        ),
         ("~task", "error: task cannot be left out; 24 are known"),
         ("~runtime", "error: runtime cannot be left out; known: default"),
         ("~trainer@warmup", "error: trainer@warmup cannot be left out; known: classify, clm, mlm"),

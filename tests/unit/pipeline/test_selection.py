@@ -147,7 +147,11 @@ def test_a_budget_beyond_the_documents_with_a_score_is_refused_with_their_number
 @pytest.mark.parametrize(
     ("available", "leaked", "advice"),
     [
-        (0, 7, "(without 7 that repeat evaluation texts); set a larger pool, or leaks.action=report"),
+        (
+            0,
+            7,
+            "(without 7 that repeat evaluation texts); set a larger pool, or leaks.action=report",
+        ),
         (2, 7, "; set budget=2 or less, or a larger pool, or leaks.action=report"),
         (0, 0, "the pool's 0; set a larger pool"),
     ],

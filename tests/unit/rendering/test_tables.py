@@ -42,7 +42,7 @@ def test_a_terminal_shows_markup_in_texts_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("control", ["\x1b", "\x07", "\x7f", "\x9b", "\u202e", "\u2066"])
-def test_a_terminal_markdown_and_scripts_show_the_number_of_a_control_character(control: str) -> None:
+def test_terminals_markdown_and_scripts_show_control_characters(control: str) -> None:
     said, shown = f"a{control}[2Jb", f"a\\u{ord(control):04x}[2Jb"
     console = Console(width=60, file=io.StringIO(), record=True)
     console.print(rich_table(TextTable(said, (said,), ((TextCell(said),),), said)))
