@@ -12,12 +12,18 @@ import pytest
 from omegaconf import OmegaConf
 
 from shortlist.data.sources import LocalSource
-from shortlist.errors import ShortlistError
+from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.evaluation.base import Evaluator
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
-from shortlist.pipeline.compose import build_component, cell_key, hashed_settings
+from shortlist.pipeline.compose import (
+    build_component,
+    build_components,
+    cell_key,
+    hashed_settings,
+    with_targets,
+)
 from shortlist.store.keys import canonical
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
@@ -96,6 +102,27 @@ def test_settings_of_trainers_that_are_off_enter_no_key_and_others_do(composed: 
     assert all("learning_rate" in trainer for trainer in trainers)
     on = hashed_settings(composed("finetune.layer_decay=0.9", "warmup.frozen_layers=1"))
     assert on["finetune"]["layer_decay"] == 0.9 and on["warmup"]["frozen_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["task=stsb", "finetune.class_weights=balanced"], "needs a task with classes"),
+        (["finetune.metric=no_such_metric"], r"finetune\.metric must be a metric of the task"),
+        (
+            ["finetune.keep=last", "finetune.patience=2"],
+            r"finetune\.patience needs finetune\.keep=best",
+        ),
+        (["finetune.freeze=all", "finetune.unfreeze=1"], "trains the head alone"),
+        (["finetune.layer_decay=1.5"], r"finetune\.layer_decay must be"),
+        (["finetune.schedule=triangle"], "one of linear, constant, cosine, one_cycle"),
+    ],
+)
+def test_practices_that_do_not_fit_are_refused_before_anything_is_read(
+    composed: Any, overrides: list[str], reason: str
+) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        build_components(with_targets(composed(*overrides)))
 
 
 @pytest.mark.parametrize("name", options("featurizer"))

@@ -109,33 +109,70 @@ def encoder(directory: Path) -> Any:
     return _opened("AutoModel", directory, **WEIGHTS).eval()
 
 
-def masked_lm(directory: Path, *, new_head: bool = False) -> Any:
+DROPOUTS = {
+    "hidden": ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop"),
+    "attention": ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
+    "classifier": ("classifier_dropout", "seq_classif_dropout"),
+}
+
+
+def dropouts(
+    directory: Path, wanted: Mapping[str, float | None], setting: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the entries of a model's configuration that set its dropouts, and their values now.
+
+    Args:
+        directory: directory of the model.
+        wanted: dropouts by kind (`hidden`, `attention`, `classifier`); None leaves the model's own.
+        setting: the group of the settings, for messages.
+
+    Raises:
+        InvalidInput: the architecture has no such dropout.
+    """
+    asked = {kind: share for kind, share in wanted.items() if share is not None}
+    if not asked:
+        return {}, {}
+    config = _opened("AutoConfig", directory)
+    entries: dict[str, Any] = {}
+    for kind, share in asked.items():
+        names = [name for name in DROPOUTS[kind] if hasattr(config, name)]
+        if not names:
+            raise InvalidInput(
+                f"{setting}.{kind}_dropout={share:g} needs a model with {kind} dropout, "
+                f"{config.model_type} has none; set {setting}.{kind}_dropout=null"
+            )
+        entries |= dict.fromkeys(names, share)
+    return entries, {name: getattr(config, name) for name in entries}
+
+
+def masked_lm(directory: Path, *, new_head: bool = False, **config: Any) -> Any:
     """Returns the model with its masked-LM head, decoder tied to the word embeddings, float32.
 
     Args:
         directory: directory of the checkpoint.
         new_head: whether the weights may lack the head, which is then initialised at random.
+        config: entries of the configuration that differ from the stored ones.
 
     Raises:
         InvalidInput: they lack it and `new_head` is false.
     """
-    return _with_lm_head(directory, "AutoModelForMaskedLM", "masked-LM", new_head)
+    return _with_lm_head(directory, "AutoModelForMaskedLM", "masked-LM", new_head, **config)
 
 
-def causal_lm(directory: Path) -> Any:
-    """Returns the model with its causal-LM head, float32.
+def causal_lm(directory: Path, **config: Any) -> Any:
+    """Returns the model with its causal-LM head, float32; `config` as in `masked_lm`.
 
     Raises:
         InvalidInput: the weights lack the head.
     """
-    return _with_lm_head(directory, "AutoModelForCausalLM", "causal-LM", new_head=False)
+    return _with_lm_head(directory, "AutoModelForCausalLM", "causal-LM", new_head=False, **config)
 
 
-def _with_lm_head(directory: Path, kind: str, head: str, new_head: bool) -> Any:
+def _with_lm_head(directory: Path, kind: str, head: str, new_head: bool, **config: Any) -> Any:
     """Returns a model with the head that predicts tokens. transformers would initialise a missing
     head at random, and its losses and gradients would mean nothing.
     """
-    model, info = _opened(kind, directory, output_loading_info=True, **WEIGHTS)
+    model, info = _opened(kind, directory, output_loading_info=True, **WEIGHTS, **config)
     if info["missing_keys"] and not new_head:
         raise InvalidInput(
             f"a model with a trained {head} head was expected, {directory} lacks "
@@ -152,8 +189,9 @@ def lm_head(model: Any) -> Any:
     return getattr(model, "cls", None) or getattr(model, "lm_head", None)
 
 
-def classifier(directory: Path, outputs: int, *, regression: bool = False) -> Any:
-    """Returns the model with a new classification head (or regression head, one output), float32.
+def classifier(directory: Path, outputs: int, *, regression: bool = False, **config: Any) -> Any:
+    """Returns the model with a new classification head (or regression head, one output), float32;
+    `config` as in `masked_lm`.
 
     The head is initialised from torch's global generator: seed it first.
     """
@@ -164,6 +202,7 @@ def classifier(directory: Path, outputs: int, *, regression: bool = False) -> An
         num_labels=outputs,
         problem_type=problem,
         **WEIGHTS,
+        **config,
     )
 
 

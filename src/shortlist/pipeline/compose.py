@@ -151,6 +151,7 @@ def build_components(config: DictConfig) -> Components:
     groups = {name: build_component(config, name) for name in GROUPS}
     loggers = [build_component(config, f"logger.{name}") for name in config.logger]
     _check_pretraining(groups["model"], groups["warmup"], config)
+    _check_fine_tuning(groups["task"], groups["finetune"])
     local = config.source.name == "local"
     advice, cascade = (
         None if config[name] is None else OmegaConf.to_object(config[name])
@@ -249,6 +250,19 @@ def _check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
         raise InvalidInput(
             "check.assumption asks whether the pool looks like what the model has read; this model "
             "is pre-trained on the pool itself; set check.assumption=false"
+        )
+
+
+def _check_fine_tuning(task: Task, trainer: Any) -> None:
+    """Refuses settings of the fine-tuning that the task does not allow, before anything is computed."""
+    if not isinstance(trainer, Classifier):
+        return
+    if task.kind == "regression":
+        trainer.check_regression()
+    if trainer.metric is not None and trainer.metric not in task.metrics:
+        raise InvalidInput(
+            f"finetune.metric must be a metric of the task {task.name}, found {trainer.metric!r}; "
+            f"{near(trainer.metric, task.metrics)}"
         )
 
 
@@ -389,7 +403,7 @@ def _trained(node: Any) -> Any:
     return {
         name: _trained(value)
         for name, value in node.items()
-        if name not in off or type(value) is not type(off[name]) or value != off[name]
+        if name not in off or value != off[name]
     }
 
 

@@ -126,8 +126,9 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
 
         def validation_score(values: NDArray[np.float64]) -> float:
             metrics = spec.evaluate(values, data, "validation")
-            primary = next(metric for metric in metrics if metric.primary)
-            return primary.value if primary.higher_is_better else -primary.value
+            wanted = trainer.metric or spec.primary
+            chosen = next(metric for metric in metrics if metric.name == wanted)
+            return chosen.value if chosen.higher_is_better else -chosen.value
 
         validation = Validation(data.validation, validation_score)
         return trainer.train_on(

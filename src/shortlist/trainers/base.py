@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,6 +16,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
+from shortlist.trainers.practice import Schedule, add_pull, rate_factor, update_average
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from shortlist.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+WATCHED_STEPS = 20  # whose mean loss is compared with the lowest one before
 
 
 class TrainingModule(pl.LightningModule):
@@ -57,6 +61,13 @@ class TrainingModule(pl.LightningModule):
         unfreeze: Count | None = None,
         layer_decay: Annotated[float, Range(0, 1, above=True)] | None = None,
         head_learning_rate: Positive | None = None,
+        schedule: Schedule = "linear",
+        warmup_steps: NaturalNumber | None = None,
+        hidden_dropout: Annotated[float, Range(0, 1, below=True)] | None = None,
+        attention_dropout: Annotated[float, Range(0, 1, below=True)] | None = None,
+        l2_sp: Positive | None = None,
+        ema: Annotated[float, Range(0, 1, below=True)] | None = None,
+        divergence: Annotated[float, Range(1, above=True)] | None = None,
     ) -> None:
         """Stores the settings; the model is loaded by `train_on`.
 
@@ -81,6 +92,14 @@ class TrainingModule(pl.LightningModule):
             layer_decay: ratio of the learning rates of a layer and the next one (timm); None for one
                 rate.
             head_learning_rate: peak rate of the head; None for `learning_rate`.
+            schedule: how the rate falls after the warm-up; see `practice.rate_factor`.
+            warmup_steps: steps of the warm-up, in place of `warmup_fraction`, which is 0 then.
+            hidden_dropout: dropout of embeddings and layers; None for the model's own.
+            attention_dropout: dropout of attention weights; None for the model's own.
+            l2_sp: strength of the pull of the base's weights toward those of the start.
+            ema: decay of an average of the weights, which takes their place; None for none.
+            divergence: training ends with an error where the mean loss of 20 steps exceeds this many
+                times its lowest value; None for never. A run that is resumed begins anew.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -118,6 +137,23 @@ class TrainingModule(pl.LightningModule):
             )
         self.layers_an_epoch, self.layer_decay = unfreeze, layer_decay
         self.head_learning_rate = head_learning_rate
+        if warmup_steps is not None and warmup_fraction > 0:
+            raise InvalidInput(
+                f"{self.setting}.warmup_steps={warmup_steps} and {self.setting}.warmup_fraction="
+                f"{warmup_fraction:g} both set the warm-up; set one of them, and warmup_fraction=0 "
+                "beside warmup_steps"
+            )
+        if schedule == "one_cycle" and not warmup_fraction and not warmup_steps:
+            raise InvalidInput(
+                f"{self.setting}.schedule=one_cycle needs a rise; set {self.setting}.warmup_fraction=0.3"
+            )
+        self.schedule_name: Schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.dropouts = {"hidden": hidden_dropout, "attention": attention_dropout}
+        self.l2_sp, self.ema, self.divergence = l2_sp, ema, divergence
+        self.starts: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.averages: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.tokens = 0
         self.groups: list[Group] = []
         self.unfreezing: Unfreezing | None = None
         self.model: Any = None
@@ -156,6 +192,62 @@ class TrainingModule(pl.LightningModule):
             self.unfreezing = Unfreezing.plan(
                 self.model, self.layers_an_epoch, f"{self.setting}.unfreeze"
             )
+        weights = [weight for group in self.groups for weight in group.weights]
+        self.starts = []
+        if self.l2_sp is not None:
+            base = {id(weight) for weight in self.model.base_model.parameters()}
+            self.starts = [(w, w.detach().clone()) for w in weights if id(w) in base]
+            if not self.starts:
+                raise InvalidInput(
+                    f"{self.setting}.l2_sp pulls weights of the pretrained base, all of which are "
+                    f"frozen; set {self.setting}.l2_sp=null"
+                )
+
+    def on_train_start(self) -> None:
+        """Puts the start and the average of the weights on the weights' device."""
+        self.starts = [(weight, start.to(weight.device)) for weight, start in self.starts]
+        self.averages = []
+        if self.ema is not None:
+            self.averages = [
+                (w, w.detach().clone()) for group in self.groups for w in group.weights
+            ]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Moves the average of the weights."""
+        if self.ema is not None:
+            averages = [average for _, average in self.averages]
+            weights = [weight.detach() for weight, _ in self.averages]
+            update_average(averages, weights, self.ema, len(self.losses))
+
+    @torch.no_grad()
+    def swap_averages(self) -> None:
+        """Exchanges the weights and their averages, where there are some."""
+        for weight, average in self.averages:
+            weight.data, average.data = average.data, weight.data
+
+    def log_plan(self, what: str, steps: int) -> None:
+        """Logs what is trained, at which rates, for how many steps.
+
+        Raises:
+            InvalidInput: the warm-up is no shorter than the training.
+        """
+        total = sum(weight.numel() for weight in self.model.parameters())
+        trained = sum(weight.numel() for group in self.groups for weight in group.weights)
+        log.info(
+            "%s: %s steps (%s of warm-up, then %s), batches of %s%s; %s of %s parameters trained, "
+            "%.1f %% frozen",
+            what,
+            f"{steps:,}",
+            f"{self.rise(steps):,}",
+            self.schedule_name,
+            self.batch_size,
+            f", {self.tokens:,} tokens an epoch" if self.tokens else "",
+            f"{trained:,}",
+            f"{total:,}",
+            100 * (1 - trained / total),
+        )
+        for group in self.groups:
+            log.info("%s: %s", what, group)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Returns AdamW over the groups."""
@@ -184,15 +276,28 @@ class TrainingModule(pl.LightningModule):
 
     def rate_factor(self, step: int, steps: int) -> float:
         """Returns the share of the peak learning rate at step `step` of `steps`, counted from 0."""
-        rise = int(self.warmup_fraction * steps)
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        return max(0.0, (steps - step) / max(1, steps - rise))
+        return rate_factor(self.schedule_name, step, steps, self.rise(steps))
+
+    def rise(self, steps: int) -> int:
+        """Returns the number of steps of the warm-up, of `steps`.
+
+        Raises:
+            InvalidInput: the warm-up is no shorter than the training.
+        """
+        rise = self.warmup_steps or int(self.warmup_fraction * steps)
+        if self.warmup_steps and rise >= steps:
+            raise InvalidInput(
+                f"{self.setting}.warmup_steps must be below the {steps:,} steps of the training, "
+                f"found {rise:,}; lower it or set warmup_fraction in its place"
+            )
+        return rise
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clips the gradient, which Lightning refuses to do for a fused optimiser (needlessly: no
-        gradient scaler is used).
+        """Adds the pull toward the start, and clips the gradient, which Lightning refuses to do for a
+        fused optimiser (needlessly: no gradient scaler is used).
         """
+        if self.l2_sp is not None:
+            add_pull(*zip(*self.starts, strict=True), strength=self.l2_sp)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
 
     def run(
@@ -216,6 +321,7 @@ class TrainingModule(pl.LightningModule):
         steps = self.epochs * len(loader)
         mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         self.losses = []
+        self.log_plan(what, self.steps_done + steps)
         with progress.bar(what, steps, "steps", show=runtime.progress) as report:
             trainer = runtime.trainer(
                 max_epochs=self.epochs,
@@ -224,25 +330,40 @@ class TrainingModule(pl.LightningModule):
             )
             self.model.train()
             trainer.fit(self, loader)
+        self.swap_averages()
+        self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
         self.model.eval()
 
 
 class _LossMonitor(pl.Callback):
-    """Keeps the losses, moves the progress bar and stops at the first loss that is NaN."""
+    """Keeps the losses, moves the progress bar and stops at the first loss that is not finite, or
+    where the losses diverge.
+    """
 
     def __init__(self, report: progress.Report, what: str) -> None:
-        self.report, self.what = report, what
+        self.report, self.what, self.lowest = report, what, math.inf
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = float(outputs["loss"])
         pl_module.losses.append(loss)
-        if loss != loss:
+        at = f"at step {len(pl_module.losses)}"
+        lower = f"lower the learning rate (now {pl_module.learning_rate:g})"
+        if not math.isfinite(loss):
+            found = "not a number" if loss != loss else "infinite"
             raise InvalidInput(
-                f"{self.what}: the loss is not a number at step {len(pl_module.losses)}; "
-                f"lower the learning rate (now {pl_module.learning_rate:g}) or set precision=32"
+                f"{self.what}: the loss is {found} {at}; {lower} or set precision=32"
             )
+        if pl_module.divergence is not None and len(pl_module.losses) >= WATCHED_STEPS:
+            mean = sum(pl_module.losses[-WATCHED_STEPS:]) / WATCHED_STEPS
+            self.lowest = min(self.lowest, mean)
+            if mean > pl_module.divergence * self.lowest:
+                raise InvalidInput(
+                    f"{self.what}: the loss diverges, its mean over {WATCHED_STEPS} steps was "
+                    f"{self.lowest:.3g} and is {mean:.3g} {at}, more than divergence="
+                    f"{pl_module.divergence:g} times as large; {lower} or set divergence=null"
+                )
         self.report(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,7 +16,13 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers, state_batch
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
+from shortlist.settings import NonNegative, Positive, Range
 from shortlist.trainers.base import TrainingModule, seeded
+from shortlist.trainers.practice import (
+    balanced_weights,
+    classification_loss,
+    symmetric_divergence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +106,18 @@ class Classifier(TrainingModule):
     version = 2
     setting = "finetune"
 
-    def __init__(self, keep: str, patience: int | None, **settings: Any) -> None:
+    def __init__(
+        self,
+        keep: str,
+        patience: int | None,
+        metric: str | None = None,
+        min_delta: NonNegative = 0.0,
+        classifier_dropout: Annotated[float, Range(0, 1, below=True)] | None = None,
+        label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0,
+        class_weights: Literal["balanced"] | None = None,
+        r_drop: Positive | None = None,
+        **settings: Any,
+    ) -> None:
         """Stores the settings.
 
         Args:
@@ -108,6 +125,12 @@ class Classifier(TrainingModule):
                 equal ones; `last` those of the last epoch, without validation.
             patience: number of epochs without a better one after which training stops; None for
                 never.
+            metric: name of the task's metric by which epochs are compared; None for the primary one.
+            min_delta: an epoch is better where its metric exceeds the best one by more than this.
+            classifier_dropout: dropout before the head; None for the model's own.
+            label_smoothing: share of each target that is spread evenly over all classes.
+            class_weights: `balanced` weights classes by n / (classes * examples); None by 1.
+            r_drop: weight of the divergence between two passes with other dropout; None for one pass.
             settings: those of `TrainingModule`.
 
         Raises:
@@ -121,15 +144,51 @@ class Classifier(TrainingModule):
                 f"finetune.patience needs finetune.keep=best and 1 epoch or more, found {patience} "
                 f"with keep={keep}"
             )
+        if keep == "last" and (metric is not None or min_delta):
+            raise InvalidInput(
+                "finetune.metric and finetune.min_delta compare epochs on validation; set "
+                "finetune.keep=best"
+            )
         self.keep_epoch, self.patience = keep, patience
+        self.metric, self.min_delta = metric, min_delta
+        self.dropouts["classifier"] = classifier_dropout
+        self.label_smoothing, self.class_weights, self.r_drop = (
+            label_smoothing,
+            class_weights,
+            r_drop,
+        )
+        self.weights_of_classes: torch.Tensor | None = None
+
+    def check_regression(self) -> None:
+        """Refuses settings that need classes.
+
+        Raises:
+            InvalidInput: one is set.
+        """
+        for name in ("label_smoothing", "class_weights", "r_drop"):
+            if getattr(self, name):
+                off = 0 if name == "label_smoothing" else "null"
+                raise InvalidInput(
+                    f"{self.setting}.{name} needs a task with classes, this one is a regression; set "
+                    f"{self.setting}.{name}={off}"
+                )
 
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Returns cross-entropy, or squared error where labels are real numbers."""
+        """Returns cross-entropy, with R-Drop's term where that is on, or squared error where labels
+        are real numbers.
+        """
         labels = inputs.pop("labels")
         logits = self.model(**inputs).logits.float()
         if labels.is_floating_point():
             return torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
-        return torch.nn.functional.cross_entropy(logits, labels)
+        weights = self.weights_of_classes
+        weights = None if weights is None else weights.to(logits.device)
+        loss = classification_loss(logits, labels, self.label_smoothing, weights)
+        if self.r_drop is None:
+            return loss
+        other = self.model(**inputs).logits.float()
+        second = classification_loss(other, labels, self.label_smoothing, weights)
+        return (loss + second) / 2 + self.r_drop * symmetric_divergence(logits, other)
 
     def train_on(
         self,
@@ -159,15 +218,21 @@ class Classifier(TrainingModule):
             raise InvalidInput(
                 "fine-tuning needs labels, the task has none; set until=warmup or task.label=COLUMN"
             )
+        self.weights_of_classes = None
+        if labels is None:
+            self.check_regression()
+        changed, own = checkpoint.dropouts(start, self.dropouts, self.setting)
         pl.seed_everything(seed, verbose=False)
         self.model = checkpoint.classifier(
-            start, len(labels) if labels else 1, regression=labels is None
+            start, len(labels) if labels else 1, regression=labels is None, **changed
         )
         checkpoint.check_length(self.model, self.max_length, "finetune.max_length")
         if labels is not None:
             self.model.config.id2label = dict(enumerate(labels))
             self.model.config.label2id = {label: index for index, label in enumerate(labels)}
             truth = torch.tensor([self.model.config.label2id[label] for label in train.labels])
+            if self.class_weights is not None:
+                self.weights_of_classes = balanced_weights(truth, len(labels))
         else:
             truth = torch.tensor([float(label) for label in train.labels])
         tokenizer = checkpoint.tokenizer(start)
@@ -188,6 +253,7 @@ class Classifier(TrainingModule):
         order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
         rows: Any = range(len(tokens))
         loader: DataLoader[Any] = DataLoader(rows, batch_sampler=order, collate_fn=collate)
+        self.tokens = int(tokens.lengths.sum())
         facts: dict[str, Any] = {"documents": len(tokens), "truncated": tokens.truncated}
         if self.keep_epoch == "best":
             if validation is None or len(validation.corpus) == 0:
@@ -204,6 +270,7 @@ class Classifier(TrainingModule):
         else:
             with frozen.left_out() if frozen else nullcontext():
                 self.run(loader, "fine-tuning", runtime)
+        self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
         self.model = None
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
@@ -267,16 +334,19 @@ class _KeepBest(pl.Callback):
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.classifier.swap_averages()
         model = self.classifier.model.eval()
         outputs = int(model.config.num_labels)
         output = self.classifier.predict_with(model, self.documents, outputs, self.runtime)
         model.train()
         self.scores.append(self.metric(output.values))
-        if len(self.scores) == 1 or self.scores[-1] > max(self.scores[:-1]):
+        least = self.classifier.min_delta
+        if len(self.scores) == 1 or self.scores[-1] > self.scores[self.epoch - 1] + least:
             self.epoch = len(self.scores)
             self.weights = {
                 name: value.detach().cpu().clone() for name, value in model.state_dict().items()
             }
+        self.classifier.swap_averages()
         patience = self.classifier.patience
         if patience is not None and len(self.scores) - self.epoch >= patience:
             trainer.should_stop = True

@@ -40,7 +40,7 @@ class LanguageModelTrainer(TrainingModule):
     """
 
     setting = "warmup"
-    load: ClassVar[Callable[[Path], Any]]
+    load: ClassVar[Callable[..., Any]]
     length = "max_length"
 
     @abstractmethod
@@ -72,7 +72,8 @@ class LanguageModelTrainer(TrainingModule):
             InvalidInput: the model has no such head or too few positions, or the loss is NaN.
         """
         pl.seed_everything(seed, verbose=False)
-        self.model = type(self).load(start)
+        changed, own = checkpoint.dropouts(start, self.dropouts, self.setting)
+        self.model = type(self).load(start, **changed)
         checkpoint.check_length(
             self.model, getattr(self, self.length), f"{self.setting}.{self.length}"
         )
@@ -81,7 +82,9 @@ class LanguageModelTrainer(TrainingModule):
         self.prepare()
         tokenizer = checkpoint.tokenizer(start)
         loader, facts = self.loader(start, tokenizer, corpus, seed)
+        self.tokens = facts["tokens"]
         self.run(loader, what, runtime)
+        self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
         self.model = None
         losses = {"first_loss": self.losses[0], "last_loss": self.losses[-1]}

@@ -59,6 +59,11 @@ class Pretraining(CausalLM):
             raise InvalidInput(
                 f"{self.setting}.matrix_rate must be above 0, or null, found {matrix_rate:g}"
             )
+        if self.ema is not None:
+            raise InvalidInput(
+                f"{self.setting}.ema is not part of the state from which pre-training resumes; set "
+                f"{self.setting}.ema=null"
+            )
         if matrix_rate is not None and (self.layer_decay or self.head_learning_rate):
             raise InvalidInput(
                 f"{self.setting}.matrix_rate has one rate for all layers, so that layer_decay and "

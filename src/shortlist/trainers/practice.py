@@ -1,0 +1,101 @@
+"""Practices of training as functions: schedules, losses, pulls toward the base, averages of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from torch.nn import functional
+
+Schedule: TypeAlias = Literal["linear", "constant", "cosine", "one_cycle"]
+
+
+def rate_factor(schedule: Schedule, step: int, steps: int, rise: int) -> float:
+    """Returns the share of the peak learning rate at step `step` of `steps`, counted from 0.
+
+    Formula:
+        warm-up (step < rise): (step + 1) / (rise + 1); after it, with t from 0 to 1 over the rest:
+        linear 1 - t, cosine (1 + cos(pi t)) / 2, constant 1. `one_cycle` is torch's `OneCycleLR`
+        (cosine from 1/25 of the peak to the peak within `rise` steps, then down to 1e-4 of where it
+        began), without its cycle of the moments' decay.
+
+    Args:
+        schedule: name of the schedule.
+        step: the step.
+        steps: number of steps.
+        rise: number of steps of the warm-up.
+    """
+    if schedule == "one_cycle":
+        first, last = 1 / 25, 1 / 25 / 1e4
+        peak = max(rise - 1, 1)
+        if step <= peak:
+            return 1 + (first - 1) * (1 + math.cos(math.pi * step / peak)) / 2
+        t = min(1.0, (step - peak) / max(1, steps - 1 - peak))
+        return last + (1 - last) * (1 + math.cos(math.pi * t)) / 2
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    left = max(0.0, (steps - step) / max(1, steps - rise))
+    if schedule == "constant":
+        return 1.0
+    return left if schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
+
+
+def balanced_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Returns (classes,) weights n / (classes * count), 0 for a class without examples
+    (scikit-learn's `balanced`).
+    """
+    counts = torch.bincount(labels, minlength=classes).double()
+    return torch.where(counts > 0, len(labels) / (classes * counts.clamp_min(1)), 0.0).float()
+
+
+def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Returns the mean over a batch of half the KL divergences of two (b, c) logits both ways, in
+    nats: R-Drop's term (Liang et al. 2021, equation 2).
+    """
+    p, q = first.log_softmax(-1), second.log_softmax(-1)
+    return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2
+
+
+def classification_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Returns the mean cross-entropy in nats.
+
+    Args:
+        logits: (b, c) logits.
+        labels: (b,) classes.
+        smoothing: share of each target that is spread evenly over all classes.
+        weights: (c,) weights of the classes; the mean is weighted too.
+    """
+    return functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
+
+
+@torch.no_grad()
+def add_pull(
+    weights: Sequence[torch.Tensor], starts: Sequence[torch.Tensor], strength: float
+) -> None:
+    """Adds to the gradients that of L2-SP (Li et al. 2018): strength / 2 * |w - start|^2. Weights
+    without gradient are passed over.
+    """
+    for weight, start in zip(weights, starts, strict=True):
+        if weight.grad is not None:
+            weight.grad.add_(weight - start, alpha=strength)
+
+
+@torch.no_grad()
+def update_average(
+    averages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], decay: float, step: int
+) -> None:
+    """Moves averages toward the weights after step `step`, counted from 1.
+
+    Formula:
+        average = d * average + (1 - d) * weight with d = min(decay, (1 + step) / (10 + step))
+    """
+    own = min(decay, (1 + step) / (10 + step))
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, 1 - own)
