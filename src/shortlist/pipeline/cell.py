@@ -34,7 +34,7 @@ from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, w
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.preparation import with_preparation
 from shortlist.pipeline.recorder import record_fields
-from shortlist.pipeline.selection import SHORTLIST, rank, select, write_shortlist
+from shortlist.pipeline.selection import SHORTLIST, check_documents, rank, select, write_shortlist
 from shortlist.pipeline.signals import raised
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.pipeline.training import (
@@ -82,6 +82,7 @@ def run(cell: Cell) -> dict[str, Any]:
     data = load_data(cell)
     documents = prefilter(cell, data)
     candidates = choose_from(cell, data, documents)
+    check_documents(candidates, parts.selector, parts.budget)
     assumption = check_assumption(diagnostics, documents, data.task)
 
     ranking = rank(selection, data, candidates, parts.selector, cell.settings["selector"])

@@ -391,6 +391,17 @@ def write_shortlist(path: Path, selected: Selected) -> None:
     )
 
 
+def check_documents(candidates: Candidates, selector: Selector, budget: Budget) -> None:
+    """Refuses a budget of more documents than may be selected, before they are scored.
+
+    Raises:
+        InvalidInput: the budget is more than is available.
+    """
+    if budget.unit == "documents" and not selector.traits.repeats:
+        available = int(candidates.selectable.sum())
+        check_budget(budget, available, len(candidates.selectable) - available, 0)
+
+
 def check_budget(budget: Budget, available: int, leaked: int, unscored: int) -> None:
     """Refuses a budget that the candidates cannot fill.
 
