@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shortlist.pipeline.forecast import Step
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # texts that Hydra's grammar takes without quotes
+log = logging.getLogger(__name__)
 SHOWN = 5  # documents in a notebook's view
 
 
@@ -236,7 +237,8 @@ def select(
         method: an option of the group `selector`; `shortlist methods` lists them.
         unit: what the budget counts, `documents` or `tokens`.
         text_column: column of the text in the pool.
-        target_column: column of the text in the target; None: as in the pool.
+        target_column: column of the text in the target; None: as in the pool, or `text` where the
+            target lacks that one.
         domain_column: column of the domain in the pool; None: the name of the file.
         seed: seed of methods that draw.
         settings: further settings, by name, or as Hydra's overrides (`["selector.cost=cosine"]`).
@@ -333,7 +335,8 @@ def evaluate(
         validation: validation examples; None cuts them from the target.
         unit: what the budget counts.
         text_column: column of the text in the pool.
-        target_column: column of the text in the target; None: as in the pool.
+        target_column: column of the text in the target; None: as in the pool, or `text` where the
+            target lacks that one.
         domain_column: column of the domain in the pool.
         seed: seed of everything that is drawn.
         settings: further settings, as in `select`.
@@ -410,19 +413,32 @@ class Request:
             values["cascade"] = "on"
         asked = [override(name, value) for name, value in values.items() if value is not None]
         with composed([*asked, *further]) as config:
-            files, pool = self._files(Path(config.paths.cache).expanduser().absolute() / "inputs")
+            folder = Path(config.paths.cache).expanduser().absolute() / "inputs"
+            files, pool = self._files(folder, config.task.text)
             for name, value in files.items():
                 OmegaConf.update(config, name, value)
             named = [override(name, value) for name, value in files.items()]
             yield Opened(config, (*asked, *named, *further), pool)
 
-    def _files(self, folder: Path) -> tuple[dict[str, Any], Files]:
-        """Returns the settings that name files, and the pool as files."""
-        from shortlist.data.inputs import given
+    def _files(self, folder: Path, column: str) -> tuple[dict[str, Any], Files]:
+        """Returns the settings that name files, and the pool as files.
 
+        Args:
+            folder: where inputs go that are no files.
+            column: the target's column of the text as it is set. Where none was asked for, and the
+                target lacks that of the pool but has the column `text`, that one is read.
+        """
+        from shortlist.data.inputs import column_of, given
+
+        found = column
+        if self.target_column is None and column == self.text_column:
+            found = column_of(self.target, column, Request.text_column)
         pool = given(self.pool, folder, "pool", [self.text_column], _named(self.domain_column))
-        columns = [self.target_column or self.text_column, *_named(self.label_column)]
+        columns = [found, *_named(self.label_column)]
         files: dict[str, Any] = {"pool.paths": list(pool.paths)}
+        if found != column:
+            files["task.text"] = found
+            log.warning("the target has no column %r: its column %r is read", column, found)
         for split, data in (
             ("train", self.target), ("test", self.test), ("validation", self.validation),
         ):  # fmt: skip
@@ -606,16 +622,43 @@ def _run(request: Request, directory: str | Path | None, command: str) -> Picks:
     cell_log.addFilter(raised)
     try:
         with request.opened() as asked:
+            runs = Path(asked.config.paths.runs).expanduser().absolute()
+            cache = Path(asked.config.paths.cache).expanduser().absolute()
+            new = [path for path in (runs, cache.parent, cache) if not path.exists()]
             place = run_directory(asked.config, directory)
             command = command or shlex.join(["shortlist", "run", "--", *asked.overrides])
             record = execute(asked.config, asked.choices, asked.overrides, place, command=command)
     finally:
         cell_log.removeFilter(raised)
     if record.status != "done":
+        # Of a refusal nothing stays that its reason does not name; a fault keeps its traceback.
+        if request.until == "select" and directory is None and str(place) not in record.reason:
+            _withdraw(place, runs, record)
+        for path in reversed(new):
+            _prune(path)
         raise ShortlistError(record.reason)
     picks = _picks(record, place, asked.pool, command)
     write_text(place / "card.md", picks.card())
     return picks
+
+
+def _withdraw(place: Path, runs: Path, record: Record) -> None:
+    """Deletes the directory of a refused selection if it holds its record alone, and that record."""
+    from shortlist.store.records import record_path
+
+    if {path.name for path in place.iterdir()} <= {"record.json", "traceback.txt"}:
+        kept = record_path(runs, record)
+        own = (place / "record.json").read_bytes()
+        if kept.is_file() and kept.read_bytes() == own:  # not an earlier selection of this cell
+            kept.unlink()
+        shutil.rmtree(place)
+
+
+def _prune(folder: Path) -> None:
+    """Deletes a folder and those in it, as far as they are empty."""
+    for path in (*sorted(folder.glob("**/"), reverse=True), folder):
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _picks(record: Record, directory: Path, given: Files, command: str) -> Picks:

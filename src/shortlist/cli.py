@@ -214,7 +214,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         help="see `shortlist methods` (default: gotd)")  # fmt: skip
     add("-c", "--text-column", default="text", metavar="NAME",
         help="column of the text (default: text)")  # fmt: skip
-    add("--target-column", metavar="NAME", help="that of the target, where it is another one")
+    add(
+        "--target-column",
+        metavar="NAME",
+        help="that of the target (default: that of the pool, or text where the target lacks it)",
+    )
     add("--domain-column", metavar="NAME", help="column of the domain (default: the file's name)")
     add("--seed", type=_number, metavar="N", help="seed of methods that draw (default: 0)")
     add("--directory", type=Path, metavar="DIR",
@@ -471,6 +475,7 @@ def _facts(picks: Picks, written: Path | None) -> dict[str, Any]:
         "converged": last.get("converged"),
         "marginal_error": last.get("marginal_error"),
         "counts": dict(record.counts),
+        "text_columns": [record.config[of].get("text") for of in ("pool", "task")],
         "not_utf8": any(
             "no UTF-8" in path.read_text(encoding="utf-8")
             for path in place.glob("*_quarantine.txt")
@@ -509,6 +514,11 @@ def _print_summary(picks: Picks, written: Path | None, stream: Any) -> None:
 
 def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     counts, lines = facts["counts"], list[tuple[str, str]]()
+    if facts["text_columns"][0] != facts["text_columns"][1]:
+        of_pool, of_target = facts["text_columns"]
+        lines.append(
+            ("texts", f"column '{of_pool}' of the pool, column '{of_target}' of the target")
+        )
     if facts["targets"] is not None:
         met = facts["targets"] - facts["uncovered"]
         lines.append(("coverage", f"{met:,} of {facts['targets']:,} target texts have a near pick"))

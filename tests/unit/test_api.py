@@ -215,14 +215,85 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_a_failed_selection_leaves_its_reason_in_the_run_and_nothing_on_the_terminal(
+def test_a_refused_selection_leaves_no_run_and_nothing_on_the_terminal(
     place: Path, target: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ShortlistError, match="more than the pool's 2"):
         shortlist.select(["a", "b"], target, 3, "random", settings=PLAIN)
-    assert capsys.readouterr().err == ""
-    (record,) = place.glob("outputs/*/record.json")
-    assert "more than the pool's 2" in json.loads(record.read_text())["reason"]
+    assert capsys.readouterr().err == "" and not (place / "outputs").exists()
+    # A directory that was asked for keeps the reason, and nothing of earlier runs is touched.
+    done = shortlist.select(["a", "b"], target, 2, "random", settings=PLAIN)
+    kept = {path: path.read_bytes() for path in place.glob("outputs/**/*") if path.is_file()}
+    for directory in (None, place / "refused"):
+        with pytest.raises(ShortlistError, match="more than the pool's 2"):
+            shortlist.select(["a", "b"], target, 3, "random", settings=PLAIN, directory=directory)
+    assert (
+        "more than the pool's 2"
+        in json.loads((place / "refused/record.json").read_text())["reason"]
+    )
+    assert done.directory.is_dir() and all(path.read_bytes() == kept[path] for path in kept)
+
+
+def test_a_fault_keeps_its_traceback(
+    place: Path, target: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("shortlist.pipeline.cell.load_data", fails)
+    with pytest.raises(ShortlistError, match="ZeroDivisionError: planted"):
+        shortlist.select(["a", "b"], target, 1, "random", settings=PLAIN)
+    (trace,) = place.glob("outputs/*/traceback.txt")
+    assert "planted" in trace.read_text()
+
+
+def test_a_file_that_cannot_be_read_leaves_the_folder_as_it_was(
+    place: Path, target: list[str]
+) -> None:
+    toy.write_jsonl(place / "target.jsonl", [{"text": text} for text in target])
+    (place / "pool.csv").write_text("id,body\n1,some text\n")
+    for column in ("bodi", "title"):
+        with pytest.raises(ShortlistError, match=f"pool.csv: expected the column '{column}'"):
+            shortlist.select("pool.csv", "target.jsonl", 1, text_column=column)
+    assert sorted(path.name for path in place.iterdir()) == ["pool.csv", "target.jsonl"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "rows", "arrow", "pandas", "datasets"])
+def test_a_target_without_the_column_of_the_pool_is_read_from_text_and_that_is_said(
+    place: Path, pool: list[str], target: list[str], caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    from datasets import Dataset
+
+    rows = [{"title": "no text", "text": text} for text in target]
+    table = pa.Table.from_pylist(rows)
+    toy.write_jsonl(place / "t.jsonl", rows)
+    pq.write_table(table, place / "t.parquet")
+    table.to_pandas().to_csv(place / "t.csv", index=False)
+    given_as: dict[str, Any] = {
+        "rows": rows, "arrow": table, "pandas": table.to_pandas(), "datasets": Dataset(table),
+    }  # fmt: skip
+    of_pool = pa.table({"body": pool})
+    picks = shortlist.select(
+        of_pool, given_as.get(form, f"t.{form}"), 6, "dsir", text_column="body", settings=PLAIN
+    )
+    assert picks.ids == shortlist.select(pool, target, 6, "dsir", settings=PLAIN).ids
+    assert picks.record.config["task"]["text"] == "text"
+    assert "the target has no column 'body': its column 'text' is read" in caplog.messages
+
+
+def test_a_column_that_is_asked_for_or_is_there_is_never_replaced(
+    place: Path, pool: list[str], target: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    of_pool = pa.table({"body": pool})
+    both = [{"text": "another"}, *({"body": text, "text": "another"} for text in target)]
+    toy.write_jsonl(place / "both.jsonl", both)
+    arguments: dict[str, Any] = {"text_column": "body", "settings": PLAIN}
+    picks = shortlist.select(of_pool, "both.jsonl", 6, "dsir", **arguments)
+    assert picks.ids == shortlist.select(pool, target, 6, "dsir", settings=PLAIN).ids
+    toy.write_jsonl(place / "text.jsonl", [{"text": text} for text in target])
+    with pytest.raises(ShortlistError, match="expected the column 'body'"):
+        shortlist.select(of_pool, "text.jsonl", 6, target_column="body", **arguments)
+    assert not [text for text in caplog.messages if "is read" in text]
 
 
 def test_a_set_of_splits_is_refused_by_name(place: Path, target: list[str]) -> None:

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shortlist.data.files import READABLE, file_digest
+from shortlist.data.files import READABLE, Reading, file_digest, open_rows
 from shortlist.data.sources import HubSource
-from shortlist.errors import InvalidInput, Missing, near
+from shortlist.errors import InvalidInput, Missing, ShortlistError, near
 
 # A path or a pattern (str or Path), several (a list of Path, or Files), texts (a list of str), rows
 # (a list of dictionaries), or a table: pyarrow, pandas, polars, `datasets.Dataset`, whatever exports
@@ -72,6 +72,12 @@ def given(
     return Files((str(_written(table, folder, name)),), table)
 
 
+def column_of(data: Data, wanted: str, otherwise: str) -> str:
+    """Returns `wanted`, or `otherwise` where the data lack the first column and have the second."""
+    names = _names(data, wanted, otherwise)
+    return otherwise if otherwise in names and wanted not in names else wanted
+
+
 def stdin(stream: BinaryIO, folder: Path) -> Path:
     """Returns a file with what `stream` holds: JSON lines (plain, gzip, zstd), Parquet or text.
 
@@ -104,6 +110,34 @@ def texts_of(table: pa.Table, column: str) -> Iterator[object]:
     for chunk in table[column].chunks:
         for start in range(0, len(chunk), 8192):
             yield from chunk.slice(start, 8192).to_pylist()
+
+
+def _names(data: Data, *wanted: str) -> set[str]:
+    """Returns the names of the columns; none where they cannot be read, which is said later.
+
+    Of JSON Lines the rows are read until the first of the wanted columns is found.
+    """
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data):
+        return {name for row in data for name in row}
+    if not isinstance(data, str | os.PathLike | Files):
+        columns = getattr(data, "column_names", None)
+        return set(getattr(data, "columns", ()) if columns is None else columns)
+    paths = data.paths if isinstance(data, Files) else (str(data),)
+    path = Path(paths[0]).expanduser()
+    names = set[str]()
+    if len(paths) == 1 and path.is_file():
+        try:
+            raw = open_rows(path, Reading(), wanted)
+            if raw.format == "txt":  # it has no column, whatever is set
+                return names
+            names.update(raw.columns or ())
+            for _, row in raw.rows if raw.columns is None else ():
+                names.update(() if isinstance(row, str) else row)
+                if wanted[0] in names:
+                    break
+        except ShortlistError:
+            return names
+    return names
 
 
 def _located(path: str) -> list[str]:
