@@ -22,6 +22,7 @@ import pytest
 import torch
 import toy as toy_words
 from omegaconf import OmegaConf
+from scipy.sparse import csr_array
 
 from shortlist.core import Budget, Corpus, Features
 from shortlist.errors import InvalidInput
@@ -440,6 +441,24 @@ def test_fitting_and_scoring_leave_the_vectors_as_they_are(
         kept = np.array(values)
         selector.fit(features, features)
         assert np.array_equal(kept, np.array(values))
+
+
+def test_sparse_vectors_in_the_place_of_dense_ones_are_read_or_refused(
+    toy: Toy, fitted: Fitted, name: str
+) -> None:
+    dense = {key: one for key, one in fitted.vectors.items() if isinstance(one.values, np.ndarray)}
+    fresh = toy.selector(name)
+    for member, features in dense.items():
+        if features.dimension:
+            selector = fresh.members[member].selector if member else fresh
+            sparse = replace(features, values=csr_array(features.values))
+            try:
+                selector.fit(sparse, sparse)
+                found = selector.score_all(sparse, MACHINE)
+            except InvalidInput as refused:
+                assert "featurizer" in str(refused)
+            else:
+                assert found.shape == (len(features),) and not np.isnan(found).any()
 
 
 def test_a_selector_says_how_it_chooses_and_states_formula_paper_deviations_and_cost(

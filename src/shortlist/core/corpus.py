@@ -296,6 +296,20 @@ class Features:
         """Shape (n, d) of the values."""
         return tuple(self.values.shape or ())
 
+    @property
+    def dense(self) -> NDArray[Any]:
+        """The values, where they are dense.
+
+        Raises:
+            InvalidInput: they are sparse counts.
+        """
+        if not isinstance(self.values, np.ndarray):
+            raise InvalidInput(
+                f"dense vectors were expected, found sparse counts of {self.dimension:,} columns; "
+                "choose another featurizer, such as featurizer=transformer"
+            )
+        return np.asarray(self.values)
+
     def of(self, corpus: Corpus) -> Features:
         """Returns these vectors joined to `corpus`, if the rows belong to it.
 

@@ -71,7 +71,7 @@ class FacilityLocation(TransductiveSelector):
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the greedy ranking; returns how well its first documents cover the target."""
-        points, targets = np.asarray(pool.values), np.asarray(target.values)
+        points, targets = pool.dense, target.dense
         near = nearest(points, targets, self.neighbours, "cosine", device=self.device)
         rows, values = near.rows.cpu().numpy(), near.values.cpu().numpy()
         ties = documents_of(pool, "selector=facility_location").id_bits()
@@ -113,7 +113,7 @@ class KCenter(TransductiveSelector):
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the ranking; returns the covering radius of its documents."""
-        ranking, radii = farthest_first(np.asarray(pool.values), self.limit)
+        ranking, radii = farthest_first(pool.dense, self.limit)
         self.keep_ranking(ranking, len(pool))
         radius = float(radii[-1]) if len(radii) > 1 else None
         return {"ordered": len(ranking), "radius": radius}
@@ -148,8 +148,8 @@ class Herding(TransductiveSelector):
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the ranking; returns the distance of its mean from the target's."""
-        vectors = unit_rows(torch.from_numpy(np.array(target.values, dtype=np.float64)))
-        ranking, distances = herd(np.asarray(pool.values), vectors.mean(0).numpy(), self.limit)
+        vectors = unit_rows(torch.from_numpy(np.array(target.dense, dtype=np.float64)))
+        ranking, distances = herd(pool.dense, vectors.mean(0).numpy(), self.limit)
         self.keep_ranking(ranking, len(pool))
         after = [size for size in (10, 100, 1000) if size <= len(distances)]
         return {

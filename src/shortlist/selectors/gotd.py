@@ -230,7 +230,7 @@ class GOTD(TransportSelector):
         Raises:
             InvalidInput: the masses asked for are missing.
         """
-        candidates, targets = np.asarray(pool.values), np.asarray(target.values)
+        candidates, targets = pool.dense, target.dense
         a, b = document_masses(self.masses, target, pool)
         with progress.bar("transport", None, "passes", show=self.show_progress) as report:
             done = 0
@@ -282,8 +282,8 @@ class GOTD(TransportSelector):
         scale = float(self.mean_cost)
         log.info("transport: solving again at half of epsilon for the overlap of the top 5 %")
         half = epsilon_sensitivity(
-            np.asarray(pool.values),
-            np.asarray(target.values),
+            pool.dense,
+            target.dense,
             f=self.f,
             g=self.pool_potentials,
             epsilon=float(self.epsilon),
@@ -356,8 +356,8 @@ class GOTDPaper(TransportSelector):
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the target's vectors and the potential f at which the solver stopped."""
         solved = released_sinkhorn(
-            np.asarray(pool.values),
-            np.asarray(target.values),
+            pool.dense,
+            target.dense,
             epsilon=self.absolute_epsilon,
             momentum=self.momentum,
             threshold=self.threshold,
@@ -419,7 +419,7 @@ class SoftKNN(TransportSelector):
         """Keeps the target's vectors, f = 0, and epsilon."""
         epsilon = self.absolute_epsilon
         if self.relative_epsilon is not None:
-            points, targets = np.asarray(pool.values), np.asarray(target.values)
+            points, targets = pool.dense, target.dense
             epsilon = self.relative_epsilon * mean_cost(points, targets, cost=self.cost)
         assert epsilon is not None
         self.keep_potential(target, torch.zeros(len(target), dtype=torch.float64), epsilon)

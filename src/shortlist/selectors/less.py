@@ -81,7 +81,7 @@ class LESS(Selector):
                 f"(selector.weights) must divide the {target.dimension} columns of the vectors; give "
                 "one rate a checkpoint of the featurizer"
             )
-        whole = torch.from_numpy(np.array(target.values, dtype=np.float64))
+        whole = torch.from_numpy(np.array(target.dense, dtype=np.float64))
         vectors = self._weighted(self._half(whole, 1))
         if self.by == "domain":
             domains = np.array(documents_of(target, "selector.by=domain").domains)

@@ -41,7 +41,7 @@ class Centroid(Selector):
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps `centre` (d,), of length one; returns the length of the mean of unit vectors."""
-        vectors = unit_rows(torch.from_numpy(np.array(target.values, dtype=np.float64)))
+        vectors = unit_rows(torch.from_numpy(np.array(target.dense, dtype=np.float64)))
         self.keep("centre", unit_rows(vectors.mean(0, keepdim=True))[0])
         return {"mean_length": float(vectors.mean(0).norm())}
 
@@ -68,7 +68,7 @@ class RoundRobin(TransductiveSelector):
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the ranking; returns how often several targets want the same document."""
-        points, targets = np.asarray(pool.values), np.asarray(target.values)
+        points, targets = pool.dense, target.dense
         near = nearest(points, targets, self.neighbours, "cosine", device=self.device)
         rows = near.rows.cpu().numpy()
         ranking = round_robin(rows)
@@ -141,9 +141,9 @@ class RDSPlus(RoundRobin):
         if self.by == "round_robin":
             return super().fit(target, pool)
         # The nearest target of each document: the same search with the roles exchanged.
-        scores, targets = np.empty(len(pool)), np.asarray(target.values)
+        scores, targets = np.empty(len(pool)), target.dense
         for rows in row_slices(len(pool)):
-            block = np.array(pool.values[rows])
+            block = np.array(pool.dense[rows])
             near = nearest(targets, block, 1, "cosine", device=self.device)
             scores[rows] = near.values[:, 0].double().cpu().numpy()
         self.keep("pool_scores", torch.from_numpy(scores))

@@ -88,7 +88,7 @@ class TAROT(TransductiveSelector):
             raise InvalidInput(
                 f"selector.folds={self.folds} needs as many target texts, found {len(target)}; {fewer}"
             )
-        candidates, targets = np.asarray(pool.values), np.asarray(target.values)
+        candidates, targets = pool.dense, target.dense
         mean, matrix = joint_whitening([candidates, targets], self.ridge)
         white, wanted = whiten(candidates, mean, matrix), whiten(targets, mean, matrix)
         near = nearest(white, wanted, self.neighbours, "cosine", device=self.device)

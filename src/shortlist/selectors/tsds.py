@@ -69,7 +69,7 @@ class TSDS(TransductiveSelector):
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the probabilities; returns the level and how much of the pool can be drawn."""
-        values, targets = np.asarray(pool.values), np.asarray(target.values)
+        values, targets = pool.dense, target.dense
         near = nearest(values, targets, self.neighbours, "euclidean", device=self.device)
         rows, distances = near.rows.cpu().numpy(), near.values.cpu().numpy()
         used, where = np.unique(rows, return_inverse=True)
