@@ -19,6 +19,7 @@ from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_wi
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
+from shortlist.runtime import Runtime
 from shortlist.trainers import practice
 from shortlist.trainers.classify import Classifier, Validation
 from shortlist.trainers.language_model import MaskedLM
@@ -138,10 +139,22 @@ def start(request: pytest.FixtureRequest, tiny_model: Path, tiny_gpt2: Path) -> 
     return tiny_model if request.param == "bert" else tiny_gpt2
 
 
+@pytest.fixture(scope="module")
+def plain_runs(
+    tiny_model: Path, tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Path, Path]:
+    """Directories of models that are trained with every practice off, by their start."""
+    machine = Runtime(accelerator="cpu", progress=False)
+    runs = {start: tmp_path_factory.mktemp("plain") for start in (tiny_model, tiny_gpt2)}
+    for start, at in runs.items():
+        trained(start, at, machine)
+    return runs
+
+
 def test_settings_that_change_nothing_change_no_weight(
-    start: Path, tmp_path: Path, machine: Any
+    start: Path, plain_runs: dict[Path, Path], tmp_path: Path, machine: Any
 ) -> None:
-    plain = trained(start, tmp_path / "plain", machine)
+    plain = load_file(plain_runs[start] / "model.safetensors")
     off = {"ema": 0.0, "divergence": 1e6, "layer_decay": 1.0, "head_learning_rate": 5e-3}
     same = trained(start, tmp_path / "same", machine, **off)
     assert all(torch.equal(plain[name], same[name]) for name in plain)
@@ -156,13 +169,17 @@ def test_settings_that_change_nothing_change_no_weight(
     ids=str,
 )  # fmt: skip
 def test_every_practice_reaches_the_weights(
-    start: Path, tmp_path: Path, machine: Any, on: dict[str, Any]
+    start: Path,
+    plain_runs: dict[Path, Path],
+    tmp_path: Path,
+    machine: Any,
+    on: dict[str, Any],
 ) -> None:
-    plain = trained(start, tmp_path / "plain", machine)
-    other = trained(start, tmp_path / "other", machine, **on)
+    plain = load_file(plain_runs[start] / "model.safetensors")
+    other = trained(start, tmp_path, machine, **on)
     assert any(not torch.equal(plain[name], other[name]) for name in plain)
     assert all(torch.isfinite(weight).all() for weight in other.values())
-    configs = [json.loads((tmp_path / at / "config.json").read_text()) for at in ("plain", "other")]
+    configs = [json.loads((at / "config.json").read_text()) for at in (plain_runs[start], tmp_path)]
     assert configs[0] == configs[1]  # the stored model keeps its own dropout
 
 
