@@ -26,13 +26,13 @@ class Origin:
         name: a group (`selector`, `trainer@warmup`) or a dotted setting.
         value: the option, or the value.
         file: the file, relative to the directory of the configuration, or `command line`.
-        group: of a setting, the group of the option that it belongs to; otherwise empty.
+        elsewhere: whether a setting is set outside the files of the option that it belongs to.
     """
 
     name: str
     value: str
     file: str
-    group: str = ""
+    elsewhere: bool = False
 
 
 def explain(folder: Path, overrides: Sequence[str]) -> str:
@@ -50,8 +50,7 @@ def explain(folder: Path, overrides: Sequence[str]) -> str:
     shown = [
         setting
         for setting in settings
-        if setting.file.rpartition("/")[0] != setting.group
-        or setting.name.partition(".")[0] in typed
+        if setting.elsewhere or setting.name.partition(".")[0] in typed
     ]
     return f"{_table('group', 'option', groups)}\n\n{_table('setting', 'value', shown)}"
 
@@ -72,7 +71,8 @@ def origins(folder: Path, overrides: Sequence[str]) -> tuple[list[Origin], list[
         config = loader.load_configuration("config", list(overrides), RunMode.RUN)
         # The result has no public type; what is read of it is what `--info defaults-tree` prints.
         composition = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
-    parents = {d.override_key or d.config_path: d.parent for d in composition.defaults}
+    # A file with a defaults list has no key; one option may stand in several packages.
+    parents = {d.override_key or (d.config_path, d.package): d.parent for d in composition.defaults}
     groups = []
     for group, option in reversed(config.hydra.runtime.choices.items()):
         override = composition.overrides.override_metadata.get(group)
@@ -81,17 +81,18 @@ def origins(folder: Path, overrides: Sequence[str]) -> tuple[list[Origin], list[
         elif any(text.startswith(f"+{group}=") for text in overrides):
             path = None
         else:
-            option_path = f"{group.partition('@')[0]}/{option}"
-            path = parents.get(group) or parents.get(option_path) or "config"
+            name, _, package = group.partition("@")
+            places = [(f"{name}/{option}", place) for place in (package or name, "")]
+            path = next(filter(None, map(parents.get, [group, *places])), "config")
         if not group.startswith("hydra/"):
             groups.append(Origin(group, _text(option), _file(folder, path) if path else TYPED))
 
     written: dict[str, tuple[Any, str]] = {}
-    owners: dict[str, str] = {}  # group of the option in a package, by package
+    owners: dict[str, set[str]] = {}  # groups of an option and of what it includes, by package
     for default in composition.defaults:
         path, package = default.config_path, default.package or ""
         if path.partition("/")[0] not in (*HIDDEN, "schema"):
-            owners.setdefault(package, path.rpartition("/")[0])
+            owners.setdefault(package, set()).add(path.rpartition("/")[0])
             for name, value in _leaves(_content(folder, path), package):
                 _write(written, name, value, _file(folder, path))
     for override in composition.config_overrides:
@@ -101,8 +102,9 @@ def origins(folder: Path, overrides: Sequence[str]) -> tuple[list[Origin], list[
         package = max((p for p in owners if p and name.startswith(f"{p}.")), key=len, default="")
         root = name.partition(".")[0]
         if root not in HIDDEN and not name.endswith("_target_"):
-            group = owners[package] if package else root  # a file of the group may set the root
-            settings.append(Origin(name, _shown(config, name, value), file, group))
+            inside = owners[package] if package else {root}  # a file of the group may set the root
+            elsewhere = file.rpartition("/")[0] not in inside
+            settings.append(Origin(name, _shown(config, name, value), file, elsewhere))
     return groups, settings
 
 
