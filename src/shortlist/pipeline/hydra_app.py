@@ -299,6 +299,8 @@ def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str])
     name, typed = override.key_or_group, override.get_key_element().lstrip("+~")
     if typed in choices or override.is_sweep_override() or (override.is_add() and "@" in typed):
         return ""
+    if name.startswith("hydra."):  # not in the configuration of a cell
+        return ""
     known = [*_flat(OmegaConf.to_container(config), ""), *choices]
     outer = name.rpartition(".")[0]
     if outer in known and OmegaConf.select(config, outer) is None:
