@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shortlist import transport as transport
-    from shortlist.api import Evaluation as Evaluation
-    from shortlist.api import Picks as Picks
-    from shortlist.api import Ranking as Ranking
     from shortlist.api import evaluate as evaluate
-    from shortlist.api import methods as methods
     from shortlist.api import rank as rank
     from shortlist.api import select as select
     from shortlist.errors import ShortlistError as ShortlistError
+    from shortlist.overrides import methods as methods
+    from shortlist.picks import Evaluation as Evaluation
+    from shortlist.picks import Picks as Picks
+    from shortlist.picks import Ranking as Ranking
 
 # With a second job on the cores, OpenMP threads that spin at a barrier stall small operations about
 # 35-fold (measured: logsumexp of 1,000 x 1,000 takes 40 ms instead of 1.1 ms). Sleeping threads do
@@ -33,8 +33,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 __version__ = "0.1.0"
 
 _LAZY = {
-    **dict.fromkeys(("Evaluation", "Picks", "Ranking"), "shortlist.api"),
-    **dict.fromkeys(("evaluate", "methods", "rank", "select"), "shortlist.api"),
+    **dict.fromkeys(("Evaluation", "Picks", "Ranking"), "shortlist.picks"),
+    **dict.fromkeys(("evaluate", "rank", "select"), "shortlist.api"),
+    "methods": "shortlist.overrides",
     "ShortlistError": "shortlist.errors",
 }
 __all__ = [

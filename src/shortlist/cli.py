@@ -19,7 +19,7 @@ from shortlist.errors import InvalidInput, Missing, ShortlistError
 from shortlist.pipeline.signals import Stopped, raised
 
 if TYPE_CHECKING:
-    from shortlist.api import Picks
+    from shortlist.picks import Picks
 
 DONE, REFUSED = 0, 1
 EXIT_CODES = """exit codes:
@@ -236,7 +236,7 @@ def _number(text: str) -> int:
 
 
 def _select(options: argparse.Namespace) -> None:
-    from shortlist.api import check_format
+    from shortlist.picks import check_format
 
     methods = _chosen(options)
     out = None if options.out is None or str(options.out) == "-" else options.out
@@ -296,7 +296,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from shortlist.api import check_format, composed, override, write_table
+    from shortlist.overrides import composed, override
+    from shortlist.picks import check_format, write_table
     from shortlist.pipeline.data_tools import prepare_documents
     from shortlist.store.atomic import write_text
 
@@ -335,8 +336,8 @@ def _prepare(options: argparse.Namespace) -> None:
 def _collect(options: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from shortlist.api import check_format, write_table
     from shortlist.data.collections import argilla, chats, label_studio
+    from shortlist.picks import check_format, write_table
 
     check_format(options.out)
     if options.kind == "chats":
@@ -355,7 +356,7 @@ def _collect(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from shortlist.api import composed
+    from shortlist.overrides import composed
     from shortlist.pipeline.data_tools import check, checks_json, checks_page
     from shortlist.store.atomic import write_text
 
@@ -376,7 +377,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _chosen(options: argparse.Namespace) -> list[str]:
     """Returns the methods that are asked for, each once; all exist."""
-    from shortlist.api import check_method, composed
+    from shortlist.overrides import check_method, composed
 
     if options.method is None:
         with composed(options.hydra) as config:
@@ -397,8 +398,8 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
     if not pool:
         raise InvalidInput("a pool was expected, found none: shortlist select pool/*.jsonl ...")
     if "-" in pool or options.target == "-":
-        from shortlist.api import input_folder
         from shortlist.data.inputs import stdin
+        from shortlist.overrides import input_folder
 
         if [*pool, options.target].count("-") > 1:
             raise InvalidInput("-: standard input can be read once, found it twice")
@@ -634,7 +635,7 @@ def _plan(options: argparse.Namespace, methods: Sequence[str]) -> None:
 
 def _methods(options: argparse.Namespace) -> None:
     if options.names:
-        from shortlist.api import methods as names
+        from shortlist.overrides import methods as names
 
         print(*names(), sep="\n")
         return

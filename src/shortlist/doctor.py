@@ -62,7 +62,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    from shortlist.api import composed
+    from shortlist.overrides import composed
 
     with composed(()) as config:
         for name in ("cache", "runs"):
@@ -75,8 +75,8 @@ def _folders() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from shortlist.api import composed
     from shortlist.errors import ShortlistError
+    from shortlist.overrides import composed
     from shortlist.pipeline.build import build
 
     with composed(()) as config:

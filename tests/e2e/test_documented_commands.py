@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shortlist import cli
-from shortlist.api import composed
+from shortlist.overrides import composed
 from shortlist.pipeline.hydra_app import name_sizes
 
 ROOT = Path(__file__).parents[2]

@@ -15,11 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import toy
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 import shortlist
-from shortlist import api, cli
+from shortlist import cli
 from shortlist.errors import InvalidInput, Missing, ShortlistError
 
 ROOT = Path(__file__).parents[2]
@@ -316,28 +314,6 @@ def test_state_of_hydra_survives_a_selection(place: Path, target: list[str]) -> 
         before = GlobalHydra.instance().hydra
         shortlist.select(["a", "b"], target, 1, "random", settings=PLAIN)
         assert GlobalHydra.instance().hydra is before
-
-
-@example("null").via("a word of the grammar")
-@example("Inf").via("a word of the grammar")
-@given(st.text(st.sampled_from("ab '\"\\,=[]{}()$:~!*?#é\n.-"), max_size=12).filter(str.strip))
-def test_any_text_passes_through_the_grammar_of_overrides(text: str) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
-
-    if "${" in text or text.strip() != text:
-        return
-    typed = api.override("name", ["first", text])
-    parsed = OverridesParser.create().parse_override(typed).value()
-    assert OmegaConf.create({"name": parsed})["name"][1] == text
-
-
-def test_interpolations_in_a_path_are_a_path() -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
-
-    parsed = OverridesParser.create().parse_override(api.override("name", "a${b}'c")).value()
-    assert OmegaConf.create({"name": parsed})["name"] == "a${b}'c"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -1,0 +1,113 @@
+"""Overrides of the configuration in Hydra's grammar, and the configuration that they give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shortlist.errors import InvalidInput, near
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # texts that Hydra's grammar takes without quotes
+
+
+def override(name: str, value: object) -> str:
+    """Returns `NAME=VALUE` in Hydra's grammar; texts are quoted where they need it."""
+    return f"{name}={_literal(value)}"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    reference = text.startswith("${") and text.endswith("}")
+    plain = _PLAIN.fullmatch(text) and text.lower() not in ("null", "true", "false", "nan", "inf")
+    if not isinstance(value, str | Path) or reference or plain:
+        return text
+    escaped = text.replace("${", "\\${")
+    # In Hydra's grammar backslashes are escapes before a quote alone.
+    pieces = escaped.split("'")
+    doubled = [piece + "\\" * (len(piece) - len(piece.rstrip("\\"))) for piece in pieces]
+    return "'" + "\\'".join(doubled) + "'"
+
+
+@contextmanager
+def composed(overrides: Sequence[str]) -> Generator[DictConfig]:
+    """Returns a context whose value is the configuration; Hydra's state is as before afterwards.
+
+    Raises:
+        InvalidInput: an override cannot be applied.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from shortlist.config import folder
+    from shortlist.pipeline.hydra_app import describe
+
+    _register()
+    state = GlobalHydra.instance()
+    before = state.hydra
+    state.clear()
+    try:
+        with initialize_config_dir(str(folder()), version_base="1.3"):
+            try:
+                config = compose("config", overrides=list(overrides), return_hydra_config=True)
+            except (HydraException, OmegaConfBaseException) as error:
+                raise InvalidInput(describe(error, overrides)) from error
+            yield config
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
+@cache
+def _register() -> None:
+    from shortlist.config import folder, register
+
+    register(folder())
+
+
+def methods() -> tuple[str, ...]:
+    """Returns the names of the methods, sorted."""
+    from shortlist.config import folder
+
+    return tuple(sorted(path.stem for path in (folder() / "selector").glob("*.yaml")))
+
+
+def check_method(name: str | None) -> None:
+    """Refuses a method that does not exist.
+
+    Raises:
+        InvalidInput: there is none of this name; near ones are named.
+    """
+    if name is not None and name not in methods():
+        raise InvalidInput(
+            f"there is no method `{name}`; {near(name, methods())} (`shortlist methods` lists them)"
+        )
+
+
+def input_folder(settings: Iterable[str]) -> Path:
+    """Returns the folder for inputs that are no files, under the cache that `settings` name."""
+    with composed([text for text in settings if text.startswith("paths.")]) as config:
+        return Path(config.paths.cache).expanduser().absolute() / "inputs"
+
+
+def run_directory(config: DictConfig, directory: str | Path | None) -> Path:
+    """Returns the directory of a run: the given one, or a new one in `paths.runs`."""
+    from shortlist.pipeline.hydra_app import sweep_name
+    from shortlist.store.atomic import make_directory
+
+    runs = Path(config.paths.runs).expanduser().absolute()
+    chosen = runs / sweep_name() if directory is None else Path(directory).expanduser().absolute()
+    return make_directory(chosen, "paths.runs")
