@@ -211,6 +211,7 @@ def test_a_pool_names_what_it_reads_or_the_setting_that_is_missing(
     composed: Any, name: str
 ) -> None:
     pool = build_component(composed(f"pool={name}"), "pool")
+    assert callable(pool.load) and callable(pool.identity) and isinstance(pool.version, int)
     if name == "pydocs":
         digests = pool.identity(LocalSource(None))
         assert digests and all(digests.values())
@@ -231,6 +232,7 @@ def test_a_logger_is_the_class_of_its_name_where_its_package_is_there(
         f"{key}logger" for key in loggers
     ]
     assert list(loggers) == [key for key in [name] if key != "none"]
+    assert all(callable(one.log_cell) and callable(one.log_table) for one in loggers.values())
 
 
 def test_two_loggers_compose_together(composed: Any) -> None:

@@ -27,9 +27,12 @@ def test_a_yaml_is_called_like_its_class(composed: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_member_has_the_settings_of_its_own_yaml(composed: Any, name: str) -> None:
-    for member in composed(f"selector={name}").selector.get("members", {}).values():
+    for key, member in composed(f"selector={name}").selector.get("members", {}).items():
         option = option_name(member.selector["_target_"].rsplit(".", 1)[-1])
-        assert member.selector == composed(f"selector={option}").selector
+        written, own = member.selector, composed(f"selector={option}").selector
+        assert written == own, (
+            f"include /selector@members.{key}.selector: {option} in conf/selector/{name}.yaml"
+        )
 
 
 @pytest.mark.parametrize("name", ["random_length", "random_tokens", "random_domain"])

@@ -464,6 +464,7 @@ def test_sparse_vectors_in_the_place_of_dense_ones_are_read_or_refused(
 def test_a_selector_says_how_it_chooses_and_states_formula_paper_deviations_and_cost(
     fitted: Fitted,
 ) -> None:
+    assert (type(fitted.selector).__doc__ or "").strip().splitlines()[0]  # its own, not inherited
     lines = (inspect.getdoc(type(fitted.selector)) or "").splitlines()
     assert lines[0].endswith(".")
     titles = [line for line in lines if re.fullmatch(r"[A-Z][a-z]+:", line)]
