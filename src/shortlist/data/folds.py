@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus
 from shortlist.data.near_copies import clusters
-from shortlist.data.splits import TaskData, draw
+from shortlist.data.splits import SPLITS, TaskData, draw
 from shortlist.errors import InvalidInput
 
 Grouping: TypeAlias = Literal["near_copies", "text", "domain"]
@@ -325,8 +325,7 @@ class _Deal:
 
 def _joined(data: TaskData) -> Corpus:
     """Returns the rows of all splits as one corpus, sorted by content."""
-    splits = [data.train, data.validation, data.test]
-    filled = [one for one in splits if len(one)]
+    filled = [data.split(split) for split in SPLITS if len(data.split(split))]
 
     def column(name: str) -> list[Any] | None:
         if any(name not in one.table.column_names for one in filled):

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from shortlist.core import digest
 from shortlist.data.files import file_digest
 from shortlist.data.readers import Columns
+from shortlist.data.splits import SPLITS
 from shortlist.errors import InvalidInput, Missing, near
 
-SPLITS = ("train", "validation", "test")
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -70,7 +70,7 @@ class LocalSource:
             raise Missing(
                 f"task {name!r}: expected the folder {folder}, found none; {near(name, known)}"
             )
-        files = {split: _only_file(folder, split) for split in SPLITS}
+        files: dict[str, Path | None] = {split: _only_file(folder, split) for split in SPLITS}
         for split in ("train", "test"):
             if files[split] is None:
                 found = ", ".join(sorted(path.name for path in folder.iterdir()))

@@ -15,6 +15,8 @@ from shortlist.data.readers import RejectedRow
 from shortlist.errors import InvalidInput
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+PROTECTED: tuple[Split, ...] = ("validation", "test")  # splits whose texts may not be selected
 
 
 @dataclass(frozen=True)

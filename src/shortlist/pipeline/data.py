@@ -17,7 +17,7 @@ from shortlist.core import Corpus
 from shortlist.data import decontamination
 from shortlist.data.decontamination import KINDS
 from shortlist.data.readers import render
-from shortlist.data.splits import TaskData
+from shortlist.data.splits import PROTECTED, SPLITS, TaskData
 from shortlist.errors import InvalidInput
 from shortlist.pipeline.preparation import (
     VERDICTS,
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test", "target")
-PROTECTED = ("validation", "test")  # splits whose texts may not be selected
+CORPORA = (*SPLITS, "target")  # of a task in the store
 CORPUS = "corpus.arrow"
 QUARANTINE = "quarantine.txt"
 LEAKS = "leaks.jsonl"  # every leak, with both texts
@@ -90,7 +89,7 @@ class TaskSplits:
     @cached_property
     def data(self) -> TaskData:
         """All splits and the target."""
-        splits: dict[str, Any] = {split: self._load(split) for split in SPLITS}
+        splits: dict[str, Any] = {split: self._load(split) for split in CORPORA}
         labels = tuple(self.labels) if self.labels else None
         return TaskData(**splits, labels=labels, counts=self.stage.facts["counts"])
 
@@ -105,7 +104,7 @@ class TaskSplits:
         return self.stage.facts["labels"]
 
     def fingerprint(self, split: str) -> str:
-        """Returns the fingerprint of one of `SPLITS`."""
+        """Returns the fingerprint of one of `CORPORA`."""
         return self.stage.facts[split]
 
     def _load(self, split: str) -> Corpus:
@@ -269,7 +268,7 @@ def _derived_notes(stage: Stage, name: str, how: str) -> Notes:
     counts = {f"{name}_{how}_{fact}": count for fact, count in stage.facts["counts"].items()}
     inputs = {
         f"{name}_{fact}": stage.facts[fact]
-        for fact in ("fingerprint", *SPLITS)
+        for fact in ("fingerprint", *CORPORA)
         if fact in stage.facts
     }
     return Notes(stages=(stage,), counts=counts, inputs=inputs)
@@ -336,14 +335,14 @@ def load_splits(
                 f"target of task {task.name} has no documents; give it training texts"
             )
         _save_quarantine(directory, data.quarantined)
-        for split in SPLITS:
+        for split in CORPORA:
             formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
         return {
             "labels": data.labels,
             "counts": dict(data.counts),
             "revision": data.revision,
             "warnings": list(data.warnings),
-            **{split: getattr(data, split).fingerprint for split in SPLITS},
+            **{split: getattr(data, split).fingerprint for split in CORPORA},
         }
 
     # Evaluators decide how a model is measured, not what the data are.
@@ -393,7 +392,7 @@ def _augmented_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
         data, counts = augment_task(task.data, how)
         return {**_save_task(directory, task, data), "augmented": counts}
 
-    inputs = {split: task.fingerprint(split) for split in SPLITS}
+    inputs = {split: task.fingerprint(split) for split in CORPORA}
     stage = cell.stage("augment", 1, cell.settings["task"]["augment"], inputs, compute)
     return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "augment"))
 
@@ -411,20 +410,20 @@ def _folded_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
     def compute(directory: Path) -> dict[str, Any]:
         return _save_task(directory, task, setup.split(task.name, task.data, fold))
 
-    inputs = {split: task.fingerprint(split) for split in SPLITS}
+    inputs = {split: task.fingerprint(split) for split in CORPORA}
     stage = cell.stage("fold", 1, {**asdict(setup), "fold": fold}, inputs, compute)
     return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "fold"))
 
 
 def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:
     """Writes the splits of a task that is made of another one and returns the stage's facts."""
-    for split in SPLITS:
+    for split in CORPORA:
         formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
     return {
         "labels": data.labels,
         "counts": dict(data.counts),
         "revision": task.stage.facts["revision"],
-        **{split: getattr(data, split).fingerprint for split in SPLITS},
+        **{split: getattr(data, split).fingerprint for split in CORPORA},
     }
 
 
@@ -440,7 +439,7 @@ def _prepared_task(cell: Cell, task: TaskSplits, name: str, preparation: Prepara
             save_verdicts(directory / f"{split}.{VERDICTS}", ids, prepared)
         return _save_task(directory, task, data)
 
-    inputs = {split: task.fingerprint(split) for split in SPLITS} | preparation.identity
+    inputs = {split: task.fingerprint(split) for split in CORPORA} | preparation.identity
     stage = cell.stage("prepare_task", 1, {"operations": preparation.settings}, inputs, compute)
     return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "prepare"))
 
@@ -599,7 +598,7 @@ def _load(
     loaded = cell.stage(stage, part.version, settings, part.identity(cell.parts.source), compute)
     _show_quarantine(cell, name, loaded)
     facts = loaded.facts
-    inputs = {f"{name}_{fact}": facts[fact] for fact in ("fingerprint", *SPLITS) if fact in facts}
+    inputs = {f"{name}_{fact}": facts[fact] for fact in ("fingerprint", *CORPORA) if fact in facts}
     if facts["revision"]:
         inputs[f"{name}_revision"] = facts["revision"]
     counts = {f"{name}_{fact}": count for fact, count in facts["counts"].items()}

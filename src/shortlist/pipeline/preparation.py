@@ -16,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from shortlist.core import Corpus
 from shortlist.data.pools import merge
 from shortlist.data.readers import Loaded
-from shortlist.data.splits import Split, TaskData
+from shortlist.data.splits import SPLITS, Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.pipeline.build import build_plain, extensions_of, plain
 from shortlist.prepare.augment import Augmentation
@@ -228,8 +228,7 @@ def prepare_task(
     verdicts: dict[Split, Prepared] = {}
     splits: dict[str, Corpus] = {}
     counts: Counter[str] = Counter()
-    labelled: tuple[Split, ...] = ("train", "validation", "test")
-    for split in labelled:
+    for split in SPLITS:
         corpus = data.split(split)
         applied = operations if split == "train" else alone
         verdicts[split] = prepared = prepare(corpus.texts, applied)

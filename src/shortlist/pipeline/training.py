@@ -13,7 +13,7 @@ from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
 from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.base_model import CellModel
-from shortlist.pipeline.data import SPLITS
+from shortlist.pipeline.data import CORPORA
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
 from shortlist.trainers.classify import Validation
@@ -230,7 +230,7 @@ def evaluate_language_model(
                 model=warm.model,
                 base=base.model,
                 data=task.data,
-                digests={split: task.fingerprint(split) for split in SPLITS},
+                digests={split: task.fingerprint(split) for split in CORPORA},
                 source=cell.parts.source,
                 stage=_recording(cell, stages),
                 seed=cell.parts.seed,

@@ -16,17 +16,14 @@ from shortlist.core import Corpus
 from shortlist.data.decontamination import find_leaks
 from shortlist.data.folds import k_folds
 from shortlist.data.near_copies import fold, near_copies
-from shortlist.data.splits import Split, TaskData
+from shortlist.data.splits import PROTECTED, SPLITS, TaskData
 from shortlist.errors import InvalidInput
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 FOLDS = 5  # of the out-of-fold probabilities
 SHORTEST_CHARS = 3  # shorter texts are listed
 LONG = 10  # times the median length: longer texts are listed
-MIN_ROWS, LEAK_P = (
-    5,
-    1e-3,
-)  # of a token that may give a label away: training rows, corrected p-value
+# Of a token that may give a label away: training rows, corrected p-value.
+MIN_ROWS, LEAK_P = 5, 1e-3
 _ID_LIKE = re.compile(r"https?://\S+|@\w+|[A-Za-z_-]*\d[\w-]*")
 _PUNCTUATION = re.compile(r"[.,;:!?'\"]+")
 _MAX_TRAIN = 50_000  # rows that probabilities are computed for; more are sampled by id and counted
@@ -154,7 +151,7 @@ class TaskChecks:
         crossing = [
             one
             for one in self.contradictions
-            if {row.split for row in one.rows} & {"validation", "test"}
+            if {row.split for row in one.rows}.intersection(PROTECTED)
         ]
         near = {
             split: [copy for copy in self.copies if copy.row.split == split] for split in SPLITS
