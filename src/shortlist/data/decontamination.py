@@ -20,10 +20,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
-from shortlist.data.near_copies import BREAK, SPACE, as_lines, fold, word_runs
+from shortlist.data.near_copies import BREAK, SPACE, as_lines, fold, pieces, word_runs
 from shortlist.data.splits import Split, TaskData
 from shortlist.kernels.hashing import FNV_BASIS, compiled, fnv1a, mix
 
@@ -85,7 +86,8 @@ def find_leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
     pairs = Pairs.of(known)
     leaks: list[Leak] = []
     pool_texts, ids = pool.texts, pool.ids
-    for first, piece in _folded_pieces(pool_texts):
+    for first, texts_of_piece in pieces(pool_texts, _PIECE):
+        piece = list(map(fold, texts_of_piece))
         contained: dict[int, int] = {}
         data = as_lines(piece)
         for table in windows:
@@ -126,35 +128,37 @@ class Overlap:
     near: int
 
 
-def find_overlaps(data: TaskData) -> list[Overlap]:
-    """Returns how splits of a task repeat each other, where they do; of a pair both texts are compared
-    as one.
+def find_repeats(rows: Corpus, of: Corpus) -> list[Leak]:
+    """Returns the rows of a split that repeat text of another split, in order; of a pair both texts
+    are compared as one.
     """
+    return find_leaks(_with_pairs_joined(rows), _with_pairs_joined(of))
+
+
+def _with_pairs_joined(corpus: Corpus) -> Corpus:
+    """Returns the rows under their ids, the texts of a pair as one text."""
+    if corpus.texts_b is None:
+        return corpus
+    place = corpus.table.column_names.index("text")
+    texts = corpus.table.set_column(place, "text", pa.array(corpus.joined(), pa.string()))
+    return Corpus(texts.drop_columns(["text_b"]))
+
+
+def find_overlaps(data: TaskData) -> list[Overlap]:
+    """Returns how splits of a task repeat each other, where they do; see `find_repeats`."""
     found: list[Overlap] = []
     pairs: tuple[tuple[Split, Split], ...] = (
         ("validation", "train"),
         ("test", "train"),
         ("test", "validation"),
     )
-    joined = {split: Corpus.build(data.split(split).joined()) for pair in pairs for split in pair}
     for split, other in pairs:
-        kinds = [leak.kind for leak in find_leaks(joined[split], joined[other])]
+        rows = data.split(split)
+        kinds = [leak.kind for leak in find_repeats(rows, data.split(other))]
         exact = kinds.count("exact") + kinds.count("normalised")
         if kinds:
-            found.append(Overlap(split, other, len(joined[split]), exact, len(kinds) - exact))
+            found.append(Overlap(split, other, len(rows), exact, len(kinds) - exact))
     return found
-
-
-def _folded_pieces(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    first, piece, size = 0, list[str](), 0
-    for row, text in enumerate(texts):
-        piece.append(fold(text))
-        size += len(text)
-        if size >= _PIECE:
-            yield first, piece
-            first, piece, size = row + 1, [], 0
-    if piece:
-        yield first, piece
 
 
 @dataclass(frozen=True)

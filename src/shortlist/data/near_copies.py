@@ -70,9 +70,9 @@ def clusters(
     """Returns the connected components of pairs whose Jaccard similarity is at least `threshold`.
 
     A pair of similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands, 0.9996 at
-    the default threshold, and every candidate is compared exactly. A cluster may hold two documents below
-    the threshold that a third one connects. The result is deterministic. 200,000 texts of 1,000
-    characters take about half a minute on one core and 0.2 GB.
+    the default threshold, and every candidate is compared exactly. A cluster may hold two
+    documents below the threshold that a third one connects. The result is deterministic. 200,000
+    texts of 1,000 characters take about half a minute on one core and 0.2 GB.
     """
     hashes, offsets = _shingle_sets(texts)
     draws = np.random.default_rng(_SEED)
@@ -149,7 +149,7 @@ def _shingle_sets(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.
     With 32 bits two texts of 150 shingles share one by chance once in 200,000 pairs.
     """
     hashes, sizes = [np.zeros(0, np.uint32)], [np.zeros(1, np.int64)]
-    for piece in _pieces(texts):
+    for _, piece in pieces(texts, _PIECE):
         values, lines, _ = word_runs(as_lines(map(fold, piece)), SHINGLE)
         keys = np.unique(lines.astype(np.uint64) << _32 | (values * FNV_PRIME) >> _32)
         hashes.append(keys.astype(np.uint32))
@@ -157,15 +157,18 @@ def _shingle_sets(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.
     return np.concatenate(hashes), np.cumsum(np.concatenate(sizes))
 
 
-def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def pieces(texts: Sequence[str], characters: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yields consecutive texts of at least `characters` characters together, after the row of the
+    first; the last ones may have fewer.
+    """
     first, size = 0, 0
     for row, text in enumerate(texts):
         size += len(text)
-        if size >= _PIECE:
-            yield texts[first : row + 1]
+        if size >= characters:
+            yield first, texts[first : row + 1]
             first, size = row + 1, 0
     if first < len(texts):
-        yield texts[first:]
+        yield first, texts[first:]
 
 
 def as_lines(folded: Iterable[str]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
-from shortlist.data.decontamination import find_leaks
+from shortlist.data.decontamination import find_repeats
 from shortlist.data.folds import k_folds
 from shortlist.data.near_copies import fold, near_copies
 from shortlist.data.splits import PROTECTED, SPLITS, TaskData
@@ -188,8 +188,9 @@ def check_task(name: str, data: TaskData, seed: int = 0) -> TaskChecks:
     every = [row for split in SPLITS for row in rows[split]]
     median = float(np.median([len(row.text) for row in rows["train"]]))
     issues, accuracy, not_judged, why_not = _label_issues(data, rows["train"], seed)
+    labels = {split: Counter(row.label for row in rows[split]) for split in SPLITS}
     classes = {
-        label: {split: sum(row.label == label for row in rows[split]) for split in SPLITS}
+        label: {split: labels[split][label] for split in SPLITS}
         for label in sorted({row.label for row in every})
     }
     return TaskChecks(
@@ -198,10 +199,15 @@ def check_task(name: str, data: TaskData, seed: int = 0) -> TaskChecks:
         classes=classes if data.labels is not None else {},
         lengths={split: _lengths(rows[split]) for split in SPLITS if rows[split]},
         contradictions=_contradictions(every),
-        copies=tuple(
-            copy for split in ("validation", "test") for copy in _copies(rows[split], rows["train"])
-        ),
-        shared_runs={split: _shared_runs(rows[split], rows["train"]) for split in SPLITS[1:]},
+        copies=tuple(copy for split in PROTECTED for copy in _copies(rows[split], rows["train"])),
+        shared_runs={
+            split: tuple(
+                leak.id
+                for leak in find_repeats(data.split(split), data.train)
+                if leak.kind != "near"
+            )
+            for split in PROTECTED
+        },
         issues=issues,
         accuracy=accuracy,
         not_judged=not_judged,
@@ -292,27 +298,16 @@ def _contradictions(rows: Sequence[Row]) -> tuple[Contradiction, ...]:
 def _copies(rows: Sequence[Row], train: Sequence[Row]) -> list[Copy]:
     if not rows or not train:
         return []
-    known: dict[str, int] = {}
-    for place, row in enumerate(train):
-        known.setdefault(fold(row.text), place)
-    found: dict[int, Copy] = {}
+    equal: dict[str, Row] = {}
+    for row in train:
+        equal.setdefault(fold(row.text), row)
+    found: list[Copy] = []
     for pair in near_copies([row.text for row in rows], [row.text for row in train]):
-        row, of = rows[pair.row], train[pair.of]
-        exact = fold(row.text) == fold(of.text)
-        found[pair.row] = Copy(row, of, pair.jaccard, pair.containment, exact)
-    for place, row in enumerate(rows):
-        same = known.get(fold(row.text))
-        if same is not None and fold(row.text) and not (place in found and found[place].exact):
-            found[place] = Copy(row, train[same], 1.0, 1.0, True)
-    return [found[place] for place in sorted(found)]
-
-
-def _shared_runs(rows: Sequence[Row], train: Sequence[Row]) -> tuple[str, ...]:
-    """Returns the ids of the rows that repeat 13 words of a training row, as leaks of a pool do."""
-    texts = Corpus.build([row.text for row in rows])
-    found = find_leaks(texts, Corpus.build([row.text for row in train]))
-    leaked = {leak.id for leak in found if leak.kind != "near"}
-    return tuple(row.id for row, key in zip(rows, texts.ids, strict=True) if key in leaked)
+        row = rows[pair.row]
+        same = equal.get(fold(row.text))  # texts of other words may have the same shingles
+        of = train[pair.of] if same is None else same
+        found.append(Copy(row, of, pair.jaccard, pair.containment, same is not None))
+    return found
 
 
 def _label_issues(
