@@ -264,6 +264,15 @@ def fast_products(device: torch.device, width: int) -> contextlib.AbstractContex
     return contextlib.nullcontext()
 
 
+def layers_of(model: Any) -> torch.nn.ModuleList | None:
+    """Returns the list of a model's layers: the first one of its base that is as long as the
+    configuration says; None where there is none.
+    """
+    total = int(model.config.num_hidden_layers)
+    lists = (part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList))
+    return next((part for part in lists if len(part) == total), None)
+
+
 def last_matrices(model: Any, layers: int, setting: str) -> dict[str, Any]:
     """Returns the modules with a weight matrix in the model's last `layers` layers, by name.
 
@@ -275,17 +284,13 @@ def last_matrices(model: Any, layers: int, setting: str) -> dict[str, Any]:
         raise InvalidInput(
             f"{setting} must lie between 1 and {total} in this model, found {layers}"
         )
-    stacks = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == total
-    ]
-    if not stacks:
+    stack = layers_of(model)
+    if stack is None:
         raise InvalidInput(
             f"a list of {total} layers was expected in {type(model).__name__}, found none; choose "
             "another featurizer.model"
         )
-    name, stack = stacks[0]
+    name = next(name for name, module in model.named_modules() if module is stack)
     return {
         f"{name}.{layer}.{inner}": module
         for layer in range(total - layers, total)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shortlist.errors import InvalidInput
+from shortlist.models.checkpoint import layers_of
 from shortlist.models.tokens import Tokens, batch, by_length
 
 if TYPE_CHECKING:
@@ -40,25 +41,20 @@ class FrozenLayers:
             InvalidInput: the model is no encoder with a list of layers, or has too few of them; the
                 message names `setting`.
         """
-        base, total = model.base_model, int(model.config.num_hidden_layers)
-        stacks = [
-            module
-            for module in base.modules()
-            if isinstance(module, torch.nn.ModuleList) and len(module) == total
-        ]
-        if not stacks or not hasattr(base, "embeddings"):
+        base, stack = model.base_model, layers_of(model)
+        if stack is None or not hasattr(base, "embeddings"):
             raise InvalidInput(
                 f"{setting} needs an encoder with embeddings and a list of layers, found "
                 f"{type(model).__name__}; set {setting}=0"
             )
-        if not 0 < count < total:
+        if not 0 < count < len(stack):
             raise InvalidInput(
-                f"{setting} must be below the model's {total} layers, found {count}; set {setting}=0 "
+                f"{setting} must be below the model's {len(stack)} layers, found {count}; set {setting}=0 "
                 "to train all"
             )
-        for part in (base.embeddings, *list(stacks[0])[:count]):
+        for part in (base.embeddings, *list(stack)[:count]):
             part.requires_grad_(False)
-        return cls(base, stacks[0], count)
+        return cls(base, stack, count)
 
     @contextlib.contextmanager
     def only(self) -> Generator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from shortlist.errors import InvalidInput, near
+from shortlist.models.checkpoint import layers_of
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,16 @@ class Depths:
         Raises:
             InvalidInput: the model has no list of its layers; the message names `setting`.
         """
-        base, total = model.base_model, int(model.config.num_hidden_layers)
-        stacks = [
-            module
-            for module in base.modules()
-            if isinstance(module, torch.nn.ModuleList) and len(module) == total
-        ]
-        if not stacks:
+        base, stack = model.base_model, layers_of(model)
+        if stack is None:
             raise InvalidInput(
-                f"{setting} needs a model with a list of {total} layers, found none in "
-                f"{type(model).__name__}; set {setting}=null"
+                f"{setting} needs a model with a list of {model.config.num_hidden_layers} layers, "
+                f"found none in {type(model).__name__}; set {setting}=null"
             )
+        top = len(stack) + 1
         known = {
             id(weight): index + 1
-            for index, layer in enumerate(stacks[0])
+            for index, layer in enumerate(stack)
             for weight in layer.parameters()
         }
         tables = (part for part in base.modules() if isinstance(part, torch.nn.Embedding))
@@ -79,12 +76,12 @@ class Depths:
         before = True  # what is registered before the layers belongs to the embeddings
         for weight in base.parameters():
             before = before and known.get(id(weight), 0) == 0
-            known.setdefault(id(weight), 0 if before else total + 1)
+            known.setdefault(id(weight), 0 if before else top)
         named = list(model.named_parameters())
         return cls(
-            {name: known.get(id(weight), total + 1) for name, weight in named},
+            {name: known.get(id(weight), top) for name, weight in named},
             frozenset(name for name, weight in named if id(weight) not in known),
-            total + 1,
+            top,
         )
 
 
