@@ -305,7 +305,7 @@ TITLES = {
 
 def main() -> None:
     """Runs the parts asked for and puts what they gave beside what was there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with pools/ and tasks/")
     parser.add_argument(
         "--catalogues", type=Path, default=Path("/usr/share"), help="where *.mo lie"

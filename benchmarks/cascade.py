@@ -21,9 +21,9 @@ import numpy as np  # isort: skip
 import torch  # isort: skip
 from own_files import documents  # isort: skip
 
-from shortlist.api import composed
 from shortlist.core import Corpus, Features
 from shortlist.featurizers import cascade as algorithm
+from shortlist.overrides import composed
 from shortlist.pipeline.cascade import cheap_vectors
 from shortlist.pipeline.compose import build_component
 from shortlist.runtime import Runtime

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DEMO = ["selector=gotd,dsir,random", "budget=200,500"]
@@ -28,7 +29,7 @@ def measured(arguments: list[str]) -> None:
 
     seconds, compare = 0.0, manifest._compare
 
-    def timed(*given: object) -> None:
+    def timed(*given: Any) -> None:
         nonlocal seconds
         before = time.perf_counter()
         compare(*given)

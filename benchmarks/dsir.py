@@ -94,6 +94,7 @@ def main() -> None:
     name = f"data-selection {answers[0].facts['version']}, 2 workers"
     rows.append({"what": name, **size, "seconds": official, "per_s": len(pool) / official})
     weights, seconds = timed(7, target, pool)
+    agreement: Any = spearmanr(weights, theirs)
     rows.append(
         {
             "what": "ours",
@@ -102,7 +103,7 @@ def main() -> None:
             "per_s": len(pool) / seconds,
             "times": official / seconds,
             "difference": float(np.abs(weights - theirs).max()),
-            "spearman": float(spearmanr(weights, theirs).statistic),
+            "spearman": float(agreement.statistic),
             "compile_s": compiling,
         }
     )

@@ -117,7 +117,7 @@ def step(name: str) -> Iterator[None]:
 
 def main() -> None:
     """Prints seconds by step and the size of the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--out", type=Path)

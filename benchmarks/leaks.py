@@ -310,7 +310,7 @@ def page(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Runs the parts asked for and puts what they gave beside what was there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with pools/ and tasks/")
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))

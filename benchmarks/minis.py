@@ -24,7 +24,6 @@ from report import write
 from transport import processor
 
 from shortlist.core import Record
-from shortlist.store.cache import LEDGER
 
 TITLE = "The experiments in small, on two cores"
 NOTES = (
@@ -48,10 +47,9 @@ REPORTED = {"clusters", "reasons", "map"}  # stages of a report, which stand in 
 
 
 def ledger(cache: Path) -> list[dict[str, Any]]:
-    """Returns stage, key and seconds of every computation that ever ran under a cache, in order."""
-    path = cache / LEDGER
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    """Returns the manifests of all artifacts of a cache, oldest first."""
+    paths = sorted(cache.glob("*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def counted(entries: list[dict[str, Any]]) -> str:
@@ -109,7 +107,7 @@ def measured(name: str, data: Path, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Runs what has not been measured and writes results/benchmarks/minis.{json,md}."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with pools/ and tasks/")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/minis")
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks")

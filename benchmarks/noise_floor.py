@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from shortlist.pipeline.inputs import task_data
 
 from shortlist.core import Record
 from shortlist.leaderboard.significance import NOISE_FIELDS, NOISE_FILE
+from shortlist.pipeline.data import TaskSplits
+from shortlist.pipeline.stage import Notes
 from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
 from shortlist.store.records import read_records
@@ -48,7 +49,8 @@ def moved(record: Record, cache: Path) -> dict[str, dict[str, float]]:
     """Returns, by metric and variant, how far it is from the recorded value."""
     keys = {stage.stage: stage.key for stage in record.stages}
     task: Any = instantiate(record.config["task"])
-    data = task_data(Stored(cache / "task" / keys["task"]))  # type: ignore[arg-type]
+    stored: Any = Stored(cache / "task" / keys["task"])
+    data = TaskSplits("task", stored, Notes()).data
     outputs = len(data.labels) if data.labels else 1
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for name, (precision, tokens) in VARIANTS.items():
@@ -67,7 +69,7 @@ def moved(record: Record, cache: Path) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Prints what moved and writes the floors."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/shortlist"))
     parser.add_argument("--each", type=int, default=2, help="records of each task")

@@ -103,7 +103,7 @@ def theirs(corpus: Corpus, labels: list[str]) -> Epoch:
     words = checkpoint.tokenizer(MINILM.directory())
     model = checkpoint.classifier(MINILM.directory(), len(labels))
     encoded = words(corpus.texts, truncation=True, max_length=SETTINGS["max_length"])
-    rows = [
+    rows: Any = [  # a list serves as a data set
         {"input_ids": ids, "attention_mask": mask, "labels": labels.index(label)}
         for ids, mask, label in zip(
             encoded["input_ids"], encoded["attention_mask"], corpus.labels or (), strict=True

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,9 +120,9 @@ def sinkhorn(pool: torch.Tensor, target: torch.Tensor, relative: float) -> dict[
 
 if __name__ == "__main__":
     arrays = np.load(sys.argv[1])
-    answer = sinkhorn(
+    answer: dict[str, Any] = sinkhorn(
         torch.from_numpy(arrays["pool"]), torch.from_numpy(arrays["target"]), float(sys.argv[2])
     )
     temporary = Path(sys.argv[3]).with_suffix(".part.npz")
-    np.savez(temporary, **answer)
+    np.savez(temporary, allow_pickle=False, **answer)
     temporary.rename(sys.argv[3])

@@ -215,12 +215,15 @@ def bfloat16_is_fast() -> bool:
 
     True with matrix units (AMX), or with AVX-512 BF16 on an AMD chip. Intel's AVX-512 BF16 alone
     does half as much as its float32 (a Xeon of 2023: 84 against 155 GFLOP/s per core), and where
-    there is neither, bfloat16 is emulated.
+    there is neither, bfloat16 is emulated. False where `ATEN_CPU_CAPABILITY` keeps torch from
+    AVX-512.
     """
 
     def has(probe: str) -> bool:
         return bool(getattr(torch.cpu, probe, bool)())  # private, so its absence means no
 
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     amd = "AuthenticAMD" in _cpu_description()
     return has("_is_amx_tile_supported") or (amd and has("_is_avx512_bf16_supported"))
 

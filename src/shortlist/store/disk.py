@@ -1,4 +1,4 @@
-"""Room on a disk: full disks told from any library's exception, and room reserved before use."""
+"""Free disk space: full disks told from any library's exception, and room reserved before use."""
 
 from __future__ import annotations
 
