@@ -62,6 +62,7 @@ class Runtime:
     threads: int | None = MISSING
     inference_tokens: int = MISSING
     progress: bool = MISSING
+    checkpoint_seconds: float | None = MISSING
     report: bool = MISSING
     offline: bool | None = MISSING
     extensions: list[str] = MISSING  # packages besides this one that `_target_` may name

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from shortlist.errors import InvalidInput
-from shortlist.settings import Count
+from shortlist.settings import Count, NonNegative
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Runtime:
         inference_tokens: padded tokens a batch in passes without gradient: 2,048 suit the caches of a
             CPU (8,192 take a quarter longer), a GPU likes 32,768.
         progress: whether long work shows a bar.
+        checkpoint_seconds: least time between two states of a training in its unfinished artifact,
+            from which it goes on after a kill; 0 saves as often as it can, None never.
         report: whether a selection comes with its reasons and a page on it.
     """
 
@@ -32,6 +34,7 @@ class Runtime:
     threads: Count | None = None
     inference_tokens: Count = 2048
     progress: bool = True
+    checkpoint_seconds: NonNegative | None = 60.0
     report: bool = True
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from shortlist.models import checkpoint
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
 from shortlist.trainers.practice import Schedule, add_pull, rate_factor, update_average
+from shortlist.trainers.resuming import State
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -33,7 +34,9 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         version: raised when the same settings would train another model.
-        steps_done: steps of an earlier, interrupted run that this one continues.
+        saved: state of an earlier, interrupted run that this one continues.
+        steps_done: steps of that run.
+        epochs_done: epochs of that run.
         objective: `mlm` or `clm` of a trainer that learns from texts alone; None of one that learns
             from labels.
         setting: the group of its settings, for messages.
@@ -41,7 +44,9 @@ class TrainingModule(pl.LightningModule):
 
     version = 1
     setting = "trainer"
+    saved = State()
     steps_done = 0
+    epochs_done = 0
     objective: str | None = None
 
     def __init__(
@@ -99,7 +104,7 @@ class TrainingModule(pl.LightningModule):
             l2_sp: strength of the pull of the base's weights toward those of the start.
             ema: decay of an average of the weights, which takes their place; None for none.
             divergence: training ends with an error where the mean loss of 20 steps exceeds this many
-                times its lowest value; None for never. A run that is resumed begins anew.
+                times its lowest value; None for never.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -166,6 +171,7 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Returns the optimiser and its schedule, stepped once a batch."""
         optimizer = self.optimiser()
+        self.saved.restore_moments(optimizer, self.model)
         steps = self.steps_done + int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.rate_factor(self.steps_done + step, steps)
@@ -209,7 +215,9 @@ class TrainingModule(pl.LightningModule):
         self.averages = []
         if self.ema is not None:
             self.averages = [
-                (w, w.detach().clone()) for group in self.groups for w in group.weights
+                (w, self.saved.tensors.get(f"average {name}", w.detach()).to(w.device, copy=True))
+                for group in self.groups
+                for name, w in zip(group.names, group.weights, strict=True)
             ]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -267,7 +275,7 @@ class TrainingModule(pl.LightningModule):
 
     def epoch_of(self, batch_idx: int) -> int:
         """Returns the epoch of a batch, counted from 0."""
-        return self.current_epoch
+        return self.epochs_done + self.current_epoch
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Lets the weights of this epoch be trained."""
@@ -318,20 +326,26 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InvalidInput: the loss is NaN.
         """
-        steps = self.epochs * len(loader)
+        steps = (self.epochs - self.epochs_done) * len(loader)
         mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
-        self.losses = []
+        self.losses = self.saved.losses
+        self.steps_done = len(self.losses)
         self.log_plan(what, self.steps_done + steps)
+        if self.losses:
+            at, of = f"{self.steps_done:,}", f"{self.steps_done + steps:,}"
+            log.info("%s: resuming at step %s of %s", what, at, of)
+            self.saved.restore_weights(self.model)
         with progress.bar(what, steps, "steps", show=runtime.progress) as report:
             trainer = runtime.trainer(
-                max_epochs=self.epochs,
+                max_epochs=self.epochs - self.epochs_done,
                 precision="bf16-mixed" if mixed else "32-true",
-                callbacks=[_LossMonitor(report, what), *callbacks],
+                callbacks=[_LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()
             trainer.fit(self, loader)
         self.swap_averages()
         self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
+        self.saved, self.steps_done, self.epochs_done = State(), 0, 0
         self.model.eval()
 
 
@@ -340,8 +354,10 @@ class _LossMonitor(pl.Callback):
     where the losses diverge.
     """
 
-    def __init__(self, report: progress.Report, what: str) -> None:
-        self.report, self.what, self.lowest = report, what, math.inf
+    def __init__(self, report: progress.Report, what: str, losses: Sequence[float]) -> None:
+        self.report, self.what = report, what
+        ends = range(WATCHED_STEPS, len(losses) + 1)
+        self.lowest = min((_mean(losses[:end]) for end in ends), default=math.inf)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -356,7 +372,7 @@ class _LossMonitor(pl.Callback):
                 f"{self.what}: the loss is {found} {at}; {lower} or set precision=32"
             )
         if pl_module.divergence is not None and len(pl_module.losses) >= WATCHED_STEPS:
-            mean = sum(pl_module.losses[-WATCHED_STEPS:]) / WATCHED_STEPS
+            mean = _mean(pl_module.losses)
             self.lowest = min(self.lowest, mean)
             if mean > pl_module.divergence * self.lowest:
                 raise InvalidInput(
@@ -365,6 +381,11 @@ class _LossMonitor(pl.Callback):
                     f"{pl_module.divergence:g} times as large; {lower} or set divergence=null"
                 )
         self.report(1)
+
+
+def _mean(losses: Sequence[float]) -> float:
+    """Returns the mean of the last `WATCHED_STEPS` losses."""
+    return sum(losses[-WATCHED_STEPS:]) / WATCHED_STEPS
 
 
 def seeded(seed: int, *names: str) -> torch.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,12 +18,14 @@ from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers, state_batch
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.settings import NonNegative, Positive, Range
+from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
 from shortlist.trainers.practice import (
     balanced_weights,
     classification_loss,
     symmetric_divergence,
 )
+from shortlist.trainers.resuming import STATE, SaveEpochs, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -255,6 +258,7 @@ class Classifier(TrainingModule):
         loader: DataLoader[Any] = DataLoader(rows, batch_sampler=order, collate_fn=collate)
         self.tokens = int(tokens.lengths.sum())
         facts: dict[str, Any] = {"documents": len(tokens), "truncated": tokens.truncated}
+        best: _KeepBest | None = None
         if self.keep_epoch == "best":
             if validation is None or len(validation.corpus) == 0:
                 raise InvalidInput(
@@ -263,15 +267,24 @@ class Classifier(TrainingModule):
                 )
             watched = Inputs.of(validation.corpus, self.model, tokenizer, self.max_length)
             best = _KeepBest(self, watched.after(frozen, runtime), validation.metric, runtime)
-            with frozen.left_out() if frozen else nullcontext():
-                self.run(loader, "fine-tuning", runtime, best)
+        state = unfinished(directory) / STATE
+        self.saved = State.read(state)
+        self.epochs_done = self.saved.facts.get("epoch", 0)
+        if best is not None:
+            best.restore(self.saved)
+        if self.saved.tensors:
+            order.generator.set_state(self.saved.tensors["order"])
+        save = SaveEpochs(
+            state, runtime.checkpoint_seconds, order.generator, best.state if best else State
+        )
+        with frozen.left_out() if frozen else nullcontext():
+            self.run(loader, "fine-tuning", runtime, *([best] if best else []), save)
+            if best is not None:
                 self.model.load_state_dict(best.weights)
-            facts |= {"validation": best.scores, "epoch": best.epoch}
-        else:
-            with frozen.left_out() if frozen else nullcontext():
-                self.run(loader, "fine-tuning", runtime)
+                facts |= {"validation": best.scores, "epoch": best.epoch}
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
+        shutil.rmtree(state.parent, ignore_errors=True)
         self.model = None
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
 
@@ -332,6 +345,22 @@ class _KeepBest(pl.Callback):
         self.scores: list[float] = []
         self.epoch = 0
         self.weights: dict[str, torch.Tensor] = {}
+
+    def restore(self, saved: State) -> None:
+        """Continues with the scores and the best weights of a state."""
+        self.scores = list(saved.facts.get("scores", ()))
+        self.epoch = saved.facts.get("best", 0)
+        start = "best "
+        self.weights = {
+            name.removeprefix(start): weight
+            for name, weight in saved.tensors.items()
+            if name.startswith(start)
+        }
+
+    def state(self) -> State:
+        """Returns the scores and the best weights."""
+        weights = {f"best {name}": weight for name, weight in self.weights.items()}
+        return State(weights, {"scores": self.scores, "best": self.epoch})
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.classifier.swap_averages()

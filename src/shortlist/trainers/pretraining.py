@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import shutil
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput, Missing
-from shortlist.store.atomic import fsync
 from shortlist.store.cache import unfinished
 from shortlist.trainers.language_model import CausalLM
+from shortlist.trainers.resuming import STATE, Clock, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
-log = logging.getLogger(__name__)
-
-SECONDS_BETWEEN = 60.0  # the work that an interruption costs at most
-STATE = "state.safetensors"
-
 
 class Pretraining(CausalLM):
-    """Next-token prediction whose state is saved every minute beside the stage's directory.
+    """Next-token prediction whose state is saved in between beside the stage's directory.
 
     The order of all epochs' batches is drawn before the first, and every step draws its dropout from
     a seed of its own: an interrupted run ends with the same weights as an uninterrupted one.
@@ -73,7 +63,6 @@ class Pretraining(CausalLM):
         self.passes, self.epochs = self.epochs, 1  # Lightning sees one list of all batches
         self.state_directory: Path | None = None
         self.steps_a_pass = 1
-        self.saved: dict[str, torch.Tensor] = {}
         self.seed = 0
 
     def train_on(
@@ -100,19 +89,16 @@ class Pretraining(CausalLM):
             rows for _ in range(self.passes) for rows in loader.batch_sampler or ()
         ]
         state = self.state_directory / STATE
-        self.saved = _read_state(state)
-        losses: list[float] = self.saved["losses"].tolist() if self.saved else []
-        done = self.steps_done = len(losses)
+        self.saved = State.read(state)
+        done = len(self.saved.losses)
         self.steps_a_pass = len(batches) // self.passes
-        if losses:
-            log.info("%s: resuming at step %s of %s", what, f"{done:,}", f"{len(batches):,}")
-            with torch.no_grad():
-                for name, weight in self.model.named_parameters():
-                    weight.copy_(self.saved[f"weight {name}"])
         if done < len(batches):
             rest = DataLoader(loader.dataset, batch_sampler=batches[done:])
-            super().run(rest, what, runtime, _SaveState(state, losses), *callbacks)
-        self.losses, self.saved, self.steps_done = [*losses, *self.losses], {}, 0
+            save = _SaveSteps(state, runtime.checkpoint_seconds)
+            super().run(rest, what, runtime, save, *callbacks)
+        else:
+            self.saved.restore_weights(self.model)
+            self.losses, self.saved = self.saved.losses, State()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seeds the step's dropout."""
@@ -124,17 +110,8 @@ class Pretraining(CausalLM):
         return (self.steps_done + batch_idx) // self.steps_a_pass
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Returns the optimiser, with the moments of the interrupted run."""
-        optimiser = super().optimiser() if self.matrix_rate is None else self._muon_and_adam()
-        for name, weight in self.model.named_parameters():
-            state = {
-                key.split(" ")[0]: value.to(weight.device)
-                for key, value in self.saved.items()
-                if key.endswith(f" {name}") and not key.startswith("weight ")
-            }
-            if state:
-                optimiser.state[weight] = state
-        return optimiser
+        """Returns the optimiser."""
+        return super().optimiser() if self.matrix_rate is None else self._muon_and_adam()
 
     def _muon_and_adam(self) -> torch.optim.Optimizer:
         tables = (part for part in self.model.modules() if isinstance(part, torch.nn.Embedding))
@@ -153,54 +130,18 @@ class Pretraining(CausalLM):
         )
 
 
-class _SaveState(pl.Callback):
-    """Writes weights, moments and losses to `path` once a minute."""
+class _SaveSteps(pl.Callback):
+    """Writes the state to `path` at the end of a step, where the last one is `seconds` old."""
 
-    def __init__(self, path: Path, earlier_losses: list[float]) -> None:
-        self.path, self.earlier_losses, self.last = path, earlier_losses, time.monotonic()
+    def __init__(self, path: Path, seconds: float | None) -> None:
+        self.path, self.clock = path, Clock(seconds)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() - self.last < SECONDS_BETWEEN:
-            return
-        losses = [*self.earlier_losses, *pl_module.losses]
-        state = {"losses": torch.tensor(losses, dtype=torch.float64)}
-        moments = trainer.optimizers[0].state
-        for name, weight in pl_module.model.named_parameters():
-            state[f"weight {name}"] = weight.detach()
-            state |= {f"{key} {name}": value for key, value in moments[weight].items()}
-        self.path.parent.mkdir(exist_ok=True)
-        temporary = self.path.with_suffix(".part")
-        state = {name: value.contiguous() for name, value in state.items()}
-        save_file(state, temporary, {"sha256": _digest(state)})
-        fsync(temporary)
-        temporary.replace(self.path)
-        self.last = time.monotonic()
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Returns what `_SaveState` wrote; nothing, with a warning, where the file is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if (file.metadata() or {}).get("sha256") == _digest(state):
-                return state
-    except SafetensorError:
-        pass
-    log.warning("%s is damaged; training starts from the first step", path)
-    return {}
-
-
-def _digest(state: Mapping[str, torch.Tensor]) -> str:
-    """Returns the SHA-256 of tensors by name."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        if self.clock.due():
+            State.of(pl_module, trainer.optimizers[0]).write(self.path)
+            self.clock.restart()
 
 
 class MuonAndAdam(torch.optim.Optimizer):

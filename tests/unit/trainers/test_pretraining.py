@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import toy
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
@@ -19,9 +20,9 @@ from shortlist.models.likelihood import held_out_loss
 from shortlist.models.pretrained import ScratchModel
 from shortlist.models.tokens import tokenize
 from shortlist.store.cache import unfinished
-from shortlist.trainers import pretraining
 from shortlist.trainers.language_model import CausalLM
 from shortlist.trainers.pretraining import MuonAndAdam, Pretraining
+from shortlist.trainers.resuming import State
 
 CORPUS = Corpus.build(toy.sentences("sailing", 100))
 
@@ -80,7 +81,7 @@ def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
 
     start = begun(tmp_path / "start", dropout=0.1)
     whole = fresh().train_on(start, CORPUS, tmp_path / ".whole.1", 0, machine)
-    monkeypatch.setattr(pretraining, "SECONDS_BETWEEN", 0.0)
+    machine = replace(machine, checkpoint_seconds=0.0)
     steps = [0]
     step = CausalLM.training_step
 
@@ -108,7 +109,7 @@ def test_a_state_kept_after_the_last_step_is_the_model(
     tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = begun(tmp_path / "start")
-    monkeypatch.setattr(pretraining, "SECONDS_BETWEEN", 0.0)
+    machine = replace(machine, checkpoint_seconds=0.0)
     save = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
@@ -128,15 +129,16 @@ def test_a_damaged_state_is_not_gone_on_from(
     path = tmp_path / "state.safetensors"
     state = {"losses": torch.zeros(3, dtype=torch.float64), "step x": torch.tensor(3.0)}
     state["weight x"] = torch.ones(30, 2)
-    save_file(state, path, {"sha256": pretraining._digest(state)})
-    read = pretraining._read_state(path)
-    assert {name: value.tolist() for name, value in read.items()} == {
+    State(state, {"epoch": 1, "scores": [0.1]}).write(path)
+    read = State.read(path)
+    assert read.facts == {"epoch": 1, "scores": [0.1]}
+    assert {name: value.tolist() for name, value in read.tensors.items()} == {
         name: value.tolist() for name, value in state.items()
     }
     raw = bytearray(path.read_bytes())
     raw[place] ^= 4
     path.write_bytes(raw)
-    assert pretraining._read_state(path) == {}
+    assert State.read(path) == State()
     assert "is damaged; training starts from the first step" in caplog.text
 
 

@@ -1,0 +1,190 @@
+"""The state of an interrupted training: written while it runs, read by the run that continues it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from shortlist.store.atomic import fsync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training needs to go on.
+
+    Attributes:
+        tensors: weights (`weight NAME`), moments of the optimiser (`KEY NAME`), `losses` of all steps
+            and what else the training names.
+        facts: small plain data.
+    """
+
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of the steps that are done."""
+        return self.tensors["losses"].tolist() if self.tensors else []
+
+    @classmethod
+    def of(
+        cls,
+        module: Any,
+        optimizer: Any,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        **facts: Any,
+    ) -> State:
+        """Returns the state of a training: weights, moments, losses, `tensors` and `facts`."""
+        state = {"losses": torch.tensor(module.losses, dtype=torch.float64)}
+        for name, weight in module.model.named_parameters():
+            state[f"weight {name}"] = weight.detach()
+            moments = optimizer.state.get(weight, {})
+            state |= {f"{key} {name}": value for key, value in moments.items()}
+        names = [name for group in module.groups for name in group.names if module.averages]
+        for name, (_, average) in zip(names, module.averages, strict=True):
+            state[f"average {name}"] = average
+        return cls({**state, **(tensors or {})}, facts)
+
+    @torch.no_grad()
+    def restore_weights(self, model: Any) -> None:
+        """Gives a model the weights of this state."""
+        for name, weight in model.named_parameters():
+            weight.copy_(self.tensors[f"weight {name}"])
+
+    def restore_moments(self, optimizer: Any, model: Any) -> None:
+        """Gives an optimiser the moments of this state; a weight not yet trained has none."""
+        for name, weight in model.named_parameters():
+            moments = {
+                key.split(" ")[0]: value.to(weight.device)
+                for key, value in self.tensors.items()
+                if key.endswith(f" {name}")
+                and key.split(" ")[0] not in ("weight", "best", "average")
+            }
+            if moments:
+                optimizer.state[weight] = moments
+
+    def write(self, path: Path) -> None:
+        """Writes the state to `path`, under a temporary name first."""
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".part")
+        tensors = {name: value.contiguous() for name, value in self.tensors.items()}
+        facts = json.dumps(self.facts)
+        save_file(tensors, temporary, {"facts": facts, "sha256": _digest(tensors, facts)})
+        fsync(temporary)
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> State:
+        """Returns what `write` wrote; an empty state, with a warning, where the file is damaged."""
+        if not path.is_file():
+            return cls()
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                written = file.metadata() or {}
+                facts = written.get("facts", "{}")
+                if written.get("sha256") == _digest(tensors, facts):
+                    return cls(tensors, json.loads(facts))
+        except SafetensorError:
+            pass
+        log.warning("%s is damaged; training starts from the first step", path)
+        return cls()
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], facts: str) -> str:
+    """Returns the SHA-256 of tensors by name and of facts."""
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@dataclass
+class Clock:
+    """Tells when a state is due.
+
+    Attributes:
+        seconds: least time between two states; None for never.
+        last: when the last one was written, or the training began.
+    """
+
+    seconds: float | None
+    last: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Returns whether a state is to be written."""
+        return self.seconds is not None and time.monotonic() - self.last >= self.seconds
+
+    def restart(self) -> None:
+        """Begins the time anew."""
+        self.last = time.monotonic()
+
+
+class SaveEpochs(pl.Callback):
+    """Writes the state of a training at the start of an epoch's first step, from the second epoch on.
+
+    The state of torch's random generator is that of this moment, in which all draws for the epoch's
+    order are done; the generator of the order is that of the moment before them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        seconds: float | None,
+        order: torch.Generator,
+        others: Callable[[], State],
+    ) -> None:
+        """Stores its arguments.
+
+        Args:
+            path: the file.
+            seconds: least time between two states; None for never.
+            order: generator of the order of the examples.
+            others: returns what else is kept.
+        """
+        self.path, self.clock, self.order, self.others = path, Clock(seconds), order, others
+        self.before = order.get_state()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Keeps the state of the order before the draws of the next epoch."""
+        self.before = self.order.get_state()
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Continues torch's generator at the first step of all; writes a state if one is due."""
+        if batch_idx > 0:
+            return
+        cuda = pl_module.device.type == "cuda"
+        saved: State = pl_module.saved
+        if trainer.current_epoch == 0:
+            if saved.tensors:
+                torch.set_rng_state(saved.tensors["random"])
+                if cuda and "random_cuda" in saved.tensors:
+                    torch.cuda.set_rng_state(saved.tensors["random_cuda"], pl_module.device)
+        elif self.clock.due():
+            others = self.others()
+            tensors = {"random": torch.get_rng_state(), "order": self.before, **others.tensors}
+            if cuda:
+                tensors["random_cuda"] = torch.cuda.get_rng_state(pl_module.device)
+            facts = {"epoch": pl_module.epoch_of(batch_idx), **others.facts}
+            State.of(pl_module, trainer.optimizers[0], tensors, **facts).write(self.path)
+            self.clock.restart()

@@ -1,0 +1,151 @@
+"""A fine-tuning that is killed goes on: the same epochs, scores and weights to the last bit."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file
+
+from shortlist.core import Corpus
+from shortlist.runtime import Runtime
+from shortlist.store.cache import unfinished
+from shortlist.trainers.classify import Classifier, Validation
+from shortlist.trainers.resuming import STATE, State
+
+LABELS = ("baking", "sailing", "stars")
+BASE: dict[str, Any] = {
+    "epochs": 6, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
+    "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
+    "keep": "best", "patience": 2,
+}  # fmt: skip
+PRACTICES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "gradual": {"unfreeze": 1, "layer_decay": 0.8, "schedule": "cosine"},
+    "pulled": {"ema": 0.9, "l2_sp": 0.01, "frozen_layers": 1, "r_drop": 1.0},
+    "last": {"keep": "last", "patience": None, "divergence": 50.0},
+}
+
+
+class Killed(Exception):
+    """What stands for a kill."""
+
+
+def die() -> None:
+    raise Killed
+
+
+def examples(seed: int) -> Corpus:
+    texts = [(text, label) for label in LABELS for text in toy.sentences(label, 8, seed)]
+    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+
+
+def margin(values: np.ndarray) -> float:
+    """Returns a score that is best in the third epoch or so: it likes confidence, not certainty."""
+    return -float(abs(values.max(1).mean() - 0.6))
+
+
+def trained(
+    start: Path, at: Path, machine: Runtime, practice: str, stop: int | None = None
+) -> dict[str, Any]:
+    """Returns the facts of a training that dies in the middle of epoch `stop`, counted from 0."""
+
+    class Mortal(Classifier):
+        def training_step(self, inputs: Any, batch_idx: int) -> torch.Tensor:
+            if self.epoch_of(batch_idx) == stop and batch_idx == 1:
+                die()
+            return super().training_step(inputs, batch_idx)
+
+    module = Mortal(**{**BASE, **PRACTICES[practice]})
+    validation = Validation(examples(1), margin)
+    facts = module.train_on(start, examples(0), validation, LABELS, at, 3, machine)
+    return {**facts, "losses": module.losses}
+
+
+@pytest.mark.parametrize("practice", PRACTICES)
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
+    tiny_model: Path, tmp_path: Path, machine: Runtime, practice: str
+) -> None:
+    never = replace(machine, checkpoint_seconds=None)
+    whole = trained(tiny_model, tmp_path / ".whole.1", never, practice)
+    assert not unfinished(tmp_path / ".whole.1").exists()
+    saving = replace(machine, checkpoint_seconds=0.0)
+    ran = len(whole.get("validation", range(BASE["epochs"])))
+    for stop in (0, 2, 2, ran - 1):
+        with pytest.raises(Killed):
+            trained(tiny_model, tmp_path / f".killed.{stop}", saving, practice, stop)
+        state = State.read(unfinished(tmp_path / ".killed.0") / STATE)
+        assert state.facts.get("epoch", 0) == stop
+    found = trained(tiny_model, tmp_path / ".killed.9", saving, practice)
+    assert found == whole
+    ours, theirs = (
+        load_file(tmp_path / f / "model.safetensors") for f in (".killed.9", ".whole.1")
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not unfinished(tmp_path / ".killed.9").exists()
+
+
+def test_early_stopping_ends_before_the_last_epoch_in_these_tests(
+    tiny_model: Path, tmp_path: Path, machine: Runtime
+) -> None:
+    facts = trained(tiny_model, tmp_path / ".whole.1", machine, "plain")
+    assert facts["epoch"] + 2 == len(facts["validation"]) < BASE["epochs"]
+
+
+def test_no_state_is_written_before_its_time(
+    tiny_model: Path, tmp_path: Path, machine: Runtime
+) -> None:
+    for seconds in (None, 3600.0):
+        with pytest.raises(Killed):
+            rare = replace(machine, checkpoint_seconds=seconds)
+            trained(tiny_model, tmp_path / ".rare.1", rare, "plain", 2)
+        assert not unfinished(tmp_path / ".rare.1").exists()
+
+
+@pytest.mark.slow  # a process for each epoch
+@pytest.mark.parametrize("practice", PRACTICES)
+def test_processes_killed_in_every_epoch_leave_the_weights_of_an_undisturbed_one(
+    tiny_model: Path, tmp_path: Path, practice: str
+) -> None:
+    def child(name: str, stop: int) -> int:
+        code = CHILD.format(
+            tests=[str(Path(toy.__file__).parent), str(Path(__file__).parent)],
+            start=str(tiny_model), at=str(tmp_path / name), practice=practice, stop=stop,
+        )  # fmt: skip
+        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+    assert child(".whole.1", -1) == 0
+    ended = [child(f".killed.{stop}", stop) for stop in range(BASE["epochs"])]
+    died = len([code for code in ended if code == -signal.SIGKILL])
+    assert died >= 3 and ended == [-signal.SIGKILL] * died + [0] * (BASE["epochs"] - died)
+    last = ".killed.9"
+    if died == BASE["epochs"]:
+        assert child(last, -1) == 0
+    else:  # stopped early, undisturbed
+        last = f".killed.{died}"
+    facts = [(tmp_path / name / "facts.json").read_text() for name in (".whole.1", last)]
+    assert facts[0] == facts[1]
+    ours, theirs = (load_file(tmp_path / f / "model.safetensors") for f in (last, ".whole.1"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+CHILD = """
+import sys; sys.path[:0] = {tests}
+import json, os, signal
+from pathlib import Path
+import test_resuming
+from shortlist.runtime import Runtime
+test_resuming.die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+machine = Runtime(accelerator="cpu", progress=False, checkpoint_seconds=0.0)
+at = Path({at!r}); at.mkdir()
+facts = test_resuming.trained(Path({start!r}), at, machine, {practice!r}, {stop})
+(at / "facts.json").write_text(json.dumps(facts))
+"""
