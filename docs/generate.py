@@ -54,6 +54,7 @@ GROUPS = {
     "task": "what is trained and evaluated on",
     "model": "what is trained",
     "trainer": "how it is trained: `warmup` and `finetune`",
+    "peft": "what is trained in place of all weights",
     "evaluator": "how language models are measured without fine-tuning",
     "scorer": "toxicity scorers",
     "protocol": "how a paper trains",

@@ -46,6 +46,12 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> Path:
+    """A Llama of random weights, on bytes, as a Hugging Face directory."""
+    return toy.write_llama(tmp_path_factory.mktemp("llama"), tiny_gpt2)
+
+
+@pytest.fixture(scope="session")
 def target() -> Any:
     """Twelve texts on sailing."""
     from shortlist.core import Corpus

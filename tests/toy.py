@@ -147,3 +147,32 @@ def write_gpt2(directory: Path, seed: int = 0) -> Path:
         tokenizer_object=words, eos_token=end, bos_token=end, unk_token=end
     ).save_pretrained(directory)
     return directory
+
+
+def write_llama(directory: Path, start: Path, seed: int = 0) -> Path:
+    """Returns a directory with a Llama of random weights, head not tied: 32 wide, 2 layers, 128
+    positions; its tokenizer is that of the GPT-2 in `start`.
+    """
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    words = AutoTokenizer.from_pretrained(start)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(words),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=128,
+                bos_token_id=words.bos_token_id,
+                eos_token_id=words.eos_token_id,
+            )
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)
+    return directory

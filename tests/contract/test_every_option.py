@@ -24,6 +24,7 @@ from shortlist.pipeline.compose import (
     hashed_settings,
     with_targets,
 )
+from shortlist.selectors.base import option_name
 from shortlist.store.keys import canonical
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
@@ -63,7 +64,7 @@ def test_the_mini_of_an_experiment_reads_local_data_only(composed: Any, name: st
 # `task_defaults` and `trainer_defaults` are included by others and are no options by themselves;
 # `prepare` and `augment` are named by settings (test_prepare_laws.py).
 MADE = {"trainer", "featurizer", "scorer", "model", "task", "pool", "logger", "evaluator"}
-MADE |= {"task_defaults", "trainer_defaults", "prepare", "augment"}
+MADE |= {"task_defaults", "trainer_defaults", "prepare", "augment", "peft"}
 TYPED = {
     "model=local": ["model.path=/nowhere"],
     "featurizer=precomputed": ["featurizer.paths=[/nowhere.parquet]"],
@@ -93,11 +94,22 @@ def test_a_trainer_composes_and_is_instantiated_in_either_place(
     assert isinstance(build_component(composed(f"trainer@{place}={name}"), place), TrainingModule)
 
 
+PROMPT, PREFIX, LORA = (
+    f"peft@finetune.peft={name}" for name in ("prompt_tuning", "prefix_tuning", "lora")
+)
+
+
+@pytest.mark.parametrize("name", options("peft"))
+def test_an_adapter_is_the_class_of_its_name(composed: Any, name: str) -> None:
+    built = build_component(composed(f"peft@finetune.peft={name}"), "finetune")
+    assert option_name(type(built.peft).__name__) == name
+
+
 def test_settings_of_trainers_that_are_off_enter_no_key_and_others_do(composed: Any) -> None:
     off = hashed_settings(composed("featurizer=tuned"))
     trainers = (off["warmup"], off["finetune"], off["featurizer"]["tuning"])
     assert not any(
-        {"freeze", "frozen_layers", "layer_decay"} & set(trainer) for trainer in trainers
+        {"freeze", "frozen_layers", "layer_decay", "peft"} & set(trainer) for trainer in trainers
     )
     assert all("learning_rate" in trainer for trainer in trainers)
     on = hashed_settings(composed("finetune.layer_decay=0.9", "warmup.frozen_layers=1"))
@@ -116,6 +128,35 @@ def test_settings_of_trainers_that_are_off_enter_no_key_and_others_do(composed: 
         (["finetune.freeze=all", "finetune.unfreeze=1"], "trains the head alone"),
         (["finetune.layer_decay=1.5"], r"finetune\.layer_decay must be"),
         (["finetune.schedule=triangle"], "one of linear, constant, cosine, one_cycle"),
+        (["finetune.keep=last", "finetune.metric=accuracy"], r"set finetune\.keep=best"),
+        (["task=stsb", "finetune.label_smoothing=0.1"], "needs a task with classes"),
+        (["task=stsb", "finetune.r_drop=1"], "needs a task with classes"),
+        (["finetune.warmup_steps=3"], "both set the warm-up"),
+        (
+            ["peft@warmup.peft=prompt_tuning"],
+            r"warmup\.peft must be merged .* PromptTuning; choose",
+        ),
+        (
+            ["peft@warmup.peft=prefix_tuning"],
+            r"warmup\.peft must be merged .* PrefixTuning; choose",
+        ),
+        (
+            ["featurizer=tuned", "+peft@featurizer.tuning.peft=prefix_tuning"],
+            r"featurizer\.tuning\.peft must be merged",
+        ),
+        ([PROMPT, "finetune.unfreeze=1"], r"finetune\.unfreeze cannot be used .* \(PromptTuning\)"),
+        ([PREFIX, "finetune.frozen_layers=2"], r"finetune\.frozen_layers cannot .*frozen_layers=0"),
+        ([PREFIX, "finetune.freeze=embeddings"], r"finetune\.freeze cannot be used"),
+        ([PROMPT, "finetune.layer_decay=0.9"], r"finetune\.layer_decay cannot be used"),
+        ([PROMPT, "finetune.head_learning_rate=0.1"], r"finetune\.head_learning_rate cannot"),
+        ([LORA, "finetune.l2_sp=0.1"], r"finetune\.l2_sp cannot be used .* \(Lora\)"),
+        ([LORA, "finetune.freeze=all"], r"leaves nothing to finetune\.peft \(Lora\)"),
+        ([LORA, "finetune.peft.rank=0"], r"finetune\.peft\.rank must be an integer of at least 1"),
+        ([LORA, "+finetune.peft.rang=4"], "no setting `rang`; did you mean `rank`"),
+        (
+            ["model=gpt2_mini", "trainer@warmup=clm", "+peft@model.pretraining.peft=lora"],
+            r"model\.pretraining\.peft adapts weights that have been trained before",
+        ),
     ],
 )
 def test_practices_that_do_not_fit_are_refused_before_anything_is_read(

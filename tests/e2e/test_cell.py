@@ -40,6 +40,29 @@ def test_a_whole_cell_computes_every_stage_once(run: Any, tmp_path: Path) -> Non
     assert ran(tmp_path) == WHOLE
 
 
+def test_a_warm_up_by_lora_and_a_full_fine_tuning_run_through_the_whole_pipeline(
+    run: Any, tmp_path: Path
+) -> None:
+    lora = ("selector=random", "peft@warmup.peft=lora", "warmup.peft.rank=2")
+    record, _ = run(*lora)
+    assert (record.status, record.reason) == ("done", "")
+    drop = record.metric("mlm_loss_drop")
+    assert drop is not None and drop.value != 0
+    total, trained, share, saved = (
+        record.counts[f"warmup_{fact}"]
+        for fact in (
+            "parameters", "trained_parameters", "trained_parts_per_million", "memory_saved_bytes",
+        )
+    )  # fmt: skip
+    assert share == round(1e6 * trained / total) < 100_000 and saved == 12 * (total - trained)
+    assert "finetune_trained_parameters" not in record.counts
+    found = list(problems(record, Path("conf")))
+    assert not [text for text in found if "a path of the machine" not in text]  # model.path
+    (warm,) = (tmp_path / "cache" / "warmup").iterdir()
+    assert {path.name for path in warm.iterdir()} >= {"model.safetensors", "config.json"}
+    assert not (warm / "adapter").exists()
+
+
 def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
     run: Any, tmp_path: Path
 ) -> None:

@@ -7,11 +7,14 @@ wrong in too many places (`Module.to`, `pad_token_id`).
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
+import warnings
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 
 from shortlist.errors import InvalidInput
 from shortlist.vectors import (
@@ -104,8 +107,30 @@ def end_token_id(tokenizer: Any, directory: Path) -> int:
     return int(tokenizer.eos_token_id)
 
 
+ADAPTER = "adapter"  # folder of trained vectors beside a model whose weights cannot hold them
+
+
+def _without_adapter(directory: Path) -> None:
+    """Refuses a model that predicts with vectors of prompt or prefix tuning where its weights alone
+    would be read.
+
+    Raises:
+        InvalidInput: the directory holds such vectors.
+    """
+    if (directory / ADAPTER).is_dir():
+        raise InvalidInput(
+            f"a model whose weights hold what it learnt was expected, {directory} needs the vectors "
+            "of its fine-tuning before its input; fine-tune it with peft lora, dora or ia3"
+        )
+
+
 def encoder(directory: Path) -> Any:
-    """Returns the model without any head, in evaluation mode, float32."""
+    """Returns the model without any head, in evaluation mode, float32.
+
+    Raises:
+        InvalidInput: it was fine-tuned by prompt or prefix tuning.
+    """
+    _without_adapter(directory)
     return _opened("AutoModel", directory, **WEIGHTS).eval()
 
 
@@ -172,6 +197,7 @@ def _with_lm_head(directory: Path, kind: str, head: str, new_head: bool, **confi
     """Returns a model with the head that predicts tokens. transformers would initialise a missing
     head at random, and its losses and gradients would mean nothing.
     """
+    _without_adapter(directory)
     model, info = _opened(kind, directory, output_loading_info=True, **WEIGHTS, **config)
     if info["missing_keys"] and not new_head:
         raise InvalidInput(
@@ -190,13 +216,13 @@ def lm_head(model: Any) -> Any:
 
 
 def classifier(directory: Path, outputs: int, *, regression: bool = False, **config: Any) -> Any:
-    """Returns the model with a new classification head (or regression head, one output), float32;
-    `config` as in `masked_lm`.
+    """Returns the model with a new classification head (or regression head, one output), float32, and
+    with the vectors of prompt or prefix tuning that lie beside it; `config` as in `masked_lm`.
 
     The head is initialised from torch's global generator: seed it first.
     """
     problem = "regression" if regression else "single_label_classification"
-    return _opened(
+    model = _opened(
         "AutoModelForSequenceClassification",
         directory,
         num_labels=outputs,
@@ -204,13 +230,31 @@ def classifier(directory: Path, outputs: int, *, regression: bool = False, **con
         **WEIGHTS,
         **config,
     )
+    if not (directory / ADAPTER).is_dir():
+        return model
+    from peft import PeftModelForFeatureExtraction
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers, caused by peft
+        return PeftModelForFeatureExtraction.from_pretrained(model, str(directory / ADAPTER))
 
 
 def save(directory: Path, model: Any, tokenizer: Any) -> None:
-    """Writes weights (float32, safetensors), configuration and tokenizer."""
+    """Writes weights (float32, safetensors), configuration and tokenizer; of a model of prompt or
+    prefix tuning its vectors beside them, in the folder `ADAPTER`.
+    """
     with silenced_transformers():
-        model.to(dtype=torch.float32).save_pretrained(str(directory))
         tokenizer.save_pretrained(str(directory))
+        if hasattr(model, "prompt_encoder"):
+            from peft import get_peft_model_state_dict
+
+            config = copy.copy(model.active_peft_config)
+            config.base_model_name_or_path = None  # a path of this machine
+            config.save_pretrained(str(directory / ADAPTER))
+            vectors = get_peft_model_state_dict(model)
+            save_file(vectors, directory / ADAPTER / "adapter_model.safetensors")
+            model = model.get_base_model()
+        model.to(dtype=torch.float32).save_pretrained(str(directory))
 
 
 def positions_of(model: Any) -> int | None:
@@ -220,16 +264,18 @@ def positions_of(model: Any) -> int | None:
     )
 
 
-def check_length(model: Any, max_length: int, setting: str) -> int:
-    """Returns `max_length` if the model has that many positions.
+def check_length(model: Any, max_length: int, setting: str, before: int = 0) -> int:
+    """Returns `max_length` if the model has that many positions, after `before` others.
 
     Raises:
         InvalidInput: it has fewer; the message names `setting`.
     """
     positions = positions_of(model)
-    if positions is not None and max_length > positions:
+    if positions is not None and max_length + before > positions:
+        used = f", {before} of which peft takes" if before else ""
         raise InvalidInput(
-            f"{setting}={max_length} exceeds the model's {positions} positions; set {setting}={positions}"
+            f"{setting}={max_length} exceeds the model's {positions} positions{used}; set "
+            f"{setting}={positions - before}"
         )
     return max_length
 

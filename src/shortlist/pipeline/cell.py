@@ -234,6 +234,7 @@ def _is_hashed(override: str) -> bool:
     return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0] in {
         *HASHED,
         "trainer",
+        "peft",
         "experiment",
     }
 

@@ -152,6 +152,7 @@ def build_components(config: DictConfig) -> Components:
     loggers = [build_component(config, f"logger.{name}") for name in config.logger]
     _check_pretraining(groups["model"], groups["warmup"], config)
     _check_fine_tuning(groups["task"], groups["finetune"])
+    _check_peft(groups)
     local = config.source.name == "local"
     advice, cascade = (
         None if config[name] is None else OmegaConf.to_object(config[name])
@@ -264,6 +265,21 @@ def _check_fine_tuning(task: Task, trainer: Any) -> None:
             f"finetune.metric must be a metric of the task {task.name}, found {trainer.metric!r}; "
             f"{near(trainer.metric, task.metrics)}"
         )
+
+
+def _check_peft(groups: Mapping[str, Any]) -> None:
+    """Refuses prompts and prefixes in trainings whose model later stages read without them."""
+    trainers = {
+        "warmup": groups["warmup"],
+        "model.trainer": getattr(groups["model"], "trainer", None),
+        "featurizer.tuning": getattr(groups["featurizer"], "tuning", None),
+    }
+    for place, trainer in trainers.items():
+        if trainer is not None and trainer.peft is not None and not trainer.peft.mergeable:
+            raise InvalidInput(
+                f"{place}.peft must be merged into the weights, which later stages read alone, found "
+                f"{type(trainer.peft).__name__}; choose peft@{place}.peft=lora, dora or ia3"
+            )
 
 
 def _targets(config: DictConfig, task: Any) -> dict[str, Any]:

@@ -43,11 +43,18 @@ from shortlist.store.cache import open_cache
 from shortlist.store.disk import room, room_for, says_full
 from shortlist.store.records import read_file
 
-OPTIONAL = ("cascade", "experiment", "launcher", "logger", "protocol")  # groups a cell can lack
+OPTIONAL = (
+    "cascade",
+    "experiment",
+    "launcher",
+    "logger",
+    "peft",
+    "protocol",
+)  # groups a cell can lack
 # Groups of which a cell has one option; `logger=[csv,wandb]` has several.
 SINGLE = (
-    "cascade", "featurizer", "launcher", "model", "paths", "pool", "runtime", "selector", "task",
-    "trainer",
+    "cascade", "featurizer", "launcher", "model", "paths", "peft", "pool", "runtime", "selector",
+    "task", "trainer",
 )  # fmt: skip
 
 # `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.

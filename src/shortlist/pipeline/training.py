@@ -16,6 +16,7 @@ from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.data import CORPORA
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
+from shortlist.trainers.base import EFFICIENCY
 from shortlist.trainers.classify import Validation
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
         inputs["validation"] = task.fingerprint("validation")
         settings |= {"primary": spec.primary, "positive": spec.positive, "task": spec.version}
     stage = cell.stage("finetune", trainer.version, settings, inputs, compute)
-    counts = {"finetune_truncated": stage.facts["truncated"]}
+    named = ("truncated", *EFFICIENCY)
+    counts = {f"finetune_{fact}": stage.facts[fact] for fact in named if fact in stage.facts}
     return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts))
 
 

@@ -15,6 +15,7 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
+from shortlist.trainers.adapters import Adapter, memory_saved
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
 from shortlist.trainers.practice import Schedule, add_pull, rate_factor, update_average
 from shortlist.trainers.resuming import State
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Facts of a training by a parameter-efficient method.
+EFFICIENCY = (
+    "parameters", "trained_parameters", "trained_parts_per_million", "memory_saved_bytes",
+)  # fmt: skip
 WATCHED_STEPS = 20  # whose mean loss is compared with the lowest one before
 
 
@@ -73,6 +78,7 @@ class TrainingModule(pl.LightningModule):
         l2_sp: Positive | None = None,
         ema: Annotated[float, Range(0, 1, below=True)] | None = None,
         divergence: Annotated[float, Range(1, above=True)] | None = None,
+        peft: Adapter | None = None,
     ) -> None:
         """Stores the settings; the model is loaded by `train_on`.
 
@@ -105,6 +111,7 @@ class TrainingModule(pl.LightningModule):
             ema: decay of an average of the weights, which takes their place; None for none.
             divergence: training ends with an error where the mean loss of 20 steps exceeds this many
                 times its lowest value; None for never.
+            peft: trains few weights in place of the model's own; None trains these.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -156,6 +163,8 @@ class TrainingModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.dropouts = {"hidden": hidden_dropout, "attention": attention_dropout}
         self.l2_sp, self.ema, self.divergence = l2_sp, ema, divergence
+        self.peft = peft
+        self._check_peft()
         self.starts: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.averages: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.tokens = 0
@@ -163,6 +172,35 @@ class TrainingModule(pl.LightningModule):
         self.unfreezing: Unfreezing | None = None
         self.model: Any = None
         self.losses: list[float] = []
+        self.efficiency: dict[str, int] = {}
+
+    def _check_peft(self) -> None:
+        """Refuses settings that a parameter-efficient method leaves nothing to do for."""
+        if self.peft is None:
+            return
+        method, reason = type(self.peft).__name__, "changes no weight of the pretrained base"
+        fixed: dict[str, Any] = {"l2_sp": self.l2_sp}
+        if "all" in self.freeze_names:
+            raise InvalidInput(
+                f"{self.setting}.freeze=all trains the head alone and leaves nothing to "
+                f"{self.setting}.peft ({method}); set one of both to null"
+            )
+        if not self.peft.mergeable:
+            reason = "trains vectors before the input and the head, no layers"
+            fixed |= {
+                "frozen_layers": self.frozen_layers,
+                "freeze": self.freeze_names,
+                "unfreeze": self.layers_an_epoch,
+                "layer_decay": self.layer_decay,
+                "head_learning_rate": self.head_learning_rate,
+            }
+        for name, value in fixed.items():
+            if value:
+                off = 0 if name == "frozen_layers" else "null"
+                raise InvalidInput(
+                    f"{self.setting}.{name} cannot be used with {self.setting}.peft ({method}), which "
+                    f"{reason}; set {self.setting}.{name}={off}"
+                )
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
         """Returns the resolved precision, which enters the key."""
@@ -184,6 +222,12 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InvalidInput: the model does not have what the settings name, or nothing is left to train.
         """
+        self.efficiency = {}
+        total = sum(weight.numel() for weight in self.model.parameters())
+        if self.peft is not None:
+            self.model = self.peft.attach(
+                self.model, self.frozen_layers, self.objective is None, f"{self.setting}.peft"
+            )
         freeze(self.model, self.freeze_names, f"{self.setting}.freeze")
         self.groups = groups(
             self.model,
@@ -208,6 +252,17 @@ class TrainingModule(pl.LightningModule):
                     f"{self.setting}.l2_sp pulls weights of the pretrained base, all of which are "
                     f"frozen; set {self.setting}.l2_sp=null"
                 )
+        if self.peft is not None:
+            trained = sum(weight.numel() for weight in weights)
+            saved = memory_saved(total, trained)
+            values = (total, trained, round(1e6 * trained / total), saved)
+            self.efficiency = dict(zip(EFFICIENCY, values, strict=True))
+
+    def finish(self) -> dict[str, int]:
+        """Makes `self.model` the model to store, and returns facts about what was trained."""
+        if self.peft is not None:
+            self.model = self.peft.detach(self.model)
+        return self.efficiency
 
     def on_train_start(self) -> None:
         """Puts the start and the average of the weights on the weights' device."""

@@ -229,7 +229,8 @@ class Classifier(TrainingModule):
         self.model = checkpoint.classifier(
             start, len(labels) if labels else 1, regression=labels is None, **changed
         )
-        checkpoint.check_length(self.model, self.max_length, "finetune.max_length")
+        before = 0 if self.peft is None else self.peft.positions
+        checkpoint.check_length(self.model, self.max_length, "finetune.max_length", before)
         if labels is not None:
             self.model.config.id2label = dict(enumerate(labels))
             self.model.config.label2id = {label: index for index, label in enumerate(labels)}
@@ -282,6 +283,7 @@ class Classifier(TrainingModule):
             if best is not None:
                 self.model.load_state_dict(best.weights)
                 facts |= {"validation": best.scores, "epoch": best.epoch}
+        facts |= self.finish()
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
         shutil.rmtree(state.parent, ignore_errors=True)

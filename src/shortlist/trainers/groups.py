@@ -12,6 +12,8 @@ import torch
 from shortlist.errors import InvalidInput, near
 from shortlist.models.checkpoint import layers_of
 
+VECTORS = {"ia3_l", "lora_magnitude_vector"}  # as `peft` names them; some are matrices of one row
+
 
 @dataclass(frozen=True)
 class Group:
@@ -93,8 +95,8 @@ def groups(
     head_learning_rate: float | None,
     setting: str,
 ) -> list[Group]:
-    """Returns the weights that require gradients, each in one group; vectors (biases, norms) have no
-    weight decay.
+    """Returns the weights that require gradients, each in one group; vectors (biases, norms, those of
+    IA3 and DoRA) have no weight decay.
 
     Formula (timm's `param_groups_layer_decay`):
         rate(w) = learning_rate * layer_decay ** (layers + 1 - depth(w))
@@ -130,7 +132,7 @@ def groups(
     members: dict[tuple[float, float], list[tuple[str, torch.nn.Parameter]]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            decay = weight_decay if weight.ndim >= 2 else 0.0
+            decay = 0.0 if weight.ndim < 2 or VECTORS & set(name.split(".")) else weight_decay
             members.setdefault((rates.get(name, learning_rate), decay), []).append((name, weight))
     if not members:
         raise InvalidInput(f"no weight is left to train; set {setting}.freeze=null")

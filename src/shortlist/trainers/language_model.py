@@ -84,6 +84,7 @@ class LanguageModelTrainer(TrainingModule):
         loader, facts = self.loader(start, tokenizer, corpus, seed)
         self.tokens = facts["tokens"]
         self.run(loader, what, runtime)
+        facts |= self.finish()
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
         self.model = None

@@ -54,6 +54,11 @@ class Pretraining(CausalLM):
                 f"{self.setting}.ema is not part of the state from which pre-training resumes; set "
                 f"{self.setting}.ema=null"
             )
+        if self.peft is not None:
+            raise InvalidInput(
+                f"{self.setting}.peft adapts weights that have been trained before; set "
+                f"{self.setting}.peft=null"
+            )
         if matrix_rate is not None and (self.layer_decay or self.head_learning_rate):
             raise InvalidInput(
                 f"{self.setting}.matrix_rate has one rate for all layers, so that layer_decay and "
