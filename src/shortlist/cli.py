@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -287,6 +288,8 @@ def _compare(options: argparse.Namespace) -> None:
         )
     console = _console(sys.stdout)
     console.print(table)
+    for name, text in _input_lines(_facts(done[0][1], None)):
+        console.print(f"{name:<12} {text}", markup=False)
     console.print(
         "uncovered: target texts far from every pick; percentages: share of the row's picks that the "
         "column's method picks too"
@@ -457,6 +460,7 @@ def _log_to_terminal(options: argparse.Namespace) -> None:
 
 def _facts(picks: Picks, written: Path | None) -> dict[str, Any]:
     """Returns the summary of a selection as plain data."""
+    from shortlist.data.files import NO_UTF8
     from shortlist.store.atomic import read_jsonl
 
     record, place = picks.record, picks.directory
@@ -478,8 +482,7 @@ def _facts(picks: Picks, written: Path | None) -> dict[str, Any]:
         "counts": dict(record.counts),
         "text_columns": [record.config[of].get("text") for of in ("pool", "task")],
         "not_utf8": any(
-            "no UTF-8" in path.read_text(encoding="utf-8")
-            for path in place.glob("*_quarantine.txt")
+            NO_UTF8 in path.read_text(encoding="utf-8") for path in place.glob("*_quarantine.txt")
         ),
         "warnings": list(record.warnings),
         "seconds": sum(stage.seconds for stage in record.stages if stage.role == "selection"),
@@ -513,13 +516,33 @@ def _print_summary(picks: Picks, written: Path | None, stream: Any) -> None:
         console.print(f"{name:<12} {text}", markup=False)
 
 
-def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _input_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns what was read and left out, which is the same for all methods."""
+    from shortlist.data.files import TO_UTF8
+
     counts, lines = facts["counts"], list[tuple[str, str]]()
     if facts["text_columns"][0] != facts["text_columns"][1]:
         of_pool, of_target = facts["text_columns"]
         lines.append(
             ("texts", f"column '{of_pool}' of the pool, column '{of_target}' of the target")
         )
+    rejected = {name: count for name, count in counts.items() if "quarantined" in name and count}
+    if rejected:
+        where = ", ".join(f"{count:,} ({name})" for name, count in rejected.items())
+        lines.append(("rejected", f"rows that are no documents: {where}"))
+        if facts["not_utf8"]:
+            lines.append(("", f"some are not UTF-8; {TO_UTF8}"))
+    for name, text in (
+        ("pool_exact_copies", "exact copies in the pool, counted once"),
+        ("leaked", "documents that repeat validation or test texts, never selected"),
+    ):
+        if counts.get(name):
+            lines.append((name.removeprefix("pool_").replace("_", " "), f"{counts[name]:,} {text}"))
+    return lines
+
+
+def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = list[tuple[str, str]]()
     if facts["targets"] is not None:
         met = facts["targets"] - facts["uncovered"]
         lines.append(("coverage", f"{met:,} of {facts['targets']:,} target texts have a near pick"))
@@ -528,19 +551,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             ("certificate", f"{said}: {facts['marginal_error']:.2%} of the mass misplaced")
         )
-    rejected = {name: count for name, count in counts.items() if "quarantined" in name and count}
-    if rejected:
-        where = ", ".join(f"{count:,} ({name})" for name, count in rejected.items())
-        lines.append(("rejected", f"rows that are no documents: {where}"))
-        if facts["not_utf8"]:
-            advice = "iconv -f LATIN1 -t UTF-8 FILE > NEW, if it is Latin-1"
-            lines.append(("", f"some are not UTF-8; convert the file first: {advice}"))
-    for name, text in (
-        ("pool_exact_copies", "exact copies in the pool, counted once"),
-        ("leaked", "documents that repeat validation or test texts, never selected"),
-    ):
-        if counts.get(name):
-            lines.append((name.removeprefix("pool_").replace("_", " "), f"{counts[name]:,} {text}"))
+    lines += _input_lines(facts)
     if facts["recommended"]:
         lines.append(("budget", facts["recommended"]))
     lines += [("warning", text) for text in facts["warnings"]]
@@ -647,21 +658,30 @@ def _methods(options: argparse.Namespace) -> None:
 
         print(json.dumps([asdict(method) for method in methods], ensure_ascii=False, indent=1))
         return
-    from rich import box
+    from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1))
-    for name in ("method", "selects", "needs", "cost", "paper"):
-        table.add_column(name, no_wrap=name == "method", overflow="fold")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True)
+    table.add_column()
     for method in methods:
-        needs = [*(["target"] if method.target else []), *method.vectors]
+        needs = ", ".join([*(["target"] if method.target else []), *method.vectors])
         paper = f"{method.paper} {f'arXiv {method.arxiv}' if method.arxiv else ''}".strip()
-        table.add_row(
-            method.name, method.summary, ", ".join(needs) or "nothing", method.cost or "none", paper
-        )
-    from rich.console import Console
+        table.add_row(method.name, "selects", method.summary)
+        for what, text in (("needs", needs or "nothing"), ("cost", method.cost), ("paper", paper)):
+            if text:
+                table.add_row("", what, text)
+        table.add_row()
+    console = Console(width=_columns(), highlight=False, markup=False)
+    with console.capture() as shown:
+        console.print(table)
+    print(*map(str.rstrip, shown.get().splitlines()), sep="\n")
 
-    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
+
+def _columns() -> int:
+    """Returns the width of the terminal; 100 where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -126,15 +126,34 @@ def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_
     Path("latin1.csv").write_bytes("id,body\n1,caf\u00e9\n".encode("latin-1"))
     code, _, err = typed(capsys, *words)
     assert code == 1 and err.count("\n") == 1 and "no UTF-8" in err and "latin1.csv" in err
+    assert "iconv -f LATIN1" in err
 
 
-def test_compare_shows_the_share_of_common_picks(
+def test_compare_shows_the_share_of_common_picks_and_names_the_columns_that_differ(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("compare", "a.jsonl", "-t", "target.jsonl", "-n", "25", "-m", "random,all_domains")
+    toy.write_jsonl(Path("other.jsonl"), [{"text": text} for text in toy.sentences("sailing", 5)])
+    arguments = ("compare", "a.jsonl", "-t", "other.jsonl", "-n", "25", "-m", "random,all_domains")
     code, told, _ = typed(capsys, *arguments, *CHEAP)
     rows = [line.split() for line in told.splitlines() if "random" in line or "all_dom" in line]
     assert code == 0 and len([cell for row in rows for cell in row if cell == "100%"]) == 4
+    assert "column 'body' of the pool, column 'text' of the target" in told
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_methods_fit_the_terminal_and_no_word_is_broken(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = json.loads(typed(capsys, "methods", "--json")[1])
+    monkeypatch.setattr(cli, "_columns", lambda: width)
+    code, told, _ = typed(capsys, "methods")
+    assert code == 0 and max(map(len, told.splitlines())) <= width
+    assert [line.split()[0] for line in told.splitlines() if line[:1].strip()] == [
+        method["name"] for method in methods
+    ]
+    words = set(told.split())
+    for method in methods:
+        assert {*method["summary"].split(), *method["cost"].split()} <= words
 
 
 @pytest.mark.parametrize(
@@ -195,6 +214,29 @@ def test_a_plan_says_what_is_stored_and_computes_no_scores(
     then = states()
     for stage in ("features of the pool", "features of the target", "fit", "scores", "selection"):
         assert then[stage] == "stored"
+
+
+def test_a_plan_lists_the_diagnostics_and_what_is_stored_of_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("select", "a.jsonl", "-t", "target.jsonl", "-n", "3", "-m", "dsir")
+    settings = ("-c", "body", "-q")
+
+    def states() -> dict[str, str]:
+        code, told, err = typed(capsys, *words, "--dry-run", *settings)
+        assert code == 0, err
+        rows = [re.split(r"\s{2,}", line.strip()) for line in told.splitlines()]
+        return {row[0]: row[1] for row in rows if len(row) > 1}
+
+    assert states()["reasons"] == "waiting"
+    code, _, err = typed(capsys, *words, *settings)
+    assert code == 0, err
+    then = states()
+    assert {name: then[name] for name in ("near copies", "reasons", "map")} == dict.fromkeys(
+        ("near copies", "reasons", "map"), "stored"
+    )
+    shutil.rmtree(next((place / ".cache/shortlist/map").iterdir()))
+    assert states() == then | {"map": "to compute"}
 
 
 def test_explain_and_run_take_the_grammar_of_hydra(

@@ -34,6 +34,8 @@ RawRow: TypeAlias = tuple[int, Mapping[str, object] | str]
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+NO_UTF8 = "no UTF-8"  # in the reason of a rejected row
+TO_UTF8 = "convert the file first: iconv -f LATIN1 -t UTF-8 FILE > NEW, if it is Latin-1"
 _MEGABYTE = 1 << 20
 _FREE = 100 * _MEGABYTE  # unpacked bytes that every compressed file may have
 _ROWS = 8192  # of a table that are read at a time
@@ -353,7 +355,7 @@ def _json_rows(
             twice = any(raw.count(name) > 1 for name in names)
             value = json.loads(raw.decode(), object_pairs_hook=_unique if twice else None)
         except UnicodeDecodeError as error:
-            yield line, f"bytes that are no UTF-8 at byte {error.start} of the line"
+            yield line, f"bytes that are {NO_UTF8} at byte {error.start} of the line"
         except json.JSONDecodeError as error:
             yield line, f"broken JSON: {error.msg} at character {error.pos}"
         except (RecursionError, ValueError):
@@ -454,7 +456,7 @@ def _text_rows(
             try:
                 yield start, {"text": b"".join(block).decode().strip()}
             except UnicodeDecodeError as error:
-                yield start, f"bytes that are no UTF-8 at byte {error.start} of the block"
+                yield start, f"bytes that are {NO_UTF8} at byte {error.start} of the block"
             start, block, size = 0, [], 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from shortlist.core import LARGEST_MASS, SMALLEST_MASS, Corpus, added_masses
-from shortlist.data.files import RawFile, Reading, open_rows, shown
+from shortlist.data.files import NO_UTF8, TO_UTF8, RawFile, Reading, open_rows, shown
 from shortlist.data.finding import DataFile
 from shortlist.errors import InvalidInput, near
 
@@ -333,13 +333,14 @@ class _Reader:
             self._check_columns(path, columns, names)
         if good == 0:
             rejected = self.rejected[first_rejected:]
-            found = "none"
+            found, todo = "none", "repair or replace the file"
             if rejected:
                 found = f"{len(rejected):,} rows and all bad, first line {rejected[0].line}: "
                 found += rejected[0].reason
+            if any(NO_UTF8 in row.reason for row in rejected):
+                todo = TO_UTF8
             raise InvalidInput(
-                f"{shown(path)}: expected rows with the column {columns.text!r}, found {found}; "
-                "repair or replace the file"
+                f"{shown(path)}: expected rows with the column {columns.text!r}, found {found}; {todo}"
             )
         self._account(path, raw)
 
@@ -448,7 +449,7 @@ def _encodable(value: str, column: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise _Reject(
-            f"column {column!r} holds bytes that are no UTF-8 at character {error.start}"
+            f"column {column!r} holds bytes that are {NO_UTF8} at character {error.start}"
         ) from None
     return value
 

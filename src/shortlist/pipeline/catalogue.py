@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -67,13 +67,20 @@ def _method(name: str) -> Method:
         _summary(comment),
         _reads_target(kind) or any(_method(member).target for member in members),
         tuple(vectors),
-        "; ".join(dict.fromkeys(cost for cost in costs if cost)),
-        re.sub(r" \(arXiv.*|: .*|, sections? .*", "", paper)
+        _joined(dict.fromkeys(cost for cost in costs if cost)),
+        re.sub(r" \(arXiv.*|: .*|, (sections?|eq)\b.*", "", paper)
         if re.search(r"\b(19|20)\d\d\b", paper)
         else "",
         numbers[0] if numbers else "",
         kind,
     )
+
+
+def _joined(sentences: Iterable[str]) -> str:
+    """Returns sentences as clauses of one."""
+    first, *rest = *sentences, ""
+    clauses = [f"{one[0].lower()}{one[1:]}" if one[1:2].islower() else one for one in rest if one]
+    return "; ".join([first, *clauses])
 
 
 def _summary(comment: str) -> str:

@@ -43,7 +43,7 @@ from shortlist.store.atomic import read_jsonl, write_jsonl, write_text
 from shortlist.store.provenance import code
 
 if TYPE_CHECKING:
-    from shortlist.pipeline.data import CellData, Documents, TaskSplits
+    from shortlist.pipeline.data import Candidates, CellData, Documents, TaskSplits
     from shortlist.pipeline.scoring import FittedMethod
     from shortlist.pipeline.selection import Ranking, Selected
 
@@ -262,8 +262,8 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
         log.info("report: no document was selected, so there is no page")
         return
     begin = time.perf_counter()
-    copies = find_near_copies(cell, ranking)
-    explainers = _explainers(ranking)
+    copies = find_near_copies(cell, ranking.candidates)
+    explainers = explainers_of(ranking)
     reasons = explain_selection(cell, explainers, ranking, selected, copies)
     drawn = draw_map(cell, explainers, ranking, selected) if explainers else None
     evidence = Evidence(
@@ -308,9 +308,8 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
     log.info("report     %s  written in %.1f s", page, time.perf_counter() - begin)
 
 
-def find_near_copies(cell: Cell, ranking: Ranking) -> Stage:
+def find_near_copies(cell: Cell, candidates: Candidates) -> Stage:
     """Returns the candidates' clusters of near copies: `labels.npy`, the smallest row of each."""
-    candidates = ranking.candidates
 
     def compute(directory: Path) -> dict[str, Any]:
         from shortlist.data.near_copies import clusters  # numba takes a third of a second to import
@@ -371,7 +370,7 @@ def draw_map(
     return cell.stage("map", 1, {}, inputs, compute)
 
 
-def _explainers(ranking: Ranking) -> list[Explainer]:
+def explainers_of(ranking: Ranking) -> list[Explainer]:
     """Returns the explainer of each target that documents were chosen toward, where there is one."""
 
     def options(target: str) -> Iterator[Explainer]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,17 @@ import numpy as np
 from shortlist.errors import Missing
 from shortlist.pipeline.cascade import reason_against
 from shortlist.pipeline.data import choose_from, load_data
+from shortlist.pipeline.diagnostics import (
+    advise_budget,
+    check_assumption,
+    check_sensitivity,
+    compare_with_baseline,
+    draw_map,
+    explain_selection,
+    explainers_of,
+    find_near_copies,
+    trace_front,
+)
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.scoring import (
     featurize,
@@ -30,6 +41,7 @@ from shortlist.pipeline.scoring import (
     vectors,
 )
 from shortlist.pipeline.selection import rank, select
+from shortlist.pipeline.stage import Notes
 from shortlist.store.cache import Store
 
 if TYPE_CHECKING:
@@ -82,7 +94,8 @@ def _steps(cell: Cell) -> Iterator[Step]:
         note=f"{pool:,} documents; {', '.join(f'{n}: {k:,} texts' for n, k in target.items())}",
     )
     stored = replace(cell, store=Store(cell.store.root, "only", cell.store.device))
-    found = _if_stored(lambda: choose_from(stored, data, prefilter(stored, data)))
+    documents = _if_stored(lambda: prefilter(stored, data))
+    found = None if documents is None else _if_stored(lambda: choose_from(stored, data, documents))
     if found is None:
         yield Step("prefilter", "to compute", note="everything else waits for it")
         return
@@ -96,12 +109,76 @@ def _steps(cell: Cell) -> Iterator[Step]:
             for step in steps:
                 yield replace(step, stage=f"{step.stage}{f' ({member})' if member else ''}")
             complete = complete and done
-    chosen = complete and _if_stored(
-        lambda: select(stored, rank(stored, data, found, parts.selector, cell.settings["selector"]))
-    )
+    ranking = chosen = None
+    if complete:
+        ranking = _if_stored(
+            lambda: rank(stored, data, found, parts.selector, cell.settings["selector"])
+        )
+        chosen = ranking and _if_stored(lambda: select(stored, ranking))
     yield Step("selection", "stored" if chosen else "to compute" if complete else "waiting")
-    if parts.runtime.report:
-        yield Step("datasheet", "to compute", note="near copies, reasons, map, baseline, budget")
+    if parts.check.assumption:
+        yield from _steps_of("assumption", lambda: check_assumption(stored, documents, data.task))
+    yield from _diagnostic_steps(stored, data, found, methods, ranking, chosen)
+
+
+def _diagnostic_steps(
+    cell: Cell,
+    data: CellData,
+    candidates: Candidates,
+    methods: Mapping[str, Method],
+    ranking: Any,
+    selected: Any,
+) -> Iterator[Step]:
+    """Yields what `diagnostics.diagnose` and `diagnostics.write_datasheet` compute; `ranking` and
+    `selected` are None where they are not stored.
+    """
+    parts, report = cell.parts, cell.parts.runtime.report
+    spec = targets_of(parts.target_spec, parts.selector)
+    toward = parts.selector.traits.target_aware and bool(spec.toward)
+    if report:
+        yield from _steps_of("near copies", lambda: find_near_copies(cell, candidates))
+
+    def explained() -> Any:
+        copies = find_near_copies(cell, candidates)
+        return explain_selection(cell, explainers_of(ranking), ranking, selected, copies)
+
+    def drawn() -> Any:
+        explainers = explainers_of(ranking)
+        return draw_map(cell, explainers, ranking, selected) if explainers else Notes()
+
+    others: dict[str, tuple[bool, Callable[[], Any]]] = {
+        "sensitivity": (
+            any(method.selector.has_sensitivity for method in methods.values()),
+            lambda: check_sensitivity(cell, ranking),
+        ),
+        "Pareto front": (len(spec.weights) == 2, lambda: trace_front(cell, ranking, selected)),
+        f"baseline ({parts.ablation.name})" if parts.ablation else "baseline": (
+            parts.ablation is not None,
+            lambda: compare_with_baseline(cell, data, ranking, selected),
+        ),
+        "recommended budget": (
+            parts.advice is not None and toward,
+            lambda: advise_budget(cell, ranking),
+        ),
+        "reasons": (report, explained),
+        "map": (report and toward, drawn),
+    }
+    for name, (applies, stage) in others.items():
+        if applies and selected is None:
+            yield Step(name, "waiting")
+        elif applies:
+            yield from _steps_of(name, stage)
+    if report:
+        yield Step("datasheet", "to compute", note="written anew from the above")
+
+
+def _steps_of(name: str, stage: Callable[[], Any]) -> Iterator[Step]:
+    """Yields the state of a diagnostic; nothing where it turns out not to apply."""
+    found = _if_stored(stage)
+    if found is None:
+        yield Step(name, "to compute")
+    elif not isinstance(found, Notes) or found.stages:
+        yield Step(name, "stored")
 
 
 def _method_steps(
