@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shortlist.errors import InvalidInput, Missing
+from shortlist.store.atomic import read_jsonl
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,9 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6,
          (10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
 
 
-def dataset_card(record: Record, command: str, title: str = "", licence: str = "unknown") -> str:
+def dataset_card(
+    record: Record, command: str, title: str = "", licence: str = "unknown", *, texts: bool = True
+) -> str:
     """Returns the card of a selection: what it is, for whom, from what, how to repeat it.
 
     Args:
@@ -28,6 +31,7 @@ def dataset_card(record: Record, command: str, title: str = "", licence: str = "
         command: the command that repeats it.
         title: name of the data set; by default what it is.
         licence: the hub's identifier of the licence of the texts.
+        texts: False for a table without the texts.
     """
     from huggingface_hub import DatasetCardData
 
@@ -62,7 +66,7 @@ def dataset_card(record: Record, command: str, title: str = "", licence: str = "
         "from other data, whose licences and conditions hold for the texts.\n",
         "## Columns\n",
         "`id` (hash of the text), `rank` (1 is the best), `score` (larger was selected first), "
-        "`domain`, `text`.\n",
+        f"`domain`{', `text`' if texts else '; the texts themselves are not in it'}.\n",
         _table(("domain", "documents"), [(name, f"{count:,}") for name, count in domains[:50]]),
         *([f"and {len(domains) - 50:,} further domains\n"] if len(domains) > 50 else []),
         *([f"{certificate}\n"] if certificate else []),
@@ -77,6 +81,15 @@ def dataset_card(record: Record, command: str, title: str = "", licence: str = "
         "the selection.\n",
     ]
     return "\n".join(parts)
+
+
+def read_selection(path: Path) -> pa.Table:
+    """Returns the table of a run's `shortlist.jsonl`: id, rank, score, domain, text."""
+    import pyarrow as pa
+
+    names = {"id": pa.string(), "rank": pa.int64(), "score": pa.float64(), "domain": pa.string(),
+             "text": pa.large_string()}  # fmt: skip
+    return pa.Table.from_pylist(list(read_jsonl(path)), pa.schema(names))
 
 
 def write_folder(

@@ -15,13 +15,22 @@ from shortlist.leaderboard.table import ComparisonTable
 class Logger(Protocol):
     """Reports cells as they end and tables when a sweep ends."""
 
-    def log_cell(self, record: Record, group: str, directory: Path) -> None:
+    def log_cell(
+        self,
+        record: Record,
+        group: str,
+        directory: Path,
+        picks: Path | None = None,
+        command: str = "",
+    ) -> None:
         """Reports one cell.
 
         Args:
             record: the cell, whatever its status.
             group: name of the sweep that the cell belongs to.
             directory: where files may be written: the directory of the sweep, or of a single run.
+            picks: the cell's `shortlist.jsonl`; None where it has none.
+            command: the command that repeats the cell.
         """
         ...
 

@@ -26,8 +26,16 @@ class CsvLogger:
         self.cells = cells
         self.table = table
 
-    def log_cell(self, record: Record, group: str, directory: Path) -> None:
+    def log_cell(
+        self,
+        record: Record,
+        group: str,
+        directory: Path,
+        picks: Path | None = None,
+        command: str = "",
+    ) -> None:
         """Appends the rows of the cell under a lock, so that rows of processes do not mix."""
+        del picks, command
         path = make_directory(directory, "paths.runs") / self.cells
         with FileLock(path.with_name(f".{path.name}.lock")):
             new = not path.exists() or path.stat().st_size == 0

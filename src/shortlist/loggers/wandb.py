@@ -6,6 +6,7 @@ import hashlib
 import logging
 import netrc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from shortlist.core import Record
 from shortlist.errors import Missing
+from shortlist.hub import dataset_card, read_selection, write_folder
 from shortlist.leaderboard.plots import plots
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import method_rows
@@ -39,18 +41,33 @@ class WandbLogger:
         entity: the user or team; None for that of the API key.
         mode: `online`, `offline`, or `auto` (online if an API key is configured, else offline).
         tags: tags of every run.
+        texts: whether the artifact of a selection holds the texts.
     """
 
     def __init__(
-        self, project: str, entity: str | None, mode: Mode, tags: Sequence[str] | None
+        self,
+        project: str,
+        entity: str | None,
+        mode: Mode,
+        tags: Sequence[str] | None,
+        texts: bool,
     ) -> None:
         self.project = project
         self.entity = entity
         self.mode = mode
         self.tags = tags
+        self.texts = texts
 
-    def log_cell(self, record: Record, group: str, directory: Path) -> None:
-        """Reports a cell: configuration and axes as config, metrics and costs as summary.
+    def log_cell(
+        self,
+        record: Record,
+        group: str,
+        directory: Path,
+        picks: Path | None = None,
+        command: str = "",
+    ) -> None:
+        """Reports a cell: configuration and axes as config, metrics and costs as summary, the
+        selection as an artifact (`selection_artifact`).
 
         The id of the run is a hash of group and key, so that a cell reported twice is one run.
 
@@ -70,6 +87,9 @@ class WandbLogger:
         }
         with self._run(group, record.key, name, "cell", config, directory) as run:
             run.summary.update(_summary(record))
+            if picks is not None:
+                folder = directory / "wandb" / "selections" / record.key
+                run.log_artifact(selection_artifact(record, picks, command, self.texts, folder))
 
     def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, with its plots.
@@ -175,6 +195,40 @@ class WandbLogger:
         reason = f"key from {source}" if source else "no key configured; send with `wandb sync`"
         log.info("wandb: %s (%s)", mode, reason)
         return mode
+
+
+def selection_artifact(record: Record, picks: Path, command: str, texts: bool, folder: Path) -> Any:
+    """Returns an artifact of the type `selection`: the files of a data set (`hub.write_folder`), with
+    the fingerprints of what it was made from as metadata.
+
+    Equal selections of a cell are one version, since a version is a digest of the files.
+
+    Args:
+        record: the record of the cell.
+        picks: its `shortlist.jsonl`.
+        command: the command that repeats it.
+        texts: False leaves the texts out.
+        folder: where its files are written; `wandb sync` reads them there.
+    """
+    table = read_selection(picks)
+    card = dataset_card(record, command, texts=texts)
+    name = f"{record.axes.task}-{record.axes.selector}-{record.key[:12]}"
+    metadata = {
+        "key": record.key,
+        "axes": asdict(record.axes),
+        "sha256": record.selection.get("sha256"),
+        "inputs": dict(record.inputs),
+        "texts": texts,
+    }
+    artifact = _wandb().Artifact(
+        re.sub(r"[^\w.-]", "_", f"selection-{name}", flags=re.ASCII), "selection", metadata=metadata
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, path in write_folder(
+        folder, table if texts else table.drop_columns("text"), card, {}
+    ).items():
+        artifact.add_file(str(path), file, policy="immutable")  # no copy in the home directory
+    return artifact
 
 
 def run_id(group: str, key: str) -> str:

@@ -186,9 +186,12 @@ def execute(
         write_text(directory / "record.json", record.to_json())
     with room_for("the record of the cell", results, "paths.results"):
         _publish(results, record, directory / REPORT)
+    picks = (
+        directory / SHORTLIST if record.status == "done" and record.selection.get("size") else None
+    )
     for logger in loggers:
         try:
-            logger.log_cell(record, (group or directory).name, group or directory)
+            logger.log_cell(record, (group or directory).name, group or directory, picks, command)
         except Exception as error:  # the record stands; a tracker that is away must not end a sweep
             kind = type(logger).__name__
             log.error("%s could not log the cell: %s", kind, " ".join(str(error).split()))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from wandb_server import Server, serving
 
@@ -23,8 +24,9 @@ from shortlist.core import Axes, Metric, Record, StageCost
 from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard import build
 from shortlist.leaderboard.text import method_rows
-from shortlist.loggers.wandb import WandbLogger, key_source, run_id
+from shortlist.loggers.wandb import WandbLogger, key_source, run_id, selection_artifact
 from shortlist.settings import construct
+from shortlist.store.atomic import write_jsonl
 
 wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
 pytest_socket = pytest.importorskip("pytest_socket")
@@ -67,7 +69,7 @@ def record(selector: str, seed: int, **changes: Any) -> Record:
 
 
 def offline() -> WandbLogger:
-    return WandbLogger(project="shortlist", entity=None, mode="auto", tags=None)
+    return WandbLogger(project="shortlist", entity=None, mode="auto", tags=None, texts=False)
 
 
 def read_log(directory: Path, run: str = "*") -> list[Any]:
@@ -133,6 +135,55 @@ def test_a_cell_is_a_run_whose_config_and_summary_are_the_record(tmp_path: Path)
     assert summary["mlm_loss_after"] == 2.5
     assert summary["status"] == "done"
     assert summary["selection/unique"] == 9
+
+
+PICKS = [
+    {"id": key, "rank": rank, "score": 1 / rank, "domain": "sea", "text": f"text {key}"}
+    for rank, key in enumerate(("b", "a"), start=1)
+]
+
+
+def selected(place: Path, **changes: Any) -> tuple[Record, Path]:
+    """A record of a selection of two documents, and its file."""
+    facts = {"size": 2, "unique": 2, "domains": {"sea": 2}, "sha256": "f" * 64}
+    config = {"task": {"name": "toy"}}
+    inputs = {"pool_fingerprint": "1234"}
+    made = record("gotd", 1, selection=facts, config=config, inputs=inputs, **changes)
+    return made, write_jsonl(place / "shortlist.jsonl", PICKS)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_the_artifact_of_a_selection_holds_its_table_and_card_and_texts_if_asked(
+    tmp_path: Path, texts: bool
+) -> None:
+    made, picks = selected(tmp_path)
+    artifact = selection_artifact(made, picks, "shortlist select a.jsonl", texts, tmp_path)
+    assert (artifact.type, artifact.name.split(":")[0]) == ("selection", "selection-toy-gotd-gotd1")
+    assert artifact.metadata["inputs"] == {"pool_fingerprint": "1234"}
+    assert all(
+        Path(entry.local_path).is_relative_to(tmp_path)
+        for entry in artifact.manifest.entries.values()
+    )
+    paths = {name: Path(entry.local_path) for name, entry in artifact.manifest.entries.items()}
+    assert paths.keys() == {"README.md", "data/selection.parquet"}
+    rows = pq.read_table(paths["data/selection.parquet"]).to_pylist()
+    assert rows == [
+        {name: value for name, value in row.items() if texts or name != "text"} for row in PICKS
+    ]
+    card = paths["README.md"].read_text()
+    assert "shortlist select a.jsonl" in card and "1234" in card
+    assert ("`text`" in card) is texts
+    again = selection_artifact(made, picks, "shortlist select a.jsonl", texts, tmp_path)
+    assert again.digest == artifact.digest
+
+
+def test_a_cell_with_a_selection_logs_it_as_an_artifact_of_its_run(tmp_path: Path) -> None:
+    made, picks = selected(tmp_path)
+    offline().log_cell(made, "sweep", tmp_path, picks, "shortlist select a.jsonl")
+    messages = read_log(tmp_path)
+    (found,) = [message.artifact for message in messages if message.HasField("artifact")]
+    assert (found.type, found.name) == ("selection", "selection-toy-gotd-gotd1")
+    assert json.loads(found.metadata)["sha256"] == "f" * 64
 
 
 def test_the_table_in_the_table_run_is_the_comparison_table(tmp_path: Path) -> None:
@@ -205,7 +256,7 @@ def test_a_key_in_netrc_is_found_and_a_broken_netrc_is_no_key(tmp_path: Path) ->
 
 
 def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
-    settings = {"project": "p", "entity": None, "mode": "ofline", "tags": None}
+    settings = {"project": "p", "entity": None, "mode": "ofline", "tags": None, "texts": False}
     with pytest.raises(InvalidInput, match=r"logger\.wandb\.mode must be one of auto, online, off"):
         construct(WandbLogger, settings, "logger.wandb")
 
@@ -289,8 +340,22 @@ def test_a_sweep_synced_again_adds_nothing(server: Server, tmp_path: Path) -> No
     assert not any(run["history"] for run in facts.values())
 
 
+@pytest.mark.slow
+def test_a_synced_selection_is_one_version_however_often_it_is_sent(
+    server: Server, tmp_path: Path
+) -> None:
+    made, picks = selected(tmp_path)
+    for place in (tmp_path / "first", tmp_path / "second"):
+        offline().log_cell(made, "sweep", place, picks, "command")
+        read_log(place)
+        sync(server, place / "wandb")
+    (version,) = server.artifacts["selection-toy-gotd-gotd1"].values()
+    assert version.committed
+    assert b"command" in version.files["README.md"] and "data/selection.parquet" in version.files
+
+
 def report(reports: list[list[Record]], place: Path) -> None:
-    logger = WandbLogger(project="shortlist", entity=None, mode="online", tags=None)
+    logger = WandbLogger(project="shortlist", entity=None, mode="online", tags=None, texts=False)
     for records in reports:
         logger.log_cell(records[0], "sweep", place)
         logger.log_table(build(records), "sweep", place)
