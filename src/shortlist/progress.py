@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line every 15 seconds elsewhere."""
+"""Progress of long work: a bar on a terminal and in a notebook, a line every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from html import escape
 
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 15.0
+SECONDS_IN_NOTEBOOK = 0.5  # before a bar appears, and between its changes
 
 Report = Callable[[int], None]
 
@@ -42,8 +44,50 @@ def bar(what: str, total: int | None, unit: str, *, show: bool = True) -> Genera
         with rich.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
             task = shown.add_task(what, total=total)
             yield lambda done: shown.advance(task, done)
+    elif _in_notebook():
+        with _notebook_bar(what, total, unit) as report:
+            yield report
     else:
         yield _log_lines(what, total, unit)
+
+
+def _in_notebook() -> bool:
+    """Returns whether this is the kernel of a notebook; IPython on a terminal has no kernel."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@contextmanager
+def _notebook_bar(what: str, total: int | None, unit: str) -> Generator[Report]:
+    """Returns a context with a bar below the cell, of which nothing stays; needs no widgets."""
+    from IPython.display import display
+
+    handle, count, last = None, 0, time.monotonic()
+
+    def report(done: int) -> None:
+        nonlocal handle, count, last
+        count += done
+        now = time.monotonic()
+        if now - last < SECONDS_IN_NOTEBOOK:
+            return
+        last = now
+        of = f" of {total:,}" if total else ""
+        size = f" value={count} max={total}" if total else ""
+        text = f"{what}: {count:,}{of} {unit}"
+        shown = {
+            "text/plain": text,
+            "text/html": f"<progress{size}></progress> {escape(text)}",
+        }
+        if handle is None:
+            handle = display(shown, raw=True, display_id=True)
+        else:
+            handle.update(shown, raw=True)
+
+    try:
+        yield report
+    finally:
+        if handle is not None:
+            handle.update({"text/plain": ""}, raw=True)
 
 
 def _log_lines(what: str, total: int | None, unit: str) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,40 @@ def test_without_a_terminal_a_line_appears_at_intervals(
     assert [record.getMessage() for record in caplog.records] == [
         "scores: 40 of 100 documents, 2.0 a second, 30 s left"
     ]
+
+
+def test_a_notebook_shows_a_bar_that_is_empty_in_the_end_and_none_for_short_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("IPython")
+    from IPython.core.displaypub import CapturingDisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    clock = iter([0.0, 0.2, 0.4, 1.0, 1.1, 2.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    shell: Any = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+    try:
+        assert not progress._in_notebook()  # IPython on a terminal
+        shell.kernel = object()
+        shell.display_pub = CapturingDisplayPublisher()
+        with caplog.at_level(logging.INFO), progress.bar("short", 3, "files") as report:
+            report(3)
+        assert not shell.display_pub.outputs
+        with caplog.at_level(logging.INFO), progress.bar("<vectors>", 90, "documents") as report:
+            for _ in range(3):
+                report(30)
+        outputs = shell.display_pub.outputs
+    finally:
+        InteractiveShell.clear_instance()
+    texts = [output["data"]["text/plain"] for output in outputs]
+    assert texts == ["<vectors>: 30 of 90 documents", "<vectors>: 90 of 90 documents", ""]
+    assert (
+        "<progress value=90 max=90></progress> &lt;vectors&gt;" in outputs[1]["data"]["text/html"]
+    )
+    assert [output["update"] for output in outputs] == [False, True, True]
+    assert len({output["transient"]["display_id"] for output in outputs}) == 1
+    assert not caplog.records
 
 
 def test_nothing_is_reported_where_it_is_not_wanted(

@@ -96,7 +96,7 @@ def _steps(cell: Cell) -> Iterator[Step]:
     stored = replace(cell, store=Store(cell.store.root, "only", cell.store.device))
     documents = _if_stored(lambda: prefilter(stored, data))
     found = None if documents is None else _if_stored(lambda: choose_from(stored, data, documents))
-    if found is None:
+    if documents is None or found is None:
         yield Step("prefilter", "to compute", note="everything else waits for it")
         return
     parts, complete = cell.parts, True
