@@ -45,12 +45,13 @@ class Leaks:
 
 @dataclass
 class Check:
-    """The assumption check: does the pool look like what the model was pre-trained on?"""
+    """Does the pool look like what the model was pre-trained on, and does the model forget that?"""
 
     assumption: bool = MISSING
     reference: str | None = MISSING
     documents: int = MISSING
     vectors: Component = MISSING
+    forgetting: bool = MISSING
 
 
 @dataclass

@@ -13,6 +13,7 @@ import cells
 import pytest
 import toy
 
+from shortlist.core import unpack_item_scores
 from shortlist.store.cache import executions
 
 CHEAP = ("selector=random", "until=select")
@@ -210,3 +211,34 @@ GERMAN = [
     "Kannst du mir sagen, wie ich zum Bahnhof komme? Natürlich, geh geradeaus und dann die zweite "
     "Straße links.",
 ]
+
+
+@pytest.mark.slow  # three cells
+def test_forgetting_is_reported_of_both_stages_beside_the_gain(run: Any, tmp_path: Path) -> None:
+    kinds = [
+        {"domain": topic, "text": ". ".join(toy.sentences(topic, 3, row)) + "."}
+        for topic in toy.TOPICS
+        for row in range(6)
+    ]
+    reference = toy.write_jsonl(tmp_path / "reference.jsonl", kinds)
+    typed = ("selector=random", "finetune.learning_rate=0.02", "budget=5")
+    plain, _ = run(*typed)
+    record, _ = run(*typed, "check.forgetting=true", f"check.reference={reference}")
+    assert plain.key != record.key and "forgetting" not in plain.config["check"]
+    assert record.metrics[: len(plain.metrics)] == plain.metrics
+    found = {metric.name: metric for metric in record.metrics[len(plain.metrics) :]}
+    assert list(found) == [
+        f"{what}_{when}"
+        for what in ("general_mlm_loss", "probe_kind", "probe_order")
+        for when in ("base", "gain_warmup", "gain_finetune")
+    ]
+    assert found["general_mlm_loss_gain_finetune"].value < -0.01  # at so large a rate much is lost
+    assert found["probe_kind_base"].n == 30 and found["probe_order_base"].n == 90
+    for name, metric in found.items():
+        items = unpack_item_scores(record.item_scores[name], metric.n)
+        assert items.mean() == pytest.approx(metric.value, abs=2e-3)  # scores of 12 bits
+        assert metric.stderr == pytest.approx(items.std(ddof=1) / len(items) ** 0.5, rel=0.02)
+    warm, _ = run(*typed, "check.forgetting=true", f"check.reference={reference}", "until=warmup")
+    assert [m.name for m in warm.metrics if "gain" in m.name] == [
+        f"{what}_gain_warmup" for what in ("general_mlm_loss", "probe_kind", "probe_order")
+    ]

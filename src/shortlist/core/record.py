@@ -29,6 +29,7 @@ Role = Literal["preparation", "selection", "diagnostics", "training", "evaluatio
 # Lowest and highest value of each unit. A percentage in the place of a fraction is refused.
 UNITS: Mapping[str, tuple[float, float]] = {
     "fraction": (0.0, 1.0),
+    "fraction_gained": (-1.0, 1.0),
     "correlation": (-1.0, 1.0),
     "nats": (0.0, math.inf),
     "nats_gained": (-math.inf, math.inf),

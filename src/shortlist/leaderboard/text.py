@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import rich.table
 
 DIGITS = {
-    "fraction": 4, "correlation": 4, "nats": 4, "nats_gained": 4, "perplexity": 2,
+    "fraction": 4, "fraction_gained": 4, "correlation": 4, "nats": 4, "nats_gained": 4,
+    "perplexity": 2,
     "seconds": 1, "rank": 1, "MiB": 0,
 }  # fmt: skip
 WARNING = "⚠"
@@ -52,7 +53,7 @@ def number(value: float, unit: str) -> str:
         digits = 0
     elif unit == "count":
         digits = 0 if value == int(value) else 1
-    sign = "+" if unit == "nats_gained" and value >= 0 else ""
+    sign = "+" if unit.endswith("_gained") and value >= 0 else ""
     return f"{sign}{value:,.{digits}f}".replace("-", MINUS)
 
 

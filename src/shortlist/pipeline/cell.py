@@ -43,6 +43,7 @@ from shortlist.pipeline.training import (
     evaluate_language_model,
     evaluate_predictions,
     fine_tune,
+    measure_forgetting,
     warm_up,
 )
 from shortlist.store.atomic import make_directory, write_text
@@ -99,13 +100,15 @@ def run(cell: Cell) -> dict[str, Any]:
     base = base_model(training, data)
     warm = warm_up(training, base, selected)
     notes += base.notes + warm.notes + compare_losses(evaluation, base, warm, data.task)
+    if until == "warmup" or parts.task.evaluators:
+        notes += measure_forgetting(evaluation, base, warm, None)
     if until == "warmup":
         return record_fields(notes)
     if parts.task.evaluators:
         return record_fields(notes, evaluate_language_model(evaluation, base, warm, data.task))
 
     tuned = fine_tune(training, warm, data.task)
-    notes += tuned.notes
+    notes += tuned.notes + measure_forgetting(evaluation, base, warm, tuned)
     if until == "finetune":
         return record_fields(notes)
     return record_fields(notes, evaluate_predictions(evaluation, tuned, data.task))

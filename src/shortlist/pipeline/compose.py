@@ -182,6 +182,7 @@ def build_components(config: DictConfig) -> Components:
             config.check.assumption,
             absolute(config.check.reference),
             checked(Count, config.check.documents, "check.documents"),
+            forgetting=config.check.forgetting,
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
@@ -392,6 +393,8 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     settings = {name: plain(OmegaConf.select(config, name)) for name in HASHED}
     if ((settings["pool"] or {}).get("prefilter") or {}).get("keep", 0) is None:
         settings["pool"].pop("prefilter")
+    if settings["check"] and not settings["check"].get("forgetting"):
+        settings["check"].pop("forgetting", None)
     groups = [settings[name] for name in ("targets", "negative_target")]
     named = [node for group in groups if isinstance(group, dict) for node in group.values()]
     for part in (settings["pool"], settings["task"], *named):

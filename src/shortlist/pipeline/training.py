@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist.core import Metric, digest, pack_item_scores
+from shortlist.diagnostics.assumption import reference_texts
+from shortlist.diagnostics.forgetting import mean_vectors, probes, under_head
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
 from shortlist.models.pretrained import StoredModel
@@ -25,11 +28,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from shortlist.core import Corpus
     from shortlist.pipeline.data import TaskSplits
     from shortlist.pipeline.selection import Selected
 
 log = logging.getLogger(__name__)
 
+GENERAL = ("loss", "kind", "order")  # files of measurements on general texts
 HELD_OUT_DOCUMENTS = 300  # of the held-out texts, first by id
 
 
@@ -115,6 +120,94 @@ def held_out_loss(cell: Cell, current: CellModel, task: TaskSplits) -> Stage:
     }
     inputs = {"model": current.model.key, split: task.fingerprint(split)}
     return cell.stage("held_out", 3, settings, inputs, compute)
+
+
+def measure_forgetting(
+    cell: Cell, base: CellModel, warm: CellModel, tuned: CellModel | None
+) -> Notes:
+    """Returns what is kept of general texts, where `check.forgetting` asks for it: loss and accuracy
+    of probes of the base model, and how each stage changed them since, passage by passage; positive
+    is better. See `diagnostics.forgetting`.
+
+    Raises:
+        InvalidInput: the reference cannot be read, or holds too little.
+    """
+    check, trainer = cell.parts.check, cell.parts.warmup
+    if not check.forgetting:
+        return Notes()
+    reference = reference_texts(check.reference)
+    read = reference.take(np.arange(min(check.documents, len(reference))))
+    before = _general(cell, base.model, None, read)
+    stages = {"base": before, "warmup": _general(cell, warm.model, None, read)}
+    if tuned is not None:
+        stages["finetune"] = _general(cell, tuned.model, warm.model, read)
+    tokens = np.load(before.path / "counts.npy")
+    metrics: list[Metric] = []
+    item_scores: dict[str, str] = {}
+    for what in GENERAL:
+        known = np.load(before.path / f"{what}.npy")
+        is_loss = what == "loss"
+        counts = tokens if is_loss else np.ones(len(known))
+        for name, stage in stages.items():
+            values, unit = known, "nats" if is_loss else "fraction"
+            if name != "base":
+                after = np.load(stage.path / f"{what}.npy")
+                values = known - after if is_loss else after - known
+                unit += "_gained"
+            label = f"general_{trainer.objective}_loss" if is_loss else f"probe_{what}"
+            label += "_base" if name == "base" else f"_gain_{name}"
+            ratio = ratio_of_sums(values, counts)
+            item_scores[label] = pack_item_scores(linearised_ratio(values, counts))
+            metrics.append(
+                Metric(
+                    name=label,
+                    unit=unit,
+                    higher_is_better=unit != "nats",
+                    value=ratio.value,
+                    n=len(values),
+                    stderr=ratio.stderr,
+                    split="general",
+                    protocol=before.facts["protocol"],
+                )
+            )
+    facts = {
+        "general_truncated": before.facts["truncated"],
+        "general_not_measured": len(reference) - len(read),
+    }
+    return Notes(
+        stages=tuple(stages.values()), counts=facts, metrics=tuple(metrics), item_scores=item_scores
+    )
+
+
+def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Corpus) -> Stage:
+    """Returns loss and right answers of the probes on general texts; of a model without a
+    language-model head by that of `head`.
+    """
+    trainer, runtime = cell.parts.warmup, cell.parts.runtime
+
+    def compute(directory: Path) -> dict[str, Any]:
+        path = model.path
+        if head is not None:
+            path = directory / "model"
+            under_head(head.path, model.path, trainer.objective, path)
+        losses = trainer.losses_on(path, read, runtime)
+        np.save(directory / "loss.npy", losses.sums)
+        np.save(directory / "counts.npy", losses.counts)
+        for probe in probes(read):
+            vectors = mean_vectors(path, probe.texts, trainer.max_length, runtime)
+            np.save(directory / f"{probe.name}.npy", probe.right(vectors))
+        if head is not None:
+            shutil.rmtree(path)
+        return {
+            "protocol": digest([losses.protocol, read.fingerprint, "forgetting 1"]),
+            "truncated": losses.truncated,
+        }
+
+    settings = {"objective": trainer.objective, "max_length": trainer.max_length}
+    inputs = {"model": model.key, "reference": read.fingerprint}
+    if head is not None:
+        inputs["head"] = head.key
+    return cell.stage("forgetting_general", 1, settings, inputs, compute)
 
 
 def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
