@@ -17,7 +17,15 @@ from shortlist.models import checkpoint
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.trainers.adapters import Adapter, memory_saved
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
-from shortlist.trainers.practice import Schedule, add_pull, rate_factor, update_average
+from shortlist.trainers.practice import (
+    Schedule,
+    add_pull,
+    add_to_average,
+    mixing,
+    rate_factor,
+    trained_matrices,
+    update_average,
+)
 from shortlist.trainers.resuming import State
 
 if TYPE_CHECKING:
@@ -79,6 +87,10 @@ class TrainingModule(pl.LightningModule):
         ema: Annotated[float, Range(0, 1, below=True)] | None = None,
         divergence: Annotated[float, Range(1, above=True)] | None = None,
         peft: Adapter | None = None,
+        unfreeze_steps: Count | None = None,
+        swa_epoch: Count | None = None,
+        swa_learning_rate: Positive | None = None,
+        mixout: Annotated[float, Range(0, 1, above=True, below=True)] | None = None,
     ) -> None:
         """Stores the settings; the model is loaded by `train_on`.
 
@@ -112,6 +124,12 @@ class TrainingModule(pl.LightningModule):
             divergence: training ends with an error where the mean loss of 20 steps exceeds this many
                 times its lowest value; None for never.
             peft: trains few weights in place of the model's own; None trains these.
+            unfreeze_steps: number of steps after which `unfreeze` adds layers, in place of an epoch.
+            swa_epoch: first epoch, counted from 1, whose last weights enter an equal average that
+                takes their place (Izmailov et al. 2018, as `torch.optim.swa_utils`); None for none.
+            swa_learning_rate: rate from that epoch on; None for that of the schedule.
+            mixout: probability with which a step reads a weight of the base as it was at the start
+                (Lee et al. 2020); None for 0.
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -147,7 +165,13 @@ class TrainingModule(pl.LightningModule):
                 f"{self.setting}.freeze=all trains the head alone, so that {self.setting}.unfreeze="
                 f"{unfreeze} has no layers to add; set one of both to null"
             )
+        if unfreeze_steps is not None and unfreeze is None:
+            raise InvalidInput(
+                f"{self.setting}.unfreeze_steps={unfreeze_steps} needs the number of layers that are "
+                f"added, {self.setting}.unfreeze; set it, or {self.setting}.unfreeze_steps=null"
+            )
         self.layers_an_epoch, self.layer_decay = unfreeze, layer_decay
+        self.unfreeze_steps = unfreeze_steps
         self.head_learning_rate = head_learning_rate
         if warmup_steps is not None and warmup_fraction > 0:
             raise InvalidInput(
@@ -163,6 +187,18 @@ class TrainingModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.dropouts = {"hidden": hidden_dropout, "attention": attention_dropout}
         self.l2_sp, self.ema, self.divergence = l2_sp, ema, divergence
+        self.swa_epoch, self.swa_learning_rate, self.mixout = swa_epoch, swa_learning_rate, mixout
+        if swa_learning_rate is not None and swa_epoch is None:
+            raise InvalidInput(
+                f"{self.setting}.swa_learning_rate is the rate from {self.setting}.swa_epoch on, which "
+                f"is null; set it, or {self.setting}.swa_learning_rate=null"
+            )
+        if swa_epoch is not None and (swa_epoch > epochs or ema is not None):
+            found = f"{epochs} epochs" if ema is None else f"{self.setting}.ema={ema:g}"
+            raise InvalidInput(
+                f"{self.setting}.swa_epoch={swa_epoch} must be one of the epochs and the only average "
+                f"of the weights, found {found}; set {self.setting}.swa_epoch or ema to null"
+            )
         self.peft = peft
         self._check_peft()
         self.starts: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -179,7 +215,7 @@ class TrainingModule(pl.LightningModule):
         if self.peft is None:
             return
         method, reason = type(self.peft).__name__, "changes no weight of the pretrained base"
-        fixed: dict[str, Any] = {"l2_sp": self.l2_sp}
+        fixed: dict[str, Any] = {"l2_sp": self.l2_sp, "mixout": self.mixout}
         if "all" in self.freeze_names:
             raise InvalidInput(
                 f"{self.setting}.freeze=all trains the head alone and leaves nothing to "
@@ -252,6 +288,11 @@ class TrainingModule(pl.LightningModule):
                     f"{self.setting}.l2_sp pulls weights of the pretrained base, all of which are "
                     f"frozen; set {self.setting}.l2_sp=null"
                 )
+        if self.mixout is not None and not trained_matrices(self.model):
+            raise InvalidInput(
+                f"{self.setting}.mixout mixes matrices of the pretrained base, all of which are "
+                f"frozen; set {self.setting}.mixout=null"
+            )
         if self.peft is not None:
             trained = sum(weight.numel() for weight in weights)
             saved = memory_saved(total, trained)
@@ -268,7 +309,8 @@ class TrainingModule(pl.LightningModule):
         """Puts the start and the average of the weights on the weights' device."""
         self.starts = [(weight, start.to(weight.device)) for weight, start in self.starts]
         self.averages = []
-        if self.ema is not None:
+        averaged = any(name.startswith("average ") for name in self.saved.tensors)
+        if self.ema is not None or averaged:
             self.averages = [
                 (w, self.saved.tensors.get(f"average {name}", w.detach()).to(w.device, copy=True))
                 for group in self.groups
@@ -277,10 +319,17 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the average of the weights."""
+        averages = [average for _, average in self.averages]
+        weights = [weight.detach() for weight, _ in self.averages]
         if self.ema is not None:
-            averages = [average for _, average in self.averages]
-            weights = [weight.detach() for weight, _ in self.averages]
             update_average(averages, weights, self.ema, len(self.losses))
+        elif self.swa_epoch is not None and self.trainer.is_last_batch:
+            earlier = self.epoch_of(batch_idx) + 1 - self.swa_epoch
+            if earlier == 0:
+                trained = [weight for group in self.groups for weight in group.weights]
+                self.averages = [(weight, weight.detach().clone()) for weight in trained]
+            elif earlier > 0:
+                add_to_average(averages, weights, earlier)
 
     @torch.no_grad()
     def swap_averages(self) -> None:
@@ -335,10 +384,15 @@ class TrainingModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Lets the weights of this epoch be trained."""
         if self.unfreezing is not None:
-            self.unfreezing.enter(self.epoch_of(batch_idx))
+            of_steps = self.unfreeze_steps and len(self.losses) // self.unfreeze_steps
+            self.unfreezing.enter(self.epoch_of(batch_idx) if of_steps is None else of_steps)
 
     def rate_factor(self, step: int, steps: int) -> float:
         """Returns the share of the peak learning rate at step `step` of `steps`, counted from 0."""
+        if self.swa_learning_rate is not None and self.swa_epoch is not None:
+            first = steps // self.epochs * (self.swa_epoch - 1)
+            if step >= first:
+                return self.swa_learning_rate / self.learning_rate
         return rate_factor(self.schedule_name, step, steps, self.rise(steps))
 
     def rise(self, steps: int) -> int:
@@ -383,6 +437,7 @@ class TrainingModule(pl.LightningModule):
         """
         steps = (self.epochs - self.epochs_done) * len(loader)
         mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
+        mixed_weights = trained_matrices(self.model) if self.mixout is not None else []
         self.losses = self.saved.losses
         self.steps_done = len(self.losses)
         self.log_plan(what, self.steps_done + steps)
@@ -397,7 +452,8 @@ class TrainingModule(pl.LightningModule):
                 callbacks=[_LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()
-            trainer.fit(self, loader)
+            with mixing(mixed_weights, self.mixout or 0.0):
+                trainer.fit(self, loader)
         self.swap_averages()
         self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
         self.saved, self.steps_done, self.epochs_done = State(), 0, 0

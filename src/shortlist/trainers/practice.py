@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch.nn import functional
+
+from shortlist.models.checkpoint import is_transposed
 
 Schedule: TypeAlias = Literal["linear", "constant", "cosine", "one_cycle"]
 
@@ -99,3 +102,74 @@ def update_average(
     own = min(decay, (1 + step) / (10 + step))
     for average, weight in zip(averages, weights, strict=True):
         average.lerp_(weight, 1 - own)
+
+
+@torch.no_grad()
+def add_to_average(
+    averages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], count: int
+) -> None:
+    """Adds weights to equal averages over `count` earlier ones (`torch.optim.swa_utils`).
+
+    Formula:
+        average = average + (weight - average) / (count + 1)
+    """
+    for average, weight in zip(averages, weights, strict=True):
+        average.add_((weight - average) / (count + 1))
+
+
+def mixout(weight: torch.Tensor, start: torch.Tensor, share: float) -> torch.Tensor:
+    """Returns a weight with random entries of `start` in place of its own (Lee et al. 2020).
+
+    Formula (their equation 5, with m = 1 with probability `share`, else 0):
+        (m * start + (1 - m) * weight - share * start) / (1 - share), whose mean is the weight
+
+    Args:
+        weight: the weight.
+        start: the weight at the start, of the same shape.
+        share: probability of an entry of `start`; below 1. torch's global generator draws.
+    """
+    drawn = torch.empty_like(weight).bernoulli_(share).bool()
+    return (torch.where(drawn, start, weight) - share * start) / (1 - share)
+
+
+def trained_matrices(model: Any) -> list[tuple[Any, torch.Tensor]]:
+    """Returns the modules of a model's base that multiply by a matrix and are trained, each with a
+    copy of its weight.
+    """
+    return [
+        (module, module.weight.detach().clone())
+        for module in model.base_model.modules()
+        if (isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D")
+        and module.weight.requires_grad
+    ]
+
+
+@contextlib.contextmanager
+def mixing(modules: Sequence[tuple[Any, torch.Tensor]], share: float) -> Generator[None]:
+    """Returns a context in which modules in training mode multiply by `mixout` of their weight.
+
+    Args:
+        modules: modules and their weights at the start.
+        share: as in `mixout`.
+    """
+
+    def mixed(module: Any, start: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        plain = module.forward
+
+        def forward(inputs: torch.Tensor) -> torch.Tensor:
+            if not module.training:
+                return plain(inputs)
+            weight = mixout(module.weight, start.to(module.weight.device), share)
+            return functional.linear(
+                inputs, weight.T if is_transposed(module) else weight, module.bias
+            )
+
+        return forward
+
+    for module, start in modules:
+        module.forward = mixed(module, start)
+    try:
+        yield
+    finally:
+        for module, _ in modules:
+            del module.forward

@@ -54,6 +54,11 @@ class Pretraining(CausalLM):
                 f"{self.setting}.ema is not part of the state from which pre-training resumes; set "
                 f"{self.setting}.ema=null"
             )
+        if self.swa_epoch is not None or self.unfreeze_steps is not None:
+            raise InvalidInput(
+                f"{self.setting} counts all passes as one training; set {self.setting}.swa_epoch and "
+                f"{self.setting}.unfreeze_steps to null"
+            )
         if self.peft is not None:
             raise InvalidInput(
                 f"{self.setting}.peft adapts weights that have been trained before; set "

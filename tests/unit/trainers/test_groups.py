@@ -113,6 +113,24 @@ def test_unfreezing_goes_down_from_the_top_and_ends_with_every_weight(start: Pat
     assert seen == sorted(set(seen)) and seen[-1] == len(depths.of)
 
 
+def test_unfreezing_by_steps_grows_within_an_epoch(
+    start: Path, tmp_path: Path, machine: Any
+) -> None:
+    seen: list[int] = []
+
+    class Watched(Classifier):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            super().on_train_batch_start(batch, batch_idx)
+            depths = Depths.read(self.model, "x").of
+            trained = [depths[n] for n, w in self.model.named_parameters() if w.requires_grad]
+            seen.append(min(trained))
+
+    settings = {**BASE, "epochs": 2, "batch_size": 2, "keep": "last", "patience": None}
+    module = Watched(**settings, unfreeze=1, unfreeze_steps=3)
+    module.train_on(start, examples(), None, LABELS, tmp_path, 0, machine)
+    assert seen == [max(0, 3 - step // 3) for step in range(16)]
+
+
 def test_unfreezing_several_layers_at_once() -> None:
     model: Any = BertForSequenceClassification(
         BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=5, num_attention_heads=1,

@@ -19,6 +19,7 @@ from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_wi
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
+from shortlist.models import checkpoint
 from shortlist.runtime import Runtime
 from shortlist.trainers import practice
 from shortlist.trainers.classify import Classifier, Validation
@@ -134,6 +135,68 @@ def test_an_average_of_constant_weights_is_they_and_follows_changes() -> None:
     assert torch.equal(average, weight * 3)
 
 
+def test_mixout_keeps_the_mean_and_what_has_not_moved() -> None:
+    torch.manual_seed(0)
+    weight, start = torch.randn(2, 20, 30)
+    drawn = torch.stack([practice.mixout(weight, start, 0.4) for _ in range(4000)])
+    # A draw is start or start + (weight - start) / 0.6: its mean is the weight (Lee et al., eq. 5).
+    error = (weight - start).abs() * (0.4 / 0.6 / 4000) ** 0.5
+    assert ((drawn.mean(0) - weight).abs() < 5 * error + 1e-6).all()
+    kept = torch.isclose(drawn, start, atol=1e-5)
+    moved = torch.isclose(drawn, start + (weight - start) / 0.6, atol=1e-5)
+    assert (kept | moved).all() and float(kept.float().mean()) == pytest.approx(0.4, abs=0.01)
+    assert torch.allclose(practice.mixout(start, start, 0.4), start, atol=1e-6)
+
+
+def test_mixout_mixes_in_training_alone_and_leaves_the_model_as_it_was(start: Path) -> None:
+    model = checkpoint.classifier(start, 2)
+    model.config.pad_token_id = 0
+    ids = torch.arange(5, 15)[None]
+    modules = practice.trained_matrices(model)
+    assert len(modules) == (13 if "bert" in start.name else 8)  # BERT's pooler is mixed too
+    before = model.eval()(input_ids=ids).logits
+    with practice.mixing([(module, torch.zeros_like(w)) for module, w in modules], 0.5):
+        assert torch.equal(model(input_ids=ids).logits, before)
+        for module in (
+            module for module in model.modules() if isinstance(module, torch.nn.Dropout)
+        ):
+            module.p = 0.0
+        first, second = (model.train()(input_ids=ids).logits for _ in range(2))
+        assert not torch.equal(first, second)
+        first.sum().backward()
+    assert all(module.weight.grad is not None for module, _ in modules)
+    assert torch.equal(model.eval()(input_ids=ids).logits, before)
+    assert not any("forward" in vars(module) for module, _ in modules)
+
+
+def test_the_average_of_epochs_is_that_of_swa_utils(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    averaged: list[Any] = []
+
+    class Watched(Classifier):
+        def on_train_epoch_end(self) -> None:
+            if self.current_epoch >= 1:
+                if not averaged:
+                    averaged.append(torch.optim.swa_utils.AveragedModel(self.model))
+                averaged[0].update_parameters(self.model)
+
+    rates: list[float] = []
+
+    class Rates(Watched):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            super().on_train_batch_start(batch, batch_idx)
+            rates.append(self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"])  # type: ignore[union-attr]
+
+    settings = {**BASE, "epochs": 4, "keep": "last", "patience": None, "swa_epoch": 2}
+    module = Rates(**settings, swa_learning_rate=1e-3)
+    module.train_on(tiny_model, examples(), None, LABELS, tmp_path, 0, machine)
+    found = load_file(tmp_path / "model.safetensors")
+    for name, weight in averaged[0].module.named_parameters():
+        assert torch.allclose(found[name], weight, atol=1e-6), name
+    assert rates[2:] == pytest.approx([1e-3] * (len(rates) - 2)) and rates[0] == 5e-3
+
+
 @pytest.fixture(params=["bert", "gpt2"])
 def start(request: pytest.FixtureRequest, tiny_model: Path, tiny_gpt2: Path) -> Path:
     return tiny_model if request.param == "bert" else tiny_gpt2
@@ -164,7 +227,7 @@ def test_settings_that_change_nothing_change_no_weight(
     "on",
     [
         {"ema": 0.9}, {"r_drop": 1.0}, {"label_smoothing": 0.2}, {"schedule": "cosine"},
-        {"hidden_dropout": 0.5}, {"attention_dropout": 0.5},
+        {"hidden_dropout": 0.5}, {"attention_dropout": 0.5}, {"mixout": 0.3}, {"swa_epoch": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -250,6 +313,10 @@ def test_the_log_begins_with_what_is_trained(
         ({"schedule": "one_cycle", "warmup_fraction": 0.0}, "one_cycle needs a rise"),
         ({"min_delta": 0.1}, r"set finetune\.keep=best"),
         ({"metric": "accuracy"}, r"set finetune\.keep=best"),
+        ({"swa_epoch": 3}, r"swa_epoch=3 must be one of the epochs .* found 2 epochs"),
+        ({"swa_epoch": 1, "ema": 0.9}, r"only average of the weights, found finetune\.ema=0\.9"),
+        ({"swa_learning_rate": 1e-3}, r"the rate from finetune\.swa_epoch on, which is null"),
+        ({"unfreeze_steps": 5}, r"unfreeze_steps=5 needs the number of layers"),
     ],
 )
 def test_settings_that_make_no_sense_together_are_refused(changed: Any, reason: str) -> None:
@@ -273,6 +340,7 @@ def test_what_needs_classes_is_refused_for_numbers(
     [
         ({"warmup_fraction": 0.0, "warmup_steps": 4}, "below the 4 steps"),
         ({"freeze": "all", "l2_sp": 1.0}, "all of which are frozen"),
+        ({"freeze": "all", "mixout": 0.5}, "all of which are frozen"),
     ],
 )
 def test_what_the_data_do_not_allow_is_refused(

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.runtime import Runtime
 from shortlist.store.cache import unfinished
+from shortlist.trainers.adapters import Lora
 from shortlist.trainers.classify import Classifier, Validation
 from shortlist.trainers.resuming import STATE, State
 
@@ -31,6 +32,8 @@ PRACTICES: dict[str, dict[str, Any]] = {
     "plain": {},
     "gradual": {"unfreeze": 1, "layer_decay": 0.8, "schedule": "cosine"},
     "pulled": {"ema": 0.9, "l2_sp": 0.01, "frozen_layers": 1, "r_drop": 1.0},
+    "averaged": {"swa_epoch": 2, "mixout": 0.3, "unfreeze": 1, "unfreeze_steps": 4},
+    "lora": {"peft": Lora(2, 4, 0.1, "all"), "ema": 0.5},
     "last": {"keep": "last", "patience": None, "divergence": 50.0},
 }
 
