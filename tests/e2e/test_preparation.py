@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,55 @@ def test_augmentation_grows_train_alone_and_leaves_the_target(
         assert grown.inputs[f"task_{split}"] == plain.inputs[f"task_{split}"]
     wrong = record(task__augment={"words": {"rate": 2.0}})
     assert wrong.status == "failed" and "a rate between 0 and 1" in wrong.reason
+
+
+def test_the_rows_of_a_users_file_are_split_by_time_or_by_the_groups_of_a_column(
+    small: tuple[str, ...], composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "text": f"report number {n} about topic {n % 5}",
+            "label": "ab"[n % 2],
+            "day": f"2024-01-{1 + n % 28:02}",
+            "author": n % 9,
+        }
+        for n in range(90)
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    own = (*small, *CHEAP, "task=own", f"task.train={path}", "task.label=label")
+
+    def run(*settings: str) -> Record:
+        config = composed(*own, *settings)
+        with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
+            return cells.execute(config, tmp_path / "runs" / "one")
+
+    def values(made: Record, stage: str, column: str) -> list[set[Any]]:
+        (key,) = stage_keys(made, stage)
+        of = {row["text"]: row[column] for row in rows}
+        folder = tmp_path / "cache" / stage / key
+        return [
+            {of[text] for text in load_corpus(folder / f"{split}.arrow").texts}
+            for split in ("train", "validation", "test")
+        ]
+
+    by_day = run("task.split.by=time", "task.split.column=day")
+    assert by_day.status == "done", by_day.reason
+    early, middle, late = values(by_day, "split", "day")
+    assert max(early) < min(middle) and max(middle) < min(late)
+    sizes = [by_day.counts[f"task_split_{split}"] for split in ("train", "validation", "test")]
+    assert sum(sizes) == 90 and abs(sizes[2] / 90 - 0.2) <= 0.1
+
+    made = run("task.folds=3", "fold=1", "task.cross_validation.group=column",
+               "task.cross_validation.column=author")  # fmt: skip
+    assert made.status == "done", made.reason
+    train, validation, test = values(made, "fold", "author")
+    assert test and not test & (train | validation)
+
+    for settings, message in (
+        (("task.split.by=time", "task.split.column=date"), "expected the column 'date'"),
+        (("task.split.column=day",), "set task.split.by"),
+        (("task.split.by=text", "task.folds=3", "fold=0"), "found both"),
+    ):
+        refused = run(*settings)
+        assert refused.status == "failed" and message in refused.reason, refused.reason

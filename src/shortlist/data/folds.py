@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus
 from shortlist.data.near_copies import clusters
-from shortlist.data.splits import SPLITS, TaskData, draw
+from shortlist.data.splits import SPLITS, Split, TaskData, draw
 from shortlist.errors import InvalidInput
 
-Grouping: TypeAlias = Literal["near_copies", "text", "domain"]
-GROUPINGS: tuple[Grouping, ...] = ("near_copies", "text", "domain")
+Grouping: TypeAlias = Literal["near_copies", "text", "domain", "column"]
+GROUPINGS: tuple[Grouping, ...] = ("near_copies", "text", "domain", "column")
+Values: TypeAlias = Mapping[Split, Mapping[str, str]]  # of a column, by split and id of the row
 ORDERS = 200  # orders of the groups that are tried before a split is refused
 BINS = 5  # of numeric labels, which are stratified by quantile
 
@@ -33,8 +35,9 @@ class CrossValidation:
     Attributes:
         folds: number of folds k, at least 2.
         repeats: how often the rows are dealt anew; fold f is part f % k of repeat f // k.
-        group: what stays on one side: near copies (with equal texts), equal texts, or the rows of
-            one domain (`task.domain=COLUMN` of a user's files).
+        group: what stays on one side: near copies (with equal texts), equal texts, the rows of one
+            domain (`task.domain=COLUMN` of a user's files), or those of one value of `column`.
+        column: the column whose values are the groups of `group=column`.
         stratified: whether the shares of the classes are kept alike.
         validation_share: share of the rows outside the test fold that becomes validation.
         tolerance: largest difference between the share of a fold and 1/k.
@@ -48,6 +51,7 @@ class CrossValidation:
     validation_share: float
     tolerance: float
     seed: int
+    column: str | None = None
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1:
@@ -60,16 +64,23 @@ class CrossValidation:
                 f"task.cross_validation.group must be one of {', '.join(GROUPINGS)}, found "
                 f"{self.group!r}"
             )
+        _check_column("task.cross_validation", "group", self.group, self.column, ("column",))
         if not 0 < self.validation_share < 1 or self.tolerance <= 0:
             raise InvalidInput(
                 "task.cross_validation needs validation_share between 0 and 1 and tolerance above 0, "
                 f"found {self.validation_share:g} and {self.tolerance:g}"
             )
 
-    def split(self, name: str, data: TaskData, fold: int) -> TaskData:
+    def split(self, name: str, data: TaskData, fold: int, values: Values | None = None) -> TaskData:
         """Returns the task whose test split is one fold of all of its rows.
 
         The rows of all published splits are dealt; repeated rows stay, on one side.
+
+        Args:
+            name: the task's name.
+            data: its splits.
+            fold: the number of the fold.
+            values: the values of `column`.
 
         Raises:
             InvalidInput: there is no such fold, or no deal has rows in every part and every class in
@@ -79,11 +90,11 @@ class CrossValidation:
         if not 0 <= fold <= last:
             raise InvalidInput(f"expected a fold from 0 to {last}, found fold={fold}")
         repeat, part = divmod(fold, self.folds)
-        rows = _joined(data)
-        strata = _strata(rows, data.labels) if self.stratified else None
-        groups = groups_of(rows, self.group)
-        required = None if data.labels is None else _strata(rows, data.labels)
         try:
+            rows, of_column = _joined(data, values, self.column)
+            strata = _strata(rows, data.labels) if self.stratified else None
+            groups = groups_of(rows, self.group) if of_column is None else of_column
+            required = None if data.labels is None else _strata(rows, data.labels)
             parts = k_folds(
                 groups, self.folds, self.seed + repeat, strata, required, self.tolerance
             )
@@ -104,6 +115,95 @@ class CrossValidation:
             data, train=train, validation=validation, test=test, target=train.unlabelled(),
             counts=counts | {"fold_groups": len(set(groups))}, quarantined=(),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resplit:
+    """How all rows of a task are cut anew into train, validation and test.
+
+    Attributes:
+        by: `time`: the earliest rows of `column` become train, the latest test; else what stays on
+            one side: rows of one value of `column`, near copies, equal texts, or a domain.
+        column: the column of the times or of the groups.
+        validation_share: share of all rows that becomes validation.
+        test_share: share of all rows that becomes test.
+        stratified: whether the shares of the classes are kept alike, except by time.
+        tolerance: largest difference between the share of a split and the wanted one.
+        seed: seed of the deal.
+    """
+
+    by: str
+    column: str | None
+    validation_share: float
+    test_share: float
+    stratified: bool
+    tolerance: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        known = ("time", *GROUPINGS)
+        if self.by not in known:
+            raise InvalidInput(
+                f"task.split.by must be one of {', '.join(known)}, found {self.by!r}"
+            )
+        _check_column("task.split", "by", self.by, self.column, ("time", "column"))
+        held = (self.validation_share, self.test_share)
+        if min(held) <= 0 or sum(held) >= 1 or self.tolerance <= 0:
+            raise InvalidInput(
+                "task.split needs validation_share and test_share above 0 that leave rows to train, "
+                f"and a tolerance above 0, found {held[0]:g}, {held[1]:g} and {self.tolerance:g}"
+            )
+
+    def split(self, name: str, data: TaskData, values: Values | None = None) -> TaskData:
+        """Returns the task with other splits of all of its rows; repeated rows stay.
+
+        Args:
+            name: the task's name.
+            data: its splits.
+            values: the values of `column`.
+
+        Raises:
+            InvalidInput: a row has no value or no time, a class would be missing in train, or the
+                shares cannot be had within the tolerance.
+        """
+        wanted = (
+            1 - self.validation_share - self.test_share, self.validation_share, self.test_share
+        )  # fmt: skip
+        try:
+            rows, of_column = _joined(data, values, self.column)
+            required = None if data.labels is None else _strata(rows, data.labels)
+            if self.by == "time":
+                parts = _by_time(
+                    times_of(of_column or [], self.column or ""),
+                    wanted,
+                    rows,
+                    data.labels,
+                    self.tolerance,
+                )
+            else:
+                groups = groups_of(rows, self.by) if of_column is None else of_column
+                strata = _strata(rows, data.labels) if self.stratified else None
+                parts = shares(groups, wanted, self.seed, strata, required, self.tolerance)
+        except InvalidInput as error:
+            raise InvalidInput(f"task {name!r}, task.split.by={self.by}: {error}") from error
+        train, validation, test = (
+            rows.take(np.flatnonzero(parts == part)).canonical() for part in range(3)
+        )
+        counts = {"train": len(train), "validation": len(validation), "test": len(test)}
+        return replace(
+            data, train=train, validation=validation, test=test, target=train.unlabelled(),
+            counts=counts, quarantined=(),
+        )  # fmt: skip
+
+
+def _check_column(
+    place: str, setting: str, chosen: str, column: str | None, needing: Sequence[str]
+) -> None:
+    if (chosen in needing) != (column is not None):
+        raise InvalidInput(
+            f"{place}.column names the column that {setting}={' or '.join(needing)} reads, found "
+            f"{setting}={chosen} and column={column}; set both or neither"
+        )
 
 
 def groups_of(corpus: Corpus, group: str) -> list[str]:
@@ -191,6 +291,60 @@ def by_time(times: Sequence[Any], wanted: Sequence[float]) -> NDArray[np.int64]:
         chosen = min(possible, key=lambda place: (abs(changes[place] - end), place))
         parts[order[changes[chosen] :]] = part
         first = chosen + 1
+    return parts
+
+
+def times_of(values: Sequence[str], column: str = "") -> list[float] | list[datetime]:
+    """Returns the values of a column as numbers, or else as ISO 8601 dates.
+
+    Raises:
+        InvalidInput: a value is neither, or some dates have a time zone and others have none.
+    """
+    try:
+        numbers = [float(value) for value in values]
+        if np.isfinite(numbers).all():
+            return numbers
+    except ValueError:
+        pass
+    dates: list[datetime] = []
+    for value in values:
+        try:
+            dates.append(datetime.fromisoformat(value.strip()))
+        except ValueError as error:
+            raise InvalidInput(
+                f"column {column!r}: expected numbers, or ISO 8601 dates (2024-05-01, "
+                f"2024-05-01T12:00:00+00:00), found {value!r}"
+            ) from error
+    if len({date.tzinfo is None for date in dates}) > 1:
+        raise InvalidInput(
+            f"column {column!r}: expected a time zone on every date or on none, found both"
+        )
+    return dates
+
+
+def _by_time(
+    values: Sequence[float] | Sequence[datetime],
+    wanted: Sequence[float],
+    rows: Corpus,
+    labels: Sequence[str] | None,
+    tolerance: float,
+) -> NDArray[np.int64]:
+    parts = by_time(values, wanted)
+    off = np.abs(np.bincount(parts, minlength=len(wanted)) / len(parts) - np.array(wanted)).max()
+    if off > tolerance:
+        value, most = Counter(values).most_common(1)[0]
+        raise InvalidInput(
+            f"expected parts within {tolerance:.0%} of their shares, found one off by {off:.0%}; "
+            f"{most / len(parts):.0%} of the rows have the time {value}; raise task.split.tolerance"
+        )
+    if labels is not None:
+        own = np.array(rows.labels, dtype=object)
+        late = sorted(set(own) - set(own[parts == 0]))
+        if late:
+            raise InvalidInput(
+                f"expected every class among the earliest rows, which are train, found {late[0]!r} "
+                "in later ones alone; raise the share of train or leave the class out"
+            )
     return parts
 
 
@@ -323,20 +477,50 @@ class _Deal:
         return set() if self.among in where else set(range(len(self.wanted))) - {self.among}
 
 
-def _joined(data: TaskData) -> Corpus:
-    """Returns the rows of all splits as one corpus, sorted by content."""
-    filled = [data.split(split) for split in SPLITS if len(data.split(split))]
+def _joined(
+    data: TaskData, values: Values | None, column_name: str | None
+) -> tuple[Corpus, list[str] | None]:
+    """Returns the rows of all splits as one corpus, sorted by content, and the value of each row.
+
+    Raises:
+        InvalidInput: a row has no value.
+    """
+    filled: dict[Split, Corpus] = {s: data.split(s) for s in SPLITS if len(data.split(s))}
 
     def column(name: str) -> list[Any] | None:
-        if any(name not in one.table.column_names for one in filled):
+        if any(name not in one.table.column_names for one in filled.values()):
             return None
-        return [value for one in filled for value in one.table[name].to_pylist()]
+        return [value for one in filled.values() for value in one.table[name].to_pylist()]
 
     texts, domains = column("text") or [], column("domain") or []
-    labels = column("label")
-    return Corpus.build(
-        texts, domains, texts_b=column("text_b"), labels=labels, masses=column("mass")
-    ).canonical()
+    second, labels, masses = column("text_b"), column("label"), column("mass")
+    order = list(range(len(texts)))
+    found: list[str] = []
+    if column_name is not None and values is not None:
+        of_rows = [values[split].get(key) for split, one in filled.items() for key in one.ids]
+        absent = sum(value is None for value in of_rows)
+        if absent:
+            first = next(text for text, v in zip(texts, of_rows, strict=True) if v is None)
+            raise InvalidInput(
+                f"expected a value of the column {column_name!r} in every row, found none in {absent:,} "
+                f"of {len(texts):,}; first: {first[:60]!r}"
+            )
+        found = [value for value in of_rows if value is not None]
+        # Repeated rows have ids by their order, which must not be that of the files.
+        order.sort(key=lambda row: (found[row], domains[row]))
+
+    def taken(cells: list[Any] | None) -> list[Any] | None:
+        return None if cells is None else [cells[row] for row in order]
+
+    joined = Corpus.build(
+        [texts[row] for row in order], [domains[row] for row in order],
+        texts_b=taken(second), labels=taken(labels), masses=taken(masses),
+    )  # fmt: skip
+    rows = joined.canonical()
+    if not found:
+        return rows, None
+    by_id = dict(zip(joined.ids, (found[row] for row in order), strict=True))
+    return rows, [by_id[key] for key in rows.ids]
 
 
 def _strata(rows: Corpus, labels: Sequence[str] | None) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
+from hashlib import sha256
 from typing import Any
 
 from shortlist.core import Record
@@ -149,13 +150,23 @@ def _tails(path: str) -> list[str]:
 
 
 def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields (`a.b.c`, value as JSON) of every setting but the seed of the run."""
+    """Yields (`a.b.c`, value as JSON) of every setting but the seed of the run; of a list of
+    operations their names and a digest of their settings.
+    """
     if isinstance(config, Mapping) and config:
         for name, value in config.items():
             if path or name != "seed":  # other seeds are settings: they sample other data
                 yield from _flat(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(config, Sequence) and config and all(_is_named(entry) for entry in config):
+        names = ", ".join(entry["name"] for entry in config)
+        digest = sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+        yield path, f"[{names}] {digest[:6]}"  # equal names may have other settings
     elif path:
         yield path, json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _is_named(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "name" in entry
 
 
 def _with_missing_rows(groups: Mapping[RowAxes, list[Record]]) -> dict[RowAxes, list[Record]]:

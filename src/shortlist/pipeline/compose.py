@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from shortlist.config import HASHED, Advice, Cascade, Check, Config
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
-from shortlist.data.folds import CrossValidation
+from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.errors import InvalidInput, near
@@ -51,7 +51,7 @@ GROUPS: dict[str, type] = {
 # Settings of a pool and of a task that apply to any of them and are no arguments of its class.
 APART = {
     "pool": ("prefilter", "prepare"),
-    "task": ("prepare", "folds", "cross_validation", "augment"),
+    "task": ("prepare", "folds", "cross_validation", "split", "augment"),
 }
 # Places of further components, with their base class.
 PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
@@ -131,6 +131,7 @@ class Components:
     check_vectors: Featurizer
     prepare: Mapping[str, Preparation]
     cross_validation: CrossValidation | None
+    resplit: Resplit | None
     augmentation: Augmentation | None
     fold: int | None
 
@@ -187,6 +188,7 @@ def build_components(config: DictConfig) -> Components:
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
         cross_validation=_cross_validation(config),
+        resplit=_resplit(config),
         augmentation=augmentation(config),
         fold=config.fold,
     )
@@ -204,6 +206,25 @@ def _cross_validation(config: DictConfig) -> CrossValidation | None:
         return None
     settings = {**plain(config.task.cross_validation), "folds": folds}
     found: CrossValidation = construct(CrossValidation, settings, "task.cross_validation")
+    return found
+
+
+def _resplit(config: DictConfig) -> Resplit | None:
+    """Returns how the task's rows are cut anew; None where its own splits are used."""
+    node = plain(config.task.get("split"), missing=False) or {}
+    if node.get("by") is None:
+        if node.get("column") is not None:
+            raise InvalidInput(
+                f"task.split.column={node['column']} is read by task.split.by=time or column, found "
+                "by=null; set task.split.by"
+            )
+        return None
+    if config.task.get("folds") is not None:
+        raise InvalidInput(
+            "expected task.folds or task.split.by, found both; with folds set "
+            "task.cross_validation.group and task.cross_validation.column"
+        )
+    found: Resplit = construct(Resplit, node, "task.split")
     return found
 
 
@@ -405,6 +426,10 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
             if part.get("folds", 0) is None:
                 part.pop("folds")
                 part.pop("cross_validation")
+            elif (part.get("cross_validation") or {}).get("column", 0) is None:
+                part["cross_validation"].pop("column")
+            if (part.get("split") or {}).get("by", 0) is None:
+                part.pop("split")
     return {name: _trained(value) for name, value in settings.items() if value is not None}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from shortlist.core import Corpus
 from shortlist.data import decontamination
 from shortlist.data.decontamination import KINDS
+from shortlist.data.folds import Resplit
 from shortlist.data.readers import render
 from shortlist.data.splits import PROTECTED, SPLITS, TaskData
 from shortlist.errors import InvalidInput
@@ -346,12 +347,13 @@ def load_splits(
         }
 
     # Evaluators decide how a model is measured, not what the data are.
-    apart = ("evaluators", "prepare", "folds", "cross_validation", "augment")
+    apart = ("evaluators", "prepare", "folds", "cross_validation", "split", "augment")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
-    folded = _folded_task(cell, loaded, name)
+    folded = _folded_task(cell, loaded, name, task)
     splits = _prepared_task(cell, folded, name, cell.parts.prepare[place])
-    splits = _compared_splits(cell, splits, name) if task.own_splits else splits
+    cut_anew = name == "task" and cell.parts.resplit is not None
+    splits = _compared_splits(cell, splits, name) if task.own_splits or cut_anew else splits
     return _augmented_task(cell, splits, name)
 
 
@@ -397,22 +399,39 @@ def _augmented_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
     return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "augment"))
 
 
-def _folded_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
-    """Returns the task with one fold as its test split, where `task.folds` is set.
+def _folded_task(cell: Cell, loaded: TaskSplits, name: str, task: Any) -> TaskSplits:
+    """Returns the task with one fold as its test split, where `task.folds` is set, or with splits cut
+    anew, where `task.split.by` is.
 
     Raises:
         InvalidInput: there is no such fold, or the rows cannot be dealt.
     """
-    setup, fold = cell.parts.cross_validation, cell.parts.fold
-    if setup is None or fold is None or name != "task":
-        return task
+    folds, fold, resplit = cell.parts.cross_validation, cell.parts.fold, cell.parts.resplit
+    if name != "task" or (resplit is None and (folds is None or fold is None)):
+        return loaded
+    setup = resplit or folds
+    assert setup is not None
 
     def compute(directory: Path) -> dict[str, Any]:
-        return _save_task(directory, task, setup.split(task.name, task.data, fold))
+        values = None
+        if setup.column is not None:
+            with forward(show=cell.parts.runtime.progress) as report:
+                values = task.column(cell.parts.source, setup.column, report)
+        if isinstance(setup, Resplit):
+            return _save_task(directory, loaded, setup.split(loaded.name, loaded.data, values))
+        assert fold is not None
+        return _save_task(directory, loaded, setup.split(loaded.name, loaded.data, fold, values))
 
-    inputs = {split: task.fingerprint(split) for split in CORPORA}
-    stage = cell.stage("fold", 1, {**asdict(setup), "fold": fold}, inputs, compute)
-    return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "fold"))
+    inputs = {split: loaded.fingerprint(split) for split in CORPORA}
+    settings = asdict(setup)
+    if setup.column is not None:  # fingerprints do not say what the column holds
+        inputs |= {f"files.{k}": v for k, v in task.identity(cell.parts.source).items()}
+    elif resplit is None:
+        settings.pop("column")
+    what = "fold" if resplit is None else "split"
+    settings |= {"fold": fold} if resplit is None else {}
+    stage = cell.stage(what, 1, settings, inputs, compute)
+    return TaskSplits(loaded.name, stage, loaded.notes + _derived_notes(stage, name, what))
 
 
 def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:

@@ -97,6 +97,19 @@ class Task(ABC):
             progress: called with (done, total, what).
         """
 
+    def column(
+        self, source: Source, name: str, progress: Progress
+    ) -> Mapping[Split, Mapping[str, str]]:
+        """Returns the values of a column by split and id of the row; rows without one are left out.
+
+        Raises:
+            InvalidInput: the task's rows are not read from files, or a file has no such column.
+        """
+        raise InvalidInput(
+            f"task {self.name!r}: its rows have no columns to split by, found {name!r}; set "
+            "task.split.by=near_copies, or null"
+        )
+
     def assemble(
         self,
         train: Corpus,

@@ -22,13 +22,14 @@ from shortlist.data.readers import (
     column_name,
     read_files,
 )
-from shortlist.data.sources import Source
-from shortlist.data.splits import TaskData, sample_rows, split_of
+from shortlist.data.sources import Source, TaskFiles
+from shortlist.data.splits import SPLITS, Split, TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
 from shortlist.settings import Count, Range, Seed
 from shortlist.tasks.base import Task, TaskKind
 
 FEWEST_TO_HOLD_OUT_FROM = 30  # rows: a tenth of fewer estimates no loss, and the target needs them
+_ABSENT = "\x00"  # stands for the value of a column that a row lacks
 DEFAULT_METRICS = {
     "unlabelled": (),
     "regression": ("spearman", "pearson"),
@@ -91,18 +92,7 @@ class FromSource(Task):
             InvalidInput: a file cannot be read, or a split is empty.
         """
         files = source.task_files(self.folder, self.hub)
-        columns = files.columns or Columns(
-            text="text_a" if self.pair else "text",
-            text_b="text_b" if self.pair else None,
-            label="label",
-        )
-        columns = replace(columns, domain=None, numeric=self.kind == "regression")
-        if (columns.text_b is not None) != self.pair or columns.label is None:
-            raise InvalidInput(
-                f"task {self.name!r}: hub.columns must name "
-                f"label{' and text_b' if self.pair else ' and no text_b'}; correct the "
-                "configuration"
-            )
+        columns = self._columns(files)
         splits = read_splits(self.name, files.files, columns, progress)
         train, counts = splits.corpora["train"], splits.counts
         validation = splits.corpora.get("validation")
@@ -119,6 +109,28 @@ class FromSource(Task):
             counts["train_copies"] = len(rows) - len(train)
         test, quarantined = splits.corpora["test"], splits.quarantined
         return self.assemble(train, validation, test, counts, quarantined, files.revision)
+
+    def column(
+        self, source: Source, name: str, progress: Progress
+    ) -> Mapping[Split, Mapping[str, str]]:
+        """Returns the values of a column of the source's files, as `Task.column` says."""
+        files = source.task_files(self.folder, self.hub)
+        return column_values(self.name, files.files, self._columns(files), name, progress)
+
+    def _columns(self, files: TaskFiles) -> Columns:
+        columns = files.columns or Columns(
+            text="text_a" if self.pair else "text",
+            text_b="text_b" if self.pair else None,
+            label="label",
+        )
+        columns = replace(columns, domain=None, numeric=self.kind == "regression")
+        if (columns.text_b is not None) != self.pair or columns.label is None:
+            raise InvalidInput(
+                f"task {self.name!r}: hub.columns must name "
+                f"label{' and text_b' if self.pair else ' and no text_b'}; correct the "
+                "configuration"
+            )
+        return columns
 
 
 class FromFiles(Task):
@@ -241,6 +253,12 @@ class FromFiles(Task):
         load = self._unlabelled if self.kind == "unlabelled" else self._labelled
         return load(splits)
 
+    def column(
+        self, source: Source, name: str, progress: Progress
+    ) -> Mapping[Split, Mapping[str, str]]:
+        """Returns the values of a column of the files, as `Task.column` says."""
+        return column_values(self.name, self._files(), self.columns, name, progress, self.reading)
+
     def _unlabelled(self, splits: Splits) -> TaskData:
         train = splits.corpora["train"]
         if "test" not in splits.corpora:
@@ -323,12 +341,17 @@ def read_splits(
     columns: Columns,
     progress: Progress,
     reading: Reading | None = None,
+    default_domain: str | None = None,
 ) -> Splits:
-    """Returns the splits of a task; repeated rows stay and have different ids."""
+    """Returns the splits of a task; repeated rows stay and have different ids. Rows without a domain
+    get `default_domain`, or else the name of the task.
+    """
     splits = Splits()
     for done, (split, paths) in enumerate(files.items()):
         progress(done, len(files), f"task {name} {split}")
-        loaded = read_files(paths, columns, default_domain=name, keep_copies=True, reading=reading)
+        loaded = read_files(
+            paths, columns, default_domain=default_domain or name, keep_copies=True, reading=reading
+        )
         splits.corpora[split] = loaded.corpus
         splits.warnings += loaded.warnings
         csv = {f"{count}_{split}": loaded.counts.get(count, 0) for count in CSV_COUNTS}
@@ -338,6 +361,36 @@ def read_splits(
         splits.quarantined += loaded.quarantined
     progress(len(files), len(files), f"task {name}")
     return splits
+
+
+def column_values(
+    name: str,
+    files: Mapping[str, Sequence[Path | DataFile]],
+    columns: Columns,
+    column: str,
+    progress: Progress,
+    reading: Reading | None = None,
+) -> dict[Split, dict[str, str]]:
+    """Returns the values of a column by split and id of the row; a split without files is cut from
+    train and has the values of train. Rows without a value are left out.
+    """
+    wanted = replace(columns, domain=column)
+    try:
+        splits = read_splits(name, files, wanted, progress, reading, default_domain=_ABSENT)
+    except InvalidInput as error:
+        said = str(error).partition("; set task.domain")[0]
+        raise InvalidInput(
+            f"{said}; correct task.split.column or task.cross_validation.column"
+        ) from error
+    values = {
+        split: {
+            key: value
+            for key, value in zip(corpus.ids, corpus.domains, strict=True)
+            if value != _ABSENT
+        }
+        for split, corpus in splits.corpora.items()
+    }
+    return {split: values.get(split, values["train"]) for split in SPLITS}
 
 
 def cut(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:

@@ -288,3 +288,19 @@ def test_two_thousand_records_build_in_seconds(record: Maker) -> None:
     tables = build(records)
     assert time.process_time() - start < 3  # a tenth of it on an idle core
     assert sum(len(row.record_keys) for table in tables for row in table.rows) == 2000
+
+
+def test_operations_are_shown_by_their_names_and_apart_by_their_settings(record: Maker) -> None:
+    def prepared(**length: int) -> list[dict[str, object]]:
+        return [{"name": "repair_text"}, {"name": "length", **length}]
+
+    records = [
+        record(key=key, config={"seed": 0, "pool": {"prepare": value}})
+        for key, value in zip(
+            "abc", (None, prepared(min_words=3), prepared(min_words=5)), strict=True
+        )
+    ]
+    (table,) = build(records)
+    shown = [row.axes.settings for row in table.rows]
+    assert len(set(shown)) == 3 and ("prepare=null",) in shown
+    assert sum(one[0].startswith("prepare=[repair_text, length] ") for one in shown) == 2
