@@ -63,6 +63,7 @@ GROUPS = {
     "logger": "where results are sent",
     "launcher": "where the cells of a sweep run",
     "cascade": "whether the encoder reads every document of the pool",
+    "calibration": "maps the probabilities of the fine-tuned model",
 }
 NO_GROUPS = (
     "experiment",

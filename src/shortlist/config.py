@@ -19,7 +19,7 @@ from shortlist.settings import Positive, Range, checked
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
     "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
-    "targets", "target_weights", "target_floors", "negative_target", "fold", "cascade",
+    "targets", "target_weights", "target_floors", "negative_target", "fold", "cascade", "calibration",
 )  # fmt: skip
 
 
@@ -145,6 +145,7 @@ class Config:
     negative_target: Any = None
     advice: Advice | None = MISSING
     cascade: Cascade | None = None
+    calibration: Component = None
     leaks: Leaks = MISSING
     check: Check = MISSING
 

@@ -20,6 +20,7 @@ from shortlist.config import HASHED
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.pipeline.base_model import base_model
+from shortlist.pipeline.calibration import calibrate
 from shortlist.pipeline.compose import (
     Components,
     absolute,
@@ -111,7 +112,9 @@ def run(cell: Cell) -> dict[str, Any]:
     notes += tuned.notes + measure_forgetting(evaluation, base, warm, tuned)
     if until == "finetune":
         return record_fields(notes)
-    return record_fields(notes, evaluate_predictions(evaluation, tuned, data.task))
+    evaluated = evaluate_predictions(evaluation, tuned, data.task)
+    notes += calibrate(evaluation, tuned, data.task, evaluated)
+    return record_fields(notes, evaluated.notes)
 
 
 def check_labels(cell: Cell) -> None:

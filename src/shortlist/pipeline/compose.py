@@ -31,6 +31,7 @@ from shortlist.prepare.augment import Augmentation
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
 from shortlist.settings import Count, Positive, Range, Seed, checked, construct, parameters
+from shortlist.stats.calibration import Calibrator
 from shortlist.store.keys import key as make_key
 from shortlist.tasks.base import Task
 from shortlist.trainers.base import TrainingModule
@@ -133,6 +134,7 @@ class Components:
     cross_validation: CrossValidation | None
     resplit: Resplit | None
     augmentation: Augmentation | None
+    calibration: Calibrator | None
     fold: int | None
 
 
@@ -190,6 +192,7 @@ def build_components(config: DictConfig) -> Components:
         cross_validation=_cross_validation(config),
         resplit=_resplit(config),
         augmentation=augmentation(config),
+        calibration=_calibration(config, groups["task"]),
         fold=config.fold,
     )
 
@@ -302,6 +305,22 @@ def _check_peft(groups: Mapping[str, Any]) -> None:
                 f"{place}.peft must be merged into the weights, which later stages read alone, found "
                 f"{type(trainer.peft).__name__}; choose peft@{place}.peft=lora, dora or ia3"
             )
+
+
+def _calibration(config: DictConfig, task: Task) -> Calibrator | None:
+    """Returns the family of maps for the probabilities of the fine-tuned model; None for none.
+
+    Raises:
+        InvalidInput: the task is not fine-tuned on classes.
+    """
+    if config.calibration is None:
+        return None
+    if task.kind != "classification" or task.evaluators:
+        raise InvalidInput(
+            f"calibration needs class probabilities of a fine-tuned model, found the task {task.name}, "
+            f"which has none; set calibration=off"
+        )
+    return build(config.calibration, "calibration", Calibrator, extensions=extensions_of(config))
 
 
 def _targets(config: DictConfig, task: Any) -> dict[str, Any]:

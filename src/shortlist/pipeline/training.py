@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -241,8 +241,21 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
     return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts))
 
 
-def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Notes:
-    """Returns the task's metrics on its test split and the score of each item.
+@dataclass(frozen=True)
+class Evaluated:
+    """Predictions on the test split, and what they are worth.
+
+    Attributes:
+        stage: the stage whose `predictions.npy` holds them: (n, k) probabilities, or (n,) numbers.
+        notes: metrics and the score of each item.
+    """
+
+    stage: Stage
+    notes: Notes
+
+
+def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Evaluated:
+    """Returns predictions on the test split with the task's metrics and the score of each item.
 
     No earlier stage reads the labels of the test split.
     """
@@ -266,12 +279,13 @@ def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Note
     stage = cell.stage("evaluate", spec.version, settings, inputs, compute)
     predictions = np.load(stage.path / "predictions.npy")
     items = spec.item_scores(predictions, task.data)
-    return Notes(
+    notes = Notes(
         stages=(stage,),
         counts={"evaluate_truncated": stage.facts["truncated"]},
         metrics=tuple(Metric(**metric) for metric in stage.facts["metrics"]),
         item_scores={name: pack_item_scores(values) for name, values in items.items()},
     )
+    return Evaluated(stage, notes)
 
 
 def check_evaluators(cell: Cell) -> Notes:
