@@ -86,9 +86,27 @@ def ours(corpus: Corpus, labels: list[str]) -> Epoch:
     return trainer.epoch
 
 
-def theirs(corpus: Corpus, labels: list[str]) -> Epoch:
-    """Returns the cost of one epoch of transformers.Trainer, grouped by length."""
-    from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+def theirs(corpus: Corpus, labels: list[str], sampling: str = "group_by_length") -> Epoch:
+    """Returns the cost of one epoch of transformers.Trainer, its batches drawn as `sampling` says."""
+    from transformers import DataCollatorWithPadding
+
+    words = checkpoint.tokenizer(MINILM.directory())
+    model = checkpoint.classifier(MINILM.directory(), len(labels))
+    encoded = words(corpus.texts, truncation=True, max_length=SETTINGS["max_length"])
+    rows: Any = [  # a list serves as a data set
+        {"input_ids": ids, "attention_mask": mask, "labels": labels.index(label)}
+        for ids, mask, label in zip(
+            encoded["input_ids"], encoded["attention_mask"], corpus.labels or (), strict=True
+        )
+    ]
+    return trainer_epoch(model, rows, DataCollatorWithPadding(words), sampling, SETTINGS)
+
+
+def trainer_epoch(
+    model: Any, rows: Any, collator: Any, sampling: str, settings: dict[str, Any]
+) -> Epoch:
+    """Returns the cost of one epoch of transformers.Trainer over `rows`."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
 
     epoch = Epoch()
 
@@ -100,27 +118,18 @@ def theirs(corpus: Corpus, labels: list[str]) -> Epoch:
             epoch.end()
             epoch.steps = state.global_step
 
-    words = checkpoint.tokenizer(MINILM.directory())
-    model = checkpoint.classifier(MINILM.directory(), len(labels))
-    encoded = words(corpus.texts, truncation=True, max_length=SETTINGS["max_length"])
-    rows: Any = [  # a list serves as a data set
-        {"input_ids": ids, "attention_mask": mask, "labels": labels.index(label)}
-        for ids, mask, label in zip(
-            encoded["input_ids"], encoded["attention_mask"], corpus.labels or (), strict=True
-        )
-    ]
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
             num_train_epochs=1,
-            per_device_train_batch_size=SETTINGS["batch_size"],
-            learning_rate=SETTINGS["learning_rate"],
-            weight_decay=SETTINGS["weight_decay"],
-            warmup_steps=SETTINGS["warmup_fraction"],
-            max_grad_norm=SETTINGS["clip"],
+            per_device_train_batch_size=settings["batch_size"],
+            learning_rate=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
+            warmup_steps=settings["warmup_fraction"],
+            max_grad_norm=settings["clip"],
             lr_scheduler_type="linear",
             optim="adamw_torch_fused",
-            train_sampling_strategy="group_by_length",
+            train_sampling_strategy=sampling,
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
@@ -132,7 +141,7 @@ def theirs(corpus: Corpus, labels: list[str]) -> Epoch:
             model=model,
             args=arguments,
             train_dataset=rows,
-            data_collator=DataCollatorWithPadding(words),
+            data_collator=collator,
             callbacks=[Clock()],
         ).train()
     return epoch

@@ -1,0 +1,216 @@
+"""Times fine-tuning against transformers.Trainer as it comes, and frozen lower layers against none.
+
+Runs take turns; a ratio is one of neighbouring runs. Both sides have the same weights, texts, batch
+size, learning rate, schedule and fused AdamW. Ours sorts texts by length into batches and, for the
+decoder, packs them into blocks; Trainer draws batches at random and pads them, which is its default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from training import MINILM, ROOT, SETTINGS, Clocked, Epoch, ours, theirs, trainer_epoch
+from transformers import DataCollatorForLanguageModeling, LlamaConfig, LlamaForCausalLM
+
+from shortlist.core import Corpus
+from shortlist.data.readers import Columns, read_files
+from shortlist.models import checkpoint
+from shortlist.models.pretrained import ScratchModel
+from shortlist.runtime import Runtime
+from shortlist.trainers.language_model import CausalLM
+from shortlist.trainers.pretraining import Pretraining
+
+BLOCK, BATCH = 128, 4  # tokens of a block, blocks of a step: about as many tokens as 8 documents
+LLAMA: dict[str, Any] = {
+    "hidden_size": 384,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+}
+
+
+class ClockedLM(CausalLM):
+    """The product's causal trainer, timed from before its first step until after its last."""
+
+    epoch: Epoch
+
+    def on_train_start(self) -> None:
+        """Starts the clocks."""
+        super().on_train_start()
+        self.epoch.begin()
+
+    def on_train_epoch_end(self) -> None:
+        """Stops the clocks."""
+        self.epoch.end()
+
+
+def write_llama(texts: list[str], directory: Path) -> None:
+    """Writes a Llama of random weights with a tokenizer of `texts`."""
+    common: dict[str, Any] = {
+        name: value for name, value in SETTINGS.items() if name not in ("batch_size", "max_length")
+    }
+    trainer = Pretraining(
+        block=BLOCK, matrix_rate=None, epochs=1, batch_size=BATCH, max_length=BLOCK,
+        precision="32", **common,
+    )  # fmt: skip
+    ScratchModel(
+        vocabulary=4096, layers=1, heads=1, width=8, positions=BLOCK, dropout=0.0, documents=None,
+        seed=0, pretraining=trainer,
+    ).initialise(texts, directory)  # fmt: skip
+    words = checkpoint.tokenizer(directory)
+    torch.manual_seed(0)
+    end = words.eos_token_id
+    config = LlamaConfig(
+        vocab_size=len(words), max_position_embeddings=BLOCK, tie_word_embeddings=True,
+        bos_token_id=end, eos_token_id=end, **LLAMA,
+    )  # fmt: skip
+    checkpoint.save(directory, LlamaForCausalLM(config), words)
+
+
+def decoder(corpus: Corpus, start: Path) -> Epoch:
+    """Returns the cost of one epoch of the product's causal training on packed documents."""
+    settings = {**SETTINGS, "batch_size": BATCH, "max_length": BLOCK}
+    trainer = ClockedLM(block=BLOCK, epochs=1, precision="32", **settings)
+    trainer.epoch = Epoch()
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Runtime(accelerator="cpu", progress=False)
+        trainer.train_on(start, corpus, Path(folder), 0, machine)
+    trainer.epoch.steps = len(trainer.losses)
+    return trainer.epoch
+
+
+def decoder_of_trainer(corpus: Corpus, start: Path, documents: int) -> Epoch:
+    """Returns the cost of one epoch of transformers.Trainer on padded batches of `documents`."""
+    words = checkpoint.tokenizer(start)
+    rows = [{"input_ids": words(text)["input_ids"]} for text in corpus.texts]
+    collator = DataCollatorForLanguageModeling(words, mlm=False)
+    settings = {**SETTINGS, "batch_size": documents}
+    return trainer_epoch(checkpoint.causal_lm(start), rows, collator, "random", settings)
+
+
+def frozen(corpus: Corpus, labels: list[str], layers: int, epochs: int) -> Epoch:
+    """Returns the cost of a whole fine-tuning, loading and storing the model included."""
+    trainer = Clocked(
+        keep="last", patience=None, epochs=epochs, precision="32", frozen_layers=layers, **SETTINGS
+    )
+    trainer.epoch, whole = Epoch(), Epoch()
+    machine = Runtime(accelerator="cpu", progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        whole.begin()
+        trainer.train_on(MINILM.directory(), corpus, None, labels, Path(folder), 0, machine)
+        whole.end()
+    whole.steps = len(trainer.losses)
+    return whole
+
+
+def compared(
+    name: str, first: Callable[[], Epoch], second: Callable[[], Epoch], repeats: int
+) -> dict[str, Any]:
+    """Returns the ratios of seconds, second to first, of runs that take turns."""
+    pairs = [(first(), second()) for _ in range(repeats)]
+    row = {
+        "name": name,
+        "steps": [pairs[0][0].steps, pairs[0][1].steps],
+        "seconds": [
+            statistics.median(one.wall for one in side) for side in zip(*pairs, strict=True)
+        ],
+        "median_ratio": statistics.median(two.wall / one.wall for one, two in pairs),
+        "median_cpu_ratio": statistics.median(two.cpu / one.cpu for one, two in pairs),
+        "ratios": [round(two.wall / one.wall, 3) for one, two in pairs],
+    }
+    print(row, flush=True)
+    return row
+
+
+def main() -> None:
+    """Runs all comparisons and writes results/benchmarks/finetune_speed.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a folder laid out like paths.data"
+    )
+    parser.add_argument("--task", default="chemprot")
+    parser.add_argument("--examples", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=5)
+    chosen = parser.parse_args()
+    load = os.getloadavg()[0]
+    files = list((chosen.data / "tasks" / chosen.task).glob("train.jsonl*"))
+    corpus = read_files(files, Columns(label="label")).corpus.canonical()
+    corpus = corpus.take(range(chosen.examples))
+    labels = sorted(set(corpus.labels or ()))
+    with tempfile.TemporaryDirectory() as folder:
+        start = Path(folder)
+        write_llama(list(corpus.texts), start)
+        words = checkpoint.tokenizer(start)
+        lengths = torch.tensor([len(words(text)["input_ids"]) for text in corpus.texts])
+        kept = [row for row in range(len(lengths)) if int(lengths[row]) < BLOCK]
+        short, tokens = corpus.take(kept), float(lengths[kept].double().mean())
+        documents = max(1, round(BLOCK * BATCH / (tokens + 1)))
+        size = sum(weight.numel() for weight in checkpoint.causal_lm(start).parameters())
+        rows = [
+            compared(
+                "MiniLM, Trainer / ours",
+                lambda: ours(corpus, labels),
+                lambda: theirs(corpus, labels, "random"),
+                chosen.repeats,
+            ),
+            compared(
+                f"Llama shape of {size / 1e6:.1f} million parameters, Trainer / ours",
+                lambda: decoder(short, start),
+                lambda: decoder_of_trainer(short, start, documents),
+                chosen.repeats,
+            ),
+            compared(
+                "MiniLM, 3 epochs, all layers / upper half (3 of 6 frozen)",
+                lambda: frozen(corpus, labels, 3, 3),
+                lambda: frozen(corpus, labels, 0, 3),
+                chosen.repeats,
+            ),
+        ]
+    import transformers
+
+    machine = {
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_at_the_start": round(load, 1),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "task": chosen.task,
+        "examples": {"MiniLM": len(corpus), "decoder": len(short)},
+        "documents_a_step_of_the_decoder": documents,
+        "repeats": chosen.repeats,
+    }
+    out = ROOT / "results/benchmarks"
+    found = {"machine": machine, "settings": SETTINGS, "rows": rows}
+    (out / "finetune_speed.json").write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    lines = [
+        "# Fine-tuning against transformers.Trainer as it comes",
+        "",
+        "Written by `benchmarks/finetune_speed.py`; do not edit. float32, fused AdamW on both sides. A",
+        "ratio above 1: the second took longer for the same documents. Trainer draws its batches at",
+        "random and pads them (its default); ours are of like length, the decoder's packed.",
+        "",
+        "| comparison | seconds (first, second) | median ratio | of processor time | each |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {row['name']} | {row['seconds'][0]:.2f}, {row['seconds'][1]:.2f} | "
+            f"{row['median_ratio']:.2f} | {row['median_cpu_ratio']:.2f} | "
+            f"{' '.join(f'{ratio:.2f}' for ratio in row['ratios'])} |"
+            for row in rows
+        ),
+        "",
+        f"machine: {json.dumps(machine, sort_keys=True)}",
+    ]
+    (out / "finetune_speed.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
