@@ -1,4 +1,4 @@
-"""The first layers of an encoder, kept as they are while the others are trained."""
+"""The first layers of a model, kept as they are while the others are trained."""
 
 from __future__ import annotations
 
@@ -21,40 +21,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrozenLayers:
-    """The embeddings and the first layers of an encoder.
+    """The embeddings and the first layers of a model.
 
     Attributes:
-        base: the encoder without a head.
+        base: the model without a head.
         stack: the list of all its layers.
         count: number of layers that are frozen.
+        decoder: whether the model reads token ids beside states: a decoder's classifier finds the
+            last token by its id.
     """
 
     base: Any
     stack: Any
     count: int
+    decoder: bool
 
     @classmethod
     def of(cls, model: Any, count: int, setting: str) -> FrozenLayers:
         """Returns the first `count` layers of a model, whose weights no longer require gradients.
 
         Raises:
-            InvalidInput: the model is no encoder with a list of layers, or has too few of them; the
-                message names `setting`.
+            InvalidInput: the model has no list of layers, has too few of them, or has layers of
+                several kinds; the message names `setting`.
         """
         base, stack = model.base_model, layers_of(model)
-        if stack is None or not hasattr(base, "embeddings"):
+        kinds = set(getattr(model.config, "layer_types", None) or ())
+        if stack is None or len(kinds) > 1:
+            found = f"{type(model).__name__} with {', '.join(sorted(kinds)) or 'none'}"
             raise InvalidInput(
-                f"{setting} needs an encoder with embeddings and a list of layers, found "
-                f"{type(model).__name__}; set {setting}=0"
+                f"{setting} needs a model with a list of layers of one kind, found {found}; set "
+                f"{setting}=0"
             )
         if not 0 < count < len(stack):
             raise InvalidInput(
                 f"{setting} must be below the model's {len(stack)} layers, found {count}; set {setting}=0 "
                 "to train all"
             )
-        for part in (base.embeddings, *list(stack)[:count]):
+        decoder = not hasattr(base, "embeddings")
+        tables = (
+            [base.embeddings]
+            if not decoder
+            else [part for part in base.modules() if isinstance(part, torch.nn.Embedding)]
+        )
+        for part in (*tables, *list(stack)[:count]):
             part.requires_grad_(False)
-        return cls(base, stack, count)
+        return cls(base, stack, count, decoder)
 
     @contextlib.contextmanager
     def only(self) -> Generator[None]:
@@ -69,8 +80,12 @@ class FrozenLayers:
     @contextlib.contextmanager
     def left_out(self) -> Generator[None]:
         """Returns a context in which the encoder begins after the frozen layers: it reads their
-        states as `inputs_embeds`.
+        states as `inputs_embeds`, a decoder also `input_ids`.
         """
+        if self.decoder:
+            with self._given():
+                yield
+            return
         embeddings, layers = self.base.embeddings, list(self.stack)
         self.base.embeddings = _Given()
         del self.stack[: self.count]
@@ -81,6 +96,56 @@ class FrozenLayers:
             del self.stack[:]
             self.stack.extend(layers)
 
+    @contextlib.contextmanager
+    def _given(self) -> Generator[None]:
+        """Returns a context in which a decoder's first layer after the frozen ones reads the states
+        in place of the embeddings, whatever its architecture does with these.
+        """
+        given: list[torch.Tensor] = []
+        layers, cached = list(self.stack), self.base.config.use_cache
+
+        def keep(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
+            given[:] = [named.pop("inputs_embeds")]
+            return arguments, named
+
+        def replace(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
+            return (given[0].to(arguments[0].dtype), *arguments[1:]), named
+
+        handles = [
+            self.base.register_forward_pre_hook(keep, with_kwargs=True),
+            layers[self.count].register_forward_pre_hook(replace, with_kwargs=True),
+        ]
+        self.base.config.use_cache = False  # places in a cache are those of all layers
+        del self.stack[: self.count]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.base.config.use_cache = cached
+            del self.stack[:]
+            self.stack.extend(layers)
+
+    def _after(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Returns the states after the frozen layers, (b, t, w)."""
+        if not self.decoder:
+            with self.only():
+                return self.base(**inputs).last_hidden_state
+        reached: list[torch.Tensor] = []
+
+        def stop(module: Any, arguments: Any) -> None:
+            reached.append(arguments[0])
+            raise _Reached
+
+        handle = self.stack[self.count].register_forward_pre_hook(stop)
+        try:
+            self.base(**inputs, use_cache=False)
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        return reached[0]
+
     def states(
         self, tokens: Tokens, pad_id: int, types: bool, runtime: Runtime
     ) -> list[torch.Tensor]:
@@ -90,16 +155,20 @@ class FrozenLayers:
         found: list[torch.Tensor] = [torch.empty(0)] * len(tokens)
         training = self.base.training
         self.base.eval()
-        with self.only(), torch.no_grad():
+        with torch.no_grad():
             for rows in by_length(tokens.lengths, runtime.inference_tokens):
                 inputs = batch(tokens, rows, pad_id, types=types)
-                hidden = self.base(
-                    **{name: value.to(runtime.device) for name, value in inputs.items()}
-                ).last_hidden_state.float()
+                hidden = self._after(
+                    {name: value.to(runtime.device) for name, value in inputs.items()}
+                ).float()
                 for row, states in zip(rows.tolist(), hidden.cpu(), strict=True):
                     found[row] = states[: tokens.lengths[row]].clone()
         self.base.train(training)
         return found
+
+
+class _Reached(Exception):
+    """Ends a pass before the layers whose states are not asked for."""
 
 
 class _Given(torch.nn.Module):

@@ -106,7 +106,7 @@ class TrainingModule(pl.LightningModule):
             precision: `32`, `bf16` (mixed) or `auto`.
             betas: decay rates of AdamW's two moments.
             eps: added by AdamW to the root of the second moment.
-            frozen_layers: number of an encoder's first layers that, with its embeddings, stay as they
+            frozen_layers: number of a model's first layers that, with its embeddings, stay as they
                 are; 0 trains all.
             freeze: weights that are not trained: `embeddings`, `all` (all but the head), or patterns
                 of names; None trains all. Unlike `frozen_layers` for every architecture.

@@ -73,12 +73,14 @@ class Inputs:
         pad_id: id of the padding.
         pairs: whether segment ids are given.
         states: (t, w) states of each document, or None where token ids are read.
+        ids: whether token ids are read beside states.
     """
 
     tokens: Tokens
     pad_id: int
     pairs: bool
     states: list[torch.Tensor] | None = None
+    ids: bool = False
 
     @classmethod
     def of(cls, corpus: Corpus, model: Any, tokenizer: Any, max_length: int) -> Inputs:
@@ -91,12 +93,16 @@ class Inputs:
         """Returns the documents as their states after the frozen layers, or as they are."""
         if frozen is None:
             return self
-        return replace(self, states=frozen.states(self.tokens, self.pad_id, self.pairs, runtime))
+        states = frozen.states(self.tokens, self.pad_id, self.pairs, runtime)
+        return replace(self, states=states, ids=frozen.decoder)
 
     def batch(self, rows: list[int] | NDArray[Any]) -> dict[str, torch.Tensor]:
         """Returns the padded batch of these rows."""
         if self.states is not None:
-            return state_batch(self.states, rows)
+            given = state_batch(self.states, rows)
+            if self.ids:
+                given["input_ids"] = batch(self.tokens, rows, self.pad_id, types=False)["input_ids"]
+            return given
         return batch(self.tokens, rows, self.pad_id, types=self.pairs)
 
 

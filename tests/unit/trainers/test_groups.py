@@ -131,6 +131,23 @@ def test_unfreezing_by_steps_grows_within_an_epoch(
     assert seen == [max(0, 3 - step // 3) for step in range(16)]
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama"])
+def test_training_on_cached_states_is_training_with_frozen_weights(
+    kind: str, tiny_model: Path, tiny_gpt2: Path, tiny_llama: Path, tmp_path: Path, machine: Any
+) -> None:
+    at = {"bert": tiny_model, "gpt2": tiny_gpt2, "llama": tiny_llama}[kind]
+    lower = ["embeddings", "*layers.0.*" if kind == "llama" else "*.0.*"]
+    dropout = {"attention_dropout": 0.0} | ({} if kind == "llama" else {"hidden_dropout": 0.0})
+    for name, changed in (("cached", {"frozen_layers": 1}), ("frozen", {"freeze": lower})):
+        module = classifier(**dropout, **changed, epochs=2)
+        module.train_on(at, examples(), None, LABELS, tmp_path / name, 0, machine)
+    cached, frozen = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("cached", "frozen")
+    )
+    for name, weight in frozen.items():
+        assert torch.allclose(cached[name], weight, atol=1e-4), name
+
+
 def test_unfreezing_several_layers_at_once() -> None:
     model: Any = BertForSequenceClassification(
         BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=5, num_attention_heads=1,
