@@ -130,7 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         "explain", _explain, "say which file set each option and value",
         "shortlist explain -- selector=gotd",
     )  # fmt: skip
-    for one in (run, sweep, explain):
+    trainings = command(
+        "plan", _trainings, "say what warm-up and fine-tuning would take, before they are run",
+        "shortlist plan -- finetune.layer_decay=0.9 budget=2000\n"
+        "Parameter groups with their rates, frozen share, tokens, steps, memory, time; measured on a few "
+        "batches.",
+    )  # fmt: skip
+    for one in (run, sweep, explain, trainings):
         one.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="in Hydra's grammar")
 
     command(
@@ -642,6 +648,22 @@ def _plan(options: argparse.Namespace, methods: Sequence[str]) -> None:
             table.add_row(step.stage, step.state, *shown, step.note)
         table.add_row("in all, where known", "", f"{seconds:,.1f} s", f"{memory / 2**20:,.0f} MiB")
         _console(sys.stdout).print(table)
+
+
+def _trainings(options: argparse.Namespace) -> None:
+    import tempfile
+
+    from shortlist.overrides import composed
+    from shortlist.pipeline.cell import open_cell
+    from shortlist.pipeline.training_plan import training_plans
+
+    typed = [*options.overrides, *options.hydra]
+    with composed(typed) as config, tempfile.TemporaryDirectory() as directory:
+        choices = dict(config.hydra.runtime.choices)
+        for plan, note in training_plans(open_cell(config, choices, Path(directory))):
+            print(f"{plan.what}, {note}")
+            for line in plan.lines():
+                print(f"  {line}")
 
 
 def _methods(options: argparse.Namespace) -> None:

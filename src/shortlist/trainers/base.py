@@ -17,6 +17,7 @@ from shortlist.models import checkpoint
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.trainers.adapters import Adapter, memory_saved
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
+from shortlist.trainers.planning import Planned, plan
 from shortlist.trainers.practice import (
     Schedule,
     add_pull,
@@ -50,6 +51,7 @@ class TrainingModule(pl.LightningModule):
         saved: state of an earlier, interrupted run that this one continues.
         steps_done: steps of that run.
         epochs_done: epochs of that run.
+        only_plan: whether `run` ends with `Planned` before the first step.
         objective: `mlm` or `clm` of a trainer that learns from texts alone; None of one that learns
             from labels.
         setting: the group of its settings, for messages.
@@ -60,6 +62,7 @@ class TrainingModule(pl.LightningModule):
     saved = State()
     steps_done = 0
     epochs_done = 0
+    only_plan = False
     objective: str | None = None
 
     def __init__(
@@ -208,6 +211,7 @@ class TrainingModule(pl.LightningModule):
         self.unfreezing: Unfreezing | None = None
         self.model: Any = None
         self.losses: list[float] = []
+        self.parameters_in_all = 0
         self.efficiency: dict[str, int] = {}
 
     def _check_peft(self) -> None:
@@ -264,6 +268,8 @@ class TrainingModule(pl.LightningModule):
             self.model = self.peft.attach(
                 self.model, self.frozen_layers, self.objective is None, f"{self.setting}.peft"
             )
+        # before the frozen layers of an encoder are left out
+        self.parameters_in_all = sum(weight.numel() for weight in self.model.parameters())
         freeze(self.model, self.freeze_names, f"{self.setting}.freeze")
         self.groups = groups(
             self.model,
@@ -343,8 +349,7 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InvalidInput: the warm-up is no shorter than the training.
         """
-        total = sum(weight.numel() for weight in self.model.parameters())
-        trained = sum(weight.numel() for group in self.groups for weight in group.weights)
+        total, trained = self.parameters_in_all, sum(map(len, self.groups))
         log.info(
             "%s: %s steps (%s of warm-up, then %s), batches of %s%s; %s of %s parameters trained, "
             "%.1f %% frozen",
@@ -434,7 +439,10 @@ class TrainingModule(pl.LightningModule):
 
         Raises:
             InvalidInput: the loss is NaN.
+            Planned: only a plan is asked for.
         """
+        if self.only_plan:
+            raise Planned(plan(self, loader, what, runtime))
         steps = (self.epochs - self.epochs_done) * len(loader)
         mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         mixed_weights = trained_matrices(self.model) if self.mixout is not None else []

@@ -1,0 +1,57 @@
+"""The plan of a training says what the training then does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from shortlist.core import Corpus
+from shortlist.runtime import Runtime
+from shortlist.trainers.classify import Classifier
+from shortlist.trainers.language_model import CausalLM
+from shortlist.trainers.planning import Planned
+
+BASE: dict[str, Any] = {
+    "epochs": 2, "learning_rate": 5e-3, "batch_size": 4, "max_length": 32, "weight_decay": 0.01,
+    "warmup_fraction": 0.5, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
+}  # fmt: skip
+TEXTS = [text for topic in ("sailing", "baking") for text in toy.sentences(topic, 7)]
+LABELLED = Corpus.build(TEXTS, labels=["a"] * 7 + ["b"] * 7)
+
+
+@pytest.mark.parametrize("changed", [{}, {"frozen_layers": 1}, {"freeze": "all"}])
+def test_steps_groups_and_memory_are_those_of_the_training(
+    tiny_model: Path, tmp_path: Path, machine: Runtime, changed: dict[str, Any]
+) -> None:
+    trainer = Classifier(**{**BASE, "keep": "last", "patience": None, **changed})
+    typed = (tiny_model, LABELLED, None, ("a", "b"), tmp_path, 0, machine)
+    trainer.only_plan = True
+    with pytest.raises(Planned) as ended:
+        trainer.train_on(*typed)
+    plan = ended.value.plan
+    assert list(tmp_path.iterdir()) == []
+    trainer.only_plan = False
+    facts = trainer.train_on(*typed)
+    assert plan.steps == facts["steps"] and plan.rise == plan.steps // 2
+    assert plan.tokens == trainer.tokens and plan.seconds > 0
+    assert (plan.trained < plan.parameters) == bool(changed)
+    assert plan.trained == (66 if "freeze" in changed else plan.trained)
+    assert plan.state_bytes == 4 * plan.parameters + 12 * plan.trained
+    assert plan.parameters > 20_000 and len(plan.groups) >= 2
+    assert f"{plan.steps:,} steps" in "\n".join(plan.lines())
+
+
+def test_a_deeper_gradient_keeps_more_memory(
+    tiny_gpt2: Path, tmp_path: Path, machine: Runtime
+) -> None:
+    kept = []
+    for patterns in (None, ["*.h.0.*", "*wte*", "*wpe*"]):
+        trainer = CausalLM(16, **{**BASE, "freeze": patterns})
+        trainer.only_plan = True
+        with pytest.raises(Planned) as ended:
+            trainer.train_on(tiny_gpt2, Corpus.build(TEXTS), tmp_path, 0, machine)
+        kept.append(ended.value.plan.activation_bytes)
+    assert kept[0] > 1.2 * kept[1] > 0
