@@ -211,7 +211,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="*", metavar="POOL",
         help="files, patterns, folders of saved data sets, hf:ORGANISATION/NAME, or - (standard "
-        "input): .jsonl, .csv, .parquet, .txt, plain or compressed")  # fmt: skip
+        "input): .jsonl, .csv, .parquet, .txt, .md, plain or compressed")  # fmt: skip
     add("--pool", action="append", default=[], metavar="POOL", help="likewise; may be repeated")
     add("-t", "--target", required=True, metavar="FILE",
         help="texts like those that the model is to become good at")  # fmt: skip
@@ -483,6 +483,7 @@ def _facts(picks: Picks, written: Path | None) -> dict[str, Any]:
         "domains": dict(record.selection["domains"]),
         "targets": None if rows is None else len(rows),
         "uncovered": None if rows is None else sum(bool(row["uncovered"]) for row in rows),
+        "of_target": None if rows is None else len({row["id"] for row in rows} & set(picks.ids)),
         "converged": last.get("converged"),
         "marginal_error": last.get("marginal_error"),
         "counts": dict(record.counts),
@@ -552,6 +553,14 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if facts["targets"] is not None:
         met = facts["targets"] - facts["uncovered"]
         lines.append(("coverage", f"{met:,} of {facts['targets']:,} target texts have a near pick"))
+    if facts["of_target"]:
+        lines.append(
+            (
+                "of target",
+                f"{facts['of_target']:,} of the picks are texts of the target itself, which the pool "
+                "holds too; leave them out of the pool if they are not wanted",
+            )
+        )
     if facts["converged"] is not None:
         said = "converged" if facts["converged"] else "NOT converged"
         lines.append(

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from shortlist.data.quotes import DIALECTS, CsvDialect, csv_rows
 from shortlist.errors import InvalidInput, Missing, near
 
-_TEXT_FORMATS = (".jsonl", ".csv", ".tsv", ".txt")
+_TEXT_FORMATS = (".jsonl", ".csv", ".tsv", ".txt", ".md")
 READABLE = (
     *(f"{name}{packed}" for name in _TEXT_FORMATS for packed in ("", ".gz", ".zst")),
     ".parquet",
@@ -161,6 +161,10 @@ def open_rows(path: Path, reading: Reading, wanted: Collection[str] | None = Non
         return _opened_csv(path, stream, "," if format_ == "csv" else "\t", reading, wanted)
     counts = Counter[str]()
     lines = _lines(stream, reading.longest)
+    if format_ == "md":
+        return RawFile(
+            format_, _located(path, _whole_text(lines, reading), stream, reading), ("text",)
+        )
     if format_ == "txt":
         rows = _text_rows(lines, reading, counts)
         return RawFile(format_, _located(path, rows, stream, reading), ("text",), counts)
@@ -222,6 +226,11 @@ def stem(path: str | Path) -> str:
     """
     name = Path(path).name
     return shown(name[: -len(_readable_suffix(Path(path)))])
+
+
+def is_markdown(path: str | Path) -> bool:
+    """Returns whether the name is that of a Markdown file, which is one document."""
+    return is_readable(path) and _readable_suffix(Path(path)).startswith(".md")
 
 
 def is_readable(path: str | Path) -> bool:
@@ -458,6 +467,20 @@ def _text_rows(
             except UnicodeDecodeError as error:
                 yield start, f"bytes that are {NO_UTF8} at byte {error.start} of the block"
             start, block, size = 0, [], 0
+
+
+def _whole_text(lines: Iterator[tuple[int, bytes]], reading: Reading) -> Iterator[RawRow]:
+    """Yields the text of a file as one document; nothing for a blank file."""
+    text = bytearray()
+    for line, raw in lines:
+        text += raw
+        if len(text) > reading.longest:
+            raise _too_long(line, reading.longest)
+    if text.strip():
+        try:
+            yield 1, {"text": text.decode().strip()}
+        except UnicodeDecodeError as error:
+            yield 1, f"bytes that are {NO_UTF8} at byte {error.start} of the file"
 
 
 def _arrow_batches(path: Path, included: Sequence[int] | None = None) -> Any:

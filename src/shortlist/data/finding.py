@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from shortlist.data.files import READABLE, check_file, is_readable, shown, stem
+from shortlist.data.files import READABLE, check_file, is_markdown, is_readable, shown, stem
 from shortlist.errors import InvalidInput, Missing
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -57,7 +57,8 @@ def find(patterns: Sequence[str], setting: str) -> Found:
     A pattern is a path, or holds `*`, `?`, `[...]`, or `**` for all folders below. A path that
     exists is never read as a pattern. A folder stands for the readable files below it, the parts of
     one data set; `~` is the home folder. Names that begin with `.` or, without a readable suffix,
-    with `_` are skipped (Spark, macOS).
+    with `_` are skipped (Spark, macOS), and so are Markdown files beside others, unless the pattern
+    ends in `.md`.
 
     Raises:
         Missing: a pattern matches nothing.
@@ -84,10 +85,15 @@ def find(patterns: Sequence[str], setting: str) -> Found:
         parts = [_files_of(match, path, counts) for match in matches]
         if not any(parts):
             raise Missing(
-                f"{setting}: expected files {shown(path)} that end in one of "
+                f"{setting}: {shown(path)}: expected files that end in one of "
                 f"{', '.join(READABLE)}, found none"
             )
-        found += [file for part in parts for file in part]
+        files = [file for part in parts for file in part]
+        data = [file for file in files if not is_markdown(file.path)]
+        if data and not is_markdown(path):  # a README beside the data is no document
+            counts["files_skipped"] += len(files) - len(data)
+            files = data
+        found += files
     unique: dict[tuple[int, int], DataFile] = {}
     for file in sorted(found, key=lambda file: (file.path.is_symlink(), os.fspath(file.path))):
         check_file(file.path)
@@ -193,6 +199,8 @@ def _described(path: Path, folder: Path | None, exact: bool) -> DataFile:
     keys = {key: None if value == _NO_VALUE else unquote(value) for key, value in reversed(pairs)}
     if folder is None and pairs and not exact:
         folder = path.parents[len(pairs)]
+    if folder is None and is_markdown(path):  # a domain of one document would say nothing
+        folder = path.parent
     while folder is not None and _KEY.match(folder.name):
         folder = folder.parent
     if folder is None:

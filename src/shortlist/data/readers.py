@@ -299,7 +299,7 @@ class _Reader:
         """Returns the documents of one file in the order of its rows."""
         columns, path = self.columns, file.path
         raw = open_rows(path, self.reading, self.wanted - file.keys.keys())
-        if raw.format == "txt":
+        if raw.format in ("txt", "md"):
             columns = replace(columns, text="text", domain=None)  # a text file has no other column
         names: dict[str, None] = dict.fromkeys((*(raw.columns or ()), *file.keys))
         if raw.columns is not None:

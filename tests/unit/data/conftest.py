@@ -31,7 +31,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
         raw = out.getvalue().encode()
-    elif ".txt" in path.name:
+    elif ".txt" in path.name or ".md" in path.name:
         raw = "\n\n".join(str(row["text"]) for row in rows).encode()
     else:
         raw = "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -23,7 +23,8 @@ TEXTS = ["The first document.", "Zweites, mit Umlaut: ä.", 'A "quoted", third\n
 @pytest.mark.parametrize("suffix", READABLE)
 def test_every_format_gives_the_same_documents(write: Write, suffix: str) -> None:
     path = write(f"rows{suffix}", [{"text": text, "n": 1} for text in TEXTS])
-    assert read(path).corpus.texts == TEXTS
+    one = ".md" in suffix  # a Markdown file is one document
+    assert read(path).corpus.texts == (["\n\n".join(TEXTS)] if one else TEXTS)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".parquet"])

@@ -48,6 +48,27 @@ def test_another_file_system_is_refused(address: str) -> None:
         names(address)
 
 
+def test_a_markdown_file_is_one_document_but_none_beside_other_files(tmp_path: Path) -> None:
+    for name in ("a.md", "below/b.md", "below/blank.md"):
+        path = tmp_path / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if "blank" in name else f"# {name}\n\nfirst\n\n\nsecond\n")
+    loaded = Files([f"{tmp_path}/notes"]).load(NOWHERE, silent)
+    assert sorted(loaded.corpus.texts) == [
+        f"# {name}\n\nfirst\n\n\nsecond" for name in ("a.md", "below/b.md")
+    ]
+    assert set(loaded.corpus.domains) == {"notes"} and loaded.counts["empty_files"] == 1
+    (tmp_path / "notes/pool.txt").write_text("a document\n")
+    for pattern in ("notes", "notes/**"):
+        loaded = Files([f"{tmp_path}/{pattern}"]).load(NOWHERE, silent)
+        assert list(loaded.corpus.texts) == ["a document"]
+        assert loaded.counts["files_skipped"] == 3
+    assert names(f"{tmp_path}/notes/**/*.md") == ["a.md", "b.md", "blank.md"]
+    (tmp_path / "notes/a.md").write_bytes("caf\u00e9".encode("latin-1"))
+    with pytest.raises(InvalidInput, match=r"no UTF-8 at byte 3 of the file; convert.*iconv"):
+        Files([f"{tmp_path}/notes/*.md"]).load(NOWHERE, silent)
+
+
 def test_a_folder_of_parts_is_one_data_set_and_its_markers_are_counted(
     write: Write, tmp_path: Path
 ) -> None:

@@ -132,8 +132,9 @@ def _title(axes: Axes, targets: TargetSpec, size: int) -> str:
 
 def _lead(axes: Axes, evidence: Evidence, method: str) -> str:
     budget, description = evidence.selection.budget, method.strip().split("\n\n")[0]
+    vectors = "" if axes.featurizer == "none" else f" on {axes.featurizer} vectors"
     return (
-        f"Chosen by {axes.selector} on {axes.featurizer} vectors from "
+        f"Chosen by {axes.selector}{vectors} from "
         f"{counted(len(evidence.pool), 'document')}, for a budget of "
         f"{budget.amount:,} {budget.unit}. {' '.join(description.split())}"
     )
@@ -471,10 +472,9 @@ def example_section(evidence: Evidence) -> Section:
         after = (_not_selected(evidence, int(row)) for row in following if scores[row] > -np.inf)
         note = "The last selected, and the first that were not."
         groups.append(Group("The edge", note, (*last, *after)))
-    lead = (
-        f"Up to {EXAMPLES} documents of the top, the middle and the edge. Below a document: the "
-        "target texts that receive most of its mass."
-    )
+    lead = f"Up to {EXAMPLES} documents of the top, the middle and the edge."
+    if evidence.explanations.targets:
+        lead += " Below a document: the target texts that receive most of its mass."
     return Section("examples", "Examples", lead, groups=tuple(groups))
 
 
