@@ -1,4 +1,6 @@
-"""The labelled sentences of personal_data.txt: places of personal data in braces, `{kind:value}`."""
+"""The labelled sentences of personal_data.txt, and of personal_data_held_out.txt, which the patterns
+were never corrected on: places of personal data in braces, `{kind:value}`.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,10 @@ class Sentence:
     spans: tuple[Span, ...]
 
 
-def labelled() -> list[Sentence]:
+def labelled(file: str = "personal_data.txt") -> list[Sentence]:
     """Returns the sentences, in the order of the file."""
     sentences: list[Sentence] = []
-    path = Path(__file__).with_name("personal_data.txt")
+    path = Path(__file__).with_name(file)
     for line in path.read_text(encoding="utf-8").splitlines():
         text, last, spans = "", 0, list[Span]()
         for mark in _MARK.finditer(line):
