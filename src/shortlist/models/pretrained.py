@@ -23,7 +23,7 @@ from shortlist.models import checkpoint
 from shortlist.settings import Count, Positive, Seed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 END = "<|endoftext|>"
 BYTES = 256
@@ -219,15 +219,21 @@ class HubModel(Pretrained):
 class StoredModel(Pretrained):
     """A model that an earlier stage of the cell has written."""
 
-    def __init__(self, path: Path, key: str, head: HeadTraining | None = None) -> None:
-        """Stores the directory and the stage's key, which is the identity; `head` where its
-        masked-LM head has to be trained anew.
+    def __init__(
+        self, verified: Callable[[], Path], key: str, head: HeadTraining | None = None
+    ) -> None:
+        """Stores the model.
+
+        Args:
+            verified: returns the directory after comparing its files with their digests.
+            key: of the stage, which is the identity.
+            head: where its masked-LM head has to be trained anew.
         """
-        self.path, self.key, self.head = path, key, head
+        self._verified, self.key, self.head = verified, key, head
 
     def directory(self) -> Path:
-        """Returns the directory."""
-        return self.path
+        """Returns the directory; its files are compared with their digests first."""
+        return self._verified()
 
     def identity(self) -> dict[str, str]:
         """Returns the key."""

@@ -102,13 +102,13 @@ def _pretrain(
     inputs = {"pool": data.pool.fingerprint, **trainer.identity(runtime)}
     if excluded:
         inputs["left_out"] = digest(excluded)
-    stage = cell.charged_to("preparation").stage(
+    stage, trained = cell.charged_to("preparation").model(
         "pretrained", model.version, {**settings, "trainer": trainer.version}, inputs, compute
     )
     counts = {
         f"pretrained_{fact}": stage.facts[fact] for fact in ("documents", "tokens", "left_out")
     }
-    return StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts)
+    return trained, Notes(stages=(stage,), counts=counts)
 
 
 def _fine_tune_intermediate(
@@ -149,7 +149,7 @@ def _fine_tune_intermediate(
     }
     if len(rows) < len(train):
         inputs["left_out"] = digest(sorted(leaks.excluded))
-    stage = cell.stage(
+    stage, tuned = cell.model(
         "intermediate",
         model.version,
         {
@@ -167,7 +167,7 @@ def _fine_tune_intermediate(
         "intermediate_truncated": stage.facts["truncated"],
     }
     notes = splits.notes + texts.notes + leaks.notes + Notes(stages=(stage,), counts=counts)
-    return StoredModel(stage.path, stage.key, model.head), notes
+    return StoredModel(tuned.directory, tuned.key, model.head), notes
 
 
 def with_head(
@@ -189,7 +189,7 @@ def with_head(
     identity = model.identity()
     if training is None:
         key = make_key("model", model.version, {}, identity)
-        return CellModel(StoredModel(model.directory(), key))
+        return CellModel(StoredModel(model.directory, key))
     head = MaskedLMHead(training, cell.parts.warmup.precision_setting)
     sample, excluded = _sample(data, training.documents)
 
@@ -199,10 +199,10 @@ def with_head(
     inputs = {"pool": data.pool.fingerprint, **identity, **head.identity(runtime)}
     if excluded:
         inputs["left_out"] = digest(excluded)
-    stage = cell.charged_to("preparation").stage(
+    stage, whole = cell.charged_to("preparation").model(
         "head", head.version, settings or {}, inputs, compute
     )
-    return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,)))
+    return CellModel(whole, Notes(stages=(stage,)))
 
 
 def _sample(data: CellData, documents: int | None) -> tuple[Corpus, list[str]]:

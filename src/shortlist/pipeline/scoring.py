@@ -413,7 +413,7 @@ def _tune(
 
     inputs = {"train": target.fingerprint("target" if reads_texts else "train")}
     inputs |= {**model.identity(), **trainer.identity(cell.parts.runtime)}
-    stage = cell.stage(
+    stage, tuned = cell.model(
         "tuned",
         trainer.version,
         {**settings, "seed": TUNING_SEED, "labels": labels},
@@ -422,7 +422,7 @@ def _tune(
     )
     truncated = stage.facts.get("truncated")
     counts = {"tuned_truncated": truncated} if truncated else {}
-    return StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts)
+    return tuned, Notes(stages=(stage,), counts=counts)
 
 
 def _learn(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shortlist.core import Metric, Role, StageCost
+from shortlist.models.pretrained import StoredModel
 from shortlist.store.cache import Artifact, Compute, Store
 
 if TYPE_CHECKING:
@@ -71,6 +72,26 @@ class Cell:
         """Returns the finished stage, computed if the store does not have it (see `Store.stage`)."""
         artifact = self.store.stage(name, version, settings, inputs, compute)
         return Stage(**vars(artifact), role=self.role)
+
+    def model(
+        self,
+        name: str,
+        version: int,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        compute: Compute,
+    ) -> tuple[Stage, StoredModel]:
+        """Returns the finished stage that writes a model, and the model.
+
+        Its weights are compared with their digests where they are opened, by `directory`, which
+        computes them again if they are damaged: a cell whose results are stored opens no model.
+        """
+        artifact = self.store.stage(name, version, settings, inputs, compute, weights=False)
+
+        def verified() -> Path:
+            return self.store.stage(name, version, settings, inputs, compute).path
+
+        return Stage(**vars(artifact), role=self.role), StoredModel(verified, artifact.key)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from shortlist.diagnostics.assumption import reference_texts
 from shortlist.diagnostics.forgetting import mean_vectors, probes, under_head
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
-from shortlist.models.pretrained import StoredModel
 from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.data import CORPORA
 from shortlist.pipeline.stage import Cell, Notes, Stage
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
+    from shortlist.models.pretrained import StoredModel
     from shortlist.pipeline.data import TaskSplits
     from shortlist.pipeline.selection import Selected
 
@@ -49,16 +49,18 @@ def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
     trainer, seed, runtime = cell.parts.warmup, cell.parts.seed, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
-        return trainer.train_on(base.model.path, selected.documents, directory, seed, runtime)
+        return trainer.train_on(
+            base.model.directory(), selected.documents, directory, seed, runtime
+        )
 
     inputs = {"model": base.model.key, "selection": selected.stage.facts["sha256"]}
     inputs |= trainer.identity(runtime)
     settings = {**cell.settings["warmup"], "seed": seed}
-    stage = cell.stage("warmup", trainer.version, settings, inputs, compute)
+    stage, model = cell.model("warmup", trainer.version, settings, inputs, compute)
     counts = {
         f"warmup_{fact}": count for fact, count in stage.facts.items() if isinstance(count, int)
     }
-    return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts))
+    return CellModel(model, Notes(stages=(stage,), counts=counts))
 
 
 def compare_losses(cell: Cell, base: CellModel, warm: CellModel, task: TaskSplits) -> Notes:
@@ -104,7 +106,7 @@ def held_out_loss(cell: Cell, current: CellModel, task: TaskSplits) -> Stage:
     def compute(directory: Path) -> dict[str, Any]:
         texts = task.data.split(split).unlabelled()
         sample = texts.take(np.arange(min(HELD_OUT_DOCUMENTS, len(texts))))
-        losses = trainer.losses_on(current.model.path, sample, runtime)
+        losses = trainer.losses_on(current.model.directory(), sample, runtime)
         np.save(directory / "sums.npy", losses.sums)
         np.save(directory / "counts.npy", losses.counts)
         return {
@@ -186,10 +188,10 @@ def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Cor
     trainer, runtime = cell.parts.warmup, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
-        path = model.path
+        path = model.directory()
         if head is not None:
-            path = directory / "model"
-            under_head(head.path, model.path, trainer.objective, path)
+            tuned, path = path, directory / "model"
+            under_head(head.directory(), tuned, trainer.objective, path)
         losses = trainer.losses_on(path, read, runtime)
         np.save(directory / "loss.npy", losses.sums)
         np.save(directory / "counts.npy", losses.counts)
@@ -226,7 +228,7 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
 
         validation = Validation(data.validation, validation_score)
         return trainer.train_on(
-            warm.model.path, data.train, validation, labels, directory, seed, runtime
+            warm.model.directory(), data.train, validation, labels, directory, seed, runtime
         )
 
     inputs = {"model": warm.model.key, "train": task.fingerprint("train")}
@@ -235,10 +237,10 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
     if trainer.keep_epoch == "best":
         inputs["validation"] = task.fingerprint("validation")
         settings |= {"primary": spec.primary, "positive": spec.positive, "task": spec.version}
-    stage = cell.stage("finetune", trainer.version, settings, inputs, compute)
+    stage, model = cell.model("finetune", trainer.version, settings, inputs, compute)
     named = ("truncated", *EFFICIENCY)
     counts = {f"finetune_{fact}": stage.facts[fact] for fact in named if fact in stage.facts}
-    return CellModel(StoredModel(stage.path, stage.key), Notes(stages=(stage,), counts=counts))
+    return CellModel(model, Notes(stages=(stage,), counts=counts))
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Eval
 
     def compute(directory: Path) -> dict[str, Any]:
         outputs = len(labels) if labels else 1
-        predicted = trainer.predict(tuned.model.path, task.data.test, outputs, runtime)
+        predicted = trainer.predict(tuned.model.directory(), task.data.test, outputs, runtime)
         np.save(directory / "predictions.npy", predicted.values)
         metrics = spec.evaluate(predicted.values, task.data, "test")
         return {

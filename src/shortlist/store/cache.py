@@ -113,6 +113,7 @@ class Store:
         self.root = open_cache(root, mode)
         self.mode = mode
         self.device = device
+        self._inner = 0.0  # seconds of stages computed inside the one that is being computed
 
     def stage(
         self,
@@ -121,6 +122,8 @@ class Store:
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
         compute: Compute,
+        *,
+        weights: bool = True,
     ) -> Artifact:
         """Returns the artifact of a stage, computed if it does not exist.
 
@@ -130,6 +133,8 @@ class Store:
             config: the settings that its result depends on.
             inputs: keys and fingerprints of what it reads.
             compute: writes files into the given directory and returns the facts.
+            weights: whether `*.safetensors` are compared with their digests; a caller that sets it
+                to False calls again before it opens them.
 
         Raises:
             Missing: the artifact does not exist and the mode is `only`.
@@ -140,14 +145,16 @@ class Store:
         path = self.root / stage / key
         material = {"stage": stage, "version": version, "config": config, "inputs": inputs}
         with self._room(stage):
-            return self._read(stage, path) or self._make(path, {**material, "key": key}, compute)
+            return self._read(stage, path, weights) or self._make(
+                path, {**material, "key": key}, compute
+            )
 
-    def _read(self, stage: str, path: Path) -> Artifact | None:
+    def _read(self, stage: str, path: Path, weights: bool) -> Artifact | None:
         """Returns the artifact without taking its lock; None if it is to be computed."""
         if self.mode == "refresh" and path not in _computed:
             return None
         try:
-            artifact = self._stored(stage, path)
+            artifact = self._stored(stage, path, weights=weights)
         except BrokenArtifact as damage:
             if self.mode == "only":
                 raise BrokenArtifact(f"{damage}; set runtime.cache=reuse to compute it") from damage
@@ -182,9 +189,11 @@ class Store:
         log.info("%-10s %s  computed in %.1f s", stage, path.name, artifact.seconds)
         return artifact
 
-    def _stored(self, stage: str, path: Path, *, hit: bool = True) -> Artifact | None:
+    def _stored(
+        self, stage: str, path: Path, *, hit: bool = True, weights: bool = True
+    ) -> Artifact | None:
         """Returns the artifact in `path`, or None if there is none; raises as `read_manifest`."""
-        manifest = read_manifest(stage, path)
+        manifest = read_manifest(stage, path, weights=weights)
         if manifest is None:
             return None
         fields = ("facts", "seconds", "peak_mib", "device", "digest")
@@ -203,9 +212,10 @@ class Store:
         try:
             with self._room(material["stage"]):  # what is free before the cleaning up
                 _reset_peak_memory()
-                start = time.perf_counter()
+                start, outer, self._inner = time.perf_counter(), self._inner, 0.0
                 facts = compute(temporary) or {}
-                seconds, peak = time.perf_counter() - start, _peak_mib()
+                elapsed, peak = time.perf_counter() - start, _peak_mib()
+                seconds, self._inner = elapsed - self._inner, outer + elapsed
                 costs = {"seconds": seconds, "peak_mib": peak, "device": self.device}
                 write_manifest(temporary, {**material, "facts": facts, **costs})
             replaced = path.with_name(f".{path.name}.{os.getpid()}.old")

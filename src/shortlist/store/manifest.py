@@ -23,6 +23,7 @@ _FIELDS = {
     "digest": str, "facts": dict, "seconds": float | int, "peak_mib": float | int, "device": str,
 }  # fmt: skip
 _SEAL = "sha256"  # of the manifest itself; those written before 0.2.0 have none
+_WEIGHTS = ".safetensors"
 _PARALLEL = 2**22  # bytes from which files are hashed in threads
 
 # SHA-256 by device, inode, size and time of change: a file is hashed once in a process.
@@ -49,10 +50,11 @@ def write_manifest(directory: Path, description: Mapping[str, Any]) -> None:
     fsync(directory)
 
 
-def read_manifest(stage: str, directory: Path) -> dict[str, Any] | None:
+def read_manifest(stage: str, directory: Path, *, weights: bool = True) -> dict[str, Any] | None:
     """Returns the manifest of the artifact in `directory`, or None if there is no artifact.
 
     Every file is hashed, once in a process: large artifacts in as many threads as there are CPUs.
+    Without `weights` only the sizes of `*.safetensors` are compared.
 
     Raises:
         BrokenArtifact: the manifest is not one, or another artifact's; or a file is missing, is not
@@ -70,7 +72,7 @@ def read_manifest(stage: str, directory: Path) -> dict[str, Any] | None:
     if (manifest["stage"], manifest["key"]) != (stage, directory.name):
         raise BrokenArtifact(f"{directory} holds the artifact of another stage or key")
     try:
-        _compare(directory, manifest["files"])
+        _compare(directory, manifest["files"], weights)
     except OSError as error:
         raise BrokenArtifact(f"{error.filename} cannot be read: {error.strerror}") from error
     return manifest
@@ -93,7 +95,7 @@ def _parse(directory: Path, raw: bytes) -> dict[str, Any]:
     return fields
 
 
-def _compare(directory: Path, files: Mapping[str, Any]) -> None:
+def _compare(directory: Path, files: Mapping[str, Any], weights: bool) -> None:
     """Raises BrokenArtifact unless the files of the directory are the described ones."""
     found = set(_names(directory))
     if missing := sorted(set(files) - found):
@@ -106,6 +108,7 @@ def _compare(directory: Path, files: Mapping[str, Any]) -> None:
             raise BrokenArtifact(
                 f"{directory}: {name} has {size:,} bytes, expected {files[name]['bytes']:,}"
             )
+    sizes = {name: size for name, size in sizes.items() if weights or not name.endswith(_WEIGHTS)}
     paths = [directory / name for name in sorted(sizes, key=lambda name: -sizes[name])]
     for path, digest in zip(paths, _sha256_of_all(paths, sum(sizes.values())), strict=True):
         name = path.relative_to(directory).as_posix()

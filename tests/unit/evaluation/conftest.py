@@ -48,8 +48,8 @@ def context(tmp_path: Path, tiny_gpt2: Path, machine: Any) -> Callable[..., Any]
         nothing = Corpus.build([])
         held = nothing if test is None else test
         return EvalContext(
-            model=StoredModel(model, str(model)),
-            base=StoredModel(base, str(base)),
+            model=StoredModel(lambda: model, str(model)),
+            base=StoredModel(lambda: base, str(base)),
             data=TaskData(nothing, nothing, held, nothing, None, {}),
             digests={"test": held.fingerprint},
             source=LocalSource(str(data)),

@@ -71,7 +71,7 @@ def context(tmp_path: Path, tiny_gpt2: Path) -> Callable[..., EvalContext]:
         none = Corpus.build([])
         test = prompts() if test is None else test
         data = TaskData(none, none, test, none, None, {})
-        model = StoredModel(tiny_gpt2, key)
+        model = StoredModel(lambda: tiny_gpt2, key)
         machine = Runtime(accelerator="cpu", progress=False)
         return EvalContext(model, model, data, {}, None, store.stage, seed, machine)  # type: ignore[arg-type]
 

@@ -239,6 +239,6 @@ def test_one_whitening_for_steps_and_gradients_is_refused(tiny_model: Path) -> N
 
 def test_the_warmup_is_part_of_the_identity(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
     made = featurizer(tiny_model, warmup=WARMUP)
-    made = made.with_model(StoredModel(tiny_model, "head"))
+    made = made.with_model(StoredModel(lambda: tiny_model, "head"))
     made = made.with_learned(tmp_path, "one")
     assert made.identity(machine) == {"model": "head", "warmup": "one"}

@@ -212,7 +212,7 @@ def test_a_base_without_weights_and_an_intermediate_task_without_labels_are_refu
 
 
 def test_an_intermediate_model_has_no_directory_before_it_is_trained() -> None:
-    model = IntermediateModel(StoredModel("a", "key"), MNLI, None, 0, HEAD)  # type: ignore[arg-type]
+    model = IntermediateModel(StoredModel(lambda: Path("a"), "key"), MNLI, None, 0, HEAD)  # type: ignore[arg-type]
     assert model.requires_training and model.identity() == {"model": "key"}
     with pytest.raises(InvalidInput, match="IntermediateModel, which the pipeline trains first"):
         model.directory()

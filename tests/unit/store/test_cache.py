@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import logging
 import multiprocessing
@@ -549,3 +550,54 @@ def test_a_line_that_a_crash_cut_off_is_left_out_of_the_executions(tmp_path: Pat
     with (tmp_path / "executions.jsonl").open("a") as file:
         file.write('{"stage": "to')
     assert executions(tmp_path) == [("toy", made.key)]
+
+
+def weights(directory: Path) -> dict[str, Any]:
+    (directory / "model.safetensors").write_bytes(b"w" * 100)
+    (directory / "config.json").write_text("{}")
+    return {}
+
+
+def test_damaged_weights_are_found_where_they_are_opened_and_other_files_at_once(
+    tmp_path: Path, another: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+
+    def model(*, opened: bool) -> Artifact:
+        return store.stage("model", 1, {}, {}, weights, weights=opened)
+
+    first = model(opened=False)
+    flip(first.path / "model.safetensors")
+    another()
+    assert model(opened=False).hit and not caplog.records
+    assert not model(opened=True).hit and "model.safetensors has another SHA-256" in caplog.text
+    assert (first.path / "model.safetensors").read_bytes() == b"w" * 100
+    for damage in (
+        lambda: flip(first.path / "config.json"),
+        lambda: (first.path / "model.safetensors").write_bytes(b"w" * 99),
+        lambda: (first.path / "model.safetensors").unlink(),
+    ):
+        damage()
+        another()
+        assert not model(opened=False).hit
+
+
+def test_a_stage_computed_inside_another_is_not_charged_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, clock = Store(tmp_path), [0.0]
+    monkeypatch.setattr(cache.time, "perf_counter", lambda: clock[0])
+
+    def takes(seconds: float, *parts: Callable[[], Artifact]) -> Callable[[Path], None]:
+        def compute(directory: Path) -> None:
+            clock[0] += seconds
+            assert all(part() for part in parts)
+
+        return compute
+
+    def made(name: str, seconds: float, *parts: Callable[[], Artifact]) -> Artifact:
+        return store.stage(name, 1, {}, {}, takes(seconds, *parts))
+
+    inner = functools.partial(made, "inner", 1)
+    outer = made("outer", 10, functools.partial(made, "middle", 3, inner), inner)
+    assert [outer.seconds, made("middle", 0).seconds, inner().seconds] == [10, 3, 1]
