@@ -83,9 +83,6 @@ def fill(seed: int, size: float, home: Path) -> Outcome:
                 pass  # it fitted after all
             elif any(f"paths.{name}" in line and "free" in line for line in refusals):
                 located += 1
-            elif any(f"paths.{name}" in line for line in refusals):
-                located += 1
-                notes.append(f"{place}: without the room: {refusals[0][:200]}")
             else:
                 tracebacks += 1
                 notes.append(f"{place}: {refusals or text[-300:]}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.errors import InvalidInput
-from shortlist.store.disk import room_for
+from shortlist.store.disk import room, room_for, says_full
 
 
 def fsync(path: Path) -> None:
@@ -32,8 +32,9 @@ def make_directory(path: Path, setting: str) -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
+        free = f", {room(path)}" if says_full(error) else ""
         raise InvalidInput(
-            f"expected a directory that can be written to, found {path} ({error.strerror}); "
+            f"expected a directory that can be written to, found {path} ({error.strerror}{free}); "
             f"set {setting}=DIR"
         ) from error
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from shortlist.core import Corpus
 from shortlist.errors import DoesNotFit, InvalidInput
-from shortlist.store.atomic import write_text
+from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
 from shortlist.store.disk import reserve, room, room_for, says_full
 from shortlist.store.formats import allocate, save_corpus
@@ -41,6 +41,19 @@ def small(tmp_path: Path) -> Generator[Path]:
 def no_inodes(tmp_path: Path) -> Generator[Path]:
     """A disk with room and three inodes, one of which is its root."""
     yield from mount(tmp_path / "no_inodes", "size=1m,nr_inodes=3")
+
+
+def test_a_directory_that_no_inode_is_left_for_is_refused_with_what_is_free(
+    no_inodes: Path,
+) -> None:
+    for name in ("one", "two"):
+        (no_inodes / name).touch()
+    with pytest.raises(InvalidInput) as refused:
+        make_directory(no_inodes / "records" / "toy", "paths.results")
+    assert str(refused.value) == (
+        f"expected a directory that can be written to, found {no_inodes}/records/toy (No space left "
+        "on device, 1.00 MiB free, no inode free); set paths.results=DIR"
+    )
 
 
 MANY = 100_000
