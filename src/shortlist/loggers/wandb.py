@@ -21,6 +21,7 @@ from shortlist.leaderboard.plots import plots
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import method_rows
 from shortlist.rendering.page import light_colours
+from shortlist.settings import Positive
 from shortlist.store.atomic import make_directory, write_text
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline"]
 HOST = "https://api.wandb.ai"
-TIMEOUT = 30.0  # seconds that the server has for the start and for the end of a run
 
 
 class WandbLogger:
@@ -42,6 +42,8 @@ class WandbLogger:
         mode: `online`, `offline`, or `auto` (online if an API key is configured, else offline).
         tags: tags of every run.
         texts: whether the artifact of a selection holds the texts.
+        timeout: seconds that the server has for the start and for the end of a run; after the first
+            one that passes, this run and those after it are kept as files.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class WandbLogger:
         mode: Mode,
         tags: Sequence[str] | None,
         texts: bool,
+        timeout: Positive,
     ) -> None:
         self.project = project
         self.entity = entity
         self.mode = mode
         self.tags = tags
         self.texts = texts
+        self.timeout = timeout
 
     def log_cell(
         self,
@@ -154,7 +158,8 @@ class WandbLogger:
                 save_code=False,
                 settings=wandb.Settings(
                     silent=True, console="off", disable_git=True, x_disable_stats=True,
-                    init_timeout=TIMEOUT, finish_timeout=TIMEOUT, finish_timeout_raises=True,
+                    init_timeout=self.timeout, finish_timeout=self.timeout,
+                    finish_timeout_raises=True,
                 ),
             )  # fmt: skip
 

@@ -69,7 +69,9 @@ def record(selector: str, seed: int, **changes: Any) -> Record:
 
 
 def offline() -> WandbLogger:
-    return WandbLogger(project="shortlist", entity=None, mode="auto", tags=None, texts=False)
+    return WandbLogger(
+        project="shortlist", entity=None, mode="auto", tags=None, texts=False, timeout=30.0
+    )
 
 
 def read_log(directory: Path, run: str = "*") -> list[Any]:
@@ -256,7 +258,14 @@ def test_a_key_in_netrc_is_found_and_a_broken_netrc_is_no_key(tmp_path: Path) ->
 
 
 def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
-    settings = {"project": "p", "entity": None, "mode": "ofline", "tags": None, "texts": False}
+    settings = {
+        "project": "p",
+        "entity": None,
+        "mode": "ofline",
+        "tags": None,
+        "texts": False,
+        "timeout": 30.0,
+    }
     with pytest.raises(InvalidInput, match=r"logger\.wandb\.mode must be one of auto, online, off"):
         construct(WandbLogger, settings, "logger.wandb")
 
@@ -355,7 +364,9 @@ def test_a_synced_selection_is_one_version_however_often_it_is_sent(
 
 
 def report(reports: list[list[Record]], place: Path) -> None:
-    logger = WandbLogger(project="shortlist", entity=None, mode="online", tags=None, texts=False)
+    logger = WandbLogger(
+        project="shortlist", entity=None, mode="online", tags=None, texts=False, timeout=30.0
+    )
     for records in reports:
         logger.log_cell(records[0], "sweep", place)
         logger.log_table(build(records), "sweep", place)
@@ -394,9 +405,11 @@ def test_without_an_answer_of_the_server_the_cells_are_kept_after_one_time_out(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.setattr("shortlist.loggers.wandb.TIMEOUT", 1.0)
+    hasty = WandbLogger(
+        project="shortlist", entity=None, mode="auto", tags=None, texts=False, timeout=1.0
+    )
     for seed in (0, 1):
-        offline().log_cell(record("gotd", seed), "sweep", tmp_path)
+        hasty.log_cell(record("gotd", seed), "sweep", tmp_path)
     for seed in (0, 1):
         messages = read_log(tmp_path, run_id("sweep", f"gotd{seed}"))
         assert summarized(messages)["status"] == "done"
