@@ -8,6 +8,7 @@ its threads, so they stand here, before any other import.
 """
 
 import importlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # The tokenizer's own threads deadlock after a fork (data-loader workers) and fight torch's for the
 # cores.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Where no home can be written to, matplotlib, which torchmetrics imports, tells of a temporary place for
+# its font cache and of the fonts in it.
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
+logging.getLogger("matplotlib").addFilter(
+    lambda record: (
+        not any(text in record.getMessage() for text in ("mkdir -p failed", "MPLCONFIGDIR"))
+    )
+)
 
 __version__ = "0.1.0"
 

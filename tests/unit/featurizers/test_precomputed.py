@@ -206,7 +206,9 @@ def test_an_id_column_of_the_users_own_is_said_not_to_be_the_documents_ids(
     pq.write_table(table, tmp_path / "own.parquet")
     values, _ = Precomputed([str(tmp_path / "own.parquet")]).compute(CORPUS, tmp_path, machine)
     np.testing.assert_array_equal(values, VECTORS)
-    assert "`id` holds 7, no document id" in caplog.text and "looked up by `text`" in caplog.text
+    Precomputed([str(tmp_path / "own.parquet")]).compute(CORPUS, tmp_path, machine)
+    (line,) = caplog.messages  # of both readings: pool and target
+    assert "`id` holds 7, no document id" in line and "looked up by `text`" in line
 
 
 def test_what_the_file_calls_its_documents_is_said_where_none_is_found(

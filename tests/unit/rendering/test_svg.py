@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
+
+import matplotlib
+import pytest
 
 from shortlist.rendering.svg import SERIES, SOFT, VARIABLES, legend, svg
 
@@ -35,3 +40,14 @@ def test_ids_that_nothing_refers_to_are_gone_and_equal_plots_are_equal_bytes() -
     text = svg(draw, 1)
     assert set(re.findall(r' id="([^"]+)"', text)) <= set(re.findall(r"#([\w-]+)", text))
     assert svg(draw, 1) == text
+
+
+def test_matplotlib_says_nothing_where_its_folder_cannot_be_made(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", "")
+    place: Any = matplotlib._get_config_or_cache_dir  # type: ignore[attr-defined]
+    folder = Path(place(lambda: Path("/proc/none")))
+    assert folder.is_dir() and folder != Path("/proc/none/matplotlib") and not caplog.messages
+    logging.getLogger("matplotlib").warning("another line")
+    assert caplog.messages == ["another line"]
