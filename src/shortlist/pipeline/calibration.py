@@ -64,7 +64,9 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
         return known, np.array(places, dtype=np.int64)[known]
 
     def compute(directory: Path) -> dict[str, Any]:
-        predicted = trainer.predict(tuned.model.path, task.data.validation, len(labels), runtime)
+        predicted = trainer.predict(
+            tuned.model.directory(), task.data.validation, len(labels), runtime
+        )
         rows, classes = truth_of("validation")
         check_classes(predicted.values[rows], classes, f"task {task.name}")
         parameters = calibrator.fit(predicted.values[rows], classes)

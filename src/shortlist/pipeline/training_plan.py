@@ -48,7 +48,7 @@ def training_plans(cell: Cell) -> Iterator[tuple[TrainingPlan, str]]:
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "start"
         try:
-            start = base_model(stored, data).model.path
+            start = base_model(stored, data).model.directory()
         except Missing:
             start.mkdir()
             home = parts.model.directory()
