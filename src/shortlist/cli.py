@@ -144,6 +144,14 @@ def _parser() -> argparse.ArgumentParser:
         "shortlist leaderboard -- --help            what it takes\n"
         "shortlist leaderboard -- diff RUN_A RUN_B  two selections side by side",
     ).add_argument("arguments", nargs="*", metavar="ARGUMENT")  # fmt: skip
+    ensemble = command(
+        "ensemble", _ensemble, "average the predictions of cells that differ in the seed alone",
+        "shortlist ensemble -- paths.cache=outputs/cache\n"
+        "Writes a record for each ensemble, a row of its own in the tables, with its gain over the mean of "
+        "its cells,\npaired by test item.",
+    )  # fmt: skip
+    ensemble.add_argument("--results", type=Path, metavar="DIR",
+        help="the directory that contains records/ (default: paths.results)")  # fmt: skip
     report = command("report", _report, "print the datasheet of a run, and where its page is")
     report.add_argument(
         "run", type=Path, nargs="?", metavar="RUN",
@@ -657,6 +665,30 @@ def _plan(options: argparse.Namespace, methods: Sequence[str]) -> None:
             table.add_row(step.stage, step.state, *shown, step.note)
         table.add_row("in all, where known", "", f"{seconds:,.1f} s", f"{memory / 2**20:,.0f} MiB")
         _console(sys.stdout).print(table)
+
+
+def _ensemble(options: argparse.Namespace) -> None:
+    from shortlist.overrides import composed
+    from shortlist.pipeline.compose import absolute
+    from shortlist.pipeline.ensembling import GAIN, ensembles
+    from shortlist.store.records import write_record
+
+    with composed(options.hydra) as config:
+        results = options.results or Path(str(absolute(config.paths.results)))
+    for record in ensembles(results, options.hydra, composed):
+        path = write_record(results, record)
+        seeds = ", ".join(map(str, record.config["ensemble"]["seeds"]))
+        axes = record.axes
+        print(f"{axes.task}, {axes.selector}, {axes.budget:,} {axes.budget_unit}, seeds {seeds}")
+        for metric in record.metrics:
+            gain = record.metric(f"{metric.name}_{GAIN}")
+            if gain is not None:
+                low, high = (gain.value + sign * 1.96 * (gain.stderr or 0.0) for sign in (-1, 1))
+                print(
+                    f"  {metric.name:<12} {metric.value:.4f}, {gain.value:+.4f} against the mean of its "
+                    f"cells (95 %: {low:+.4f} to {high:+.4f}, paired over {gain.n:,} items)"
+                )
+        print(f"  {_shown(path.absolute())}")
 
 
 def _trainings(options: argparse.Namespace) -> None:
