@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shlex
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from shortlist.core import Record
     from shortlist.data.inputs import Data, Files
     from shortlist.pipeline.forecast import Step
+
+# transformers imports tqdm, which misses its widgets in a notebook; `progress` needs none.
+warnings.filterwarnings("ignore", "IProgress not found")
 
 
 def select(
