@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from shortlist.leaderboard.table import (
 
 SHOWN_SETTINGS = 3  # of the settings that distinguish a row
 UNSET = "unset"
+_CLASS = re.compile(r'^(.+)\._target_="(?:\w+\.)*(\w+)"$')  # shown as PLACE=CLASS
 ALL_TASKS = "all tasks"
 
 Measured = Mapping[str, Mapping[Measurement, float]]  # by key of the record
@@ -144,9 +146,10 @@ def differing_settings(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _tails(path: str) -> list[str]:
-    """Returns `c`, `b.c` and `a.b.c` for `a.b.c`."""
+    """Returns `c`, `b.c` and `a.b.c` for `a.b.c`; a class is named with its place, `b._target_`."""
     parts = path.split(".")
-    return [".".join(parts[start:]) for start in reversed(range(len(parts)))]
+    least = 2 if len(parts) > 1 and parts[-1] == "_target_" else 1
+    return [".".join(parts[start:]) for start in reversed(range(len(parts) - least + 1))]
 
 
 def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -181,7 +184,7 @@ def _row(
     axes: RowAxes, records: Sequence[Record], measured: Measured, columns: Sequence[Measurement]
 ) -> Row:
     warnings = Counter(text for record in records for text in sorted(set(record.warnings)))
-    shown = axes.settings[:SHOWN_SETTINGS]
+    shown = tuple(_CLASS.sub(r"\1=\2", setting) for setting in axes.settings[:SHOWN_SETTINGS])
     if more := len(axes.settings) - len(shown):
         shown += (f"and {more} more",)
     devices = {

@@ -304,3 +304,15 @@ def test_operations_are_shown_by_their_names_and_apart_by_their_settings(record:
     shown = [row.axes.settings for row in table.rows]
     assert len(set(shown)) == 3 and ("prepare=null",) in shown
     assert sum(one[0].startswith("prepare=[repair_text, length] ") for one in shown) == 2
+
+
+def test_rows_that_differ_in_a_class_are_named_by_its_place_and_name(record: Maker) -> None:
+    records = [
+        record(key=kind, config={"calibration": {"_target_": f"package.module.{kind}"}})
+        for kind in ("One", "Other")
+    ]
+    (table,) = build(records)
+    assert {row.axes.settings for row in table.rows} == {
+        ("calibration=One",),
+        ("calibration=Other",),
+    }
