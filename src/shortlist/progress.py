@@ -87,7 +87,7 @@ def _notebook_bar(what: str, total: int | None, unit: str) -> Generator[Report]:
         yield report
     finally:
         if handle is not None:
-            handle.update({"text/plain": ""}, raw=True)
+            handle.update({"text/plain": "", "text/html": ""}, raw=True)
 
 
 def _log_lines(what: str, total: int | None, unit: str) -> Report:
