@@ -152,6 +152,11 @@ def test_settings_of_trainers_that_are_off_enter_no_key_and_others_do(composed: 
         ([LORA, "finetune.l2_sp=0.1"], r"finetune\.l2_sp cannot be used .* \(Lora\)"),
         ([LORA, "finetune.mixout=0.1"], r"finetune\.mixout cannot be used .* \(Lora\)"),
         (["finetune.mixout=1"], r"finetune\.mixout must be a number above 0 to below 1"),
+        (
+            ["finetune.learning_rate=fund"],
+            r"finetune\.learning_rate must be a number above 0 or one of find",
+        ),
+        (["finetune.learning_rate=find", "finetune.head_learning_rate=1"], "which is to be found"),
         (["model=gpt2_mini", "trainer@warmup=clm", "+model.pretraining.swa_epoch=1"], "all passes"),
         ([LORA, "finetune.freeze=all"], r"leaves nothing to finetune\.peft \(Lora\)"),
         ([LORA, "finetune.peft.rank=0"], r"finetune\.peft\.rank must be an integer of at least 1"),

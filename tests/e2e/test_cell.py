@@ -63,6 +63,17 @@ def test_a_warm_up_by_lora_and_a_full_fine_tuning_run_through_the_whole_pipeline
     assert not (warm / "adapter").exists()
 
 
+def test_a_rate_that_is_found_is_recorded_and_its_curve_drawn(run: Any) -> None:
+    find = ("selector=random", "finetune.learning_rate=find", "runtime.report=true")
+    record, directory = run(*find)
+    assert (record.status, record.reason) == ("done", "")
+    steps = record.counts["finetune_range_test_steps"]
+    chosen = record.counts["finetune_learning_rate_parts_per_billion"] / 1e9
+    page = (directory / "report.html").read_text()
+    assert page.count('<section id="learning_rate_finetune">') == 1
+    assert f"Range test of {steps} steps; chosen: {chosen:g}." in page
+
+
 def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(
     run: Any, tmp_path: Path
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +17,7 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
+from shortlist.store.atomic import write_text
 from shortlist.trainers.adapters import Adapter, memory_saved
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
 from shortlist.trainers.planning import Planned, plan
@@ -27,9 +30,12 @@ from shortlist.trainers.practice import (
     trained_matrices,
     update_average,
 )
+from shortlist.trainers.range_test import choose, losses_at_rising_rates
 from shortlist.trainers.resuming import State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.utils.data import DataLoader
 
     from shortlist.runtime import Runtime
@@ -40,6 +46,8 @@ log = logging.getLogger(__name__)
 EFFICIENCY = (
     "parameters", "trained_parameters", "trained_parts_per_million", "memory_saved_bytes",
 )  # fmt: skip
+RANGE_TEST = "range_test.json"  # rates, smoothed losses and the chosen rate, in a stage's directory
+FOUND = ("range_test_steps", "learning_rate_parts_per_billion")  # facts of learning_rate=find
 WATCHED_STEPS = 20  # whose mean loss is compared with the lowest one before
 
 
@@ -68,7 +76,7 @@ class TrainingModule(pl.LightningModule):
     def __init__(
         self,
         epochs: Count,
-        learning_rate: Positive,
+        learning_rate: Positive | Literal["find"],
         batch_size: Count,
         max_length: int,
         weight_decay: NonNegative,
@@ -99,7 +107,7 @@ class TrainingModule(pl.LightningModule):
 
         Args:
             epochs: passes over the documents.
-            learning_rate: peak rate.
+            learning_rate: peak rate; `find` chooses it by a range test (`range_test.py`).
             batch_size: documents a step.
             max_length: tokens read of a document; truncated documents are counted.
             weight_decay: decay of the weight matrices (not of biases and layer norms).
@@ -138,6 +146,14 @@ class TrainingModule(pl.LightningModule):
             InvalidInput: a setting is out of range.
         """
         super().__init__()
+        self.finds_rate = learning_rate == "find"
+        if self.finds_rate and head_learning_rate is not None:
+            raise InvalidInput(
+                f"{self.setting}.head_learning_rate is a rate beside {self.setting}.learning_rate, "
+                "which is to be found; set one of both to a number or null"
+            )
+        if isinstance(learning_rate, str):
+            learning_rate = 1.0  # until it is found, rates are multiples of it
         for name, value, low in (
             ("epochs", epochs, 1),
             ("batch_size", batch_size, 1),
@@ -263,6 +279,8 @@ class TrainingModule(pl.LightningModule):
             InvalidInput: the model does not have what the settings name, or nothing is left to train.
         """
         self.efficiency = {}
+        if self.finds_rate:
+            self.learning_rate = 1.0
         total = sum(weight.numel() for weight in self.model.parameters())
         if self.peft is not None:
             self.model = self.peft.attach(
@@ -304,6 +322,47 @@ class TrainingModule(pl.LightningModule):
             saved = memory_saved(total, trained)
             values = (total, trained, round(1e6 * trained / total), saved)
             self.efficiency = dict(zip(EFFICIENCY, values, strict=True))
+
+    def find_rate(
+        self, batches: Callable[[], DataLoader[Any]], directory: Path, runtime: Runtime
+    ) -> dict[str, int]:
+        """Sets the rates of the groups by a range test where `learning_rate` is `find`, and returns
+        facts about it; the curve is written into `directory`.
+
+        Args:
+            batches: returns the batches of an epoch, with generators of their own.
+            directory: the stage's directory.
+            runtime: the machine.
+
+        Raises:
+            InvalidInput: the loss falls at no rate.
+        """
+        if not self.finds_rate:
+            return {}
+        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
+        self.model.to(runtime.device).train()
+
+        def loss_of(batch: Any) -> torch.Tensor:
+            inputs = self.transfer_batch_to_device(batch, runtime.device, 0)
+            with torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed):
+                return cast("torch.Tensor", self.training_step(inputs, 0))
+
+        def clip() -> None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+
+        found = choose(
+            losses_at_rising_rates(batches, loss_of, self.optimiser(), clip),
+            f"{self.setting}.learning_rate",
+        )
+        self.learning_rate = found.chosen
+        self.groups = [
+            replace(group, learning_rate=group.learning_rate * found.chosen)
+            for group in self.groups
+        ]
+        write_text(directory / RANGE_TEST, json.dumps(asdict(found)))
+        log.info("%s.learning_rate=find: %.2g", self.setting, found.chosen)
+        values = (len(found.losses), round(found.chosen * 1e9))
+        return dict(zip(FOUND, values, strict=True))
 
     def finish(self) -> dict[str, int]:
         """Makes `self.model` the model to store, and returns facts about what was trained."""

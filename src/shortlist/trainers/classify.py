@@ -260,9 +260,15 @@ class Classifier(TrainingModule):
         def collate(rows: list[int]) -> dict[str, torch.Tensor]:
             return {**examples.batch(rows), "labels": truth[rows]}
 
-        order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
-        rows: Any = range(len(tokens))
-        loader: DataLoader[Any] = DataLoader(rows, batch_sampler=order, collate_fn=collate)
+        def buckets() -> Buckets:
+            return Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
+
+        def load(order: Buckets) -> DataLoader[Any]:
+            rows: Any = range(len(tokens))
+            return DataLoader(rows, batch_sampler=order, collate_fn=collate)
+
+        order = buckets()
+        loader = load(order)
         self.tokens = int(tokens.lengths.sum())
         facts: dict[str, Any] = {"documents": len(tokens), "truncated": tokens.truncated}
         best: _KeepBest | None = None
@@ -285,6 +291,7 @@ class Classifier(TrainingModule):
             state, runtime.checkpoint_seconds, order.generator, best.state if best else State
         )
         with frozen.left_out() if frozen else nullcontext():
+            facts |= self.find_rate(lambda: load(buckets()), directory, runtime)
             self.run(loader, "fine-tuning", runtime, *([best] if best else []), save)
             if best is not None:
                 self.model.load_state_dict(best.weights)

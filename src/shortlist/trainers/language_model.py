@@ -83,6 +83,9 @@ class LanguageModelTrainer(TrainingModule):
         tokenizer = checkpoint.tokenizer(start)
         loader, facts = self.loader(start, tokenizer, corpus, seed)
         self.tokens = facts["tokens"]
+        facts |= self.find_rate(
+            lambda: self.loader(start, tokenizer, corpus, seed)[0], directory, runtime
+        )
         self.run(loader, what, runtime)
         facts |= self.finish()
         self.model.config.update(own)

@@ -59,6 +59,8 @@ class Pretraining(CausalLM):
                 f"{self.setting} counts all passes as one training; set {self.setting}.swa_epoch and "
                 f"{self.setting}.unfreeze_steps to null"
             )
+        if self.finds_rate:
+            raise InvalidInput(f"{self.setting}.learning_rate must be a number, found find")
         if self.peft is not None:
             raise InvalidInput(
                 f"{self.setting}.peft adapts weights that have been trained before; set "
