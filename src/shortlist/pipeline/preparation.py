@@ -20,7 +20,13 @@ from shortlist.data.splits import SPLITS, Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.pipeline.build import build_plain, extensions_of, plain
 from shortlist.prepare.augment import Augmentation
-from shortlist.prepare.base import DocumentOperation, Operation, Prepared, prepare
+from shortlist.prepare.base import (
+    CollectionOperation,
+    DocumentOperation,
+    Operation,
+    Prepared,
+    prepare,
+)
 
 VERDICTS = "verdicts.parquet"  # one row per document that was read: id, edits, failed rules
 
@@ -214,27 +220,30 @@ def prepare_task(
     the task.
 
     Raises:
-        InvalidInput: an operation compares documents and the task has pairs of texts, or a class or
+        InvalidInput: an operation edits by comparison and the task has pairs of texts, or a class or
             the whole of train is dropped.
     """
     operations = preparation.operations
     alone = {k: v for k, v in operations.items() if isinstance(v, DocumentOperation)}
-    if data.train.texts_b is not None and len(alone) < len(operations):
-        first = next(key for key in operations if key not in alone)
+    compared = {k: v for k, v in operations.items() if isinstance(v, CollectionOperation)}
+    editing = [key for key, value in compared.items() if value.edits]
+    if data.train.texts_b is not None and editing:
         raise InvalidInput(
-            f"task {name!r}: expected operations on single documents for pairs of texts, found "
-            f"{first}, which compares documents; name the operations one by one without it"
+            f"task {name!r}: expected operations that drop pairs of texts or edit each text by itself, "
+            f"found {editing[0]}, which edits what many documents share, as pairs may share a text by "
+            "design; name the operations one by one without it"
         )
     verdicts: dict[Split, Prepared] = {}
     splits: dict[str, Corpus] = {}
     counts: Counter[str] = Counter()
     for split in SPLITS:
         corpus = data.split(split)
-        applied = operations if split == "train" else alone
-        verdicts[split] = prepared = prepare(corpus.texts, applied)
-        second = None if corpus.texts_b is None else prepare(corpus.texts_b, applied)
+        pairs = corpus.texts_b is not None
+        prepared = prepare(corpus.texts, operations if split == "train" and not pairs else alone)
+        second = None if corpus.texts_b is None else prepare(corpus.texts_b, alone)
         if second is not None:
-            verdicts[split] = prepared = _of_pairs(prepared, second)
+            prepared = _of_pairs(prepared, second, compared if split == "train" else {})
+        verdicts[split] = prepared
         rows = prepared.kept if split == "train" else list(range(len(corpus)))
         splits[split] = _with_texts(corpus, prepared, rows, second).canonical()
         if split != "train":
@@ -254,17 +263,35 @@ def prepare_task(
     return prepared_data, verdicts
 
 
-def _of_pairs(first: Prepared, second: Prepared) -> Prepared:
-    """Returns the verdicts on pairs: a pair fails a rule, or is edited, where one of its texts is."""
+def _of_pairs(
+    first: Prepared, second: Prepared, compared: Mapping[str, CollectionOperation]
+) -> Prepared:
+    """Returns the verdicts on pairs: a pair fails a rule, or is edited, where one of its texts is.
+
+    Pairs of which no text has failed are then compared as wholes, their texts joined by a line break.
+    """
 
     def joined(one: Sequence[tuple[str, ...]], other: Sequence[tuple[str, ...]]) -> Any:
         return tuple(tuple(dict.fromkeys(a + b)) for a, b in zip(one, other, strict=True))
 
-    return replace(
+    pairs = replace(
         first,
         failed=joined(first.failed, second.failed),
         edited=joined(first.edited, second.edited),
+        operations=(*first.operations, *compared),
     )
+    failed, rows = list(pairs.failed), pairs.kept
+    wholes = [f"{first.texts[row]}\n{second.texts[row]}" for row in rows]
+    verdicts = prepare(wholes, compared)
+    edited = next((names[0] for names in verdicts.edited if names), None)
+    if edited is not None:
+        raise InvalidInput(
+            f"expected operations that drop pairs of texts, found {edited}, which edits them but whose "
+            "class has not `edits = True`; leave it out for this task"
+        )
+    for row, rules in zip(rows, verdicts.failed, strict=True):
+        failed[row] = rules
+    return replace(pairs, failed=tuple(failed))
 
 
 def _with_texts(

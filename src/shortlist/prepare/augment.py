@@ -66,15 +66,19 @@ def typo(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
 
 
 EDITS: dict[str, Edit] = {"swap": swap, "delete": delete, "typo": typo}
+CROSSOVER = "crossover"
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training rows are augmented (EDA without synonyms, Wei and Zou 2019, arXiv:1901.11196).
+    """How training rows are augmented (EDA without synonyms, Wei and Zou 2019, arXiv:1901.11196, and
+    instance crossover, Luque 2019, arXiv:1909.11241).
 
     Attributes:
         copies: changed copies of each row.
-        kinds: which changes (`swap`, `delete`, `typo`); a copy gets one of them, drawn by the row.
+        kinds: which changes (`swap`, `delete`, `typo`, `crossover`); a copy gets one of them, drawn by
+            the row. `crossover` joins the first half of the row's words to the second half of those
+            of another row with the same label; it is not applied to pairs of texts.
         rate: share of the words that a copy changes, at least one word.
         protected: words that no change touches, in lower case: negations and the like, whose loss
             would change the label. A copy that lacks one of the row's is not made.
@@ -89,9 +93,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
-            if kind not in EDITS:
+            if kind not in (*EDITS, CROSSOVER):
                 raise InvalidInput(
-                    f"augment.kinds: there is no change {kind!r}; {near(kind, EDITS)}"
+                    f"augment.kinds: there is no change {kind!r}; {near(kind, (*EDITS, CROSSOVER))}"
                 )
         if self.copies < 1 or not self.kinds or not 0 < self.rate < 1:
             raise InvalidInput(
@@ -102,14 +106,30 @@ class Augmentation:
     def apply(self, train: Corpus, elsewhere: Sequence[str] = ()) -> tuple[Corpus, dict[str, int]]:
         """Returns the rows and their copies, sorted by id, and how many copies there are of each kind.
 
-        A copy depends on its row's id and the seed alone. Copies are not made (and counted as
-        `unchanged`, `label_words_lost`, `repeated`) where the change has no effect, a protected word
-        would be lost, or the text is there already: in train, or among `elsewhere`.
+        A copy depends on its row's id and the seed alone; that of `crossover` on the rows of its
+        label too. Copies are not made (and counted as `unchanged`, `label_words_lost`, `repeated`,
+        `no_partner`) where the change has no effect, the copy would not hold the row's protected
+        words, the text is there already (in train, or among `elsewhere`), or no other row has the
+        label.
 
         Args:
             train: the training rows; of a pair the first text is changed.
             elsewhere: texts of validation and test.
+
+        Raises:
+            InvalidInput: `crossover` of pairs of texts.
         """
+        if CROSSOVER in self.kinds and train.texts_b is not None:
+            raise InvalidInput(
+                "augment.kinds: crossover joins halves of texts, and the label of a pair belongs to "
+                "both of its texts; leave it out for this task"
+            )
+        labels: Sequence[Any] = train.labels or [None] * len(train)
+        alike: dict[Any, list[int]] = {}
+        for row in sorted(range(len(train)), key=lambda row: train.ids[row]):
+            alike.setdefault(labels[row], []).append(row)
+        place = {row: number for rows in alike.values() for number, row in enumerate(rows)}
+        own_texts = train.texts
         counts: Counter[str] = Counter()
         protected = set(self.protected)
         known = {*train.texts, *elsewhere}
@@ -120,7 +140,16 @@ class Augmentation:
             for copy in range(self.copies if words else 0):
                 rng = np.random.default_rng(draw(f"{key}/{copy}", self.seed))
                 kind = self.kinds[int(rng.integers(len(self.kinds)))]
-                changed = EDITS[kind](words, max(1, round(self.rate * len(words))), rng)
+                if kind == CROSSOVER:
+                    others = alike[labels[row]]
+                    if len(others) < 2:
+                        counts["no_partner"] += 1
+                        continue
+                    step = int(rng.integers(1, len(others)))
+                    partner = own_texts[others[(place[row] + step) % len(others)]].split()
+                    changed = words[: (len(words) + 1) // 2] + partner[len(partner) // 2 :]
+                else:
+                    changed = EDITS[kind](words, max(1, round(self.rate * len(words))), rng)
                 made = " ".join(changed)
                 if changed == words:
                     counts["unchanged"] += 1

@@ -71,7 +71,12 @@ class CollectionOperation(Operation, ABC):
     """An operation that compares documents; it receives those that no earlier rule has dropped.
 
     The result for a document must not depend on the order of the others.
+
+    Attributes:
+        edits: whether it edits documents, beside dropping some.
     """
+
+    edits: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, texts: Sequence[str]) -> list[Verdict]:

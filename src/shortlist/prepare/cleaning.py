@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import ftfy
 
@@ -169,6 +169,7 @@ class BoilerplateLines(CollectionOperation):
         min_chars: shorter lines stay.
     """
 
+    edits: ClassVar[bool] = True
     documents: int
     min_chars: int
 

@@ -76,3 +76,32 @@ def test_any_text_is_augmented_or_counted(text: str, kind: str) -> None:
 def test_wrong_settings_are_refused(kinds: list[str], rate: float, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Augmentation(1, kinds, rate, [], 0)
+
+
+def test_crossover_joins_halves_of_two_rows_of_one_label() -> None:
+    rows = {
+        "a1 a2 a3 a4": "a",
+        "a5 a6 a7 a8 a9": "a",
+        "b1 b2 b3 b4": "b",
+        "b5 b6": "b",
+        "c1 c2": "c",
+    }
+    how = Augmentation(3, ["crossover"], 0.1, [], 0)
+    grown, counts = how.apply(corpus(list(rows), list(rows.values())))
+    own = zip(grown.texts, grown.labels or (), strict=True)
+    made = {text: label for text, label in own if text not in rows}
+    assert made == {
+        "a1 a2 a7 a8 a9": "a", "a5 a6 a7 a3 a4": "a", "b1 b2 b6": "b", "b5 b3 b4": "b",
+    }  # fmt: skip
+    assert counts == {"copies": 4, "made_crossover": 4, "no_partner": 3, "repeated": 8}
+    again, _ = how.apply(corpus(list(rows)[::-1], list(rows.values())[::-1]))
+    assert again.fingerprint == grown.fingerprint
+
+
+def test_crossover_keeps_negations_and_refuses_pairs() -> None:
+    how = Augmentation(1, ["crossover"], 0.1, ["not"], 0)
+    _, counts = how.apply(corpus(["it is not good", "it was very good"], ["a", "a"]))
+    assert counts == {"copies": 0, "label_words_lost": 2}
+    pairs = Corpus.build(["a b", "c d"], texts_b=["e", "f"], labels=["x", "x"])
+    with pytest.raises(InvalidInput, match="the label of a pair belongs to both of its texts"):
+        how.apply(pairs)
