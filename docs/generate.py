@@ -519,6 +519,8 @@ def evidence_table(selector: str) -> str:
 
 def with_comparison(row: Mapping[str, str]) -> str:
     """Returns a mean and its comparison with the control: gain, what it is over, verdict."""
+    if not row["mean"]:  # a cell of the row is missing or failed
+        return NOT_MEASURED
     value = f"{float(row['mean']):.3f}"
     if not row["gain_over"]:
         return value
