@@ -212,6 +212,8 @@ def edits(raw: Json) -> Iterator[Hostile]:
         for name, value in (
             ("value", 0.99), ("value", 99.0), ("value", float("nan")), ("value", 10**400),
             ("value", "high"), ("n", 0), ("n", 10**9), ("n", 2**70), ("unit", "percent"),
+            ("split", "train"), ("unit", "seconds"),
+            ("higher_is_better", not metric["higher_is_better"]),
             ("stderr", -1.0), ("protocol", ""), ("name", 3), ("primary", not metric["primary"]),
         ):  # fmt: skip
             edited = changed(raw, ("metrics", place, name), value)
@@ -225,6 +227,13 @@ def edits(raw: Json) -> Iterator[Hostile]:
                 must_refuse=known or name in ("protocol", "primary"),
                 forge=True,
             )
+    for name, value in (("pool_kept", 1), ("leaked", -1), ("warmup_documents", 10**6)):
+        if name in raw["counts"]:
+            added = changed(raw, ("counts", name), raw["counts"][name] + value)
+            edited = changed(raw, ("counts", name), value) if value < 0 else added
+            yield as_file(f"counts.{name} is another", edited, forge=True)
+    typed = [*raw["overrides"], "seed=99"]
+    yield as_file("another override", changed(raw, ("overrides",), typed), forge=True)
     for name, packed in raw["item_scores"].items():
         n = next(metric["n"] for metric in raw["metrics"] if metric["name"] == name)
         path = ("item_scores", name)

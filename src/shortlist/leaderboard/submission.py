@@ -12,6 +12,7 @@ import numpy as np
 
 from shortlist.core import MANTISSA_BITS, Metric, Record, unpack_item_scores
 from shortlist.errors import InvalidInput
+from shortlist.leaderboard.consistency import count_problems, metric_problems, override_problems
 from shortlist.leaderboard.options import naming_problems
 from shortlist.leaderboard.publish import build_all, render
 from shortlist.store.atomic import write_together
@@ -99,6 +100,7 @@ def problems(record: Record, conf: Path | None = None) -> Iterator[str]:
         if config.get(name) != value:
             yield f"{name} is {value!r}, but {config.get(name)!r} in its configuration"
     yield from naming_problems(record, conf)
+    yield from override_problems(record)
     if not record.code.get("shortlist"):
         yield "the version of the code is not in it"
     text = record.to_json()
@@ -112,6 +114,7 @@ def problems(record: Record, conf: Path | None = None) -> Iterator[str]:
             yield f"it is {record.status}, but has metrics"
         return
     yield from _metric_problems(record)
+    yield from count_problems(record)
     for stage in record.stages:
         if not (0 <= stage.seconds < math.inf and 0 <= stage.peak_mib < math.inf):
             yield f"stage {stage.stage} took {stage.seconds} seconds and {stage.peak_mib} MiB"
@@ -138,6 +141,7 @@ def _metric_problems(record: Record) -> Iterator[str]:
             yield f"metric {metric.name} was measured on {metric.n} items"
         if not metric.protocol:
             yield f"metric {metric.name} has no protocol: how it was measured is unknown"
+        yield from metric_problems(metric)
         if metric.stderr is not None and not (0 <= metric.stderr < math.inf):
             yield f"metric {metric.name} has the standard error {metric.stderr}"
         name, underscore, end = metric.name.rpartition("_")

@@ -15,6 +15,7 @@ from shortlist.core import Metric, Record, pack_item_scores
 from shortlist.errors import ShortlistError
 from shortlist.leaderboard import submission
 from shortlist.leaderboard.__main__ import main
+from shortlist.leaderboard.consistency import override_problems
 from shortlist.leaderboard.submission import check, problems
 from shortlist.store import atomic
 from shortlist.store.keys import key
@@ -39,7 +40,7 @@ def good(record: Maker) -> Record:
         code={"shortlist": "0.2.0"},
         config=config,
         metrics=(
-            replace(loss, protocol="p", value=float(LOSSES.mean()), stderr=0.096),
+            replace(loss, protocol="p", split="test", value=float(LOSSES.mean()), stderr=0.096),
             replace(accuracy, value=0.5, stderr=0.055),
         ),
         item_scores={
@@ -53,6 +54,10 @@ def of(record: Record, **changes: Any) -> Record:
     """Returns the record with another primary metric."""
     loss, accuracy = record.metrics
     return replace(record, metrics=(loss, replace(accuracy, **changes)))
+
+
+def counting(record: Record, **counts: int) -> Record:
+    return replace(record, counts=counts)
 
 
 def test_a_good_record_has_no_problem(good: Record) -> None:
@@ -163,6 +168,46 @@ CHANGES: dict[str, tuple[Callable[[Record], Record], str]] = {
     "budget": (
         lambda r: replace(r, selection={"size": 90, "domains": {"news": 90}}),
         "90 documents were selected, the budget is 100",
+    ),
+    "split": (lambda r: of(r, split="train"), "accuracy is of the train split, expected test"),
+    "another unit": (
+        lambda r: of(r, unit="correlation"),
+        "is a correlation, by its name it is a fraction",
+    ),
+    "direction": (lambda r: of(r, higher_is_better=False), "wrong direction: higher is better"),
+    "negative count": (lambda r: counting(r, leaked=-1), "count leaked is -1"),
+    "pool counts": (
+        lambda r: counting(r, pool_rows_read=9, pool_kept=7, pool_exact_copies=1),
+        "9 rows of the pool were read, its counts add up to 8",
+    ),
+    "task counts": (
+        lambda r: counting(r, task_rows_read_test=90, task_test=80, task_quarantined_test=9),
+        "90 rows of the task were read, its counts add up to 89",
+    ),
+    "unknown labels": (
+        lambda r: counting(
+            r,
+            **{f"task_rows_read_{s}": 80 for s in ("train", "validation", "test")},
+            **{f"task_{s}": 80 for s in ("train", "validation", "test")},
+            task_unknown_labels_test=81,
+        ),
+        "more unknown labels than rows in the test split",
+    ),
+    "items": (
+        lambda r: counting(r, finetune_truncated=0, task_test=81),
+        "accuracy was measured on 80 items, the test split has 81",
+    ),
+    "truncated": (
+        lambda r: counting(r, evaluate_truncated=81, task_test=80),
+        "count evaluate_truncated is 81, of 80 at most",
+    ),
+    "warm-up": (
+        lambda r: counting(r, warmup_documents=99),
+        "read 99 documents, the selection holds",
+    ),
+    "override": (
+        lambda r: replace(r, overrides=("seed=0", "seed=99")),
+        "seed is 99 in its overrides, but 0 in its configuration",
     ),
     "home": (lambda r: replace(r, warnings=("see /home/me/x",)), "a path of the machine"),
 }
@@ -290,3 +335,17 @@ def test_a_submission_that_fails_late_leaves_nothing(
         submission.submit(results, [tmp_path / "record.json"])
     assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
     assert not list(results.glob(".*"))
+
+
+def test_rows_that_left_in_a_way_of_their_own_are_not_added_up(good: Record) -> None:
+    counts = {"pool_rows_read": 9, "pool_kept": 7, "pool_prepare_dropped": 2}
+    counts |= {"task_rows_read_train": 9, "task_train": 7, "task_fold_left_out": 2}
+    assert list(problems(replace(good, counts=counts).sealed())) == []
+
+
+def test_overrides_are_compared_as_numbers_and_the_last_one_holds(good: Record) -> None:
+    for typed in ("+budget=1e2", "budget=100.0", "seed=0", "selector=gotd", "pool.paths=[a]"):
+        assert (
+            list(override_problems(replace(good, overrides=("budget=7", "budget=100", typed))))
+            == []
+        )

@@ -1,0 +1,126 @@
+"""What the name of a metric, the other counts and the configuration say about a field of a record."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from shortlist.core import Metric, Record
+
+# Unit and direction by name, the first that matches; evaluators of a user's own have other names.
+_KINDS = tuple(
+    (re.compile(name), unit, higher_is_better)
+    for name, unit, higher_is_better in (
+        (r"(mlm|clm)_loss_(before|after)|general_(mlm|clm)_loss_base", "nats", False),
+        (r"(mlm|clm)_loss_drop|general_(mlm|clm)_loss_gain_\w+", "nats_gained", True),
+        (r"probe_\w+_gain_\w+", "fraction_gained", True),
+        (r"matthews|pearson|spearman", "correlation", True),
+        (r"perplexity", "perplexity", False),
+        (r"generated_tokens", "count", True),
+        (r"(emt|tp)_(toxic|nontoxic)(_\w+)?", "fraction", False),
+        (r"repetition|empty_continuations|utility_forgotten", "fraction", False),
+        (r"accuracy|(micro|macro)_f1|distinct_\d|utility(_\w+)?|probe_\w+_base", "fraction", True),
+    )
+)
+_PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "pearson", "spearman")
+
+# The counts that rows read are the sum of; a record with others, of rows that left otherwise, is not
+# added up.
+_POOL = ("kept", "exact_copies", "not_sampled", "quarantined", "filtered")
+_POOL_TOLD = ("rows_read", "truncated", "cut")
+_SPLITS = ("train", "validation", "test")
+_TASK_TOLD = ("rows_read_", "unknown_labels_", "prompts_")
+
+
+def metric_problems(metric: Metric) -> Iterator[str]:
+    """Yields what the name of a metric contradicts: its unit, direction or split."""
+    kinds = ((unit, higher) for name, unit, higher in _KINDS if name.fullmatch(metric.name))
+    unit, higher_is_better = next(kinds, (metric.unit, metric.higher_is_better))
+    if metric.unit != unit:
+        yield f"metric {metric.name} is a {metric.unit}, by its name it is a {unit}"
+    if metric.higher_is_better != higher_is_better:
+        better = "higher" if higher_is_better else "lower"
+        yield f"metric {metric.name} has the wrong direction: {better} is better"
+    split = "general" if metric.name.startswith(("general_", "probe_")) else "test"
+    if metric.split != split:
+        yield f"metric {metric.name} is of the {metric.split} split, expected {split}"
+
+
+def count_problems(record: Record) -> Iterator[str]:
+    """Yields the counts that contradict each other, the selection or the metrics."""
+    counts = record.counts
+    for name, count in counts.items():
+        if count < 0:
+            yield f"count {name} is {count}"
+    pool = {name[5:]: count for name, count in counts.items() if name.startswith("pool_")}
+    if "rows_read" in pool and pool.keys() <= {*_POOL, *_POOL_TOLD}:
+        kept = sum(pool.get(name, 0) for name in _POOL)
+        if kept != pool["rows_read"]:
+            yield f"{pool['rows_read']} rows of the pool were read, its counts add up to {kept}"
+    yield from _split_problems(counts)
+    size = record.selection.get("size")
+    for name, bound in (
+        ("evaluate_truncated", counts.get("task_test")),
+        ("warmup_truncated", size),
+        ("pool_truncated", counts.get("pool_kept")),
+        ("prefilter_left_out", counts.get("pool_kept")),
+    ):
+        if bound is not None and counts.get(name, 0) > bound:
+            yield f"count {name} is {counts[name]}, of {bound} at most"
+    if counts.get("warmup_documents", size) != size:
+        yield f"the warm-up read {counts['warmup_documents']} documents, the selection holds {size}"
+    if "finetune_truncated" in counts and "task_test" in counts:
+        for metric in record.metrics:
+            if metric.name in _PREDICTED and metric.n != counts["task_test"]:
+                yield (
+                    f"metric {metric.name} was measured on {metric.n} items, the test split has "
+                    f"{counts['task_test']}"
+                )
+
+
+def _split_problems(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yields the splits of a task whose rows do not add up to those that were read."""
+    task = {name[5:]: count for name, count in counts.items() if name.startswith("task_")}
+    parts = {
+        split: (split, f"{split}_not_sampled", f"{split}_out_of_range", f"quarantined_{split}")
+        for split in _SPLITS
+    }
+    known = {name for names in parts.values() for name in names}
+    if any(name not in known and not name.startswith(_TASK_TOLD) for name in task):
+        return
+    read = {split: task[f"rows_read_{split}"] for split in _SPLITS if f"rows_read_{split}" in task}
+    added = sum(task.get(name, 0) for names in parts.values() for name in names)
+    if read and added != sum(read.values()):
+        yield f"{sum(read.values())} rows of the task were read, its counts add up to {added}"
+    elif len(read) == len(_SPLITS):
+        for split, rows in read.items():
+            if task.get(f"unknown_labels_{split}", 0) > task.get(split, 0):
+                yield f"more unknown labels than rows in the {split} split, which has {rows} rows"
+
+
+def override_problems(record: Record) -> Iterator[str]:
+    """Yields the overrides that set a number or a switch to something else than the configuration
+    has; the last override of a setting holds.
+    """
+    typed = dict(text.lstrip("+").split("=", 1) for text in record.overrides if "=" in text)
+    for name, text in typed.items():
+        node: Any = record.config
+        for step in name.split("."):
+            node = node.get(step) if isinstance(node, Mapping) else None
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            continue
+        if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
+            try:
+                value = float(value)
+            except ValueError:
+                continue
+        if isinstance(node, bool | int | float) and isinstance(value, bool | int | float):
+            same = isinstance(node, bool) == isinstance(value, bool) and math.isclose(node, value)
+            if not same:
+                yield f"{name} is {text} in its overrides, but {node} in its configuration"
