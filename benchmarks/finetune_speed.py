@@ -23,6 +23,7 @@ from transformers import DataCollatorForLanguageModeling, LlamaConfig, LlamaForC
 from shortlist.core import Corpus
 from shortlist.data.readers import Columns, read_files
 from shortlist.models import checkpoint
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.models.pretrained import ScratchModel
 from shortlist.runtime import Runtime
 from shortlist.trainers.language_model import CausalLM
@@ -106,7 +107,9 @@ def frozen(corpus: Corpus, labels: list[str], layers: int, epochs: int) -> Epoch
     machine = Runtime(accelerator="cpu", progress=False)
     with tempfile.TemporaryDirectory() as folder:
         whole.begin()
-        trainer.train_on(MINILM.directory(), corpus, None, labels, Path(folder), 0, machine)
+        trainer.train_on(
+            MINILM.directory(), corpus, None, SingleLabel(labels), Path(folder), 0, machine
+        )
         whole.end()
     whole.steps = len(trainer.losses)
     return whole

@@ -50,16 +50,14 @@ def moved(record: Record, cache: Path) -> dict[str, dict[str, float]]:
     keys = {stage.stage: stage.key for stage in record.stages}
     task: Any = instantiate(record.config["task"])
     stored: Any = Stored(cache / "task" / keys["task"])
-    data = TaskSplits("task", stored, Notes()).data
-    outputs = len(data.labels) if data.labels else 1
+    data = TaskSplits(task, stored, Notes()).data
+    head = task.head(data.labels)
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for name, (precision, tokens) in VARIANTS.items():
         trainer: Any = instantiate({**record.config["finetune"], "precision": precision})
         runtime = Runtime(accelerator="cpu", threads=2, inference_tokens=tokens, progress=False)
         runtime.settle()
-        predicted = trainer.predict(
-            cache / "finetune" / keys["finetune"], data.test, outputs, runtime
-        )
+        predicted = trainer.predict(cache / "finetune" / keys["finetune"], data.test, head, runtime)
         for metric in task.evaluate(predicted.values, data, "test"):
             recorded = record.metric(metric.name)
             if recorded is not None and recorded.protocol == metric.protocol:

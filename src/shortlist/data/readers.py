@@ -73,6 +73,8 @@ class Columns:
         licence: its licence, for the report; rows without one have none.
         toxicity: its toxicity, for the report; rows without a number from 0 to 1 are quarantined.
         optional: kinds of columns that the file may lack although they are named.
+        parse: from a row to one whose text, second text and label are strings, for labels that are
+            lists or spans; raises InvalidInput with the reason for which a row is quarantined.
     """
 
     text: str = "text"
@@ -85,6 +87,7 @@ class Columns:
     licence: str | None = None
     toxicity: str | None = None
     optional: tuple[str, ...] = ()
+    parse: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     @property
     def named(self) -> dict[str, str]:
@@ -316,8 +319,9 @@ class _Reader:
                     row = {**row, **file.keys}
                 if not self._passes(row):
                     continue
+                row = row if columns.parse is None else columns.parse(row)
                 document = _document(row, columns, self.default_domain or file.name)
-            except _Reject as reason:
+            except (_Reject, InvalidInput) as reason:
                 self.rejected.append(RejectedRow(shown(path), line, str(reason)))
                 continue
             good += 1

@@ -215,15 +215,23 @@ def lm_head(model: Any) -> Any:
     return getattr(model, "cls", None) or getattr(model, "lm_head", None)
 
 
-def classifier(directory: Path, outputs: int, *, regression: bool = False, **config: Any) -> Any:
-    """Returns the model with a new classification head (or regression head, one output), float32, and
-    with the vectors of prompt or prefix tuning that lie beside it; `config` as in `masked_lm`.
+def classifier(
+    directory: Path,
+    outputs: int,
+    *,
+    regression: bool = False,
+    kind: str = "AutoModelForSequenceClassification",
+    **config: Any,
+) -> Any:
+    """Returns the model with a new classification head (or regression head, one output), float32,
+    and with the vectors of prompt or prefix tuning that lie beside it; `config` as in `masked_lm`,
+    `kind` a class of transformers.
 
     The head is initialised from torch's global generator: seed it first.
     """
     problem = "regression" if regression else "single_label_classification"
     model = _opened(
-        "AutoModelForSequenceClassification",
+        kind,
         directory,
         num_labels=outputs,
         problem_type=problem,

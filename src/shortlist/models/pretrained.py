@@ -375,6 +375,11 @@ class IntermediateModel(UntrainedModel):
                 "model.intermediate_task must be a task with labels, found "
                 f"{intermediate_task.name} without any"
             )
+        if intermediate_task.kind == "structured":
+            raise InvalidInput(
+                "model.intermediate_task must be a task of classes or numbers a text, found "
+                f"{intermediate_task.name} (a {type(intermediate_task).__name__})"
+            )
         if not head:
             raise InvalidInput(
                 "model.head must hold the settings of the masked-LM head that is trained after the "

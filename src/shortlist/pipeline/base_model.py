@@ -139,7 +139,7 @@ def _fine_tune_intermediate(
     def compute(directory: Path) -> dict[str, Any]:
         start = model.base.directory()
         return trainer.train_on(
-            start, train.take(rows), None, labels, directory, model.seed, runtime
+            start, train.take(rows), None, splits.head, directory, model.seed, runtime
         )
 
     inputs = {

@@ -65,7 +65,7 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
 
     def compute(directory: Path) -> dict[str, Any]:
         predicted = trainer.predict(
-            tuned.model.directory(), task.data.validation, len(labels), runtime
+            tuned.model.directory(), task.data.validation, task.head, runtime
         )
         rows, classes = truth_of("validation")
         check_classes(predicted.values[rows], classes, f"task {task.name}")

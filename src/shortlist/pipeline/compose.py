@@ -154,7 +154,7 @@ def build_components(config: DictConfig) -> Components:
     groups = {name: build_component(config, name) for name in GROUPS}
     loggers = [build_component(config, f"logger.{name}") for name in config.logger]
     _check_pretraining(groups["model"], groups["warmup"], config)
-    _check_fine_tuning(groups["task"], groups["finetune"])
+    _check_fine_tuning(groups["task"], groups["finetune"], config)
     _check_peft(groups)
     local = config.source.name == "local"
     advice, cascade = (
@@ -279,12 +279,18 @@ def _check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
         )
 
 
-def _check_fine_tuning(task: Task, trainer: Any) -> None:
+def _check_fine_tuning(task: Task, trainer: Any, config: DictConfig) -> None:
     """Refuses settings of the fine-tuning that the task does not allow, before anything is computed."""
+    for setting in ("prepare", "augment", "folds", "split.by"):
+        if task.kind == "structured" and OmegaConf.select(config.task, setting) is not None:
+            raise InvalidInput(
+                f"task.{setting} needs a task of classes or numbers a text, {task.name} is a "
+                f"{type(task).__name__}; set task.{setting}=null and prepare its files before"
+            )
     if not isinstance(trainer, Classifier):
         return
-    if task.kind == "regression":
-        trainer.check_regression()
+    if task.kind != "unlabelled" and not task.evaluators:
+        trainer.check_head(task.head(()))
     if trainer.metric is not None and trainer.metric not in task.metrics:
         raise InvalidInput(
             f"finetune.metric must be a metric of the task {task.name}, found {trainer.metric!r}; "

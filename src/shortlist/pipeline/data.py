@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.data.readers import RejectedRow
+    from shortlist.models.heads.base import Head
     from shortlist.store.cache import Compute
+    from shortlist.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +80,24 @@ class TaskSplits:
     """The data of a task in the store.
 
     Attributes:
-        name: the task's name.
+        task: the task.
         stage: the stage whose `<split>.arrow` files hold it.
         notes: what the stage adds to the record.
     """
 
-    name: str
+    task: Task
     stage: Stage
     notes: Notes
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    @property
+    def head(self) -> Head:
+        """What the task's kind adds to a model."""
+        return self.task.head(self.labels)
 
     @cached_property
     def data(self) -> TaskData:
@@ -349,7 +361,7 @@ def load_splits(
     # Evaluators decide how a model is measured, not what the data are.
     apart = ("evaluators", "prepare", "folds", "cross_validation", "split", "augment")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
-    loaded = TaskSplits(task.name, *_load(cell, "task", task, compute, name, data_settings))
+    loaded = TaskSplits(task, *_load(cell, "task", task, compute, name, data_settings))
     folded = _folded_task(cell, loaded, name, task)
     splits = _prepared_task(cell, folded, name, cell.parts.prepare[place])
     cut_anew = name == "task" and cell.parts.resplit is not None
@@ -396,7 +408,7 @@ def _augmented_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
 
     inputs = {split: task.fingerprint(split) for split in CORPORA}
     stage = cell.stage("augment", 1, cell.settings["task"]["augment"], inputs, compute)
-    return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "augment"))
+    return TaskSplits(task.task, stage, task.notes + _derived_notes(stage, name, "augment"))
 
 
 def _folded_task(cell: Cell, loaded: TaskSplits, name: str, task: Any) -> TaskSplits:
@@ -431,7 +443,7 @@ def _folded_task(cell: Cell, loaded: TaskSplits, name: str, task: Any) -> TaskSp
     what = "fold" if resplit is None else "split"
     settings |= {"fold": fold} if resplit is None else {}
     stage = cell.stage(what, 1, settings, inputs, compute)
-    return TaskSplits(loaded.name, stage, loaded.notes + _derived_notes(stage, name, what))
+    return TaskSplits(loaded.task, stage, loaded.notes + _derived_notes(stage, name, what))
 
 
 def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:
@@ -460,7 +472,7 @@ def _prepared_task(cell: Cell, task: TaskSplits, name: str, preparation: Prepara
 
     inputs = {split: task.fingerprint(split) for split in CORPORA} | preparation.identity
     stage = cell.stage("prepare_task", 1, {"operations": preparation.settings}, inputs, compute)
-    return TaskSplits(task.name, stage, task.notes + _derived_notes(stage, name, "prepare"))
+    return TaskSplits(task.task, stage, task.notes + _derived_notes(stage, name, "prepare"))
 
 
 def check_leaks(

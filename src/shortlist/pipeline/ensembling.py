@@ -89,6 +89,12 @@ def _ensemble(members: Sequence[Record], settings: Sequence[str], compose: Compo
         root = cell.store.root
         task = load_task(replace(cell, store=Store(root, "only", cell.store.device)))
         spec, data = cell.parts.task, task.data
+        first_values = _predictions(root, first)
+        if first_values.dtype.kind != "f":
+            raise InvalidInput(
+                f"an ensemble averages probabilities or numbers, task {spec.name} predicts texts or "
+                "tags; ensemble cells of another task"
+            )
         values = np.mean([_predictions(root, member) for member in members], axis=0)
         metrics, items = spec.evaluate(values, data, "test"), spec.item_scores(values, data)
         singles = [spec.item_scores(_predictions(root, one), data) for one in members]

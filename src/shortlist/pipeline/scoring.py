@@ -409,14 +409,16 @@ def _tune(
         start, runtime = model.directory(), cell.parts.runtime
         if reads_texts:
             return trainer.train_on(start, train, directory, TUNING_SEED, runtime, "tuning")
-        return trainer.train_on(start, train, None, labels, directory, TUNING_SEED, runtime)
+        return trainer.train_on(start, train, None, target.head, directory, TUNING_SEED, runtime)
 
+    own = {} if reads_texts else dict(target.head.settings)
+    head = {"head": own} if own else {}
     inputs = {"train": target.fingerprint("target" if reads_texts else "train")}
     inputs |= {**model.identity(), **trainer.identity(cell.parts.runtime)}
     stage, tuned = cell.model(
         "tuned",
         trainer.version,
-        {**settings, "seed": TUNING_SEED, "labels": labels},
+        {**settings, "seed": TUNING_SEED, "labels": labels, **head},
         inputs,
         compute,
     )

@@ -247,7 +247,7 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
     def compute(directory: Path) -> dict[str, Any]:
         data = task.data
 
-        def validation_score(values: NDArray[np.float64]) -> float:
+        def validation_score(values: NDArray[Any]) -> float:
             metrics = spec.evaluate(values, data, "validation")
             wanted = trainer.metric or spec.primary
             chosen = next(metric for metric in metrics if metric.name == wanted)
@@ -255,12 +255,13 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
 
         validation = Validation(data.validation, validation_score)
         return trainer.train_on(
-            warm.model.directory(), data.train, validation, labels, directory, seed, runtime
+            warm.model.directory(), data.train, validation, task.head, directory, seed, runtime
         )
 
     inputs = {"model": warm.model.key, "train": task.fingerprint("train")}
     inputs |= trainer.identity(runtime)
     settings = {**cell.settings["finetune"], "seed": seed, "labels": labels}
+    settings |= {"head": own} if (own := dict(task.head.settings)) else {}
     if trainer.keep_epoch == "best":
         inputs["validation"] = task.fingerprint("validation")
         settings |= {"primary": spec.primary, "positive": spec.positive, "task": spec.version}
@@ -293,8 +294,7 @@ def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Eval
     labels = task.labels
 
     def compute(directory: Path) -> dict[str, Any]:
-        outputs = len(labels) if labels else 1
-        predicted = trainer.predict(tuned.model.directory(), task.data.test, outputs, runtime)
+        predicted = trainer.predict(tuned.model.directory(), task.data.test, task.head, runtime)
         np.save(directory / "predictions.npy", predicted.values)
         metrics = spec.evaluate(predicted.values, task.data, "test")
         return {
@@ -309,8 +309,10 @@ def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Eval
     stage = cell.stage("evaluate", spec.version, settings, inputs, compute)
     predictions = np.load(stage.path / "predictions.npy")
     items = spec.item_scores(predictions, task.data)
+    details = spec.details(predictions, task.data)
     notes = Notes(
         stages=(stage,),
+        selection={"evaluation": details} if details else {},
         counts={"evaluate_truncated": stage.facts["truncated"]},
         metrics=tuple(Metric(**metric) for metric in stage.facts["metrics"]),
         item_scores={name: pack_item_scores(values) for name, values in items.items()},

@@ -15,6 +15,8 @@ from shortlist.data.readers import Progress, RejectedRow
 from shortlist.data.sources import Source
 from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
+from shortlist.models.heads.base import Head
+from shortlist.models.heads.labels import Regression, SingleLabel
 from shortlist.tasks.metrics import (
     CLASSIFICATION,
     CORRELATIONS,
@@ -23,11 +25,15 @@ from shortlist.tasks.metrics import (
     bootstrap_rows,
     confusion_item_scores,
     confusions,
-    correlation_item_scores,
     f1_of,
+    regression_item_scores,
 )
+from shortlist.tasks.sums import by_class
 
-TaskKind: TypeAlias = Literal["classification", "regression", "unlabelled"]
+TaskKind: TypeAlias = Literal["classification", "regression", "structured", "unlabelled"]
+
+
+UNITS = {**dict.fromkeys(CORRELATIONS, "correlation"), "rmse": "label_units"}
 
 
 class Task(ABC):
@@ -37,7 +43,7 @@ class Task(ABC):
         name: the task's name, as in tables.
         metrics: names of the metrics to report.
         primary: the one that ranks the task's table.
-        kind: labels are classes, numbers or absent.
+        kind: labels are classes, numbers, what a class of `tasks.structured` reads, or absent.
         positive: the class whose F1 is the metric `f1`.
         evaluators: the evaluators of the language model after the warm-up, by name. A task that has
             some is not fine-tuned on; their metrics are the task's.
@@ -71,18 +77,30 @@ class Task(ABC):
         self.kind: TaskKind = kind
         self.positive = positive
         self.evaluators = dict(evaluators or {})
-        known = {"classification": (*CLASSIFICATION, "f1"), "regression": tuple(REGRESSION)}
+        known = self.known_metrics()
         for metric in self.metrics:
-            if metric not in known.get(kind, ()):
+            if metric not in known:
                 raise InvalidInput(
-                    f"task {name!r} ({kind}): unknown metric {metric!r}; "
-                    f"{near(metric, known.get(kind, ()))}"
+                    f"task {name!r} ({kind}): unknown metric {metric!r}; {near(metric, known)}"
                 )
         if self.metrics and primary not in self.metrics:
             raise InvalidInput(
                 f"task {name!r}: expected task.primary among {', '.join(self.metrics)}, found "
                 f"{primary!r}"
             )
+
+    def known_metrics(self) -> tuple[str, ...]:
+        """Returns the names of the metrics that the task's kind has."""
+        known = {"classification": (*CLASSIFICATION, "f1"), "regression": tuple(REGRESSION)}
+        return known.get(self.kind, ())
+
+    def head(self, labels: Sequence[str] | None) -> Head:
+        """Returns what the task's kind adds to a model: final layer, loss and predictions.
+
+        Args:
+            labels: the class names, in the order of the outputs; None where there are none.
+        """
+        return Regression() if self.kind == "regression" else SingleLabel(labels or ())
 
     @abstractmethod
     def identity(self, source: Source) -> dict[str, str]:
@@ -177,7 +195,7 @@ class Task(ABC):
         )
 
     def evaluate(
-        self, predictions: NDArray[np.floating], data: TaskData, split: Split = "test"
+        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
     ) -> tuple[Metric, ...]:
         """Returns the task's metrics of `predictions` on a split, with bootstrap standard errors.
 
@@ -208,8 +226,8 @@ class Task(ABC):
         return tuple(
             Metric(
                 name=name,
-                unit="correlation" if name in CORRELATIONS else "fraction",
-                higher_is_better=True,
+                unit=UNITS.get(name, "fraction"),
+                higher_is_better=name != "rmse",
                 value=float(values[0]),
                 n=len(corpus),
                 stderr=float(values[1:].std(ddof=1)),
@@ -221,7 +239,7 @@ class Task(ABC):
         )
 
     def item_scores(
-        self, predictions: NDArray[np.floating], data: TaskData, split: Split = "test"
+        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
     ) -> dict[str, Values]:
         """Returns the (n,) item scores of each metric, whose mean is the metric (`tasks.metrics`).
 
@@ -236,7 +254,7 @@ class Task(ABC):
                 np.array(corpus.labels, dtype=np.float64),
                 predictions.astype(np.float64),
             )
-            return {name: correlation_item_scores(name, truth, values) for name in self.metrics}
+            return {name: regression_item_scores(name, truth, values) for name in self.metrics}
         truth, classes, known = self._classes(corpus, data.labels)
         predicted = predictions.argmax(1)
         return {
@@ -244,7 +262,26 @@ class Task(ABC):
             for name in self.metrics
         }
 
-    def _check(self, predictions: NDArray[np.floating], data: TaskData, split: Split) -> None:
+    def details(
+        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
+    ) -> dict[str, Any]:
+        """Returns what the metrics are made of, for the record: plain data by name.
+
+        Of classes `per_class` (precision, recall, F1, and how often each is true and predicted), and
+        `confusion`, rows the truth, over `classes`.
+        """
+        if data.labels is None:
+            return {}
+        corpus = data.split(split)
+        truth, count, _ = self._classes(corpus, data.labels)
+        names = [str(label) for label in corpus.labels or ()]
+        classes = (*data.labels, *sorted(set(names) - set(data.labels)))
+        table = confusions(truth, predictions.argmax(1), count, np.arange(len(truth))[None])[0]
+        total = np.concatenate([np.diagonal(table), table.sum(0), table.sum(1)])
+        counted = {"classes": list(classes), "confusion": table.astype(int).tolist()}
+        return {"per_class": by_class(classes, total), **counted}
+
+    def _check(self, predictions: NDArray[Any], data: TaskData, split: Split) -> None:
         n = len(data.split(split))
         shape = (n,) if data.labels is None else (n, len(data.labels))
         if predictions.shape != shape:

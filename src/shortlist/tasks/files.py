@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -174,6 +174,8 @@ class FromFiles(Task):
     """
 
     own_splits = True
+    structured: ClassVar[TaskKind | None] = None
+    default_metrics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -204,7 +206,8 @@ class FromFiles(Task):
         kind: TaskKind = (
             "unlabelled" if label is None else "regression" if numeric else "classification"
         )
-        chosen = tuple(metrics or DEFAULT_METRICS[kind])
+        kind = self.structured or kind
+        chosen = tuple(metrics or self.default_metrics or DEFAULT_METRICS[kind])
         first = primary or next(iter(chosen), None)
         super().__init__(str(name), chosen, first, kind, positive, evaluators)
         if not 0 <= holdout < 1:

@@ -80,6 +80,11 @@ def spearman(truth: Values, predicted: Values) -> Values:
     return pearson(rankdata(truth, axis=-1), rankdata(predicted, axis=-1))
 
 
+def rmse(truth: Values, predicted: Values) -> Values:
+    """Returns the root of the mean squared error along the last axis, in units of the labels."""
+    return np.sqrt(((truth - predicted) ** 2).mean(-1))
+
+
 CLASSIFICATION: Mapping[str, Metric] = {
     "accuracy": accuracy,
     "micro_f1": micro_f1,
@@ -89,8 +94,9 @@ CLASSIFICATION: Mapping[str, Metric] = {
 REGRESSION: Mapping[str, Callable[[Values, Values], Values]] = {
     "pearson": pearson,
     "spearman": spearman,
+    "rmse": rmse,
 }
-CORRELATIONS = ("matthews", *REGRESSION)
+CORRELATIONS = ("matthews", "pearson", "spearman")
 
 
 def confusions(
@@ -135,15 +141,19 @@ def confusion_item_scores(
     shape = (classes, classes)
     value = float(metric(whole.reshape(shape)))
     left_out = np.array([float(metric(one.reshape(shape))) for one in without])
-    return _pseudo_values(value, left_out[place])
+    return pseudo_values(value, left_out[place])
 
 
-def correlation_item_scores(name: str, truth: Values, predicted: Values) -> Values:
-    """Returns the (n,) item scores of a correlation.
+def regression_item_scores(name: str, truth: Values, predicted: Values) -> Values:
+    """Returns the (n,) item scores of a metric of a regression.
 
     The value without an item has a closed form, sums less the item's terms. Deviation: Spearman's
     ranks are those of all items.
     """
+    if name == "rmse":
+        squares = (truth - predicted) ** 2
+        rest = np.maximum(squares.sum() - squares, 0.0) / max(len(squares) - 1, 1)
+        return pseudo_values(float(rmse(truth, predicted)), np.sqrt(rest))
     if name == "spearman":
         truth, predicted = rankdata(truth), rankdata(predicted)
     x, y = truth - truth.mean(), predicted - predicted.mean()
@@ -152,10 +162,11 @@ def correlation_item_scores(name: str, truth: Values, predicted: Values) -> Valu
     xx, yy = (x * x).sum() - x * x - x * x / m, (y * y).sum() - y * y - y * y / m
     scale = np.sqrt(np.maximum(xx * yy, 0.0))
     left_out = np.divide(xy, scale, out=np.zeros_like(xy), where=scale > 1e-12)
-    return _pseudo_values(float(pearson(truth, predicted)), left_out)
+    return pseudo_values(float(pearson(truth, predicted)), left_out)
 
 
-def _pseudo_values(value: float, left_out: Values) -> Values:
+def pseudo_values(value: float, left_out: Values) -> Values:
+    """Returns (n,) item scores from a metric's value and the (n,) values without each item."""
     scores = value + (len(left_out) - 1) * (value - left_out)
     return np.round(scores - scores.mean() + value, DECIMALS)
 

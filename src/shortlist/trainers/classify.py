@@ -1,13 +1,12 @@
-"""Fine-tuning on labels: classification or regression of single texts or pairs."""
+"""Fine-tuning on labels of any kind that a head stands for."""
 
 from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
@@ -15,20 +14,20 @@ from torch.utils.data import DataLoader
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
-from shortlist.models.frozen import FrozenLayers, state_batch
-from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
+from shortlist.models.frozen import FrozenLayers
+from shortlist.models.heads.base import Head, Inputs
+from shortlist.models.tokens import Buckets
 from shortlist.settings import NonNegative, Positive, Range
 from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
 from shortlist.trainers.practice import (
     balanced_weights,
-    classification_loss,
     symmetric_divergence,
 )
 from shortlist.trainers.resuming import STATE, SaveEpochs, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,11 +41,12 @@ class ClassifierOutput:
     """Predictions of a fine-tuned model.
 
     Attributes:
-        values: (n, outputs) class probabilities, or (n,) values of a regression.
+        values: predictions of `Head.predict`: (n, outputs) class probabilities, (n,) numbers or
+            texts.
         truncated: number of documents that were cut to the maximal length.
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     truncated: int
 
 
@@ -61,53 +61,18 @@ class Validation:
     """
 
     corpus: Corpus
-    metric: Callable[[NDArray[np.float64]], float]
+    metric: Callable[[NDArray[Any]], float]
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Documents as a model reads them: token ids, or their states after its frozen layers.
-
-    Attributes:
-        tokens: the documents.
-        pad_id: id of the padding.
-        pairs: whether segment ids are given.
-        states: (t, w) states of each document, or None where token ids are read.
-        ids: whether token ids are read beside states.
-    """
-
-    tokens: Tokens
-    pad_id: int
-    pairs: bool
-    states: list[torch.Tensor] | None = None
-    ids: bool = False
-
-    @classmethod
-    def of(cls, corpus: Corpus, model: Any, tokenizer: Any, max_length: int) -> Inputs:
-        """Returns the tokenized documents for `model`."""
-        tokens = tokenize(tokenizer, corpus.texts, corpus.texts_b, max_length)
-        pairs = corpus.texts_b is not None and bool(getattr(model.config, "type_vocab_size", 0))
-        return cls(tokens, tokenizer.pad_token_id, pairs)
-
-    def after(self, frozen: FrozenLayers | None, runtime: Runtime) -> Inputs:
-        """Returns the documents as their states after the frozen layers, or as they are."""
-        if frozen is None:
-            return self
-        states = frozen.states(self.tokens, self.pad_id, self.pairs, runtime)
-        return replace(self, states=states, ids=frozen.decoder)
-
-    def batch(self, rows: list[int] | NDArray[Any]) -> dict[str, torch.Tensor]:
-        """Returns the padded batch of these rows."""
-        if self.states is not None:
-            given = state_batch(self.states, rows)
-            if self.ids:
-                given["input_ids"] = batch(self.tokens, rows, self.pad_id, types=False)["input_ids"]
-            return given
-        return batch(self.tokens, rows, self.pad_id, types=self.pairs)
+NEEDS = {  # of a task, by setting
+    "label_smoothing": "classes",
+    "class_weights": "classes, one a text",
+    "r_drop": "classes, one a text",
+}
 
 
 class Classifier(TrainingModule):
-    """A new classification or regression head on a model, trained with all layers not frozen.
+    """A new head on a model, trained with all layers not frozen.
 
     States after frozen layers are computed once for all epochs, without dropout.
     """
@@ -167,44 +132,46 @@ class Classifier(TrainingModule):
             r_drop,
         )
         self.weights_of_classes: torch.Tensor | None = None
+        self.head: Head | None = None
 
-    def check_regression(self) -> None:
-        """Refuses settings that need classes.
+    def check_head(self, head: Head) -> None:
+        """Refuses settings that the task's kind has no meaning for.
 
         Raises:
             InvalidInput: one is set.
         """
-        for name in ("label_smoothing", "class_weights", "r_drop"):
-            if getattr(self, name):
+        if self.peft is not None and self.peft.positions and not head.whole_texts:
+            raise InvalidInput(
+                f"{self.setting}.peft reads vectors before each text, which a task of whole texts allows, "
+                f"this one is {head.words}; choose lora, dora or ia3"
+            )
+        for name, needed in NEEDS.items():
+            if getattr(self, name) and name not in head.allows:
                 off = 0 if name == "label_smoothing" else "null"
                 raise InvalidInput(
-                    f"{self.setting}.{name} needs a task with classes, this one is a regression; set "
+                    f"{self.setting}.{name} needs a task with {needed}, this one is {head.words}; set "
                     f"{self.setting}.{name}={off}"
                 )
 
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Returns cross-entropy, with R-Drop's term where that is on, or squared error where labels
-        are real numbers.
-        """
-        labels = inputs.pop("labels")
-        logits = self.model(**inputs).logits.float()
-        if labels.is_floating_point():
-            return torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
-        weights = self.weights_of_classes
-        weights = None if weights is None else weights.to(logits.device)
-        loss = classification_loss(logits, labels, self.label_smoothing, weights)
+        """Returns the loss of the task's kind, with R-Drop's term where that is on."""
+        assert self.head is not None
+        labels, weights = inputs.pop("labels"), self.weights_of_classes
+        outputs = self.model(**inputs)
+        loss = self.head.loss(outputs, labels, self.label_smoothing, weights)
         if self.r_drop is None:
             return loss
-        other = self.model(**inputs).logits.float()
-        second = classification_loss(other, labels, self.label_smoothing, weights)
-        return (loss + second) / 2 + self.r_drop * symmetric_divergence(logits, other)
+        other = self.model(**inputs)
+        second = self.head.loss(other, labels, self.label_smoothing, weights)
+        divergence = symmetric_divergence(outputs.logits.float(), other.logits.float())
+        return (loss + second) / 2 + self.r_drop * divergence
 
     def train_on(
         self,
         start: Path,
         train: Corpus,
         validation: Validation | None,
-        labels: Sequence[str] | None,
+        head: Head,
         directory: Path,
         seed: int,
         runtime: Runtime,
@@ -215,7 +182,7 @@ class Classifier(TrainingModule):
             start: directory of the initial model.
             train: labelled documents.
             validation: examples that choose the epoch; unused where the last one is kept.
-            labels: the classes, in the order of the outputs; None for a regression.
+            head: what the kind of task adds to the model.
             directory: where the model is written.
             seed: seed of the head's initial weights, of order and dropout.
             runtime: the machine.
@@ -227,24 +194,13 @@ class Classifier(TrainingModule):
             raise InvalidInput(
                 "fine-tuning needs labels, the task has none; set until=warmup or task.label=COLUMN"
             )
-        self.weights_of_classes = None
-        if labels is None:
-            self.check_regression()
+        self.weights_of_classes, self.head = None, head
+        self.check_head(head)
         changed, own = checkpoint.dropouts(start, self.dropouts, self.setting)
         pl.seed_everything(seed, verbose=False)
-        self.model = checkpoint.classifier(
-            start, len(labels) if labels else 1, regression=labels is None, **changed
-        )
+        self.model = head.open(start, **changed)
         before = 0 if self.peft is None else self.peft.positions
         checkpoint.check_length(self.model, self.max_length, "finetune.max_length", before)
-        if labels is not None:
-            self.model.config.id2label = dict(enumerate(labels))
-            self.model.config.label2id = {label: index for index, label in enumerate(labels)}
-            truth = torch.tensor([self.model.config.label2id[label] for label in train.labels])
-            if self.class_weights is not None:
-                self.weights_of_classes = balanced_weights(truth, len(labels))
-        else:
-            truth = torch.tensor([float(label) for label in train.labels])
         tokenizer = checkpoint.tokenizer(start)
         if self.model.config.pad_token_id is None:  # GPT-2, which else accepts batches of one only
             self.model.config.pad_token_id = tokenizer.pad_token_id
@@ -254,23 +210,23 @@ class Classifier(TrainingModule):
                 self.model.to(runtime.device), self.frozen_layers, "finetune.frozen_layers"
             )
         self.prepare()
-        read = Inputs.of(train, self.model, tokenizer, self.max_length)
+        read = head.read(train, self.model, tokenizer, self.max_length, labelled=True)
         examples, tokens = read.after(frozen, runtime), read.tokens
-
-        def collate(rows: list[int]) -> dict[str, torch.Tensor]:
-            return {**examples.batch(rows), "labels": truth[rows]}
+        if self.class_weights is not None and isinstance(read.labels, torch.Tensor):
+            classes = int(self.model.config.num_labels)
+            self.weights_of_classes = balanced_weights(read.labels, classes)
 
         def buckets() -> Buckets:
             return Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
 
         def load(order: Buckets) -> DataLoader[Any]:
             rows: Any = range(len(tokens))
-            return DataLoader(rows, batch_sampler=order, collate_fn=collate)
+            return DataLoader(rows, batch_sampler=order, collate_fn=examples.labelled)
 
         order = buckets()
         loader = load(order)
         self.tokens = int(tokens.lengths.sum())
-        facts: dict[str, Any] = {"documents": len(tokens), "truncated": tokens.truncated}
+        facts: dict[str, Any] = {"documents": len(train), "truncated": tokens.truncated}
         best: _KeepBest | None = None
         if self.keep_epoch == "best":
             if validation is None or len(validation.corpus) == 0:
@@ -278,7 +234,9 @@ class Classifier(TrainingModule):
                     "validation examples were expected to choose the epoch by, found none; "
                     "set finetune.keep=last"
                 )
-            watched = Inputs.of(validation.corpus, self.model, tokenizer, self.max_length)
+            watched = head.read(
+                validation.corpus, self.model, tokenizer, self.max_length, labelled=False
+            )
             best = _KeepBest(self, watched.after(frozen, runtime), validation.metric, runtime)
         state = unfinished(directory) / STATE
         self.saved = State.read(state)
@@ -304,45 +262,34 @@ class Classifier(TrainingModule):
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
 
     def predict(
-        self, directory: Path, corpus: Corpus, outputs: int, runtime: Runtime
+        self, directory: Path, corpus: Corpus, head: Head, runtime: Runtime
     ) -> ClassifierOutput:
         """Returns the predictions of the model in `directory` for each document.
 
         Args:
             directory: directory of the fine-tuned model.
             corpus: the documents.
-            outputs: number of classes; 1 for a regression.
+            head: what the kind of task adds to the model.
             runtime: the machine.
         """
         tokenizer = checkpoint.tokenizer(directory)
-        model: Any = (
-            checkpoint.classifier(directory, outputs, regression=outputs == 1)
-            .eval()
-            .to(runtime.device)
-        )
-        inputs = Inputs.of(corpus, model, tokenizer, self.max_length)
-        return self.predict_with(model, inputs, outputs, runtime)
+        model: Any = head.open(directory).eval().to(runtime.device)
+        inputs = head.read(corpus, model, tokenizer, self.max_length, labelled=False)
+        return self.predict_with(model, inputs, head, runtime)
 
     def predict_with(
-        self, model: Any, documents: Inputs, outputs: int, runtime: Runtime
+        self, model: Any, documents: Inputs, head: Head, runtime: Runtime
     ) -> ClassifierOutput:
         """Returns the predictions of `model`, in evaluation mode; see `predict`."""
         tokens = documents.tokens
-        values = np.zeros((len(tokens), outputs))
         mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         with (
             progress.bar("predictions", len(tokens), "documents", show=runtime.progress) as report,
             torch.inference_mode(),
             torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
         ):
-            for rows in by_length(tokens.lengths, runtime.inference_tokens):
-                inputs = documents.batch(rows)
-                logits = model(
-                    **{name: value.to(runtime.device) for name, value in inputs.items()}
-                ).logits.double()
-                values[rows] = (logits if outputs == 1 else logits.softmax(-1)).cpu().numpy()
-                report(len(rows))
-        return ClassifierOutput(values[:, 0] if outputs == 1 else values, tokens.truncated)
+            values = head.predict(model, documents, runtime, report)
+        return ClassifierOutput(values, tokens.truncated)
 
 
 class _KeepBest(pl.Callback):
@@ -352,7 +299,7 @@ class _KeepBest(pl.Callback):
         self,
         trainer: Classifier,
         documents: Inputs,
-        metric: Callable[[NDArray[np.float64]], float],
+        metric: Callable[[NDArray[Any]], float],
         runtime: Runtime,
     ) -> None:
         self.classifier, self.documents, self.metric = trainer, documents, metric
@@ -380,8 +327,9 @@ class _KeepBest(pl.Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.classifier.swap_averages()
         model = self.classifier.model.eval()
-        outputs = int(model.config.num_labels)
-        output = self.classifier.predict_with(model, self.documents, outputs, self.runtime)
+        head = self.classifier.head
+        assert head is not None
+        output = self.classifier.predict_with(model, self.documents, head, self.runtime)
         model.train()
         self.scores.append(self.metric(output.values))
         least = self.classifier.min_delta

@@ -61,23 +61,6 @@ def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Ten
     return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2
 
 
-def classification_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    smoothing: float = 0.0,
-    weights: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Returns the mean cross-entropy in nats.
-
-    Args:
-        logits: (b, c) logits.
-        labels: (b,) classes.
-        smoothing: share of each target that is spread evenly over all classes.
-        weights: (c,) weights of the classes; the mean is weighted too.
-    """
-    return functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
-
-
 @torch.no_grad()
 def add_pull(
     weights: Sequence[torch.Tensor], starts: Sequence[torch.Tensor], strength: float

@@ -26,7 +26,8 @@ CONF = Path(__file__).parents[3] / "conf" / "task"
 FROM_SOURCE = sorted(
     path.stem
     for path in CONF.glob("*.yaml")
-    if path.stem not in ("own", "pydocs") and "@package" not in path.read_text(encoding="utf-8")
+    if path.stem not in ("own", "pydocs")
+    and not any(mark in path.read_text(encoding="utf-8") for mark in ("@package", "  - own\n"))
 )
 NOWHERE = LocalSource(None)
 HUB_ONLY = {"qnli", "rct"}  # not among the files of the benchmark

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.trainers import adapters
 from shortlist.trainers.adapters import Dora, Ia3, Lora, PrefixTuning, PromptTuning
 from shortlist.trainers.classify import Classifier, Validation
@@ -22,6 +23,7 @@ from shortlist.trainers.groups import groups
 from shortlist.trainers.language_model import CausalLM, MaskedLM
 
 LABELS = ("baking", "sailing")
+HEAD = SingleLabel(LABELS)
 BASE: dict[str, Any] = {
     "epochs": 2, "learning_rate": 2e-2, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
     "warmup_fraction": 0.0, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
@@ -118,8 +120,8 @@ def test_what_validation_measured_is_what_the_stored_model_predicts(
     seen: list[Any] = []
     watched = Validation(examples(4), lambda values: seen.append(values) or float(len(seen)))
     module = classifier(keep="best", peft=(MERGED | PROMPTS)[method])
-    module.train_on(start, examples(), watched, LABELS, tmp_path, 0, machine)
-    found = module.predict(tmp_path, examples(4), 2, machine).values
+    module.train_on(start, examples(), watched, HEAD, tmp_path, 0, machine)
+    found = module.predict(tmp_path, examples(4), HEAD, machine).values
     np.testing.assert_allclose(seen[-1], found, atol=1e-5)
     assert (tmp_path / checkpoint.ADAPTER).is_dir() == (method in PROMPTS)
     if method in PROMPTS:
@@ -133,7 +135,7 @@ def test_prompts_learn_and_layers_stay(
     tiny_model: Path, method: str, tmp_path: Path, machine: Any
 ) -> None:
     classifier(peft=PROMPTS[method]).train_on(
-        tiny_model, examples(), None, LABELS, tmp_path, 0, machine
+        tiny_model, examples(), None, HEAD, tmp_path, 0, machine
     )
     before, after = (load_file(at / "model.safetensors") for at in (tiny_model, tmp_path))
     layers = [name for name in before if name.startswith("bert.")]
@@ -162,7 +164,7 @@ def test_an_adapter_stands_after_the_frozen_layers_only(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     module = classifier(peft=LORA, frozen_layers=1, unfreeze=1, layer_decay=0.5)
-    module.train_on(tiny_model, examples(), None, LABELS, tmp_path, 0, machine)
+    module.train_on(tiny_model, examples(), None, HEAD, tmp_path, 0, machine)
     before, after = (load_file(at / "model.safetensors") for at in (tiny_model, tmp_path))
     changed = {
         name for name in before if name in after and not torch.equal(before[name], after[name])
@@ -172,7 +174,7 @@ def test_an_adapter_stands_after_the_frozen_layers_only(
 
 def test_freezing_patterns_reach_adapters(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
     module = classifier(peft=LORA, freeze=["*.layer.0.*"])
-    module.train_on(tiny_model, examples(), None, LABELS, tmp_path, 0, machine)
+    module.train_on(tiny_model, examples(), None, HEAD, tmp_path, 0, machine)
     before, after = (load_file(at / "model.safetensors") for at in (tiny_model, tmp_path))
     changed = {
         name for name in before if name in after and not torch.equal(before[name], after[name])
@@ -215,7 +217,7 @@ def test_what_a_model_does_not_allow_is_refused(
         Ia3(None, None).attach(model, 0, True, "finetune.peft")
     with pytest.raises(InvalidInput, match=r"128 positions, 4 of which peft takes; set .*=124"):
         classifier(peft=PROMPTS["prompt"], max_length=126).train_on(
-            tiny_model, examples(), None, LABELS, tmp_path, 0, machine
+            tiny_model, examples(), None, HEAD, tmp_path, 0, machine
         )
 
 

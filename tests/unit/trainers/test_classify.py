@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
+from shortlist.models.heads.labels import Regression, SingleLabel
 from shortlist.runtime import Runtime
 from shortlist.trainers.classify import Classifier, Validation
 
 LABELS = ("baking", "sailing", "stars")
+HEAD = SingleLabel(LABELS)
 
 
 def examples(seed: int, n: int = 16) -> Corpus:
@@ -44,13 +46,13 @@ def trainer(**changed: Any) -> Classifier:
 def tuned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("tuned")
     machine = Runtime(accelerator="cpu", progress=False)
-    trainer().train_on(tiny_model, examples(0), None, LABELS, at, 0, machine)
+    trainer().train_on(tiny_model, examples(0), None, HEAD, at, 0, machine)
     return at
 
 
 def test_labels_of_unseen_texts_are_learned(tuned: Path, machine: Any) -> None:
     test = examples(1)
-    found = trainer().predict(tuned, test, 3, machine).values.argmax(1)
+    found = trainer().predict(tuned, test, HEAD, machine).values.argmax(1)
     right = np.mean(
         [LABELS[row] == label for row, label in zip(found, test.labels or (), strict=True)]
     )
@@ -58,7 +60,7 @@ def test_labels_of_unseen_texts_are_learned(tuned: Path, machine: Any) -> None:
 
 
 def test_probabilities_of_a_text_sum_to_one(tuned: Path, machine: Any) -> None:
-    found = trainer().predict(tuned, examples(1), 3, machine).values
+    found = trainer().predict(tuned, examples(1), HEAD, machine).values
     assert found.shape == (48, 3)
     assert (found >= 0).all()
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)  # float64
@@ -69,9 +71,9 @@ def test_predictions_do_not_depend_on_the_size_of_batches(
     tuned: Path, machine: Any, tokens: int
 ) -> None:
     other = Runtime(accelerator="cpu", inference_tokens=tokens, progress=False)
-    expected = trainer().predict(tuned, examples(1), 3, machine).values
+    expected = trainer().predict(tuned, examples(1), HEAD, machine).values
     np.testing.assert_allclose(
-        trainer().predict(tuned, examples(1), 3, other).values, expected, atol=1e-5
+        trainer().predict(tuned, examples(1), HEAD, other).values, expected, atol=1e-5
     )
 
 
@@ -81,7 +83,7 @@ def test_the_same_seed_trains_the_same_weights_bit_for_bit(
     weights = []
     for run, seed in enumerate((0, 0, 1)):
         at = tmp_path / str(run)
-        trainer(epochs=1).train_on(tiny_model, examples(0), None, LABELS, at, seed, machine)
+        trainer(epochs=1).train_on(tiny_model, examples(0), None, HEAD, at, seed, machine)
         weights.append(load_file(at / "model.safetensors"))
     first, second, other = weights
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -91,8 +93,8 @@ def test_the_same_seed_trains_the_same_weights_bit_for_bit(
 def test_numbers_are_learned_as_numbers(tiny_model: Path, tmp_path: Path, machine: Any) -> None:
     texts = [*toy.sentences("stars", 24), *toy.sentences("baking", 24)]
     train = Corpus.build(texts, labels=[4.0] * 24 + [1.0] * 24)
-    trainer(epochs=8).train_on(tiny_model, train, None, None, tmp_path, 0, machine)
-    found = trainer().predict(tmp_path, train, 1, machine).values
+    trainer(epochs=8).train_on(tiny_model, train, None, Regression(), tmp_path, 0, machine)
+    found = trainer().predict(tmp_path, train, Regression(), machine).values
     assert found.shape == (48,)
     assert found[:24].mean() - found[24:].mean() > 1.5  # half of the true difference
 
@@ -102,9 +104,13 @@ def test_the_second_text_of_a_pair_is_read(tiny_model: Path, tmp_path: Path, mac
     second = [*toy.sentences("stars", 12), *toy.sentences("baking", 12)]
     train = Corpus.build(same, texts_b=second, labels=["x"] * 12 + ["y"] * 12)
     trainer(epochs=12, max_length=64).train_on(
-        tiny_model, train, None, ("x", "y"), tmp_path, 0, machine
+        tiny_model, train, None, SingleLabel(("x", "y")), tmp_path, 0, machine
     )
-    found = trainer(max_length=64).predict(tmp_path, train, 2, machine).values.argmax(1)
+    found = (
+        trainer(max_length=64)
+        .predict(tmp_path, train, SingleLabel(("x", "y")), machine)
+        .values.argmax(1)
+    )
     assert np.mean(found == np.repeat([0, 1], 12)) > 0.9  # chance is a half, known to 0.1
 
 
@@ -112,7 +118,9 @@ def test_texts_without_labels_are_refused_with_what_to_do(
     tiny_model: Path, tmp_path: Path, machine: Any
 ) -> None:
     with pytest.raises(InvalidInput, match=r"set until=warmup or task\.label=COLUMN"):
-        trainer().train_on(tiny_model, Corpus.build(["a"]), None, None, tmp_path, 0, machine)
+        trainer().train_on(
+            tiny_model, Corpus.build(["a"]), None, Regression(), tmp_path, 0, machine
+        )
 
 
 def scripted(*scores: float) -> Validation:
@@ -124,7 +132,7 @@ def scripted(*scores: float) -> Validation:
 def weights_after(
     start: Path, at: Path, machine: Any, validation: Validation | None, **changed: Any
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    facts = trainer(**changed).train_on(start, examples(0), validation, LABELS, at, 0, machine)
+    facts = trainer(**changed).train_on(start, examples(0), validation, HEAD, at, 0, machine)
     return load_file(at / "model.safetensors"), facts
 
 
@@ -152,9 +160,9 @@ def test_the_judge_sees_predictions_of_the_model_as_it_is(
     seen: list[Any] = []
     watched = Validation(examples(1), lambda values: seen.append(values) or 0.0)
     trainer(epochs=1, keep="best").train_on(
-        tiny_model, examples(0), watched, LABELS, tmp_path, 0, machine
+        tiny_model, examples(0), watched, HEAD, tmp_path, 0, machine
     )
-    expected = trainer().predict(tmp_path, examples(1), 3, machine).values
+    expected = trainer().predict(tmp_path, examples(1), HEAD, machine).values
     np.testing.assert_allclose(seen[0], expected, atol=1e-6)
 
 
@@ -196,9 +204,9 @@ def test_frozen_layers_stay_and_the_others_learn(
 ) -> None:
     validation = Validation(examples(2), lambda values: float(values.max(1).mean()))
     frozen = trainer(frozen_layers=1, keep="best", epochs=2)
-    frozen.train_on(tiny_model, examples(0), validation, LABELS, tmp_path, 0, machine)
+    frozen.train_on(tiny_model, examples(0), validation, HEAD, tmp_path, 0, machine)
     before, after = (load_file(at / "model.safetensors") for at in (tiny_model, tmp_path))
     kept = {name for name in after if name in before and torch.equal(before[name], after[name])}
     layers = {name for name in after if ".embeddings." in name or ".layer.0." in name}
     assert layers and kept >= layers and not any(".layer.1." in name for name in kept)
-    assert np.isfinite(frozen.predict(tmp_path, examples(1), 3, machine).values).all()
+    assert np.isfinite(frozen.predict(tmp_path, examples(1), HEAD, machine).values).all()

@@ -15,11 +15,13 @@ from transformers import BertConfig, BertForSequenceClassification
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.trainers.classify import Classifier
 from shortlist.trainers.groups import Depths, Unfreezing, freeze, groups
 from shortlist.trainers.language_model import CausalLM, MaskedLM
 
 LABELS = ("baking", "sailing")
+HEAD = SingleLabel(LABELS)
 BASE: dict[str, Any] = {
     "epochs": 3, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
     "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
@@ -127,7 +129,7 @@ def test_unfreezing_by_steps_grows_within_an_epoch(
 
     settings = {**BASE, "epochs": 2, "batch_size": 2, "keep": "last", "patience": None}
     module = Watched(**settings, unfreeze=1, unfreeze_steps=3)
-    module.train_on(start, examples(), None, LABELS, tmp_path, 0, machine)
+    module.train_on(start, examples(), None, HEAD, tmp_path, 0, machine)
     assert seen == [max(0, 3 - step // 3) for step in range(16)]
 
 
@@ -140,7 +142,7 @@ def test_training_on_cached_states_is_training_with_frozen_weights(
     dropout = {"attention_dropout": 0.0} | ({} if kind == "llama" else {"hidden_dropout": 0.0})
     for name, changed in (("cached", {"frozen_layers": 1}), ("frozen", {"freeze": lower})):
         module = classifier(**dropout, **changed, epochs=2)
-        module.train_on(at, examples(), None, LABELS, tmp_path / name, 0, machine)
+        module.train_on(at, examples(), None, HEAD, tmp_path / name, 0, machine)
     cached, frozen = (
         load_file(tmp_path / name / "model.safetensors") for name in ("cached", "frozen")
     )
@@ -177,7 +179,7 @@ def test_frozen_weights_stay_and_all_others_learn(
     start: Path, tmp_path: Path, machine: Any, names: Any
 ) -> None:
     module = classifier(freeze=names, epochs=1)
-    module.train_on(start, examples(), None, LABELS, tmp_path, 0, machine)
+    module.train_on(start, examples(), None, HEAD, tmp_path, 0, machine)
     before, after = (load_file(at / "model.safetensors") for at in (start, tmp_path))
     model = checkpoint.classifier(tmp_path, 2)
     freeze(model, [names] if isinstance(names, str) else names, "x")
@@ -202,7 +204,7 @@ def test_optimiser_state_and_schedule_survive_unfreezing(
             seen.append((len(moments), float(optimiser.state[head]["step"]), len(rates), rates[0]))
 
     module = Watched(**{**BASE, "epochs": 4, "keep": "last", "patience": None, "unfreeze": 1})
-    module.train_on(start, examples(), None, LABELS, tmp_path / "gradual", 0, machine)
+    module.train_on(start, examples(), None, HEAD, tmp_path / "gradual", 0, machine)
     plain = [module.rate_factor(step + 1, len(seen)) * 5e-3 for step in range(len(seen))]
     assert [entry[1] for entry in seen] == list(range(1, len(seen) + 1))  # never begun anew
     assert [entry[3] for entry in seen] == pytest.approx(plain)

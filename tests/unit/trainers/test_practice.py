@@ -20,12 +20,14 @@ from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_wi
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.heads.labels import Regression, SingleLabel, classification_loss
 from shortlist.runtime import Runtime
 from shortlist.trainers import practice
 from shortlist.trainers.classify import Classifier, Validation
 from shortlist.trainers.language_model import MaskedLM
 
 LABELS = ("baking", "sailing")
+HEAD = SingleLabel(LABELS)
 BASE: dict[str, Any] = {
     "epochs": 2, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
     "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
@@ -42,7 +44,7 @@ def classifier(**changed: Any) -> Classifier:
 
 
 def trained(start: Path, at: Path, machine: Any, **changed: Any) -> dict[str, torch.Tensor]:
-    classifier(**changed).train_on(start, examples(), None, LABELS, at, 0, machine)
+    classifier(**changed).train_on(start, examples(), None, HEAD, at, 0, machine)
     return load_file(at / "model.safetensors")
 
 
@@ -90,9 +92,9 @@ def test_smoothing_zero_and_weights_of_balanced_data_are_the_plain_loss() -> Non
     labels = torch.arange(12) % 3
     weights = practice.balanced_weights(labels, 3)
     plain = functional.cross_entropy(logits, labels)
-    assert torch.equal(practice.classification_loss(logits, labels), plain)
-    assert torch.allclose(practice.classification_loss(logits, labels, 0.0, weights), plain)
-    smooth = practice.classification_loss(logits, labels, 0.3)
+    assert torch.equal(classification_loss(logits, labels), plain)
+    assert torch.allclose(classification_loss(logits, labels, 0.0, weights), plain)
+    smooth = classification_loss(logits, labels, 0.3)
     uniform = -logits.log_softmax(-1).mean()
     assert torch.allclose(smooth, 0.7 * plain + 0.3 * uniform)
 
@@ -190,7 +192,7 @@ def test_the_average_of_epochs_is_that_of_swa_utils(
 
     settings = {**BASE, "epochs": 4, "keep": "last", "patience": None, "swa_epoch": 2}
     module = Rates(**settings, swa_learning_rate=1e-3)
-    module.train_on(tiny_model, examples(), None, LABELS, tmp_path, 0, machine)
+    module.train_on(tiny_model, examples(), None, HEAD, tmp_path, 0, machine)
     found = load_file(tmp_path / "model.safetensors")
     for name, weight in averaged[0].module.named_parameters():
         assert torch.allclose(found[name], weight, atol=1e-6), name
@@ -267,8 +269,8 @@ def test_validation_measures_the_average_that_is_kept(
     seen: list[Any] = []
     watched = Validation(examples(4), lambda values: seen.append(values) or float(len(seen)))
     module = classifier(ema=0.5, keep="best")
-    module.train_on(tiny_model, examples(), watched, LABELS, tmp_path, 0, machine)
-    found = module.predict(tmp_path, examples(4), 2, machine).values
+    module.train_on(tiny_model, examples(), watched, HEAD, tmp_path, 0, machine)
+    found = module.predict(tmp_path, examples(4), HEAD, machine).values
     np.testing.assert_allclose(seen[-1], found, atol=1e-6)
 
 
@@ -278,7 +280,7 @@ def test_an_epoch_is_better_by_more_than_the_minimum_change(
     scores = iter([0.5, 0.55, 0.58, 0.9])
     watched = Validation(examples(2), lambda values: next(scores))
     module = classifier(keep="best", patience=2, min_delta=0.1, epochs=4)
-    facts = module.train_on(tiny_model, examples(2), watched, LABELS, tmp_path, 0, machine)
+    facts = module.train_on(tiny_model, examples(2), watched, HEAD, tmp_path, 0, machine)
     assert (facts["epoch"], facts["validation"]) == (1, [0.5, 0.55, 0.58])
 
 
@@ -332,7 +334,7 @@ def test_what_needs_classes_is_refused_for_numbers(
 ) -> None:
     train = Corpus.build(["boat", "mast"], labels=[1.0, 2.0])
     with pytest.raises(InvalidInput, match="needs a task with classes"):
-        classifier(**on).train_on(tiny_model, train, None, None, tmp_path, 0, machine)
+        classifier(**on).train_on(tiny_model, train, None, Regression(), tmp_path, 0, machine)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import toy
 from safetensors.torch import load_file
 
 from shortlist.core import Corpus
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.runtime import Runtime
 from shortlist.store.cache import unfinished
 from shortlist.trainers.adapters import Lora
@@ -23,6 +24,7 @@ from shortlist.trainers.classify import Classifier, Validation
 from shortlist.trainers.resuming import STATE, State
 
 LABELS = ("baking", "sailing", "stars")
+HEAD = SingleLabel(LABELS)
 BASE: dict[str, Any] = {
     "epochs": 6, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
     "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
@@ -69,7 +71,7 @@ def trained(
 
     module = Mortal(**{**BASE, **PRACTICES[practice]})
     validation = Validation(examples(1), margin)
-    facts = module.train_on(start, examples(0), validation, LABELS, at, 3, machine)
+    facts = module.train_on(start, examples(0), validation, HEAD, at, 3, machine)
     return {**facts, "losses": module.losses}
 
 

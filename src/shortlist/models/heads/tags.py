@@ -1,0 +1,151 @@
+"""The head of token classification: a tag a word."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from shortlist.models import checkpoint
+from shortlist.models.heads.base import IGNORED, Head, Inputs, outputs_of
+from shortlist.models.heads.labels import named
+from shortlist.models.tokens import Tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from shortlist.core import Corpus
+    from shortlist.progress import Report
+    from shortlist.runtime import Runtime
+
+OUTSIDE = "O"  # tag of a word in no entity, and of one that the model has not read
+
+
+class Tags(Head):
+    """A tag a word: softmax over all tags at the first sub-word of each word, cross-entropy.
+
+    Words are what single spaces separate in a text; labels are JSON lists of as many tags. A word
+    begins at the first token that covers its first character. One that no token of its own covers,
+    because the text was cut or the tokenizer joins words, is not trained on and predicted `O`.
+    """
+
+    words = "a task of one tag a word"
+    allows = frozenset({"label_smoothing"})
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        """Stores the tags, in the order of the outputs."""
+        self.tags = tuple(tags)
+
+    def open(self, directory: Path, **config: Any) -> Any:
+        """Returns the model with one output a tag at each token."""
+        kind = "AutoModelForTokenClassification"
+        return named(
+            checkpoint.classifier(directory, len(self.tags), kind=kind, **config), self.tags
+        )
+
+    def read(
+        self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int, *, labelled: bool
+    ) -> Inputs:
+        """Returns the documents, tags by token, and the places of the words' first tokens."""
+        texts = corpus.texts
+        encodings = encode(tokenizer, texts, max_length)
+        firsts = [
+            first_tokens(text, encoding.offsets, encoding.sequence_ids)
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+        inputs = Inputs(tokens_of(encodings), tokenizer.pad_token_id, False, places=firsts)
+        if not labelled:
+            return inputs
+        index = {tag: number for number, tag in enumerate(self.tags)}
+        labels: list[NDArray[np.int64]] = []
+        for encoding, first, tags in zip(encodings, firsts, corpus.labels or (), strict=True):
+            row = np.full(len(encoding.ids), IGNORED, dtype=np.int64)
+            for place, tag in zip(first, json.loads(tags), strict=True):
+                if place >= 0:
+                    row[place] = index[tag]
+            labels.append(row)
+        return replace(inputs, labels=labels)
+
+    def loss(
+        self,
+        outputs: Any,
+        labels: torch.Tensor,
+        smoothing: float = 0.0,
+        weights: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Returns the mean over words of the cross-entropy in nats."""
+        return functional.cross_entropy(
+            outputs.logits.float().flatten(0, 1),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=smoothing,
+        )
+
+    def predict(self, model: Any, inputs: Inputs, runtime: Runtime, report: Report) -> NDArray[Any]:
+        """Returns (n,) texts: the most likely tags of a document's words as a JSON list."""
+        found = [""] * len(inputs.tokens)
+        for rows, outputs in outputs_of(model, inputs, runtime, report):
+            best = outputs.logits.argmax(-1).cpu().numpy()
+            for row, numbers in zip(rows.tolist(), best, strict=True):
+                tags = [
+                    self.tags[numbers[place]] if place >= 0 else OUTSIDE
+                    for place in inputs.places[row]
+                ]
+                found[row] = json.dumps(tags, ensure_ascii=False)
+        return np.array(found)
+
+
+def first_tokens(
+    text: str, offsets: Sequence[tuple[int, int]], sequences: Sequence[int | None]
+) -> list[int]:
+    """Returns the place of the first token of each word of `text`; -1 where a word has none of its
+    own.
+
+    Args:
+        text: words with single spaces between them.
+        offsets: first and last character (excluded) of each token.
+        sequences: None for special tokens.
+    """
+    real = [
+        (place, start, end)
+        for place, ((start, end), sequence) in enumerate(zip(offsets, sequences, strict=True))
+        if sequence is not None and end > start
+    ]
+    firsts: list[int] = []
+    at, begin, used = 0, 0, -1
+    for word in text.split(" "):
+        while at < len(real) and real[at][2] <= begin:
+            at += 1
+        inside = at < len(real) and real[at][1] < begin + len(word) and real[at][0] != used
+        firsts.append(real[at][0] if inside else -1)
+        used = firsts[-1] if inside else used
+        begin += len(word) + 1
+    return firsts
+
+
+def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Any]:
+    """Returns the encodings of texts with offsets, cut to `max_length` tokens."""
+    backend: Any = tokenizer.backend_tokenizer
+    backend.enable_truncation(max_length=max_length)
+    parallel = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # only here: see shortlist/__init__.py
+    try:
+        return list(backend.encode_batch(list(texts)))
+    finally:
+        os.environ["TOKENIZERS_PARALLELISM"] = parallel or "false"
+        backend.no_truncation()
+
+
+def tokens_of(encodings: Sequence[Any]) -> Tokens:
+    """Returns the token ids of encodings."""
+    ids = [np.array(one.ids, dtype=np.int64) for one in encodings]
+    types = [np.array(one.type_ids, dtype=np.int64) for one in encodings]
+    truncated = sum(bool(one.overflowing) for one in encodings)
+    return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)

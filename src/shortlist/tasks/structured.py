@@ -1,0 +1,205 @@
+"""Tasks of the user's files whose labels are lists, tags, spans or texts: what all of them share.
+
+A kind is a class with a YAML of its name in `conf/task`: it says what a row must hold, what is added
+to a model (`shortlist.models.heads`) and how predictions are measured. Labels are kept in a corpus as
+canonical JSON texts, so that ids, splits and fingerprints work as for class names.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shortlist.core import Corpus, Metric, digest
+from shortlist.data.readers import RejectedRow
+from shortlist.data.splits import Split, TaskData
+from shortlist.errors import InvalidInput
+from shortlist.models.heads.base import Head
+from shortlist.tasks.files import FromFiles
+from shortlist.tasks.metrics import Values, bootstrap_rows
+from shortlist.tasks.sums import SumMetric, item_scores, resampled
+
+
+class Structured(FromFiles):
+    """A task of the user's files with labels of a kind of its own.
+
+    Attributes:
+        definitions: the metrics by name.
+
+    Raises:
+        InvalidInput: there is no label column, or a setting belongs to another kind.
+    """
+
+    structured = "structured"
+    definitions: ClassVar[Mapping[str, SumMetric]]
+
+    def __init__(self, **settings: Any) -> None:
+        """Stores the settings, those of `FromFiles`."""
+        super().__init__(**settings)
+        for setting, off in (("numeric", "false"), ("positive", "null")):
+            if settings.get(setting):
+                raise InvalidInput(
+                    f"task.{setting} belongs to a task of classes or numbers a text, this one is a "
+                    f"{type(self).__name__}; set task.{setting}={off} or task=own"
+                )
+        if self.columns.label is None:
+            raise InvalidInput(
+                f"task {self.name!r}: expected a column of labels, found none; set "
+                "task.label=COLUMN, or task=own for a task without labels"
+            )
+        self.columns = replace(self.columns, parse=self.parse)
+
+    def known_metrics(self) -> tuple[str, ...]:
+        """Returns the names of the kind's metrics."""
+        return tuple(self.definitions)
+
+    @abstractmethod
+    def parse(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns a row with texts and label as strings.
+
+        Raises:
+            InvalidInput: it is malformed; the message is the reason.
+        """
+
+    @abstractmethod
+    def classes(self, labels: Iterable[str]) -> tuple[str, ...] | None:
+        """Returns the class names that labels hold, sorted; None for a kind without classes."""
+
+    @abstractmethod
+    def head(self, labels: Sequence[str] | None) -> Head:
+        """Returns what the kind adds to a model."""
+
+    @abstractmethod
+    def statistics(
+        self, metric: str, predictions: NDArray[Any], corpus: Corpus, labels: Sequence[str]
+    ) -> Values:
+        """Returns the (n, s) statistics by item whose sums the metric is a function of.
+
+        Args:
+            metric: name of the metric.
+            predictions: what `Head.predict` returns.
+            corpus: the examples.
+            labels: the class names, in the order of the outputs.
+        """
+
+    def details(
+        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
+    ) -> dict[str, Any]:
+        """Returns what else is worth a look, for the record: plain data by name."""
+        return {}
+
+    def assemble(
+        self,
+        train: Corpus,
+        validation: Corpus,
+        test: Corpus,
+        counts: Mapping[str, int],
+        quarantined: tuple[RejectedRow, ...] = (),
+        revision: str = "",
+    ) -> TaskData:
+        """Returns the task's data; see `Task.assemble`. The classes are those of train.
+
+        Raises:
+            InvalidInput: a split is empty, or train has too few classes.
+        """
+        data = super().assemble(train, validation, test, counts, quarantined, revision)
+        labels = self.classes(data.train.labels or ())
+        if labels is None:
+            return data
+        if len(labels) < 2:
+            raise InvalidInput(
+                f"task {self.name!r}: expected 2 or more classes in train, found {labels}; check the "
+                "label column"
+            )
+        unknown = {
+            f"unknown_labels_{split}": len(
+                set(self.classes(data.split(split).labels or ()) or ()) - set(labels)
+            )
+            for split in ("validation", "test")
+        }
+        return replace(data, labels=labels, counts=dict(sorted({**data.counts, **unknown}.items())))
+
+    def evaluate(
+        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
+    ) -> tuple[Metric, ...]:
+        """Returns the task's metrics of `predictions` on a split, with bootstrap standard errors."""
+        corpus = data.split(split)
+        self._check(predictions, data, split)
+        rows = bootstrap_rows(len(corpus), corpus.fingerprint)
+        found: list[Metric] = []
+        for name in self.metrics:
+            metric = self.definitions[name]
+            statistics = self.statistics(name, predictions, corpus, data.labels or ())
+            values = resampled(metric, statistics, rows)
+            found.append(
+                Metric(
+                    name=name,
+                    unit=metric.unit,
+                    higher_is_better=metric.higher_is_better,
+                    value=float(values[0]),
+                    n=len(corpus),
+                    stderr=float(values[1:].std(ddof=1)),
+                    split=split,
+                    protocol=self.protocol(name, corpus, data, split),
+                    primary=name == self.primary,
+                )
+            )
+        return tuple(found)
+
+    def item_scores(
+        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
+    ) -> dict[str, Values]:
+        """Returns the (n,) item scores of each metric, whose mean is the metric (`tasks.metrics`)."""
+        corpus = data.split(split)
+        self._check(predictions, data, split)
+        return {
+            name: item_scores(
+                self.definitions[name],
+                self.statistics(name, predictions, corpus, data.labels or ()),
+            )
+            for name in self.metrics
+        }
+
+    def protocol(self, metric: str, corpus: Corpus, data: TaskData, split: Split) -> str:
+        """Returns the hash of how a metric is measured, with `measured_by`."""
+        return digest([super().protocol(metric, corpus, data, split), *self.measured_by(metric)])
+
+    def measured_by(self, metric: str) -> tuple[str, ...]:
+        """Returns the settings and versions that decide the value of a metric."""
+        return ()
+
+    def _check(self, predictions: NDArray[Any], data: TaskData, split: Split) -> None:
+        n = len(data.split(split))
+        if len(predictions) != n:
+            raise InvalidInput(
+                f"task {self.name!r}, {split}: expected {n} predictions, found {len(predictions)}"
+            )
+        if predictions.dtype.kind == "f" and not np.isfinite(predictions).all():
+            raise InvalidInput(
+                f"task {self.name!r}, {split}: expected finite predictions, found "
+                f"{int((~np.isfinite(predictions)).sum())} that are not"
+            )
+
+
+def strings(value: Any, what: str) -> list[str]:
+    """Returns a column's value as a list of strings.
+
+    Raises:
+        InvalidInput: it is none; the message is the reason for which a row is quarantined.
+    """
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise InvalidInput(f"{what}: expected a list of strings, found {shown(value)}")
+    for place, item in enumerate(value):
+        if not isinstance(item, str) or not item:
+            raise InvalidInput(f"{what}: expected strings, found {shown(item)} at place {place}")
+    return [str(item) for item in value]
+
+
+def shown(value: Any) -> str:
+    """Returns a value as messages show it."""
+    return "none" if value is None else repr(value)[:40]

@@ -1,0 +1,63 @@
+"""A cell of each kind of task from files of the user's own: trained, measured, on the record's page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+TOPICS = ("sailing", "baking", "stars")
+
+
+def multi_label(seed: int, n: int) -> list[dict[str, Any]]:
+    """Returns rows of two topics or none each."""
+    rows: list[dict[str, Any]] = []
+    for first, second in (("sailing", "baking"), ("baking", "stars"), ("sailing", "stars")):
+        for one, other in zip(
+            toy.sentences(first, n, seed), toy.sentences(second, n, seed + 50), strict=True
+        ):
+            rows.append({"text": f"{one} {other}", "labels": [second, first]})
+    return [*rows, *({"text": text, "labels": []} for text in toy.sentences("music", n, seed))]
+
+
+def token_classification(seed: int, n: int) -> list[dict[str, Any]]:
+    """Returns sentences on ships, whose words of four letters are entities."""
+    return [
+        {"words": words, "tags": ["B-PART" if len(word) == 4 else "O" for word in words]}
+        for words in (text.split(" ") for text in toy.sentences("sailing", n, seed))
+    ]
+
+
+KINDS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+    "multi_label": multi_label,
+    "token_classification": token_classification,
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[[str], list[str]]:
+    """A function from a kind to the overrides that name its files."""
+
+    def write(kind: str) -> list[str]:
+        named = [f"task={kind}", f"task.name={kind}"]
+        for split, seed, n in (("train", 1, 12), ("validation", 2, 3), ("test", 3, 4)):
+            path = toy.write_jsonl(tmp_path / f"{split}.jsonl", KINDS[kind](seed, n))
+            named.append(f"task.{split}={path}")
+        return named
+
+    return write
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_cell_of_each_kind_is_trained_and_measured(
+    kind: str, run: Callable[..., Any], files: Callable[[str], list[str]]
+) -> None:
+    record, _ = run("selector=random", "advice=null", *files(kind))
+    assert record.reason == ""
+    (primary,) = [metric for metric in record.metrics if metric.primary]
+    assert 0 <= primary.value <= 1 and primary.name in record.item_scores
+    json.dumps(record.selection["evaluation"])
