@@ -24,6 +24,15 @@ WHOLE = {
 }  # fmt: skip
 
 
+ROLES = {  # which cost column of a table a stage counts toward; the ablation is a diagnostic
+    "preparation": {"pool", "task", "leaks", "head"},
+    "selection": {"features", "fit", "scores", "selection"},
+    "diagnostics": {"sensitivity", "advice", "fit", "scores", "selection"},
+    "training": {"warmup", "finetune"},
+    "evaluation": {"held_out", "evaluate"},
+}
+
+
 def ran(home: Path, since: int = 0) -> dict[str, int]:
     """How often each stage was computed under this home, the first `since` computations left out."""
     return dict(Counter(stage for stage, _ in executions(home / "cache")[since:]))
@@ -38,6 +47,10 @@ def test_a_whole_cell_computes_every_stage_once(run: Any, tmp_path: Path) -> Non
     record, _ = run(*cells.GOTD)
     assert (record.status, record.reason) == ("done", "")
     assert ran(tmp_path) == WHOLE
+    roles: dict[str, set[str]] = {}
+    for stage in record.stages:
+        roles.setdefault(stage.role, set()).add(stage.stage)
+    assert roles == ROLES
 
 
 def test_a_warm_up_by_lora_and_a_full_fine_tuning_run_through_the_whole_pipeline(
