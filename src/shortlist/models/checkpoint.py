@@ -244,7 +244,9 @@ def classifier(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of transformers, caused by peft
-        return PeftModelForFeatureExtraction.from_pretrained(model, str(directory / ADAPTER))
+        return PeftModelForFeatureExtraction.from_pretrained(
+            model, str(directory / ADAPTER), trust_remote_code=False
+        )
 
 
 def save(directory: Path, model: Any, tokenizer: Any) -> None:
