@@ -62,14 +62,14 @@ def training_plans(cell: Cell) -> Iterator[tuple[TrainingPlan, str]]:
             yield _planned(parts.warmup, lambda: train(start, corpus, scratch, seed, runtime)), note
         if parts.until in ("select", "warmup") or parts.task.evaluators:
             return
-        splits, labels = data.task.data, data.task.labels
+        splits, head = data.task.data, data.task.head
         validation = Validation(splits.validation, lambda values: 0.0)
         examples = f"{len(splits.train):,} labelled examples"
         tune = parts.finetune.train_on
         yield (
             _planned(
                 parts.finetune,
-                lambda: tune(start, splits.train, validation, labels, scratch, seed, runtime),
+                lambda: tune(start, splits.train, validation, head, scratch, seed, runtime),
             ),
             examples,
         )

@@ -9,6 +9,7 @@ import pytest
 import toy
 
 from shortlist.core import Corpus
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.runtime import Runtime
 from shortlist.trainers.classify import Classifier
 from shortlist.trainers.language_model import CausalLM
@@ -27,7 +28,7 @@ def test_steps_groups_and_memory_are_those_of_the_training(
     tiny_model: Path, tmp_path: Path, machine: Runtime, changed: dict[str, Any]
 ) -> None:
     trainer = Classifier(**{**BASE, "keep": "last", "patience": None, **changed})
-    typed = (tiny_model, LABELLED, None, ("a", "b"), tmp_path, 0, machine)
+    typed = (tiny_model, LABELLED, None, SingleLabel(("a", "b")), tmp_path, 0, machine)
     trainer.only_plan = True
     with pytest.raises(Planned) as ended:
         trainer.train_on(*typed)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
+from shortlist.models.heads.labels import SingleLabel
 from shortlist.trainers.base import RANGE_TEST
 from shortlist.trainers.classify import Classifier
 from shortlist.trainers.language_model import MaskedLM
@@ -70,7 +71,7 @@ def test_a_rate_that_is_found_trains_as_one_that_is_typed(
                 tiny_model, Corpus.build(toy.sentences("sailing", 16)), at, 0, machine
             )
         tuned = Classifier(**settings, keep="last", patience=None)
-        return tuned.train_on(tiny_model, examples(), None, LABELS, at, 0, machine)
+        return tuned.train_on(tiny_model, examples(), None, SingleLabel(LABELS), at, 0, machine)
 
     for name in ("found", "typed"):
         (tmp_path / name).mkdir()
