@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shortlist import cli
+from shortlist.cli.commands import parser
 from shortlist.overrides import composed
 from shortlist.pipeline.hydra_app import name_sizes
 
@@ -49,7 +49,7 @@ def test_the_commands_of_the_console_script_parse() -> None:
     assert len(found) > 5
     for words in found:
         options = words[1 : words.index("--")] if "--" in words else words[1:]
-        assert cli._parser().parse_args(options).command
+        assert parser().parse_args(options).command
 
 
 def test_the_settings_of_the_first_cell_are_found() -> None:

@@ -16,6 +16,8 @@ import pytest
 import toy
 
 from shortlist import cli, completion
+from shortlist.cli import listings
+from shortlist.cli.commands import parser
 
 ROOT = Path(__file__).parents[2]
 CHEAP = ("--text-column", "body", "--quiet", "--", "runtime.report=false")
@@ -145,7 +147,7 @@ def test_the_methods_fit_the_terminal_and_no_word_is_broken(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     methods = json.loads(typed(capsys, "methods", "--json")[1])
-    monkeypatch.setattr(cli, "_columns", lambda: width)
+    monkeypatch.setattr(listings, "columns", lambda: width)
     code, told, _ = typed(capsys, "methods")
     assert code == 0 and max(map(len, told.splitlines())) <= width
     assert [line.split()[0] for line in told.splitlines() if line[:1].strip()] == [
@@ -270,7 +272,7 @@ def test_the_datasheet_of_a_run_is_printed(place: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_names_every_command_and_option_and_is_a_script_of_its_shell(shell: str) -> None:
-    written = completion.script(cli._parser(), shell)
+    written = completion.script(parser(), shell)
     commands = ("select", "compare", "run", "sweep", "leaderboard", "doctor", "methods", "explain")
     assert all(command in written for command in (*commands, "report"))
     assert ("-l text-column" if shell == "fish" else "--text-column") in written
@@ -280,7 +282,7 @@ def test_completion_names_every_command_and_option_and_is_a_script_of_its_shell(
 
 
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
-    script = completion.script(cli._parser(), "bash")
+    script = completion.script(parser(), "bash")
     ask = (
         f"{script}\nCOMP_WORDS=(shortlist select --te); COMP_CWORD=2; _shortlist_completion\n"
         'echo "${COMPREPLY[@]}"\nCOMP_WORDS=(shortlist se); COMP_CWORD=1; _shortlist_completion\n'

@@ -1,0 +1,197 @@
+"""The commands of the console script, with their options and help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from shortlist.cli import data, listings, runs, selection
+from shortlist.cli.terminal import EXIT_CODES
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser; the option `command` is the function that runs the command."""
+    from shortlist import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="shortlist",
+        description="Selects the documents of a pool that a pre-trained model should read before it "
+        "is fine-tuned on your task.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"shortlist {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int | None], text: str, more: str = ""
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.\n\n{more}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=run)
+        return added
+
+    after = (
+        "What stands after `--` are settings in Hydra's grammar: -- selector.relative_epsilon=0.05"
+    )
+    select = command("select", selection.select, "select documents for a target", after)
+    _add_inputs(select)
+    select.add_argument(
+        "-o", "--out", type=Path, metavar="FILE",
+        help="write the selection there: .jsonl, .parquet or .csv; `-` prints JSON lines. With "
+        "several methods the name holds {method}",
+    )  # fmt: skip
+    select.add_argument(
+        "--dry-run", action="store_true",
+        help="print the stages, what is stored already, and a forecast of time and memory",
+    )  # fmt: skip
+    select.add_argument("--json", action="store_true", help="print the summary as JSON")
+    compare = command(
+        "compare", selection.compare, "select by several methods and compare the picks", after
+    )
+    _add_inputs(compare)
+
+    run = command(
+        "run", runs.run, "run one cell: select, warm up, fine-tune, evaluate (as run.py does)",
+        "shortlist run -- task=own task.train=t.jsonl selector=gotd selector.relative_epsilon=0.05\n"
+        "shortlist run -- --help    lists every group and setting",
+    )  # fmt: skip
+    sweep = command(
+        "sweep", runs.sweep, "run the cells of a grid (as run.py -m does)",
+        "shortlist sweep -- selector=gotd,dsir,random budget=1000,5000 seed=0,1",
+    )  # fmt: skip
+    explain = command(
+        "explain", runs.explain, "say which file set each option and value",
+        "shortlist explain -- selector=gotd",
+    )  # fmt: skip
+    trainings = command(
+        "plan", runs.plan, "say what warm-up and fine-tuning would take, before they are run",
+        "shortlist plan -- finetune.layer_decay=0.9 budget=2000\n"
+        "Parameter groups with their rates, frozen share, tokens, steps, memory, time; measured on a few "
+        "batches.",
+    )  # fmt: skip
+    for one in (run, sweep, explain, trainings):
+        one.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="in Hydra's grammar")
+
+    command(
+        "leaderboard", runs.leaderboard, "print and write the comparison tables of the records",
+        "shortlist leaderboard -- --help            what it takes\n"
+        "shortlist leaderboard -- diff RUN_A RUN_B  two selections side by side",
+    ).add_argument("arguments", nargs="*", metavar="ARGUMENT")  # fmt: skip
+    ensemble = command(
+        "ensemble", runs.ensemble, "average the predictions of cells that differ in the seed alone",
+        "shortlist ensemble -- paths.cache=outputs/cache\n"
+        "Writes a record for each ensemble, a row of its own in the tables, with its gain over the mean of "
+        "its cells,\npaired by test item.",
+    )  # fmt: skip
+    ensemble.add_argument("--results", type=Path, metavar="DIR",
+        help="the directory that contains records/ (default: paths.results)")  # fmt: skip
+    report = command("report", runs.report, "print the datasheet of a run, and where its page is")
+    report.add_argument(
+        "run", type=Path, nargs="?", metavar="RUN",
+        help="directory of the run (default: the newest in outputs/)",
+    )  # fmt: skip
+    prepare = command(
+        "prepare", data.prepare, "clean, filter and deduplicate documents",
+        "shortlist prepare posts/*.jsonl.gz --preset forum --out clean.parquet --report prep.html\n"
+        "shortlist prepare posts.csv -p forum -p anonymise --out clean.jsonl\n"
+        "Operations and presets: conf/prepare. After `--`: -- 'pool.prepare=[{length: {min_words: 3}}]'",
+    )  # fmt: skip
+    add = prepare.add_argument
+    add("paths", nargs="+", metavar="FILE", help="files, patterns or folders of documents")
+    add(
+        "-p",
+        "--preset",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a preset (web, forum, papers, none) or an operation; may be repeated (default: web)",
+    )
+    add("-o", "--out", type=Path, metavar="FILE", help="prepared documents: .jsonl, .parquet, .csv")
+    add("--report", type=Path, metavar="FILE", help="a page on what was edited and dropped")
+    add("-c", "--text-column", default="text", metavar="NAME", help="(default: text)")
+    add("--json", action="store_true", help="print the counts as JSON")
+    collect = command(
+        "collect", data.collect, "turn an export of an annotation tool, or chats, into rows",
+        "shortlist collect label_studio export.json --out rows.jsonl\n"
+        "shortlist collect argilla records.json --out rows.jsonl\n"
+        "shortlist collect chats conversations.jsonl --out texts.jsonl",
+    )  # fmt: skip
+    collect.add_argument("kind", choices=("label_studio", "argilla", "chats"), help="what it is")
+    collect.add_argument("path", type=Path, metavar="FILE", help="the export: JSON or JSON Lines")
+    collect.add_argument("-o", "--out", type=Path, required=True, metavar="FILE",
+        help="rows with text and label: .jsonl, .parquet, .csv")  # fmt: skip
+    collect.add_argument("-c", "--text-column", default="text", metavar="NAME",
+        help="key of the text in the export (default: text)")  # fmt: skip
+    collect.add_argument("--question", metavar="NAME",
+        help="the question or control whose answer is the label, where there are several")  # fmt: skip
+    check = command(
+        "check", data.check, "check a task: labels, contradictions, copies across splits, lengths",
+        "shortlist check chemprot -- paths.data=DATA\n"
+        "shortlist check own -- task.train=mine.csv task.label=label",
+    )  # fmt: skip
+    check.add_argument("task", metavar="TASK", help="a task of conf/task")
+    check.add_argument("--report", type=Path, metavar="FILE",
+        help="the page (default: check-TASK.html)")  # fmt: skip
+    check.add_argument("--out", type=Path, metavar="FILE",
+        help="all findings as JSON (default: check-TASK.json)")  # fmt: skip
+    methods = command("methods", listings.methods, "list the methods: what they need, cost, paper")
+    form = methods.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print them as JSON")
+    form.add_argument("--names", action="store_true", help="print the names alone")
+    command(
+        "doctor", listings.doctor, "check this machine: versions, device, memory, models, extras"
+    )
+    completion = command(
+        "completion", _completion, "print the completion script of a shell",
+        'bash: eval "$(shortlist completion bash)"\nzsh:  eval "$(shortlist completion zsh)"\n'
+        "fish: shortlist completion fish | source",
+    )  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    return parser
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="POOL",
+        help="files, patterns, folders of saved data sets, hf:ORGANISATION/NAME, or - (standard "
+        "input): .jsonl, .csv, .parquet, .txt, .md, plain or compressed")  # fmt: skip
+    add("--pool", action="append", default=[], metavar="POOL", help="likewise; may be repeated")
+    add("-t", "--target", required=True, metavar="FILE",
+        help="texts like those that the model is to become good at")  # fmt: skip
+    add("-n", "--budget", type=_number, metavar="N", help="how much is selected (default: 500)")
+    add("--unit", choices=("documents", "tokens"), help="what the budget counts")
+    add("-m", "--method", default=None, metavar="NAME[,NAME]",
+        help="see `shortlist methods` (default: gotd)")  # fmt: skip
+    add("-c", "--text-column", default="text", metavar="NAME",
+        help="column of the text (default: text)")  # fmt: skip
+    add(
+        "--target-column",
+        metavar="NAME",
+        help="that of the target (default: that of the pool, or text where the target lacks it)",
+    )
+    add("--domain-column", metavar="NAME", help="column of the domain (default: the file's name)")
+    add("--seed", type=_number, metavar="N", help="seed of methods that draw (default: 0)")
+    add("--directory", type=Path, metavar="DIR",
+        help="the run's directory (default: a new one in outputs/)")  # fmt: skip
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="no progress, no messages")
+    volume.add_argument("-v", "--verbose", action="store_true", help="a line for each stage")
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text.replace(",", "_"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from None
+
+
+def _completion(options: argparse.Namespace) -> None:
+    from shortlist.completion import script
+
+    print(script(parser(), options.shell), end="")

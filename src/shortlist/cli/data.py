@@ -1,0 +1,93 @@
+"""The commands on data: `prepare`, `collect`, `check`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from shortlist.cli.terminal import shown
+from shortlist.errors import InvalidInput
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Prints what was edited and dropped; writes the documents and the page."""
+    from shortlist.overrides import composed, override
+    from shortlist.picks import check_format, write_table
+    from shortlist.pipeline.data_tools import prepare_documents
+    from shortlist.store.atomic import write_text
+
+    if options.out is not None:
+        check_format(options.out)
+    typed = [
+        "pool=files",
+        override("pool.paths", options.paths),
+        override("pool.text", options.text_column),
+    ]
+    if options.preset or not any("pool.prepare=" in setting for setting in options.hydra):
+        typed.append(override("pool.prepare", options.preset or ["web"]))
+    with composed([*typed, *options.hydra]) as config:
+        done = prepare_documents(config)
+    if options.out is not None:
+        write_table(done.after.table, options.out)
+    if options.report is not None:
+        write_text(options.report, done.page(", ".join(options.paths)))
+    if options.json:
+        print(json.dumps(done.facts, ensure_ascii=False))
+        return
+    facts = done.facts
+    print(
+        f"{facts['rows_read']:,} documents read, {facts['kept']:,} kept, {facts['dropped']:,} dropped"
+    )
+    for name in done.prepared.operations:
+        edited, dropped = (facts.get(f"{what}.{name}", 0) for what in ("edited", "dropped"))
+        print(f"  {name:<20} {edited:>9,} edited {dropped:>9,} dropped")
+    for reason, count in done.left_out.items():
+        print(f"  left out before: {count:,} {reason}")
+    for name, path in (("documents", options.out), ("report", options.report)):
+        if path is not None:
+            print(f"{name:<12} {shown(path.absolute())}")
+
+
+def collect(options: argparse.Namespace) -> None:
+    """Writes the rows of an export."""
+    import pyarrow as pa
+
+    from shortlist.data.collections import argilla, chats, label_studio
+    from shortlist.picks import check_format, write_table
+
+    check_format(options.out)
+    if options.kind == "chats":
+        done = chats(options.path)
+    else:
+        read = {"label_studio": label_studio, "argilla": argilla}[options.kind]
+        done = read(options.path, options.text_column, options.question)
+    if not done.rows:
+        found = done.rejected[0].reason if done.rejected else f"{dict(done.counts)}"
+        raise InvalidInput(f"{options.path}: expected rows, found none ({found})")
+    write_table(pa.Table.from_pylist([dict(row) for row in done.rows]), options.out)
+    print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in done.counts.items()))
+    for row in done.rejected[:5]:
+        print(f"rejected: {row.path}, entry {row.line}: {row.reason}")
+    print(f"rows         {shown(options.out.absolute())}")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Prints the findings on a task; writes the page and the JSON."""
+    from shortlist.overrides import composed
+    from shortlist.pipeline.data_tools import check, checks_json, checks_page
+    from shortlist.store.atomic import write_text
+
+    page = options.report or Path(f"check-{options.task}.html")
+    plain = options.out or Path(f"check-{options.task}.json")
+    with composed([f"task={options.task}", *options.hydra]) as config:
+        checks = check(config)
+    write_text(page, checks_page(checks))
+    write_text(plain, json.dumps(checks_json(checks), ensure_ascii=False, indent=1) + "\n")
+    sizes = ", ".join(f"{count:,} {split}" for split, count in checks.sizes.items())
+    print(f"{checks.task}: {sizes}")
+    for name, count in checks.counts.items():
+        print(f"  {name.replace('_', ' '):<42} {count:>9,}")
+    if checks.why_not:
+        print(f"  label errors were not looked for: {checks.why_not}")
+    print(f"page         {shown(page.absolute())}\nfindings     {shown(plain.absolute())}")

@@ -1,0 +1,106 @@
+"""The commands on cells and their records: `run`, `sweep`, `explain`, `plan`, `leaderboard`,
+`ensemble`, `report`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from shortlist.cli.terminal import console, shown
+from shortlist.errors import Missing
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs one cell."""
+    _hydra([*options.overrides, *options.hydra])
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """Runs the cells of a grid."""
+    _hydra(["--multirun", *options.overrides, *options.hydra])
+
+
+def explain(options: argparse.Namespace) -> None:
+    """Prints which file set each option and value."""
+    _hydra(["--explain", *options.overrides, *options.hydra])
+
+
+def _hydra(arguments: Sequence[str]) -> None:
+    """Runs `run.py` with these arguments."""
+    from shortlist.pipeline.hydra_app import main as run_app
+
+    sys.argv = ["shortlist", *arguments]
+    run_app()
+
+
+def leaderboard(options: argparse.Namespace) -> int:
+    """Returns the exit code of the leaderboard's own command line."""
+    from shortlist.leaderboard.__main__ import main as leaderboard
+
+    return leaderboard([*options.arguments, *options.hydra])
+
+
+def report(options: argparse.Namespace) -> None:
+    """Prints the datasheet of a run."""
+    run = options.run
+    if run is None:
+        runs = sorted(Path("outputs").glob("*/report.md"), key=lambda path: path.stat().st_mtime)
+        if not runs:
+            raise Missing("report: expected a run in outputs/, found none; name its directory")
+        run = runs[-1].parent
+    page = run / "report.md" if run.is_dir() else run.with_name("report.md")
+    if not page.is_file():
+        raise Missing(f"report: expected {page}, found none; name the directory of a run")
+    text = page.read_text(encoding="utf-8")
+    if sys.stdout.isatty():
+        from rich.markdown import Markdown
+
+        console(sys.stdout).print(Markdown(text))
+    else:
+        print(text)
+    print(shown(page.with_name("report.html").absolute()), file=sys.stderr)
+
+
+def plan(options: argparse.Namespace) -> None:
+    """Prints what warm-up and fine-tuning would take."""
+    import tempfile
+
+    from shortlist.overrides import composed
+    from shortlist.pipeline.cell import open_cell
+    from shortlist.pipeline.training_plan import training_plans
+
+    typed = [*options.overrides, *options.hydra]
+    with composed(typed) as config, tempfile.TemporaryDirectory() as directory:
+        choices = dict(config.hydra.runtime.choices)
+        for plan, note in training_plans(open_cell(config, choices, Path(directory))):
+            print(f"{plan.what}, {note}")
+            for line in plan.lines():
+                print(f"  {line}")
+
+
+def ensemble(options: argparse.Namespace) -> None:
+    """Writes the records of ensembles and prints their gains."""
+    from shortlist.overrides import composed
+    from shortlist.pipeline.compose import absolute
+    from shortlist.pipeline.ensembling import GAIN, ensembles
+    from shortlist.store.records import write_record
+
+    with composed(options.hydra) as config:
+        results = options.results or Path(str(absolute(config.paths.results)))
+    for record in ensembles(results, options.hydra, composed):
+        path = write_record(results, record)
+        seeds = ", ".join(map(str, record.config["ensemble"]["seeds"]))
+        axes = record.axes
+        print(f"{axes.task}, {axes.selector}, {axes.budget:,} {axes.budget_unit}, seeds {seeds}")
+        for metric in record.metrics:
+            gain = record.metric(f"{metric.name}_{GAIN}")
+            if gain is not None:
+                low, high = (gain.value + sign * 1.96 * (gain.stderr or 0.0) for sign in (-1, 1))
+                print(
+                    f"  {metric.name:<12} {metric.value:.4f}, {gain.value:+.4f} against the mean of its "
+                    f"cells (95 %: {low:+.4f} to {high:+.4f}, paired over {gain.n:,} items)"
+                )
+        print(f"  {shown(path.absolute())}")
