@@ -35,7 +35,7 @@ def training_plans(cell: Cell) -> Iterator[tuple[TrainingPlan, str]]:
     the base model, whose sizes are theirs.
 
     Raises:
-        InvalidInput: the model is first pre-trained or taught an intermediate task.
+        InvalidInput: the model is first pre-trained or trained on an intermediate task.
         ShortlistError: an input cannot be read, or a training would refuse it.
     """
     parts, data = cell.parts, load_data(cell)
