@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy
 
 from shortlist.core import unpack_item_scores
 from shortlist.store.cache import executions
@@ -47,3 +48,20 @@ def test_a_task_without_class_probabilities_is_refused_before_anything_is_comput
     assert record.status == "failed"
     assert record.reason.startswith("calibration needs class probabilities of a fine-tuned model")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_class_without_validation_items_is_refused_before_anything_is_trained(
+    run: Any, tmp_path: Path
+) -> None:
+    rows = [
+        {"text": f"{word} number {n}", "label": word} for word in ("one", "two") for n in range(12)
+    ]
+    rows += [{"text": "a single three", "label": "three"}]
+    train = toy.write_jsonl(tmp_path / "train.jsonl", rows)
+    held = toy.write_jsonl(
+        tmp_path / "held.jsonl", [{**r, "text": f"{r['text']} again"} for r in rows[:24]]
+    )
+    own = ("task=own", f"task.train={train}", f"task.validation={held}", f"task.test={held}")
+    record, _ = run("selector=random", *own, "task.label=label", "calibration=isotonic")
+    assert record.status == "failed" and "none of three" in record.reason
+    assert not {"warmup", "finetune"} & {stage for stage, _ in executions(tmp_path / "cache")}

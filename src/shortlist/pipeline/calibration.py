@@ -15,7 +15,6 @@ from shortlist.pipeline.stage import Notes
 from shortlist.stats.calibration import (
     MEASURES,
     brier_scores,
-    check_classes,
     log_losses,
     measure,
 )
@@ -40,6 +39,17 @@ PROBABILITIES = "calibrated.npy"  # (n, k), of the test items
 _SEED = 0  # of the bootstrap: equal predictions have equal errors
 
 
+def check_calibration(cell: Cell, task: TaskSplits) -> None:
+    """Refuses, before anything is trained, validation items that the map cannot be fitted on.
+
+    Raises:
+        InvalidInput: they are too few, or lack a class.
+    """
+    calibrator, labels = cell.parts.calibration, task.labels or []
+    if calibrator is not None and cell.parts.until == "evaluate":
+        calibrator.check(task.data.validation.labels or (), labels, f"task {task.name}")
+
+
 def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluated) -> Notes:
     """Returns log loss, Brier score and calibration errors on the test split, before and after the
     map that `calibration` names; nothing where it is null. A page with the reliability diagrams is
@@ -48,8 +58,6 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
     Test items of a class that the model does not know have no probability; they are left out and
     counted. The map is fitted on validation items alone.
 
-    Raises:
-        InvalidInput: a class has no validation items.
     """
     calibrator, trainer, runtime = cell.parts.calibration, cell.parts.finetune, cell.parts.runtime
     if calibrator is None:
@@ -68,7 +76,6 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
             tuned.model.directory(), task.data.validation, task.head, runtime
         )
         rows, classes = truth_of("validation")
-        check_classes(predicted.values[rows], classes, f"task {task.name}")
         parameters = calibrator.fit(predicted.values[rows], classes)
         before = np.load(evaluated.stage.path / "predictions.npy")
         np.save(directory / PROBABILITIES, calibrator.apply(parameters, before))

@@ -20,7 +20,7 @@ from shortlist.config import HASHED
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.pipeline.base_model import base_model
-from shortlist.pipeline.calibration import calibrate
+from shortlist.pipeline.calibration import calibrate, check_calibration
 from shortlist.pipeline.compose import (
     Components,
     absolute,
@@ -82,6 +82,7 @@ def run(cell: Cell) -> dict[str, Any]:
     training, evaluation = cell.charged_to("training"), cell.charged_to("evaluation")
 
     data = load_data(cell)
+    check_calibration(cell, data.task)
     documents = prefilter(cell, data)
     candidates = choose_from(cell, data, documents)
     check_documents(candidates, parts.selector, parts.budget)

@@ -171,12 +171,39 @@ class Calibrator(ABC):
     Args:
         bins: number of bins of the calibration errors that are reported.
         resamples: number of bootstrap resamples of their standard errors.
+
+    Attributes:
+        version: raised when the same settings and inputs would give other numbers.
+        every_class: whether each class has parameters of its own, so that each needs items.
     """
 
     version: ClassVar[int] = 1
+    every_class: ClassVar[bool] = True
 
     def __init__(self, bins: Annotated[int, Range(2)], resamples: Annotated[int, Range(2)]) -> None:
         self.bins, self.resamples = bins, resamples
+
+    def check(self, truth: Sequence[str], classes: Sequence[str], what: str) -> None:
+        """Refuses validation items that the map cannot be fitted on.
+
+        Args:
+            truth: names of the true classes of the items.
+            classes: names of the classes of the model.
+            what: whose items they are, for the message.
+
+        Raises:
+            InvalidInput: there are fewer than two items of these classes, or none of some class that
+                has parameters of its own.
+        """
+        items = [name for name in truth if name in classes]
+        missing = [name for name in classes if name not in items] if self.every_class else []
+        if len(items) < 2 or missing:
+            without = f"none of {', '.join(missing)}" if missing else "too few"
+            raise InvalidInput(
+                f"{what}: calibration needs validation items{' of every class' * bool(missing)}, found "
+                f"{len(items)}, {without}; give the task more validation rows, or set "
+                "calibration=temperature or off"
+            )
 
     @abstractmethod
     def fit(
@@ -202,6 +229,8 @@ class Temperature(Calibrator):
     The predicted classes stay. Source: Guo et al. 2017, On Calibration of Modern Neural Networks,
     section 4.2. Deviation: it starts from log-probabilities; softmax gives the same from logits.
     """
+
+    every_class = False
 
     def fit(
         self, probabilities: NDArray[np.float64], truth: NDArray[np.int64]
@@ -351,21 +380,6 @@ class Isotonic(Calibrator):
             for label, corners in zip(_fitted_classes(probabilities.shape[1]), fits, strict=True)
         ]
         return _joined(columns)
-
-
-def check_classes(probabilities: NDArray[np.float64], truth: NDArray[np.int64], what: str) -> None:
-    """Refuses validation items that a map cannot be fitted on.
-
-    Raises:
-        InvalidInput: there are fewer than two items, or none of some class.
-    """
-    missing = sorted(set(range(probabilities.shape[1])) - set(truth.tolist()))
-    if len(truth) < 2 or missing:
-        raise InvalidInput(
-            f"{what}: calibration needs validation items of every class, found {len(truth)} items and "
-            f"none of {len(missing)} of {probabilities.shape[1]} classes; enlarge the validation split "
-            "or set calibration=off"
-        )
 
 
 def _fitted_classes(k: int) -> Sequence[int]:

@@ -24,7 +24,6 @@ from shortlist.stats.calibration import (
     Vector,
     accuracy_by_coverage,
     brier_scores,
-    check_classes,
     log_losses,
     measure,
     reliability,
@@ -184,7 +183,14 @@ def test_the_bootstrap_error_of_the_log_loss_is_that_of_a_mean() -> None:
     assert found.stderrs["log_loss"] == pytest.approx(losses.std() / np.sqrt(500), rel=0.08)
 
 
-def test_a_class_without_validation_items_is_refused() -> None:
-    probabilities, _ = drawn(5, 3, 0)
-    with pytest.raises(InvalidInput, match="none of 1 of 3 classes; enlarge the validation split"):
-        check_classes(probabilities, np.array([0, 1, 1, 0, 1]), "task x")
+@pytest.mark.parametrize("calibrator", MAPS[1:], ids=lambda one: type(one).__name__)
+def test_a_class_without_validation_items_is_refused(calibrator: Calibrator) -> None:
+    with pytest.raises(InvalidInput, match="every class, found 4, none of c; give the task more"):
+        calibrator.check(["a", "b", "b", "a", "unknown"], ["a", "b", "c"], "task x")
+    calibrator.check(["a", "b", "c"], ["a", "b", "c"], "task x")
+
+
+def test_a_temperature_needs_two_items_of_any_class() -> None:
+    MAPS[0].check(["a", "a"], ["a", "b", "c"], "task x")
+    with pytest.raises(InvalidInput, match="validation items, found 1, too few"):
+        MAPS[0].check(["a", "unknown"], ["a", "b", "c"], "task x")
