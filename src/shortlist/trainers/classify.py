@@ -15,15 +15,12 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
-from shortlist.models.heads.base import Head, Inputs
+from shortlist.models.heads.base import Head, Inputs, LossOptions
 from shortlist.models.tokens import Buckets
 from shortlist.settings import NonNegative, Positive, Range
 from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
-from shortlist.trainers.practice import (
-    balanced_weights,
-    symmetric_divergence,
-)
+from shortlist.trainers.practice import balanced_weights, symmetric_divergence
 from shortlist.trainers.resuming import STATE, SaveEpochs, State
 
 if TYPE_CHECKING:
@@ -126,12 +123,9 @@ class Classifier(TrainingModule):
         self.keep_epoch, self.patience = keep, patience
         self.metric, self.min_delta = metric, min_delta
         self.dropouts["classifier"] = classifier_dropout
-        self.label_smoothing, self.class_weights, self.r_drop = (
-            label_smoothing,
-            class_weights,
-            r_drop,
-        )
-        self.weights_of_classes: torch.Tensor | None = None
+        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        self.r_drop = r_drop
+        self.loss_options = LossOptions(label_smoothing)
         self.head: Head | None = None
 
     def check_head(self, head: Head) -> None:
@@ -156,13 +150,13 @@ class Classifier(TrainingModule):
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Returns the loss of the task's kind, with R-Drop's term where that is on."""
         assert self.head is not None
-        labels, weights = inputs.pop("labels"), self.weights_of_classes
+        labels, options = inputs.pop("labels"), self.loss_options
         outputs = self.model(**inputs)
-        loss = self.head.loss(outputs, labels, self.label_smoothing, weights)
+        loss = self.head.loss(outputs, labels, options)
         if self.r_drop is None:
             return loss
         other = self.model(**inputs)
-        second = self.head.loss(other, labels, self.label_smoothing, weights)
+        second = self.head.loss(other, labels, options)
         divergence = symmetric_divergence(outputs.logits.float(), other.logits.float())
         return (loss + second) / 2 + self.r_drop * divergence
 
@@ -194,7 +188,7 @@ class Classifier(TrainingModule):
             raise InvalidInput(
                 "fine-tuning needs labels, the task has none; set until=warmup or task.label=COLUMN"
             )
-        self.weights_of_classes, self.head = None, head
+        self.loss_options, self.head = LossOptions(self.label_smoothing), head
         self.check_head(head)
         changed, own = checkpoint.dropouts(start, self.dropouts, self.setting)
         pl.seed_everything(seed, verbose=False)
@@ -214,7 +208,8 @@ class Classifier(TrainingModule):
         examples, tokens = read.after(frozen, runtime), read.tokens
         if self.class_weights is not None and isinstance(read.labels, torch.Tensor):
             classes = int(self.model.config.num_labels)
-            self.weights_of_classes = balanced_weights(read.labels, classes)
+            weights = balanced_weights(read.labels, classes)
+            self.loss_options = LossOptions(self.label_smoothing, weights)
 
         def buckets() -> Buckets:
             return Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))

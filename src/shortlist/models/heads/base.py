@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
+
+Labels: TypeAlias = "torch.Tensor | list[NDArray[np.int64]]"
 
 IGNORED = -100  # label of a token that has no part in the loss
 
@@ -45,7 +47,7 @@ class Inputs:
     pairs: bool
     states: list[torch.Tensor] | None = None
     ids: bool = False
-    labels: torch.Tensor | list[NDArray[np.int64]] | None = None
+    labels: Labels | None = None
     places: Any = None
 
     @classmethod
@@ -88,6 +90,19 @@ def reads_pairs(model: Any) -> bool:
     return bool(getattr(model.config, "type_vocab_size", 0))
 
 
+@dataclass(frozen=True)
+class LossOptions:
+    """Settings of a training that a loss may depend on.
+
+    Attributes:
+        smoothing: share of each target that is spread evenly over all classes.
+        weights: (c,) weights of the classes, or None for 1.
+    """
+
+    smoothing: float = 0.0
+    weights: torch.Tensor | None = None
+
+
 class Head(ABC):
     """The final layer of a model for one kind of task, its loss and its predictions.
 
@@ -110,27 +125,34 @@ class Head(ABC):
     def open(self, directory: Path, **config: Any) -> Any:
         """Returns the model in `directory` with this final layer, new where it has none."""
 
-    @abstractmethod
     def read(
         self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int, *, labelled: bool
     ) -> Inputs:
-        """Returns the documents for `model`, with their labels where these are learnt."""
+        """Returns the documents for `model`, with their labels where these are trained on."""
+        inputs = self.documents(corpus, model, tokenizer, max_length)
+        return replace(inputs, labels=self.targets(corpus, inputs)) if labelled else inputs
+
+    def documents(self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int) -> Inputs:
+        """Returns the documents for `model`, without labels."""
+        return Inputs.of(corpus, model, tokenizer, max_length)
 
     @abstractmethod
-    def loss(
-        self,
-        outputs: Any,
-        labels: torch.Tensor,
-        smoothing: float = 0.0,
-        weights: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def targets(self, corpus: Corpus, inputs: Inputs) -> Labels:
+        """Returns the labels of documents.
+
+        Args:
+            corpus: the labelled documents.
+            inputs: what `documents` returns for them.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the loss of a batch.
 
         Args:
             outputs: what the model returns.
             labels: labels of the batch, of `Inputs.labelled`.
-            smoothing: share of each target that is spread evenly over all classes.
-            weights: (c,) weights of the classes, or None for 1.
+            options: settings of the training; those that `allows` does not name are off.
         """
 
     @abstractmethod

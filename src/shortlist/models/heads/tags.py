@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from shortlist.models import checkpoint
-from shortlist.models.heads.base import IGNORED, Head, Inputs, outputs_of
+from shortlist.models.heads.base import IGNORED, Head, Inputs, LossOptions, outputs_of
 from shortlist.models.heads.labels import named
 from shortlist.models.tokens import Tokens
 
@@ -50,42 +49,37 @@ class Tags(Head):
             checkpoint.classifier(directory, len(self.tags), kind=kind, **config), self.tags
         )
 
-    def read(
-        self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int, *, labelled: bool
-    ) -> Inputs:
-        """Returns the documents, tags by token, and the places of the words' first tokens."""
+    def documents(self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int) -> Inputs:
+        """Returns the documents, and the places of the words' first tokens."""
         texts = corpus.texts
         encodings = encode(tokenizer, texts, max_length)
         firsts = [
             first_tokens(text, encoding.offsets, encoding.sequence_ids)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
-        inputs = Inputs(tokens_of(encodings), tokenizer.pad_token_id, False, places=firsts)
-        if not labelled:
-            return inputs
+        return Inputs(tokens_of(encodings), tokenizer.pad_token_id, False, places=firsts)
+
+    def targets(self, corpus: Corpus, inputs: Inputs) -> list[NDArray[np.int64]]:
+        """Returns the number of a tag by token, `IGNORED` where no word begins."""
         index = {tag: number for number, tag in enumerate(self.tags)}
         labels: list[NDArray[np.int64]] = []
-        for encoding, first, tags in zip(encodings, firsts, corpus.labels or (), strict=True):
-            row = np.full(len(encoding.ids), IGNORED, dtype=np.int64)
+        for size, first, tags in zip(
+            inputs.tokens.lengths, inputs.places, corpus.labels or (), strict=True
+        ):
+            row = np.full(size, IGNORED, dtype=np.int64)
             for place, tag in zip(first, json.loads(tags), strict=True):
                 if place >= 0:
                     row[place] = index[tag]
             labels.append(row)
-        return replace(inputs, labels=labels)
+        return labels
 
-    def loss(
-        self,
-        outputs: Any,
-        labels: torch.Tensor,
-        smoothing: float = 0.0,
-        weights: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean over words of the cross-entropy in nats."""
         return functional.cross_entropy(
             outputs.logits.float().flatten(0, 1),
             labels.flatten(),
             ignore_index=IGNORED,
-            label_smoothing=smoothing,
+            label_smoothing=options.smoothing,
         )
 
     def predict(self, model: Any, inputs: Inputs, runtime: Runtime, report: Report) -> NDArray[Any]:
