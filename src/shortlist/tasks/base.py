@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -128,6 +128,14 @@ class Task(ABC):
             "task.split.by=near_copies, or null"
         )
 
+    def classes(self, labels: Iterable[Any]) -> tuple[str, ...] | None:
+        """Returns the class names that labels hold, sorted; None for a kind without classes."""
+        return tuple(sorted(set(labels))) if self.kind == "classification" else None
+
+    def unknown_labels(self, labels: Iterable[Any], known: tuple[str, ...]) -> int:
+        """Returns the number of labels that are not among the classes `known`."""
+        return sum(label not in known for label in labels)
+
     def assemble(
         self,
         train: Corpus,
@@ -164,10 +172,9 @@ class Task(ABC):
                     "check its file"
                 )
         train, validation, test = train.canonical(), validation.canonical(), test.canonical()
-        labels: tuple[str, ...] | None = None
         counted = Counter(counts)
-        if self.kind == "classification":
-            labels = tuple(sorted(set(train.labels or ())))
+        labels = self.classes(train.labels or ())
+        if labels is not None:
             if len(labels) < 2:
                 raise InvalidInput(
                     f"task {self.name!r}: expected 2 or more classes in train, found {labels}; "
@@ -179,9 +186,7 @@ class Task(ABC):
                     f"{self.positive!r}; {near(str(self.positive), labels)}"
                 )
             for name, corpus in (("validation", validation), ("test", test)):
-                counted[f"unknown_labels_{name}"] = sum(
-                    label not in labels for label in corpus.labels or ()
-                )
+                counted[f"unknown_labels_{name}"] = self.unknown_labels(corpus.labels or (), labels)
         counted.update(train=len(train), validation=len(validation), test=len(test))
         return TaskData(
             train,
@@ -210,19 +215,9 @@ class Task(ABC):
         """
         if self.kind == "unlabelled":
             return ()
-        corpus = data.split(split)
-        self._check(predictions, data, split)
+        corpus = self._checked(predictions, data, split)
         rows = bootstrap_rows(len(corpus), corpus.fingerprint)
-        if data.labels is None:
-            truth, values = (
-                np.array(corpus.labels, dtype=np.float64),
-                predictions.astype(np.float64),
-            )
-            resampled = {name: REGRESSION[name](truth[rows], values[rows]) for name in self.metrics}
-        else:
-            truth, classes, known = self._classes(corpus, data.labels)
-            tables = confusions(truth, predictions.argmax(1), classes, rows)
-            resampled = {name: known[name](tables) for name in self.metrics}
+        resampled = self.resampled(predictions, corpus, data.labels, rows)
         return tuple(
             Metric(
                 name=name,
@@ -247,15 +242,39 @@ class Task(ABC):
         """
         if self.kind == "unlabelled":
             return {}
-        corpus = data.split(split)
-        self._check(predictions, data, split)
-        if data.labels is None:
-            truth, values = (
-                np.array(corpus.labels, dtype=np.float64),
-                predictions.astype(np.float64),
-            )
+        corpus = self._checked(predictions, data, split)
+        return self.scores_by_item(predictions, corpus, data.labels)
+
+    def resampled(
+        self,
+        predictions: NDArray[Any],
+        corpus: Corpus,
+        labels: tuple[str, ...] | None,
+        rows: NDArray[np.int64],
+    ) -> dict[str, Values]:
+        """Returns (r,) values of each metric over r resamples.
+
+        Args:
+            predictions: what `Head.predict` returns.
+            corpus: the examples.
+            labels: the class names, in the order of the outputs; None where there are none.
+            rows: (r, n) numbers of the items of each resample.
+        """
+        if labels is None:
+            truth, values = _numbers(corpus, predictions)
+            return {name: REGRESSION[name](truth[rows], values[rows]) for name in self.metrics}
+        truth, classes, known = self._classes(corpus, labels)
+        tables = confusions(truth, predictions.argmax(1), classes, rows)
+        return {name: known[name](tables) for name in self.metrics}
+
+    def scores_by_item(
+        self, predictions: NDArray[Any], corpus: Corpus, labels: tuple[str, ...] | None
+    ) -> dict[str, Values]:
+        """Returns the (n,) item scores of each metric; arguments as in `resampled`."""
+        if labels is None:
+            truth, values = _numbers(corpus, predictions)
             return {name: regression_item_scores(name, truth, values) for name in self.metrics}
-        truth, classes, known = self._classes(corpus, data.labels)
+        truth, classes, known = self._classes(corpus, labels)
         predicted = predictions.argmax(1)
         return {
             name: confusion_item_scores(known[name], truth, predicted, classes)
@@ -274,41 +293,47 @@ class Task(ABC):
             return {}
         corpus = data.split(split)
         truth, count, _ = self._classes(corpus, data.labels)
-        names = [str(label) for label in corpus.labels or ()]
-        classes = (*data.labels, *sorted(set(names) - set(data.labels)))
+        classes = self.every_class(corpus, data.labels)
         table = confusions(truth, predictions.argmax(1), count, np.arange(len(truth))[None])[0]
         total = np.concatenate([np.diagonal(table), table.sum(0), table.sum(1)])
         counted = {"classes": list(classes), "confusion": table.astype(int).tolist()}
         return {"per_class": by_class(classes, total), **counted}
 
-    def _check(self, predictions: NDArray[Any], data: TaskData, split: Split) -> None:
-        n = len(data.split(split))
-        shape = (n,) if data.labels is None else (n, len(data.labels))
+    def prediction_shape(self, n: int, labels: tuple[str, ...] | None) -> tuple[int, ...]:
+        """Returns the shape of the predictions of n documents."""
+        return (n,) if labels is None else (n, len(labels))
+
+    def _checked(self, predictions: NDArray[Any], data: TaskData, split: Split) -> Corpus:
+        """Returns the examples of a split after a check of their predictions."""
+        corpus = data.split(split)
+        shape = self.prediction_shape(len(corpus), data.labels)
         if predictions.shape != shape:
             raise InvalidInput(
                 f"task {self.name!r}, {split}: expected predictions of shape {shape}, found "
                 f"{predictions.shape}"
             )
-        if not np.isfinite(predictions).all():
+        if predictions.dtype.kind == "f" and not np.isfinite(predictions).all():
             raise InvalidInput(
                 f"task {self.name!r}, {split}: expected finite predictions, found "
                 f"{int((~np.isfinite(predictions)).sum())} that are not"
             )
+        return corpus
+
+    def every_class(self, corpus: Corpus, labels: Sequence[str]) -> tuple[str, ...]:
+        """Returns the class names of the outputs, then those that only the corpus has."""
+        return (*labels, *sorted(set(self.classes(corpus.labels or ()) or ()) - set(labels)))
 
     def _classes(
         self, corpus: Corpus, labels: tuple[str, ...]
     ) -> tuple[NDArray[np.int64], int, dict[str, Callable[[Values], Values]]]:
-        """Returns the (n,) true class numbers, the number of classes and the metrics by name.
-
-        Classes that only the split has follow those of the model's outputs.
-        """
-        names = [str(label) for label in corpus.labels or ()]
-        classes = (*labels, *sorted(set(names) - set(labels)))
+        """Returns the (n,) true class numbers, the number of classes and the metrics by name."""
+        classes = self.every_class(corpus, labels)
         index = {label: number for number, label in enumerate(classes)}
         known = dict(CLASSIFICATION)
         if self.positive in index:
             known["f1"] = f1_of(index[self.positive])
-        return np.array([index[name] for name in names], dtype=np.int64), len(classes), known
+        truth = np.array([index[str(name)] for name in corpus.labels or ()], dtype=np.int64)
+        return truth, len(classes), known
 
     def protocol(self, metric: str, corpus: Corpus, data: TaskData, split: Split) -> str:
         """Returns the hash of how a metric is measured: definition, classes, split, items, version.
@@ -318,3 +343,8 @@ class Task(ABC):
         positive = self.positive or "" if metric == "f1" else ""
         parts = (self.name, str(self.version), metric, positive, split, corpus.fingerprint)
         return digest([*parts, *(data.labels or ())])
+
+
+def _numbers(corpus: Corpus, predictions: NDArray[Any]) -> tuple[Values, Values]:
+    """Returns (n,) true and predicted numbers."""
+    return np.array(corpus.labels, dtype=np.float64), predictions.astype(np.float64)

@@ -15,7 +15,7 @@ from shortlist.errors import InvalidInput, near
 from shortlist.models.heads.labels import MultiLabel as Outputs
 from shortlist.settings import Share
 from shortlist.tasks import sums
-from shortlist.tasks.metrics import Values
+from shortlist.tasks.metrics import Metric, Values
 from shortlist.tasks.structured import Structured, strings
 
 
@@ -34,12 +34,12 @@ class MultiLabel(Structured):
     """
 
     default_metrics = ("macro_f1", "micro_f1", "accuracy")
-    definitions: ClassVar[Mapping[str, sums.SumMetric]] = {
-        "micro_f1": sums.SumMetric(sums.micro_f1),
-        "macro_f1": sums.SumMetric(sums.macro_f1),
-        "micro_precision": sums.SumMetric(sums.micro_precision),
-        "micro_recall": sums.SumMetric(sums.micro_recall),
-        "accuracy": sums.SumMetric(sums.mean),
+    definitions: ClassVar[Mapping[str, Metric]] = {
+        "micro_f1": sums.micro_f1,
+        "macro_f1": sums.macro_f1,
+        "micro_precision": sums.micro_precision,
+        "micro_recall": sums.micro_recall,
+        "accuracy": sums.mean,
     }
 
     def __init__(
@@ -59,7 +59,7 @@ class MultiLabel(Structured):
                 )
         return {**row, column: json.dumps(sorted(set(names)), ensure_ascii=False)}
 
-    def classes(self, labels: Iterable[str]) -> tuple[str, ...]:
+    def classes(self, labels: Iterable[Any]) -> tuple[str, ...]:
         """Returns the class names in labels."""
         return tuple(sorted({name for label in labels for name in json.loads(label)}))
 
@@ -88,12 +88,10 @@ class MultiLabel(Structured):
         """Returns the (n, c) true and predicted classes; those that train lacks follow the others and
         are never predicted.
         """
-        classes = (*labels, *sorted(set(self.classes(corpus.labels or ())) - set(labels)))
+        classes = self.every_class(corpus, labels)
         index = {label: number for number, label in enumerate(classes)}
-        true, predicted = (
-            np.zeros((len(corpus), len(classes))),
-            np.zeros((len(corpus), len(classes))),
-        )
+        true = np.zeros((len(corpus), len(classes)))
+        predicted = np.zeros_like(true)
         for row, names in enumerate(corpus.labels or ()):
             true[row, [index[name] for name in json.loads(names)]] = 1
         predicted[:, : len(labels)] = predictions >= self.threshold
@@ -105,5 +103,5 @@ class MultiLabel(Structured):
         """Returns precision, recall and F1 by class, and the threshold."""
         corpus, labels = data.split(split), data.labels or ()
         counted = self.statistics("micro_f1", predictions, corpus, labels).sum(0)
-        classes = (*labels, *sorted(set(self.classes(corpus.labels or ())) - set(labels)))
-        return {"threshold": self.threshold, "per_class": sums.by_class(classes, counted)}
+        rows = sums.by_class(self.every_class(corpus, labels), counted)
+        return {"threshold": self.threshold, "per_class": rows}

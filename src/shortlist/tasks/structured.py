@@ -15,28 +15,27 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shortlist.core import Corpus, Metric, digest
-from shortlist.data.readers import RejectedRow
+from shortlist.core import Corpus, digest
 from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput
 from shortlist.models.heads.base import Head
+from shortlist.tasks import sums
 from shortlist.tasks.files import FromFiles
-from shortlist.tasks.metrics import Values, bootstrap_rows
-from shortlist.tasks.sums import SumMetric, item_scores, resampled
+from shortlist.tasks.metrics import Metric, Values
 
 
 class Structured(FromFiles):
     """A task of the user's files with labels of a kind of its own.
 
     Attributes:
-        definitions: the metrics by name.
+        definitions: the metrics by name, functions of (..., s) sums of `statistics` over items.
 
     Raises:
         InvalidInput: there is no label column, or a setting belongs to another kind.
     """
 
     structured = "structured"
-    definitions: ClassVar[Mapping[str, SumMetric]]
+    definitions: ClassVar[Mapping[str, Metric]]
 
     def __init__(self, **settings: Any) -> None:
         """Stores the settings, those of `FromFiles`."""
@@ -67,7 +66,7 @@ class Structured(FromFiles):
         """
 
     @abstractmethod
-    def classes(self, labels: Iterable[str]) -> tuple[str, ...] | None:
+    def classes(self, labels: Iterable[Any]) -> tuple[str, ...] | None:
         """Returns the class names that labels hold, sorted; None for a kind without classes."""
 
     @abstractmethod
@@ -93,74 +92,34 @@ class Structured(FromFiles):
         """Returns what else is worth a look, for the record: plain data by name."""
         return {}
 
-    def assemble(
+    def unknown_labels(self, labels: Iterable[Any], known: tuple[str, ...]) -> int:
+        """Returns the number of classes in labels that are not among `known`."""
+        return len(set(self.classes(labels) or ()) - set(known))
+
+    def resampled(
         self,
-        train: Corpus,
-        validation: Corpus,
-        test: Corpus,
-        counts: Mapping[str, int],
-        quarantined: tuple[RejectedRow, ...] = (),
-        revision: str = "",
-    ) -> TaskData:
-        """Returns the task's data; see `Task.assemble`. The classes are those of train.
-
-        Raises:
-            InvalidInput: a split is empty, or train has too few classes.
-        """
-        data = super().assemble(train, validation, test, counts, quarantined, revision)
-        labels = self.classes(data.train.labels or ())
-        if labels is None:
-            return data
-        if len(labels) < 2:
-            raise InvalidInput(
-                f"task {self.name!r}: expected 2 or more classes in train, found {labels}; check the "
-                "label column"
+        predictions: NDArray[Any],
+        corpus: Corpus,
+        labels: tuple[str, ...] | None,
+        rows: NDArray[np.int64],
+    ) -> dict[str, Values]:
+        """Returns (r,) values of each metric over r resamples."""
+        return {
+            name: sums.resampled(
+                self.definitions[name],
+                self.statistics(name, predictions, corpus, labels or ()),
+                rows,
             )
-        unknown = {
-            f"unknown_labels_{split}": len(
-                set(self.classes(data.split(split).labels or ()) or ()) - set(labels)
-            )
-            for split in ("validation", "test")
+            for name in self.metrics
         }
-        return replace(data, labels=labels, counts=dict(sorted({**data.counts, **unknown}.items())))
 
-    def evaluate(
-        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
-    ) -> tuple[Metric, ...]:
-        """Returns the task's metrics of `predictions` on a split, with bootstrap standard errors."""
-        corpus = data.split(split)
-        self._check(predictions, data, split)
-        rows = bootstrap_rows(len(corpus), corpus.fingerprint)
-        found: list[Metric] = []
-        for name in self.metrics:
-            metric = self.definitions[name]
-            statistics = self.statistics(name, predictions, corpus, data.labels or ())
-            values = resampled(metric, statistics, rows)
-            found.append(
-                Metric(
-                    name=name,
-                    unit=metric.unit,
-                    higher_is_better=metric.higher_is_better,
-                    value=float(values[0]),
-                    n=len(corpus),
-                    stderr=float(values[1:].std(ddof=1)),
-                    split=split,
-                    protocol=self.protocol(name, corpus, data, split),
-                    primary=name == self.primary,
-                )
-            )
-        return tuple(found)
-
-    def item_scores(
-        self, predictions: NDArray[Any], data: TaskData, split: Split = "test"
+    def scores_by_item(
+        self, predictions: NDArray[Any], corpus: Corpus, labels: tuple[str, ...] | None
     ) -> dict[str, Values]:
         """Returns the (n,) item scores of each metric, whose mean is the metric (`tasks.metrics`)."""
-        corpus = data.split(split)
-        self._check(predictions, data, split)
         return {
-            name: item_scores(
-                self.definitions[name],
-                self.statistics(name, predictions, corpus, data.labels or ()),
+            name: sums.item_scores(
+                self.definitions[name], self.statistics(name, predictions, corpus, labels or ())
             )
             for name in self.metrics
         }
@@ -172,18 +131,6 @@ class Structured(FromFiles):
     def measured_by(self, metric: str) -> tuple[str, ...]:
         """Returns the settings and versions that decide the value of a metric."""
         return ()
-
-    def _check(self, predictions: NDArray[Any], data: TaskData, split: Split) -> None:
-        n = len(data.split(split))
-        if len(predictions) != n:
-            raise InvalidInput(
-                f"task {self.name!r}, {split}: expected {n} predictions, found {len(predictions)}"
-            )
-        if predictions.dtype.kind == "f" and not np.isfinite(predictions).all():
-            raise InvalidInput(
-                f"task {self.name!r}, {split}: expected finite predictions, found "
-                f"{int((~np.isfinite(predictions)).sum())} that are not"
-            )
 
 
 def strings(value: Any, what: str) -> list[str]:

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from shortlist.tasks.metrics import Values, pseudo_values
+from shortlist.tasks.metrics import Metric, Values, pseudo_values
 
 
-@dataclass(frozen=True)
-class SumMetric:
-    """A metric and how it is named in a record.
-
-    Attributes:
-        of: from (..., s) sums of statistics over items to (...) values.
-        unit: a key of `core.UNITS`.
-        higher_is_better: direction of improvement.
-    """
-
-    of: Callable[[Values], Values]
-    unit: str = "fraction"
-    higher_is_better: bool = True
-
-
-def resampled(metric: SumMetric, statistics: Values, rows: np.ndarray) -> Values:
+def resampled(metric: Metric, statistics: Values, rows: np.ndarray) -> Values:
     """Returns (r,) values of the metric over r resamples.
 
     Args:
-        metric: the metric.
+        metric: from (..., s) sums of statistics over items to (...) values.
         statistics: (n, s) statistics by item.
         rows: (r, n) numbers of the items of each resample.
     """
     times = np.stack([np.bincount(row, minlength=len(statistics)) for row in rows])
-    return metric.of(times @ statistics)
+    return metric(times @ statistics)
 
 
-def item_scores(metric: SumMetric, statistics: Values) -> Values:
+def item_scores(metric: Metric, statistics: Values) -> Values:
     """Returns the (n,) item scores: the jackknife's pseudo-values (`tasks.metrics`)."""
     total = statistics.sum(0)
-    return pseudo_values(float(metric.of(total[None])[0]), metric.of(total - statistics))
+    return pseudo_values(float(metric(total[None])[0]), metric(total - statistics))
 
 
 def ratio(over: Values, under: Values) -> Values:

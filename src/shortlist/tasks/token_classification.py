@@ -15,7 +15,7 @@ from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.models.heads.tags import OUTSIDE, Tags
 from shortlist.tasks import sums
-from shortlist.tasks.metrics import Values
+from shortlist.tasks.metrics import Metric, Values
 from shortlist.tasks.structured import Structured, strings
 
 
@@ -41,12 +41,12 @@ class TokenClassification(Structured):
     """
 
     default_metrics = ("entity_f1", "entity_precision", "entity_recall", "token_accuracy")
-    definitions: ClassVar[Mapping[str, sums.SumMetric]] = {
-        "entity_f1": sums.SumMetric(sums.micro_f1),
-        "entity_precision": sums.SumMetric(sums.micro_precision),
-        "entity_recall": sums.SumMetric(sums.micro_recall),
-        "macro_entity_f1": sums.SumMetric(sums.macro_f1),
-        "token_accuracy": sums.SumMetric(sums.mean),
+    definitions: ClassVar[Mapping[str, Metric]] = {
+        "entity_f1": sums.micro_f1,
+        "entity_precision": sums.micro_precision,
+        "entity_recall": sums.micro_recall,
+        "macro_entity_f1": sums.macro_f1,
+        "token_accuracy": sums.mean,
     }
 
     def __init__(self, classes: Sequence[str] | None = None, **settings: Any) -> None:
@@ -82,13 +82,17 @@ class TokenClassification(Structured):
                 )
         return {**row, text: " ".join(words), label: json.dumps(tags, ensure_ascii=False)}
 
-    def classes(self, labels: Iterable[str]) -> tuple[str, ...]:
+    def classes(self, labels: Iterable[Any]) -> tuple[str, ...]:
         """Returns the tags in labels."""
         return tuple(sorted({tag for label in labels for tag in json.loads(label)}))
 
     def head(self, labels: Sequence[str] | None) -> Tags:
         """Returns a softmax over the tags at the first token of each word."""
         return Tags(labels or ())
+
+    def prediction_shape(self, n: int, labels: tuple[str, ...] | None) -> tuple[int, ...]:
+        """Returns that of a text a document."""
+        return (n,)
 
     def statistics(
         self, metric: str, predictions: NDArray[Any], corpus: Corpus, labels: Sequence[str]
