@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -262,6 +263,18 @@ class TrainingModule(pl.LightningModule):
         """Returns the resolved precision, which enters the key."""
         return {"precision": checkpoint.precision(self.precision_setting, runtime.device)}
 
+    def is_mixed(self, runtime: Runtime) -> bool:
+        """Returns whether products are computed in bfloat16."""
+        return checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
+
+    def autocast(self, runtime: Runtime) -> AbstractContextManager[Any]:
+        """Returns the context of a pass of the model in the resolved precision."""
+        return torch.autocast(runtime.device.type, torch.bfloat16, enabled=self.is_mixed(runtime))
+
+    def clip_gradient(self) -> None:
+        """Limits the norm of the gradient."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+
     def configure_optimizers(self) -> Any:
         """Returns the optimiser and its schedule, stepped once a batch."""
         optimizer = self.optimiser()
@@ -339,19 +352,15 @@ class TrainingModule(pl.LightningModule):
         """
         if not self.finds_rate:
             return {}
-        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         self.model.to(runtime.device).train()
 
         def loss_of(batch: Any) -> torch.Tensor:
             inputs = self.transfer_batch_to_device(batch, runtime.device, 0)
-            with torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed):
+            with self.autocast(runtime):
                 return cast("torch.Tensor", self.training_step(inputs, 0))
 
-        def clip() -> None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-
         found = choose(
-            losses_at_rising_rates(batches, loss_of, self.optimiser(), clip),
+            losses_at_rising_rates(batches, loss_of, self.optimiser(), self.clip_gradient),
             f"{self.setting}.learning_rate",
         )
         self.learning_rate = found.chosen
@@ -479,7 +488,7 @@ class TrainingModule(pl.LightningModule):
         """
         if self.l2_sp is not None:
             add_pull(*zip(*self.starts, strict=True), strength=self.l2_sp)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.clip_gradient()
 
     def run(
         self,
@@ -503,7 +512,6 @@ class TrainingModule(pl.LightningModule):
         if self.only_plan:
             raise Planned(plan(self, loader, what, runtime))
         steps = (self.epochs - self.epochs_done) * len(loader)
-        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         mixed_weights = trained_matrices(self.model) if self.mixout is not None else []
         self.losses = self.saved.losses
         self.steps_done = len(self.losses)
@@ -515,7 +523,7 @@ class TrainingModule(pl.LightningModule):
         with progress.bar(what, steps, "steps", show=runtime.progress) as report:
             trainer = runtime.trainer(
                 max_epochs=self.epochs - self.epochs_done,
-                precision="bf16-mixed" if mixed else "32-true",
+                precision="bf16-mixed" if self.is_mixed(runtime) else "32-true",
                 callbacks=[_LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()

@@ -277,11 +277,10 @@ class Classifier(TrainingModule):
     ) -> ClassifierOutput:
         """Returns the predictions of `model`, in evaluation mode; see `predict`."""
         tokens = documents.tokens
-        mixed = checkpoint.precision(self.precision_setting, runtime.device) == "bf16"
         with (
             progress.bar("predictions", len(tokens), "documents", show=runtime.progress) as report,
             torch.inference_mode(),
-            torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
+            self.autocast(runtime),
         ):
             values = head.predict(model, documents, runtime, report)
         return ClassifierOutput(values, tokens.truncated)

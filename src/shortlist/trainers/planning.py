@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shortlist.models import checkpoint
 from shortlist.models.likelihood import IGNORED
 
 if TYPE_CHECKING:
@@ -63,7 +62,9 @@ class TrainingPlan:
             f"memory: {self.state_bytes / 2**20:,.0f} MiB for weights, gradients and moments, "
             f"{self.activation_bytes / 2**20:,.0f} MiB for activations"
         )
-        yield f"time: {self.seconds / 60:,.1f} minutes, without validation"
+        minutes = f"{self.seconds / 60:,.1f} minutes"
+        time = f"{self.seconds:.1f} seconds" if self.seconds < 60 else minutes
+        yield f"time: {time}, without validation"
 
 
 class Planned(Exception):
@@ -93,7 +94,6 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
     rise = module.rise(steps)
     module.to(runtime.device).train()
     optimizer = module.optimiser()
-    mixed = checkpoint.precision(module.precision_setting, runtime.device) == "bf16"
     seconds, tokens, most = 0.0, 0, 0
     for number, batch in enumerate(islice(loader, BATCHES)):
         kept: dict[int, int] = {}
@@ -107,11 +107,13 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
         begin = time.perf_counter()
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            torch.autocast(runtime.device.type, torch.bfloat16, enabled=mixed),
+            module.autocast(runtime),
         ):
-            loss = module.training_step(_moved(batch, runtime.device), number)
+            loss = module.training_step(
+                module.transfer_batch_to_device(batch, runtime.device, 0), number
+            )
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.model.parameters(), module.clip)
+        module.clip_gradient()
         optimizer.step()
         optimizer.zero_grad()
         if runtime.device.type == "cuda":
@@ -134,12 +136,6 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
         state_bytes=4 * total + 12 * trained,
         activation_bytes=most,
     )
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device)
-    return {name: value.to(device) for name, value in batch.items()}
 
 
 def _tokens(batch: Any) -> int:

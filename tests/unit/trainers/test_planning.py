@@ -13,7 +13,7 @@ from shortlist.models.heads.labels import SingleLabel
 from shortlist.runtime import Runtime
 from shortlist.trainers.classify import Classifier
 from shortlist.trainers.language_model import CausalLM
-from shortlist.trainers.planning import Planned
+from shortlist.trainers.planning import Planned, TrainingPlan
 
 BASE: dict[str, Any] = {
     "epochs": 2, "learning_rate": 5e-3, "batch_size": 4, "max_length": 32, "weight_decay": 0.01,
@@ -43,6 +43,23 @@ def test_steps_groups_and_memory_are_those_of_the_training(
     assert plan.state_bytes == 4 * plan.parameters + 12 * plan.trained
     assert plan.parameters > 20_000 and len(plan.groups) >= 2
     assert f"{plan.steps:,} steps" in "\n".join(plan.lines())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.26, "0.3 seconds"),
+        (59.0, "59.0 seconds"),
+        (60.0, "1.0 minutes"),
+        (6e4, "1,000.0 minutes"),
+    ],
+)
+def test_a_time_below_a_minute_is_shown_in_seconds(seconds: float, shown: str) -> None:
+    plan = TrainingPlan(
+        what="", groups=(), parameters=2, trained=1, steps=1, rise=0, tokens=1, epochs=1,
+        seconds=seconds, state_bytes=0, activation_bytes=0,
+    )  # fmt: skip
+    assert f"time: {shown}, without validation" in list(plan.lines())
 
 
 def test_a_deeper_gradient_keeps_more_memory(
