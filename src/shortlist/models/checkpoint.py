@@ -351,8 +351,13 @@ def last_matrices(model: Any, layers: int, setting: str) -> dict[str, Any]:
         f"{name}.{layer}.{inner}": module
         for layer in range(total - layers, total)
         for inner, module in stack[layer].named_modules()
-        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+        if multiplies(module)
     }
+
+
+def multiplies(module: Any) -> bool:
+    """Returns whether the module multiplies by a weight matrix."""
+    return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
 
 
 def is_transposed(module: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch.nn import functional
 
-from shortlist.models.checkpoint import is_transposed
+from shortlist.models.checkpoint import is_transposed, multiplies
 
 Schedule: TypeAlias = Literal["linear", "constant", "cosine", "one_cycle"]
 
@@ -122,8 +122,7 @@ def trained_matrices(model: Any) -> list[tuple[Any, torch.Tensor]]:
     return [
         (module, module.weight.detach().clone())
         for module in model.base_model.modules()
-        if (isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D")
-        and module.weight.requires_grad
+        if multiplies(module) and module.weight.requires_grad
     ]
 
 
