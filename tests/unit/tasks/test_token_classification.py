@@ -102,8 +102,8 @@ def test_a_word_is_labelled_at_its_first_sub_word(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     from shortlist.models import checkpoint
-    from shortlist.models.heads.base import IGNORED
     from shortlist.models.heads.tags import Tags
+    from shortlist.models.likelihood import IGNORED
 
     directory = request.getfixturevalue(kind)
     tags = ("B-X", "I-X", "O")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import torch
 
 from shortlist.models.frozen import FrozenLayers, state_batch
+from shortlist.models.likelihood import IGNORED
 from shortlist.models.tokens import Tokens, batch, by_length, pad, tokenize
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from shortlist.runtime import Runtime
 
 Labels: TypeAlias = "torch.Tensor | list[NDArray[np.int64]]"
-
-IGNORED = -100  # label of a token that has no part in the loss
 
 
 @dataclass(frozen=True)

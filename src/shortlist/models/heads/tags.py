@@ -13,8 +13,9 @@ import torch
 from torch.nn import functional
 
 from shortlist.models import checkpoint
-from shortlist.models.heads.base import IGNORED, Head, Inputs, LossOptions, outputs_of
+from shortlist.models.heads.base import Head, Inputs, LossOptions, outputs_of
 from shortlist.models.heads.labels import named
+from shortlist.models.likelihood import IGNORED
 from shortlist.models.tokens import Tokens
 
 if TYPE_CHECKING:
