@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,11 @@ class Cell:
         settings: Mapping[str, Any],
         inputs: Mapping[str, str],
         compute: Compute,
+        *,
+        weights: bool = True,
     ) -> Stage:
         """Returns the finished stage, computed if the store does not have it (see `Store.stage`)."""
-        artifact = self.store.stage(name, version, settings, inputs, compute)
+        artifact = self.store.stage(name, version, settings, inputs, compute, weights=weights)
         return Stage(**vars(artifact), role=self.role)
 
     def model(
@@ -86,12 +89,9 @@ class Cell:
         Its weights are compared with their digests where they are opened, by `directory`, which
         computes them again if they are damaged: a cell whose results are stored opens no model.
         """
-        artifact = self.store.stage(name, version, settings, inputs, compute, weights=False)
-
-        def verified() -> Path:
-            return self.store.stage(name, version, settings, inputs, compute).path
-
-        return Stage(**vars(artifact), role=self.role), StoredModel(verified, artifact.key)
+        stage = partial(self.stage, name, version, settings, inputs, compute)
+        finished = stage(weights=False)
+        return finished, StoredModel(lambda: stage().path, finished.key)
 
 
 @dataclass(frozen=True)
