@@ -4,6 +4,7 @@ A logger is a view: everything that it reports can be computed again from the re
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,29 +12,33 @@ from shortlist.core import Record
 from shortlist.leaderboard.table import ComparisonTable
 
 
+@dataclass(frozen=True)
+class CellReport:
+    """A cell that has ended, as loggers receive it.
+
+    Attributes:
+        record: the cell, whatever its status.
+        group: name of the sweep that the cell belongs to.
+        directory: where files may be written: the directory of the sweep, or of a single run.
+        picks: the cell's `shortlist.jsonl`; None where it has none.
+        command: the command that repeats the cell.
+    """
+
+    record: Record
+    group: str
+    directory: Path
+    picks: Path | None = None
+    command: str = ""
+
+
 @runtime_checkable
 class Logger(Protocol):
     """Reports cells as they end and tables when a sweep ends."""
 
-    def log_cell(
-        self,
-        record: Record,
-        group: str,
-        directory: Path,
-        picks: Path | None = None,
-        command: str = "",
-    ) -> None:
-        """Reports one cell.
-
-        Args:
-            record: the cell, whatever its status.
-            group: name of the sweep that the cell belongs to.
-            directory: where files may be written: the directory of the sweep, or of a single run.
-            picks: the cell's `shortlist.jsonl`; None where it has none.
-            command: the command that repeats the cell.
-        """
+    def log_cell(self, report: CellReport) -> None:
+        """Reports one cell."""
         ...
 
     def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
-        """Reports the comparison tables of a sweep; arguments as for `log_cell`."""
+        """Reports the comparison tables of a sweep; `group` and `directory` as in `CellReport`."""
         ...

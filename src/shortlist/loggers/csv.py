@@ -9,6 +9,7 @@ from filelock import FileLock
 from shortlist.core import Record
 from shortlist.leaderboard.table import ComparisonTable, Value
 from shortlist.leaderboard.text import csv_text, tables_csv
+from shortlist.loggers import CellReport
 from shortlist.store.atomic import make_directory, write_text
 
 METRIC_FIELDS = ("unit", "value", "stderr", "n", "split", "protocol")
@@ -26,21 +27,13 @@ class CsvLogger:
         self.cells = cells
         self.table = table
 
-    def log_cell(
-        self,
-        record: Record,
-        group: str,
-        directory: Path,
-        picks: Path | None = None,
-        command: str = "",
-    ) -> None:
+    def log_cell(self, report: CellReport) -> None:
         """Appends the rows of the cell under a lock, so that rows of processes do not mix."""
-        del picks, command
-        path = make_directory(directory, "paths.runs") / self.cells
+        path = make_directory(report.directory, "paths.runs") / self.cells
         with FileLock(path.with_name(f".{path.name}.lock")):
             new = not path.exists() or path.stat().st_size == 0
             with path.open("a", encoding="utf-8", newline="") as file:
-                file.write(csv_text(_rows(record), header=new))
+                file.write(csv_text(_rows(report.record), header=new))
 
     def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Writes the tables, one value per row."""

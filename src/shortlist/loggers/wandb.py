@@ -20,6 +20,7 @@ from shortlist.hub import dataset_card, read_selection, write_folder
 from shortlist.leaderboard.plots import plots
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import method_rows
+from shortlist.loggers import CellReport
 from shortlist.rendering.page import light_colours
 from shortlist.settings import Positive
 from shortlist.store.atomic import make_directory, write_text
@@ -62,14 +63,7 @@ class WandbLogger:
         self.texts = texts
         self.timeout = timeout
 
-    def log_cell(
-        self,
-        record: Record,
-        group: str,
-        directory: Path,
-        picks: Path | None = None,
-        command: str = "",
-    ) -> None:
+    def log_cell(self, report: CellReport) -> None:
         """Reports a cell: configuration and axes as config, metrics and costs as summary, the
         selection as an artifact (`selection_artifact`).
 
@@ -78,7 +72,7 @@ class WandbLogger:
         Raises:
             Missing: wandb is not installed.
         """
-        axes = record.axes
+        record, axes = report.record, report.record.axes
         name = f"{axes.task} {axes.selector} {axes.budget} seed {axes.seed}"
         config = {
             **record.config,
@@ -89,11 +83,10 @@ class WandbLogger:
             "code": dict(record.code),
             "inputs": dict(record.inputs),
         }
-        with self._run(group, record.key, name, "cell", config, directory) as run:
+        with self._run(report.group, record.key, name, "cell", config, report.directory) as run:
             run.summary.update(_summary(record))
-            if picks is not None:
-                folder = directory / "wandb" / "selections" / record.key
-                run.log_artifact(selection_artifact(record, picks, command, self.texts, folder))
+            if report.picks is not None:
+                run.log_artifact(selection_artifact(report, report.picks, self.texts))
 
     def log_table(self, tables: Sequence[ComparisonTable], group: str, directory: Path) -> None:
         """Reports each table as a `wandb.Table` called `table/<task>-<pool>`, with its plots.
@@ -202,21 +195,20 @@ class WandbLogger:
         return mode
 
 
-def selection_artifact(record: Record, picks: Path, command: str, texts: bool, folder: Path) -> Any:
+def selection_artifact(report: CellReport, picks: Path, texts: bool) -> Any:
     """Returns an artifact of the type `selection`: the files of a data set (`hub.write_folder`), with
     the fingerprints of what it was made from as metadata.
 
-    Equal selections of a cell are one version, since a version is a digest of the files.
+    Equal selections of a cell are one version, since a version is a digest of the files. These are
+    written under the report's directory, where `wandb sync` reads them.
 
     Args:
-        record: the record of the cell.
+        report: the cell.
         picks: its `shortlist.jsonl`.
-        command: the command that repeats it.
         texts: False leaves the texts out.
-        folder: where its files are written; `wandb sync` reads them there.
     """
-    table = read_selection(picks)
-    card = dataset_card(record, command, texts=texts)
+    record, table = report.record, read_selection(picks)
+    card = dataset_card(record, report.command, texts=texts)
     name = f"{record.axes.task}-{record.axes.selector}-{record.key[:12]}"
     metadata = {
         "key": record.key,
@@ -228,6 +220,7 @@ def selection_artifact(record: Record, picks: Path, command: str, texts: bool, f
     artifact = _wandb().Artifact(
         re.sub(r"[^\w.-]", "_", f"selection-{name}", flags=re.ASCII), "selection", metadata=metadata
     )
+    folder = report.directory / "wandb" / "selections" / record.key
     folder.mkdir(parents=True, exist_ok=True)
     for file, path in write_folder(
         folder, table if texts else table.drop_columns("text"), card, {}

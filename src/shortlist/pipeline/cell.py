@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from shortlist.config import HASHED
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, ShortlistError
+from shortlist.loggers import CellReport
 from shortlist.pipeline.base_model import base_model
 from shortlist.pipeline.calibration import calibrate, check_calibration
 from shortlist.pipeline.compose import (
@@ -196,9 +197,11 @@ def execute(
     picks = (
         directory / SHORTLIST if record.status == "done" and record.selection.get("size") else None
     )
+    place = group or directory
+    report = CellReport(record, place.name, place, picks, command)
     for logger in loggers:
         try:
-            logger.log_cell(record, (group or directory).name, group or directory, picks, command)
+            logger.log_cell(report)
         except Exception as error:  # the record stands; a tracker that is away must not end a sweep
             kind = type(logger).__name__
             log.error("%s could not log the cell: %s", kind, " ".join(str(error).split()))

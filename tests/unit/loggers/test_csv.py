@@ -7,6 +7,7 @@ from pathlib import Path
 from shortlist.core import Axes, Metric, Record
 from shortlist.leaderboard import build
 from shortlist.leaderboard.text import tables_csv
+from shortlist.loggers import CellReport
 from shortlist.loggers.csv import CsvLogger
 
 
@@ -31,14 +32,14 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_cell_has_one_row_per_metric_in_full_precision(tmp_path: Path) -> None:
-    CsvLogger("cells.csv", "table.csv").log_cell(record(0), "sweep", tmp_path)
+    CsvLogger("cells.csv", "table.csv").log_cell(CellReport(record(0), "sweep", tmp_path))
     found = rows(tmp_path / "cells.csv")
     assert [row["metric"] for row in found] == ["accuracy", "mlm_loss_after"]
     assert float(found[0]["value"]) == 0.1 + 0.2
 
 
 def test_a_failed_cell_has_a_row_that_says_why(tmp_path: Path) -> None:
-    CsvLogger("cells.csv", "table.csv").log_cell(record(0, "failed"), "sweep", tmp_path)
+    CsvLogger("cells.csv", "table.csv").log_cell(CellReport(record(0, "failed"), "sweep", tmp_path))
     (row,) = rows(tmp_path / "cells.csv")
     assert (row["status"], row["reason"]) == ("failed", 'no "memory",\nsorry')
 
@@ -46,7 +47,9 @@ def test_a_failed_cell_has_a_row_that_says_why(tmp_path: Path) -> None:
 def test_cells_logged_at_once_leave_one_header_and_whole_rows(tmp_path: Path) -> None:
     def log(first: int) -> None:
         for seed in range(first, first + 10):
-            CsvLogger("cells.csv", "table.csv").log_cell(record(seed), "sweep", tmp_path)
+            CsvLogger("cells.csv", "table.csv").log_cell(
+                CellReport(record(seed), "sweep", tmp_path)
+            )
 
     threads = [threading.Thread(target=log, args=(10 * index,)) for index in range(4)]
     for thread in threads:

@@ -24,6 +24,7 @@ from shortlist.core import Axes, Metric, Record, StageCost
 from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard import build
 from shortlist.leaderboard.text import method_rows
+from shortlist.loggers import CellReport
 from shortlist.loggers.wandb import WandbLogger, key_source, run_id, selection_artifact
 from shortlist.settings import construct
 from shortlist.store.atomic import write_jsonl
@@ -125,7 +126,7 @@ def summarized(messages: list[Any]) -> dict[str, Any]:
 
 
 def test_a_cell_is_a_run_whose_config_and_summary_are_the_record(tmp_path: Path) -> None:
-    offline().log_cell(record("gotd", 1), "sweep", tmp_path)
+    offline().log_cell(CellReport(record("gotd", 1), "sweep", tmp_path))
     messages = read_log(tmp_path)
     (run,) = [m.run for m in messages if m.HasField("run")][:1]
     assert (run.run_id, run.run_group, run.job_type) == (run_id("sweep", "gotd1"), "sweep", "cell")
@@ -159,7 +160,8 @@ def test_the_artifact_of_a_selection_holds_its_table_and_card_and_texts_if_asked
     tmp_path: Path, texts: bool
 ) -> None:
     made, picks = selected(tmp_path)
-    artifact = selection_artifact(made, picks, "shortlist select a.jsonl", texts, tmp_path)
+    report = CellReport(made, "sweep", tmp_path, picks, "shortlist select a.jsonl")
+    artifact = selection_artifact(report, picks, texts)
     assert (artifact.type, artifact.name.split(":")[0]) == ("selection", "selection-toy-gotd-gotd1")
     assert artifact.metadata["inputs"] == {"pool_fingerprint": "1234"}
     assert all(
@@ -175,13 +177,13 @@ def test_the_artifact_of_a_selection_holds_its_table_and_card_and_texts_if_asked
     card = paths["README.md"].read_text()
     assert "shortlist select a.jsonl" in card and "1234" in card
     assert ("`text`" in card) is texts
-    again = selection_artifact(made, picks, "shortlist select a.jsonl", texts, tmp_path)
+    again = selection_artifact(report, picks, texts)
     assert again.digest == artifact.digest
 
 
 def test_a_cell_with_a_selection_logs_it_as_an_artifact_of_its_run(tmp_path: Path) -> None:
     made, picks = selected(tmp_path)
-    offline().log_cell(made, "sweep", tmp_path, picks, "shortlist select a.jsonl")
+    offline().log_cell(CellReport(made, "sweep", tmp_path, picks, "shortlist select a.jsonl"))
     messages = read_log(tmp_path)
     (found,) = [message.artifact for message in messages if message.HasField("artifact")]
     assert (found.type, found.name) == ("selection", "selection-toy-gotd-gotd1")
@@ -275,7 +277,7 @@ def test_without_the_package_the_error_names_the_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(Missing, match=r"pip install 'shortlist\[wandb\]'"):
-        offline().log_cell(record("gotd", 0), "sweep", tmp_path)
+        offline().log_cell(CellReport(record("gotd", 0), "sweep", tmp_path))
 
 
 @pytest.fixture
@@ -303,7 +305,7 @@ def sync(server: Server, *arguments: str | Path) -> None:
 
 def log_sweep(place: Path, records: list[Record]) -> Path:
     for each in records:
-        offline().log_cell(each, "sweep", place)
+        offline().log_cell(CellReport(each, "sweep", place))
     offline().log_table(build(records), "sweep", place)
     for key in [*(each.key for each in records), "table"]:
         read_log(place, run_id("sweep", key))
@@ -355,7 +357,7 @@ def test_a_synced_selection_is_one_version_however_often_it_is_sent(
 ) -> None:
     made, picks = selected(tmp_path)
     for place in (tmp_path / "first", tmp_path / "second"):
-        offline().log_cell(made, "sweep", place, picks, "command")
+        offline().log_cell(CellReport(made, "sweep", place, picks, "command"))
         read_log(place)
         sync(server, place / "wandb")
     (version,) = server.artifacts["selection-toy-gotd-gotd1"].values()
@@ -368,7 +370,7 @@ def report(reports: list[list[Record]], place: Path) -> None:
         project="shortlist", entity=None, mode="online", tags=None, texts=False, timeout=30.0
     )
     for records in reports:
-        logger.log_cell(records[0], "sweep", place)
+        logger.log_cell(CellReport(records[0], "sweep", place))
         logger.log_table(build(records), "sweep", place)
 
 
@@ -409,7 +411,7 @@ def test_without_an_answer_of_the_server_the_cells_are_kept_after_one_time_out(
         project="shortlist", entity=None, mode="auto", tags=None, texts=False, timeout=1.0
     )
     for seed in (0, 1):
-        hasty.log_cell(record("gotd", seed), "sweep", tmp_path)
+        hasty.log_cell(CellReport(record("gotd", seed), "sweep", tmp_path))
     for seed in (0, 1):
         messages = read_log(tmp_path, run_id("sweep", f"gotd{seed}"))
         assert summarized(messages)["status"] == "done"
