@@ -23,16 +23,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from shortlist.core import Corpus
 from shortlist.diagnostics.assumption import kinds_of
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.transformer import mean
+from shortlist.featurizers.transformer import Encoder, Encoding, mean
 from shortlist.models import checkpoint
-from shortlist.models.tokens import batch, by_length, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.core import Corpus
     from shortlist.runtime import Runtime
 
 FOLDS = 5
@@ -107,23 +105,15 @@ def probes(reference: Corpus) -> tuple[Probe, Probe]:
     return Probe("kind", reference.texts, kinds, folds), order
 
 
-@torch.inference_mode()
 def mean_vectors(
     directory: Path, texts: Sequence[str], max_length: int, runtime: Runtime
 ) -> NDArray[np.float64]:
     """Returns the (n, w) means of the last layer's states over each text's tokens."""
-    model: Any = checkpoint.encoder(directory).to(runtime.device)
+    module = Encoder(checkpoint.encoder(directory), pooling=mean, layer=None, normalise=False)
     tokenizer = checkpoint.tokenizer(directory)
-    tokens = tokenize(tokenizer, texts, None, max_length)
-    found: list[NDArray[np.float64]] = [np.empty(0)] * len(tokens)
-    for rows in by_length(tokens.lengths, runtime.inference_tokens):
-        inputs = batch(tokens, rows, int(tokenizer.pad_token_id or 0), types=False)
-        inputs = {name: value.to(runtime.device) for name, value in inputs.items()}
-        hidden = model(**inputs).last_hidden_state.float()
-        means = mean(hidden, inputs["attention_mask"]).double().cpu().numpy()
-        for row, vector in zip(rows.tolist(), means, strict=True):
-            found[row] = vector
-    return np.stack(found)
+    reader = Encoding(module, tokenizer, max_length, width=0, half=False, runtime=runtime)
+    vectors, _ = reader.rows(Corpus.build(texts), lambda done: None)
+    return vectors.astype(np.float64)
 
 
 def under_head(language_model: Path, tuned: Path, objective: str, directory: Path) -> None:

@@ -11,7 +11,7 @@ can be stored as JSON beside a model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -25,9 +25,8 @@ from shortlist.settings import Positive, Range
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMALLEST = (
-    2.0**-52
-)  # probability below which logarithms are not taken, as in scikit-learn's log_loss
+# Probability below which logarithms are not taken, as in scikit-learn's log_loss.
+SMALLEST = 2.0**-52
 _TEMPERATURES = (-7.0, 7.0)  # logarithms
 
 
@@ -337,14 +336,11 @@ class Platt(Calibrator):
         self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns the sigmoids, divided by their sum."""
-        fits = zip(parameters["slopes"], parameters["offsets"], strict=True)
-        columns = [
-            1 / (1 + np.exp(-(slope * _log_odds(probabilities[:, label]) + offset)))
-            for label, (slope, offset) in zip(
-                _fitted_classes(probabilities.shape[1]), fits, strict=True
-            )
-        ]
-        return _joined(columns)
+
+        def sigmoid(own: NDArray[np.float64], slope: float, offset: float) -> NDArray[np.float64]:
+            return 1 / (1 + np.exp(-(slope * _log_odds(own) + offset)))
+
+        return _by_class(probabilities, sigmoid, parameters["slopes"], parameters["offsets"])
 
 
 class Isotonic(Calibrator):
@@ -374,12 +370,7 @@ class Isotonic(Calibrator):
         self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns the values of the lines, divided by their sum."""
-        fits = zip(parameters["inputs"], parameters["outputs"], strict=True)
-        columns = [
-            np.interp(probabilities[:, label], *corners)
-            for label, corners in zip(_fitted_classes(probabilities.shape[1]), fits, strict=True)
-        ]
-        return _joined(columns)
+        return _by_class(probabilities, np.interp, parameters["inputs"], parameters["outputs"])
 
 
 def _fitted_classes(k: int) -> Sequence[int]:
@@ -387,8 +378,22 @@ def _fitted_classes(k: int) -> Sequence[int]:
     return (1,) if k == 2 else range(k)
 
 
-def _joined(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Returns (n, k) probabilities from the columns of the fitted classes."""
+def _by_class(
+    probabilities: NDArray[np.float64],
+    curve: Callable[..., NDArray[np.float64]],
+    *parameters: Sequence[Any],
+) -> NDArray[np.float64]:
+    """Returns (n, k) probabilities: the curve of each fitted class, divided by the sum of all.
+
+    Args:
+        probabilities: (n, k) probabilities before the map.
+        curve: from the (n,) probabilities of a class and its parameters to (n,) values.
+        parameters: lists with one entry for each fitted class.
+    """
+    columns = [
+        curve(probabilities[:, label], *own)
+        for label, *own in zip(_fitted_classes(probabilities.shape[1]), *parameters, strict=True)
+    ]
     if len(columns) == 1:
         return np.stack([1 - columns[0], columns[0]], axis=1)
     values = np.stack(columns, axis=1)
