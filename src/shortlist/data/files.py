@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from shortlist.data.quotes import DIALECTS, CsvDialect, csv_rows
 from shortlist.errors import InvalidInput, Missing, near
 
+_TEXT_FILES = ("txt", "md")
 _TEXT_FORMATS = (".jsonl", ".csv", ".tsv", ".txt", ".md")
 READABLE = (
     *(f"{name}{packed}" for name in _TEXT_FORMATS for packed in ("", ".gz", ".zst")),
@@ -116,6 +117,11 @@ class RawFile:
     columns: tuple[str, ...] | None = None
     counts: Counter[str] = field(default_factory=Counter[str])
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether a row has columns that can be named; that of a text file is a text."""
+        return self.format not in _TEXT_FILES
+
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
     """Returns the rows of a file in order, all columns; see `open_rows`."""
@@ -161,12 +167,9 @@ def open_rows(path: Path, reading: Reading, wanted: Collection[str] | None = Non
         return _opened_csv(path, stream, "," if format_ == "csv" else "\t", reading, wanted)
     counts = Counter[str]()
     lines = _lines(stream, reading.longest)
-    if format_ == "md":
-        return RawFile(
-            format_, _located(path, _whole_text(lines, reading), stream, reading), ("text",)
-        )
-    if format_ == "txt":
-        rows = _text_rows(lines, reading, counts)
+    if format_ in _TEXT_FILES:
+        whole = format_ == "md"
+        rows = _whole_text(lines, reading) if whole else _text_rows(lines, reading, counts)
         return RawFile(format_, _located(path, rows, stream, reading), ("text",), counts)
     rows = _json_rows(lines, wanted)
     return RawFile(format_, _located(path, rows, stream, reading), None, counts)

@@ -128,7 +128,7 @@ def _names(data: Data, *wanted: str) -> set[str]:
     if len(paths) == 1 and path.is_file():
         try:
             raw = open_rows(path, Reading(), wanted)
-            if raw.format in ("txt", "md"):  # it has no column, whatever is set
+            if not raw.has_columns:  # whatever is set
                 return names
             names.update(raw.columns or ())
             for _, row in raw.rows if raw.columns is None else ():

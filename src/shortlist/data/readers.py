@@ -302,8 +302,8 @@ class _Reader:
         """Returns the documents of one file in the order of its rows."""
         columns, path = self.columns, file.path
         raw = open_rows(path, self.reading, self.wanted - file.keys.keys())
-        if raw.format in ("txt", "md"):
-            columns = replace(columns, text="text", domain=None)  # a text file has no other column
+        if not raw.has_columns:
+            columns = replace(columns, text="text", domain=None)
         names: dict[str, None] = dict.fromkeys((*(raw.columns or ()), *file.keys))
         if raw.columns is not None:
             self._check_columns(path, columns, names)

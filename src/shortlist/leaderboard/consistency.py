@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from shortlist.core import Metric, Record
+from shortlist.leaderboard.options import typed_values
 
 # Unit and direction by name, the first that matches; evaluators of a user's own have other names.
 _KINDS = tuple(
@@ -28,12 +29,12 @@ _KINDS = tuple(
 )
 _PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "pearson", "spearman")
 
-# The counts that rows read are the sum of; a record with others, of rows that left otherwise, is not
-# added up.
+# The counts that the rows read are the sum of, and those that are no part of it (`OTHERS`). Counts of
+# a record with further names are not added up: rows may have left in another way.
 _POOL = ("kept", "exact_copies", "not_sampled", "quarantined", "filtered")
-_POOL_TOLD = ("rows_read", "truncated", "cut")
+_POOL_OTHERS = ("rows_read", "truncated", "cut")
 _SPLITS = ("train", "validation", "test")
-_TASK_TOLD = ("rows_read_", "unknown_labels_", "prompts_")
+_TASK_OTHERS = ("rows_read_", "unknown_labels_", "prompts_")
 
 
 def metric_problems(metric: Metric) -> Iterator[str]:
@@ -57,7 +58,7 @@ def count_problems(record: Record) -> Iterator[str]:
         if count < 0:
             yield f"count {name} is {count}"
     pool = {name[5:]: count for name, count in counts.items() if name.startswith("pool_")}
-    if "rows_read" in pool and pool.keys() <= {*_POOL, *_POOL_TOLD}:
+    if "rows_read" in pool and pool.keys() <= {*_POOL, *_POOL_OTHERS}:
         kept = sum(pool.get(name, 0) for name in _POOL)
         if kept != pool["rows_read"]:
             yield f"{pool['rows_read']} rows of the pool were read, its counts add up to {kept}"
@@ -90,7 +91,7 @@ def _split_problems(counts: Mapping[str, int]) -> Iterator[str]:
         for split in _SPLITS
     }
     known = {name for names in parts.values() for name in names}
-    if any(name not in known and not name.startswith(_TASK_TOLD) for name in task):
+    if any(name not in known and not name.startswith(_TASK_OTHERS) for name in task):
         return
     read = {split: task[f"rows_read_{split}"] for split in _SPLITS if f"rows_read_{split}" in task}
     added = sum(task.get(name, 0) for names in parts.values() for name in names)
@@ -104,10 +105,9 @@ def _split_problems(counts: Mapping[str, int]) -> Iterator[str]:
 
 def override_problems(record: Record) -> Iterator[str]:
     """Yields the overrides that set a number or a switch to something else than the configuration
-    has; the last override of a setting holds.
+    has.
     """
-    typed = dict(text.lstrip("+").split("=", 1) for text in record.overrides if "=" in text)
-    for name, text in typed.items():
+    for name, text in typed_values(record).items():
         node: Any = record.config
         for step in name.split("."):
             node = node.get(step) if isinstance(node, Mapping) else None

@@ -16,6 +16,11 @@ GROUPS = ("task", "pool", "selector", "featurizer", "model")
 IDENTITY = ("_target_", "name", "package", "script")
 
 
+def typed_values(record: Record) -> dict[str, str]:
+    """Returns the values of a record's overrides by name; the last one of a setting holds."""
+    return dict(text.lstrip("+").split("=", 1) for text in record.overrides if "=" in text)
+
+
 def naming_problems(record: Record, conf: Path | None) -> Iterator[str]:
     """Yields one sentence for each axis that names another option than was run.
 
@@ -26,7 +31,7 @@ def naming_problems(record: Record, conf: Path | None) -> Iterator[str]:
         record: the record.
         conf: the directory of the configuration; None: options are not compared.
     """
-    typed = dict(text.lstrip("+").split("=", 1) for text in record.overrides if "=" in text)
+    typed = typed_values(record)
     for group in GROUPS:
         name = str(getattr(record.axes, group))
         if typed.get(group, name).strip("'\"") != name:

@@ -1,4 +1,4 @@
-"""Free disk space: full disks told from any library's exception, and room reserved before use."""
+"""Free disk space: full disks recognised by exceptions of any library, and room reserved before use."""
 
 from __future__ import annotations
 
