@@ -34,6 +34,7 @@ class CrossValidation:
 
     Attributes:
         folds: number of folds k, at least 2.
+        fold: number of the fold that becomes the test split.
         repeats: how often the rows are dealt anew; fold f is part f % k of repeat f // k.
         group: what stays on one side: near copies (with equal texts), equal texts, the rows of one
             domain (`task.domain=COLUMN` of a user's files), or those of one value of `column`.
@@ -45,6 +46,7 @@ class CrossValidation:
     """
 
     folds: int
+    fold: int
     repeats: int
     group: str
     stratified: bool
@@ -71,7 +73,7 @@ class CrossValidation:
                 f"found {self.validation_share:g} and {self.tolerance:g}"
             )
 
-    def split(self, name: str, data: TaskData, fold: int, values: Values | None = None) -> TaskData:
+    def split(self, name: str, data: TaskData, values: Values | None = None) -> TaskData:
         """Returns the task whose test split is one fold of all of its rows.
 
         The rows of all published splits are dealt; repeated rows stay, on one side.
@@ -79,7 +81,6 @@ class CrossValidation:
         Args:
             name: the task's name.
             data: its splits.
-            fold: the number of the fold.
             values: the values of `column`.
 
         Raises:
@@ -87,9 +88,9 @@ class CrossValidation:
                 train.
         """
         last = self.folds * self.repeats - 1
-        if not 0 <= fold <= last:
-            raise InvalidInput(f"expected a fold from 0 to {last}, found fold={fold}")
-        repeat, part = divmod(fold, self.folds)
+        if not 0 <= self.fold <= last:
+            raise InvalidInput(f"expected a fold from 0 to {last}, found fold={self.fold}")
+        repeat, part = divmod(self.fold, self.folds)
         try:
             rows, of_column = _joined(data, values, self.column)
             strata = _strata(rows, data.labels) if self.stratified else None
@@ -99,7 +100,8 @@ class CrossValidation:
                 groups, self.folds, self.seed + repeat, strata, required, self.tolerance
             )
             rest = np.flatnonzero(parts != part)
-            inner = shares(
+            sides = np.full(len(rows), 2)
+            sides[rest] = shares(
                 [groups[row] for row in rest],
                 (1 - self.validation_share, self.validation_share),
                 self.seed + repeat,
@@ -108,13 +110,7 @@ class CrossValidation:
             )
         except InvalidInput as error:
             raise InvalidInput(f"task {name!r}, task.folds={self.folds}: {error}") from error
-        train, validation = (rows.take(rest[inner == side]).canonical() for side in (0, 1))
-        test = rows.take(np.flatnonzero(parts == part)).canonical()
-        counts = {"train": len(train), "validation": len(validation), "test": len(test)}
-        return replace(
-            data, train=train, validation=validation, test=test, target=train.unlabelled(),
-            counts=counts | {"fold_groups": len(set(groups))}, quarantined=(),
-        )  # fmt: skip
+        return _with_splits(data, rows, sides, {"fold_groups": len(set(groups))})
 
 
 @dataclass(frozen=True)
@@ -173,27 +169,29 @@ class Resplit:
             rows, of_column = _joined(data, values, self.column)
             required = None if data.labels is None else _strata(rows, data.labels)
             if self.by == "time":
-                parts = _by_time(
-                    times_of(of_column or [], self.column or ""),
-                    wanted,
-                    rows,
-                    data.labels,
-                    self.tolerance,
-                )
+                times = times_of(of_column or (), self.column or "")
+                parts = _by_time(times, wanted, rows, data.labels, self.tolerance)
             else:
                 groups = groups_of(rows, self.by) if of_column is None else of_column
                 strata = _strata(rows, data.labels) if self.stratified else None
                 parts = shares(groups, wanted, self.seed, strata, required, self.tolerance)
         except InvalidInput as error:
             raise InvalidInput(f"task {name!r}, task.split.by={self.by}: {error}") from error
-        train, validation, test = (
-            rows.take(np.flatnonzero(parts == part)).canonical() for part in range(3)
-        )
-        counts = {"train": len(train), "validation": len(validation), "test": len(test)}
-        return replace(
-            data, train=train, validation=validation, test=test, target=train.unlabelled(),
-            counts=counts, quarantined=(),
-        )  # fmt: skip
+        return _with_splits(data, rows, parts, {})
+
+
+def _with_splits(
+    data: TaskData, rows: Corpus, parts: NDArray[np.int64], counts: Mapping[str, int]
+) -> TaskData:
+    """Returns the task with the rows of part 0 as train, 1 as validation and 2 as test."""
+    train, validation, test = (
+        rows.take(np.flatnonzero(parts == part)).canonical() for part in range(3)
+    )
+    sizes = {"train": len(train), "validation": len(validation), "test": len(test)}
+    return replace(
+        data, train=train, validation=validation, test=test, target=train.unlabelled(),
+        counts={**sizes, **counts}, quarantined=(),
+    )  # fmt: skip
 
 
 def _check_column(

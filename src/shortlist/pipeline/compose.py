@@ -105,7 +105,7 @@ class Components:
 
     `task` is trained and evaluated on; `targets` are the tasks that documents are selected for: the
     task alone, unless the configuration says otherwise. `prepare` has the operations on the texts of
-    `pool`, `task` and of each target by name.
+    `pool`, `task` and of each target by name. `cut` makes the splits of the task; None keeps its own.
     """
 
     task: Any
@@ -131,11 +131,9 @@ class Components:
     check: Check
     check_vectors: Featurizer
     prepare: Mapping[str, Preparation]
-    cross_validation: CrossValidation | None
-    resplit: Resplit | None
+    cut: CrossValidation | Resplit | None
     augmentation: Augmentation | None
     calibration: Calibrator | None
-    fold: int | None
 
 
 def build_components(config: DictConfig) -> Components:
@@ -161,6 +159,7 @@ def build_components(config: DictConfig) -> Components:
         None if config[name] is None else OmegaConf.to_object(config[name])
         for name in ("advice", "cascade")
     )
+    folds, resplit = _cross_validation(config), _resplit(config)  # never both
     return Components(
         **groups,
         loggers=loggers,
@@ -189,11 +188,9 @@ def build_components(config: DictConfig) -> Components:
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
-        cross_validation=_cross_validation(config),
-        resplit=_resplit(config),
+        cut=folds or resplit,
         augmentation=augmentation(config),
         calibration=_calibration(config, groups["task"]),
-        fold=config.fold,
     )
 
 
@@ -207,7 +204,7 @@ def _cross_validation(config: DictConfig) -> CrossValidation | None:
         )
     if folds is None:
         return None
-    settings = {**plain(config.task.cross_validation), "folds": folds}
+    settings = {**plain(config.task.cross_validation), "folds": folds, "fold": fold}
     found: CrossValidation = construct(CrossValidation, settings, "task.cross_validation")
     return found
 

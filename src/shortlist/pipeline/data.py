@@ -16,7 +16,7 @@ import numpy as np
 from shortlist.core import Corpus
 from shortlist.data import decontamination
 from shortlist.data.decontamination import KINDS
-from shortlist.data.folds import Resplit
+from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.readers import render
 from shortlist.data.splits import PROTECTED, SPLITS, TaskData
 from shortlist.errors import InvalidInput
@@ -362,9 +362,10 @@ def load_splits(
     apart = ("evaluators", "prepare", "folds", "cross_validation", "split", "augment")
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task, *_load(cell, "task", task, compute, name, data_settings))
-    folded = _folded_task(cell, loaded, name, task)
-    splits = _prepared_task(cell, folded, name, cell.parts.prepare[place])
-    cut_anew = name == "task" and cell.parts.resplit is not None
+    cut = cell.parts.cut if name == "task" else None
+    splits = loaded if cut is None else _cut_task(cell, loaded, name, cut)
+    splits = _prepared_task(cell, splits, name, cell.parts.prepare[place])
+    cut_anew = isinstance(cut, Resplit)
     splits = _compared_splits(cell, splits, name) if task.own_splits or cut_anew else splits
     return _augmented_task(cell, splits, name)
 
@@ -411,39 +412,34 @@ def _augmented_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
     return TaskSplits(task.task, stage, task.notes + _derived_notes(stage, name, "augment"))
 
 
-def _folded_task(cell: Cell, loaded: TaskSplits, name: str, task: Any) -> TaskSplits:
-    """Returns the task with one fold as its test split, where `task.folds` is set, or with splits cut
-    anew, where `task.split.by` is.
+def _cut_task(
+    cell: Cell, loaded: TaskSplits, name: str, cut: CrossValidation | Resplit
+) -> TaskSplits:
+    """Returns the task with splits cut out of all of its rows: one fold as its test split
+    (`task.folds`), or all splits anew (`task.split.by`).
 
     Raises:
         InvalidInput: there is no such fold, or the rows cannot be dealt.
     """
-    folds, fold, resplit = cell.parts.cross_validation, cell.parts.fold, cell.parts.resplit
-    if name != "task" or (resplit is None and (folds is None or fold is None)):
-        return loaded
-    setup = resplit or folds
-    assert setup is not None
+    task, source = loaded.task, cell.parts.source
 
     def compute(directory: Path) -> dict[str, Any]:
         values = None
-        if setup.column is not None:
+        if cut.column is not None:
             with forward(show=cell.parts.runtime.progress) as report:
-                values = task.column(cell.parts.source, setup.column, report)
-        if isinstance(setup, Resplit):
-            return _save_task(directory, loaded, setup.split(loaded.name, loaded.data, values))
-        assert fold is not None
-        return _save_task(directory, loaded, setup.split(loaded.name, loaded.data, fold, values))
+                values = task.column(source, cut.column, report)
+        return _save_task(directory, loaded, cut.split(loaded.name, loaded.data, values))
 
+    what, settings = "split", asdict(cut)
     inputs = {split: loaded.fingerprint(split) for split in CORPORA}
-    settings = asdict(setup)
-    if setup.column is not None:  # fingerprints do not say what the column holds
-        inputs |= {f"files.{k}": v for k, v in task.identity(cell.parts.source).items()}
-    elif resplit is None:
-        settings.pop("column")
-    what = "fold" if resplit is None else "split"
-    settings |= {"fold": fold} if resplit is None else {}
+    if cut.column is not None:  # fingerprints do not say what the column holds
+        inputs |= {f"files.{k}": v for k, v in task.identity(source).items()}
+    if isinstance(cut, CrossValidation):
+        what = "fold"
+        if cut.column is None:  # folds had no such setting once
+            settings.pop("column")
     stage = cell.stage(what, 1, settings, inputs, compute)
-    return TaskSplits(loaded.task, stage, loaded.notes + _derived_notes(stage, name, what))
+    return TaskSplits(task, stage, loaded.notes + _derived_notes(stage, name, what))
 
 
 def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:

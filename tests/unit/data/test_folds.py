@@ -146,15 +146,15 @@ def task() -> TaskData:
 
 def setup(**changes: object) -> CrossValidation:
     settings = {
-        "folds": 4, "repeats": 2, "group": "near_copies", "stratified": True, "validation_share": 0.1,
-        "tolerance": 0.1, "seed": 0,
+        "folds": 4, "fold": 0, "repeats": 2, "group": "near_copies", "stratified": True,
+        "validation_share": 0.1, "tolerance": 0.1, "seed": 0,
     }  # fmt: skip
     return CrossValidation(**{**settings, **changes})  # type: ignore[arg-type]
 
 
 def test_every_row_is_tested_once_in_a_repeat_and_near_copies_stay_together() -> None:
     for repeat in range(2):
-        splits = [setup().split("own", task(), 4 * repeat + fold) for fold in range(4)]
+        splits = [setup(fold=4 * repeat + fold).split("own", task()) for fold in range(4)]
         tested = sorted(text for one in splits for text in one.test.texts)
         assert tested == sorted([*TEXTS, TEXTS[0].upper()])
         for one in splits:
@@ -175,7 +175,7 @@ def test_equal_texts_without_words_are_one_group() -> None:
 @pytest.mark.parametrize("fold", [-1, 8])
 def test_a_fold_that_is_not_there_is_refused(fold: int) -> None:
     with pytest.raises(InvalidInput, match="expected a fold from 0 to 7"):
-        setup().split("own", task(), fold)
+        setup(fold=fold).split("own", task())
 
 
 def resplit(**changes: object) -> Resplit:
@@ -269,9 +269,9 @@ def test_a_split_by_a_column_keeps_its_values_on_one_side_and_the_tolerance_or_i
 def test_folds_by_a_column_keep_its_values_on_one_side() -> None:
     rows = [(row, row % 2, row % 7) for row in range(42)]
     data, values = dated(rows)
-    folds = setup(group="column", column="doc", repeats=1, tolerance=0.2)
     for fold in range(4):
-        one = folds.split("own", data, fold, values)
+        folds = setup(group="column", column="doc", fold=fold, repeats=1, tolerance=0.2)
+        one = folds.split("own", data, values)
         tested, others = (
             {int(text.split()[1]) % 7 for text in side}
             for side in (one.test.texts, [*one.train.texts, *one.validation.texts])
