@@ -57,7 +57,6 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
     disturbed = ground.compose(*ground.paths("killed"))
     wanted = max(3, round(KILLS * size))
     tried = ends = runs = located = lost = tracebacks = 0
-    done = 0.0  # roughly the share of the cell that the killed runs since the last end did
     notes: list[str] = []
 
     def wrong(what: str) -> None:
@@ -71,7 +70,7 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
             break
         run = ground.cell(disturbed, home / "killed/runs" / str(runs))
         kind = ("operation", "time", "SIGTERM")[runs % 3]
-        share, earlier = random_.random() * max(0.1, 1 - done), set(left(home))
+        share, earlier = random_.random(), set(left(home))
         if tried >= wanted:
             code = wait(ground.start(run))
         elif kind == "operation":
@@ -81,7 +80,6 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
             code = kill_after(ground.start(run), 0.1 + share * seconds, number)
         if code in (-signal.SIGKILL, 143):
             tried += 1
-            done += share / 2
         if code == 143:
             located += 1
             new = [one for one in left(home) if one not in earlier and ".unfinished" not in one]
@@ -96,7 +94,7 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
             wrong(f"the cell failed with {code}")
         if code != 0:
             continue
-        ends, done = ends + 1, 0.0
+        ends += 1
         try:
             same = numbers(home / "killed/results") == said
         except Exception as error:

@@ -208,8 +208,9 @@ class Store:
             if leftover.suffix != UNFINISHED:
                 _remove(leftover)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.mkdir()
+        replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
         try:
+            temporary.mkdir()
             with self._room(material["stage"]):  # what is free before the cleaning up
                 _reset_peak_memory()
                 start, outer, self._inner = time.perf_counter(), self._inner, 0.0
@@ -218,15 +219,19 @@ class Store:
                 seconds, self._inner = elapsed - self._inner, outer + elapsed
                 costs = {"seconds": seconds, "peak_mib": peak, "device": self.device}
                 write_manifest(temporary, {**material, "facts": facts, **costs})
-            replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
             if os.path.lexists(path):  # moved aside, so that processes keep the files they opened
                 path.rename(replaced)
             temporary.rename(path)
-            _remove(replaced)
             fsync(path.parent)
             self._log_execution(material["stage"], path.name, seconds)
         finally:
-            _remove(temporary)
+            try:
+                _remove(temporary)
+                _remove(replaced)
+            except BaseException:  # a signal: the process ends after the cleaning up
+                _remove(temporary)
+                _remove(replaced)
+                raise
 
     def _room(self, stage: str) -> AbstractContextManager[None]:
         return room_for(f"stage {stage}", self.root, "paths.cache")
