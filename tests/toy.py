@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shortlist.core import Corpus
 
 TOPICS = {
     "sailing": "anchor boat captain current deck harbour hull island keel knot mast ocean reef rope "
@@ -21,6 +24,14 @@ TOPICS = {
     "probe pulsar rocket star sun telescope",
 }
 COMMON = ["the", "a", "of", "and", "in", "to", "with", "near", "under", "over"]
+TRAINING: dict[str, Any] = {  # settings of a toy training
+    "epochs": 2, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
+    "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
+}  # fmt: skip
+SIZES: dict[str, Any] = {  # of BERT and Llama
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "max_position_embeddings": 128,
+}  # fmt: skip
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -38,6 +49,15 @@ def sentences(topic: str, n: int, seed: int = 0) -> list[str]:
     while len(found) < n:
         found[sentence(rng, topic)] = None
     return list(found)
+
+
+def labelled(topics: Sequence[str], n: int = 8, seed: int = 0) -> Corpus:
+    """Returns n sentences of each topic, which is their label."""
+    from shortlist.core import Corpus
+
+    pairs = [(text, topic) for topic in topics for text in sentences(topic, n, seed)]
+    texts, labels = zip(*pairs, strict=True)
+    return Corpus.build(texts, labels=labels)
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -92,32 +112,35 @@ def write_bert(directory: Path, seed: int = 0) -> Path:
     # As MiniLM's file does: the code must switch both off.
     words.enable_padding(length=16)
     words.enable_truncation(16)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = BertForMaskedLM(
-            BertConfig(
-                vocab_size=len(entries),
-                hidden_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=64,
-                max_position_embeddings=128,
-            )
-        )
+
+    def build() -> Any:
+        model = BertForMaskedLM(BertConfig(vocab_size=len(entries), num_attention_heads=2, **SIZES))
         # Embeddings of the size that training gives them: at the initial 0.02 positions drown words.
         torch.nn.init.normal_(model.bert.embeddings.word_embeddings.weight, std=0.3)
+        return model
+
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, **dict(zip(names, SPECIAL, strict=True))
+    )
+    return write_model(directory, build, tokenizer, seed)
+
+
+def write_model(directory: Path, build: Callable[[], Any], tokenizer: Any, seed: int) -> Path:
+    """Returns a directory with the model that `build` returns, its weights drawn from a seed."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build()
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, **dict(zip(names, SPECIAL, strict=True))
-    ).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
     return directory
 
 
 def write_gpt2(directory: Path, seed: int = 0) -> Path:
     """Returns a directory with a GPT-2 of random weights on bytes: 32 wide, 2 layers, 128 positions."""
-    import torch
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -128,51 +151,34 @@ def write_gpt2(directory: Path, seed: int = 0) -> Path:
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
     size = len(alphabet) + 1
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=size,
-                n_positions=128,
-                n_embd=32,
-                n_layer=2,
-                n_head=2,
-                bos_token_id=size - 1,
-                eos_token_id=size - 1,
-            )
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(directory)
-    PreTrainedTokenizerFast(
+    config = GPT2Config(
+        vocab_size=size,
+        n_positions=128,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=size - 1,
+        eos_token_id=size - 1,
+    )
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, eos_token=end, bos_token=end, unk_token=end
-    ).save_pretrained(directory)
-    return directory
+    )
+    return write_model(directory, lambda: GPT2LMHeadModel(config), tokenizer, seed)
 
 
 def write_llama(directory: Path, start: Path, seed: int = 0) -> Path:
     """Returns a directory with a Llama of random weights, head not tied: 32 wide, 2 layers, 128
     positions; its tokenizer is that of the GPT-2 in `start`.
     """
-    import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     words = AutoTokenizer.from_pretrained(start)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(words),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=128,
-                bos_token_id=words.bos_token_id,
-                eos_token_id=words.eos_token_id,
-            )
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(directory)
-    words.save_pretrained(directory)
-    return directory
+    config = LlamaConfig(
+        vocab_size=len(words),
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        **SIZES,
+    )
+    return write_model(directory, lambda: LlamaForCausalLM(config), words, seed)

@@ -24,18 +24,14 @@ from shortlist.trainers.language_model import CausalLM, MaskedLM
 
 LABELS = ("baking", "sailing")
 HEAD = SingleLabel(LABELS)
-BASE: dict[str, Any] = {
-    "epochs": 2, "learning_rate": 2e-2, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
-    "warmup_fraction": 0.0, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
-}  # fmt: skip
+BASE: dict[str, Any] = {**toy.TRAINING, "learning_rate": 2e-2, "warmup_fraction": 0.0}
 LORA = Lora(rank=4, alpha=8, dropout=0.1, targets="all")
 MERGED = {"lora": LORA, "dora": Dora(4, 8, 0.0, "all"), "ia3": Ia3(None, None)}
 PROMPTS = {"prompt": PromptTuning(4), "prefix": PrefixTuning(4)}
 
 
 def examples(n: int = 8) -> Corpus:
-    texts = [(text, label) for label in LABELS for text in toy.sentences(label, n)]
-    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+    return toy.labelled(LABELS, n)
 
 
 def classifier(**changed: Any) -> Classifier:

@@ -20,25 +20,11 @@ HEAD = SingleLabel(LABELS)
 
 
 def examples(seed: int, n: int = 16) -> Corpus:
-    texts = [(text, label) for label in LABELS for text in toy.sentences(label, n, seed)]
-    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+    return toy.labelled(LABELS, n, seed)
 
 
 def trainer(**changed: Any) -> Classifier:
-    settings = {
-        "epochs": 5,
-        "learning_rate": 5e-3,
-        "batch_size": 8,
-        "max_length": 32,
-        "weight_decay": 0.01,
-        "warmup_fraction": 0.06,
-        "clip": 1.0,
-        "precision": "32",
-        "betas": [0.9, 0.999],
-        "eps": 1e-8,
-        "keep": "last",
-        "patience": None,
-    }
+    settings = {**toy.TRAINING, "epochs": 5, "keep": "last", "patience": None}
     return Classifier(**{**settings, **changed})
 
 

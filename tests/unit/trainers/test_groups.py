@@ -22,15 +22,11 @@ from shortlist.trainers.language_model import CausalLM, MaskedLM
 
 LABELS = ("baking", "sailing")
 HEAD = SingleLabel(LABELS)
-BASE: dict[str, Any] = {
-    "epochs": 3, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
-    "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
-}  # fmt: skip
+BASE: dict[str, Any] = {**toy.TRAINING, "epochs": 3}
 
 
 def examples(n: int = 8) -> Corpus:
-    texts = [(text, label) for label in LABELS for text in toy.sentences(label, n)]
-    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+    return toy.labelled(LABELS, n)
 
 
 def classifier(**changed: Any) -> Classifier:

@@ -15,10 +15,7 @@ from shortlist.trainers.classify import Classifier
 from shortlist.trainers.language_model import CausalLM
 from shortlist.trainers.planning import Planned, TrainingPlan
 
-BASE: dict[str, Any] = {
-    "epochs": 2, "learning_rate": 5e-3, "batch_size": 4, "max_length": 32, "weight_decay": 0.01,
-    "warmup_fraction": 0.5, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
-}  # fmt: skip
+BASE: dict[str, Any] = {**toy.TRAINING, "batch_size": 4, "warmup_fraction": 0.5}
 TEXTS = [text for topic in ("sailing", "baking") for text in toy.sentences(topic, 7)]
 LABELLED = Corpus.build(TEXTS, labels=["a"] * 7 + ["b"] * 7)
 

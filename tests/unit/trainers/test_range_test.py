@@ -20,15 +20,11 @@ from shortlist.trainers.language_model import MaskedLM
 from shortlist.trainers.range_test import choose, losses_at_rising_rates, rate
 
 LABELS = ("baking", "sailing")
-BASE: dict[str, Any] = {
-    "epochs": 1, "batch_size": 8, "max_length": 32, "weight_decay": 0.01, "warmup_fraction": 0.0,
-    "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
-}  # fmt: skip
+BASE: dict[str, Any] = {**toy.TRAINING, "epochs": 1, "warmup_fraction": 0.0}
 
 
 def examples() -> Corpus:
-    texts = [(text, label) for label in LABELS for text in toy.sentences(label, 8)]
-    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+    return toy.labelled(LABELS)
 
 
 def test_the_rate_is_a_tenth_of_that_of_the_lowest_smoothed_loss() -> None:
@@ -87,5 +83,8 @@ def test_a_rate_that_is_found_trains_as_one_that_is_typed(
 def test_a_second_rate_beside_one_to_be_found_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"head_learning_rate is a rate beside"):
         Classifier(
-            **BASE, learning_rate="find", head_learning_rate=1e-3, keep="last", patience=None
+            **{**BASE, "learning_rate": "find"},
+            head_learning_rate=1e-3,
+            keep="last",
+            patience=None,
         )

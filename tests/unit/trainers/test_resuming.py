@@ -25,11 +25,7 @@ from shortlist.trainers.resuming import STATE, State
 
 LABELS = ("baking", "sailing", "stars")
 HEAD = SingleLabel(LABELS)
-BASE: dict[str, Any] = {
-    "epochs": 6, "learning_rate": 5e-3, "batch_size": 8, "max_length": 32, "weight_decay": 0.01,
-    "warmup_fraction": 0.06, "clip": 1.0, "precision": "32", "betas": [0.9, 0.999], "eps": 1e-8,
-    "keep": "best", "patience": 2,
-}  # fmt: skip
+BASE: dict[str, Any] = {**toy.TRAINING, "epochs": 6, "keep": "best", "patience": 2}
 PRACTICES: dict[str, dict[str, Any]] = {
     "plain": {},
     "gradual": {"unfreeze": 1, "layer_decay": 0.8, "schedule": "cosine"},
@@ -49,8 +45,7 @@ def die() -> None:
 
 
 def examples(seed: int) -> Corpus:
-    texts = [(text, label) for label in LABELS for text in toy.sentences(label, 8, seed)]
-    return Corpus.build([text for text, _ in texts], labels=[label for _, label in texts])
+    return toy.labelled(LABELS, seed=seed)
 
 
 def margin(values: np.ndarray) -> float:
