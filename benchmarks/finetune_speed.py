@@ -8,7 +8,6 @@ decoder, packs them into blocks; Trainer draws batches at random and pads them, 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -17,11 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training import MINILM, ROOT, SETTINGS, Clocked, Epoch, ours, theirs, trainer_epoch
+from training import (
+    MINILM,
+    SETTINGS,
+    Clocked,
+    Epoch,
+    examples,
+    ours,
+    ratios,
+    shown,
+    theirs,
+    trainer_epoch,
+    write,
+)
 from transformers import DataCollatorForLanguageModeling, LlamaConfig, LlamaForCausalLM
 
 from shortlist.core import Corpus
-from shortlist.data.readers import Columns, read_files
 from shortlist.models import checkpoint
 from shortlist.models.heads.labels import SingleLabel
 from shortlist.models.pretrained import ScratchModel
@@ -126,9 +136,7 @@ def compared(
         "seconds": [
             statistics.median(one.wall for one in side) for side in zip(*pairs, strict=True)
         ],
-        "median_ratio": statistics.median(two.wall / one.wall for one, two in pairs),
-        "median_cpu_ratio": statistics.median(two.cpu / one.cpu for one, two in pairs),
-        "ratios": [round(two.wall / one.wall, 3) for one, two in pairs],
+        **ratios(pairs),
     }
     print(row, flush=True)
     return row
@@ -145,9 +153,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     chosen = parser.parse_args()
     load = os.getloadavg()[0]
-    files = list((chosen.data / "tasks" / chosen.task).glob("train.jsonl*"))
-    corpus = read_files(files, Columns(label="label")).corpus.canonical()
-    corpus = corpus.take(range(chosen.examples))
+    corpus = examples(chosen.data, chosen.task, chosen.examples)
     labels = sorted(set(corpus.labels or ()))
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder)
@@ -178,22 +184,6 @@ def main() -> None:
                 chosen.repeats,
             ),
         ]
-    import transformers
-
-    machine = {
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_at_the_start": round(load, 1),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "task": chosen.task,
-        "examples": {"MiniLM": len(corpus), "decoder": len(short)},
-        "documents_a_step_of_the_decoder": documents,
-        "repeats": chosen.repeats,
-    }
-    out = ROOT / "results/benchmarks"
-    found = {"machine": machine, "settings": SETTINGS, "rows": rows}
-    (out / "finetune_speed.json").write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     lines = [
         "# Fine-tuning against transformers.Trainer as it comes",
         "",
@@ -204,15 +194,20 @@ def main() -> None:
         "| comparison | seconds (first, second) | median ratio | of processor time | each |",
         "| --- | --- | --- | --- | --- |",
         *(
-            f"| {row['name']} | {row['seconds'][0]:.2f}, {row['seconds'][1]:.2f} | "
-            f"{row['median_ratio']:.2f} | {row['median_cpu_ratio']:.2f} | "
-            f"{' '.join(f'{ratio:.2f}' for ratio in row['ratios'])} |"
+            f"| {row['name']} | {row['seconds'][0]:.2f}, {row['seconds'][1]:.2f} | {shown(row)}"
             for row in rows
         ),
-        "",
-        f"machine: {json.dumps(machine, sort_keys=True)}",
     ]
-    (out / "finetune_speed.md").write_text("\n".join(lines) + "\n")
+    write(
+        "finetune_speed",
+        rows,
+        lines,
+        load_at_the_start=round(load, 1),
+        task=chosen.task,
+        examples={"MiniLM": len(corpus), "decoder": len(short)},
+        documents_a_step_of_the_decoder=documents,
+        repeats=chosen.repeats,
+    )
 
 
 if __name__ == "__main__":

@@ -150,6 +150,46 @@ def trainer_epoch(
     return epoch
 
 
+def examples(data: Path, task: str, most: int) -> Corpus:
+    """Returns the first examples of a task's train split, by id."""
+    files = list((data / "tasks" / task).glob("train.jsonl*"))
+    corpus = read_files(files, Columns(label="label")).corpus.canonical()
+    return corpus.take(range(min(most, len(corpus))))
+
+
+def ratios(pairs: list[tuple[Epoch, Epoch]]) -> dict[str, Any]:
+    """Returns the ratios of the costs of runs that took turns, second to first."""
+    return {
+        "median_ratio": statistics.median(two.wall / one.wall for one, two in pairs),
+        "median_cpu_ratio": statistics.median(two.cpu / one.cpu for one, two in pairs),
+        "ratios": [round(two.wall / one.wall, 3) for one, two in pairs],
+    }
+
+
+def shown(row: dict[str, Any]) -> str:
+    """Returns the ratios of a row as the last cells of a table's line."""
+    each = " ".join(f"{ratio:.2f}" for ratio in row["ratios"])
+    return f"{row['median_ratio']:.2f} | {row['median_cpu_ratio']:.2f} | {each} |"
+
+
+def write(name: str, rows: list[dict[str, Any]], lines: list[str], **machine: Any) -> None:
+    """Writes results/benchmarks/NAME.json, and NAME.md of `lines` and the machine."""
+    import transformers
+
+    machine |= {
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    folder = ROOT / "results/benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {"machine": machine, "settings": SETTINGS, "rows": rows}
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    lines = [*lines, "", f"machine: {json.dumps(machine, sort_keys=True)}"]
+    (folder / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     """Runs both in turns and writes results/benchmarks/training.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -162,9 +202,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for task in chosen.tasks:
-        files = list((chosen.data / "tasks" / task).glob("train.jsonl*"))
-        corpus = read_files(files, Columns(label="label")).corpus.canonical()
-        corpus = corpus.take(range(min(chosen.examples, len(corpus))))
+        corpus = examples(chosen.data, task, chosen.examples)
         labels = sorted(set(corpus.labels or ()))
         pairs = [(ours(corpus, labels), theirs(corpus, labels)) for _ in range(chosen.repeats)]
         assert all(first.steps == second.steps for first, second in pairs)
@@ -172,26 +210,10 @@ def main() -> None:
             "task": task,
             "ours_steps_per_second": statistics.median(one.steps / one.wall for one, _ in pairs),
             "trainer_steps_per_second": statistics.median(one.steps / one.wall for _, one in pairs),
-            "median_ratio": statistics.median(two.wall / one.wall for one, two in pairs),
-            "median_cpu_ratio": statistics.median(two.cpu / one.cpu for one, two in pairs),
-            "ratios": [round(two.wall / one.wall, 3) for one, two in pairs],
+            **ratios(pairs),
         }
         print(row, flush=True)
         rows.append(row)
-    import transformers
-
-    machine = {
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "examples": chosen.examples,
-        "repeats": chosen.repeats,
-    }
-    folder = ROOT / "results/benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {"machine": machine, "settings": SETTINGS, "rows": rows}
-    (folder / "training.json").write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     lines = [
         "# Fine-tuning steps against transformers.Trainer",
         "",
@@ -202,15 +224,11 @@ def main() -> None:
         "| --- | --- | --- | --- | --- | --- |",
         *(
             f"| {row['task']} | {row['ours_steps_per_second']:.2f} | "
-            f"{row['trainer_steps_per_second']:.2f} | {row['median_ratio']:.2f} | "
-            f"{row['median_cpu_ratio']:.2f} | "
-            f"{' '.join(f'{ratio:.2f}' for ratio in row['ratios'])} |"
+            f"{row['trainer_steps_per_second']:.2f} | {shown(row)}"
             for row in rows
         ),
-        "",
-        f"machine: {json.dumps(machine, sort_keys=True)}",
     ]
-    (folder / "training.md").write_text("\n".join(lines) + "\n")
+    write("training", rows, lines, examples=chosen.examples, repeats=chosen.repeats)
 
 
 if __name__ == "__main__":
