@@ -331,10 +331,15 @@ class TrainingModule(pl.LightningModule):
                 f"frozen; set {self.setting}.mixout=null"
             )
         if self.peft is not None:
-            trained = sum(weight.numel() for weight in weights)
+            trained = self.trained_parameters
             saved = memory_saved(total, trained)
             values = (total, trained, round(1e6 * trained / total), saved)
             self.efficiency = dict(zip(EFFICIENCY, values, strict=True))
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of parameters of all groups."""
+        return sum(group.parameters for group in self.groups)
 
     def find_rate(
         self, batches: Callable[[], DataLoader[Any]], directory: Path, runtime: Runtime
@@ -417,7 +422,7 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InvalidInput: the warm-up is no shorter than the training.
         """
-        total, trained = self.parameters_in_all, sum(map(len, self.groups))
+        total, trained = self.parameters_in_all, self.trained_parameters
         log.info(
             "%s: %s steps (%s of warm-up, then %s), batches of %s%s; %s of %s parameters trained, "
             "%.1f %% frozen",

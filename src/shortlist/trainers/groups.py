@@ -17,7 +17,7 @@ VECTORS = {"ia3_l", "lora_magnitude_vector"}  # as `peft` names them; some are m
 
 @dataclass(frozen=True)
 class Group:
-    """Weights that are trained at one rate with one weight decay; its length counts their numbers.
+    """Weights that are trained at one rate with one weight decay.
 
     Attributes:
         names: the weights' names in the model.
@@ -31,12 +31,14 @@ class Group:
     learning_rate: float
     weight_decay: float
 
-    def __len__(self) -> int:
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
         return sum(weight.numel() for weight in self.weights)
 
     def __str__(self) -> str:
         return (
-            f"{len(self):,} parameters at rate "
+            f"{self.parameters:,} parameters at rate "
             f"{self.learning_rate:.3g}, weight decay {self.weight_decay:g} ({self.names[0]}"
             f"{f' and {len(self.names) - 1:,} more' if len(self.names) > 1 else ''})"
         )

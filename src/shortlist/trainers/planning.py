@@ -122,7 +122,7 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
         most = max(most, sum(size for place, size in kept.items() if place not in own))
         if number > 0 or len(loader) == 1:
             seconds, tokens = seconds + took, tokens + _tokens(batch)
-    total, trained = module.parameters_in_all, sum(map(len, module.groups))
+    total, trained = module.parameters_in_all, module.trained_parameters
     return TrainingPlan(
         what=what,
         groups=tuple(map(str, module.groups)),
