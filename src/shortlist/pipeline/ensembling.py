@@ -23,7 +23,6 @@ from shortlist.core import Metric, Record, pack_item_scores
 from shortlist.errors import InvalidInput, Missing
 from shortlist.pipeline.cell import open_cell
 from shortlist.pipeline.data import load_task
-from shortlist.store.cache import Store
 from shortlist.store.keys import canonical
 from shortlist.store.keys import key as make_key
 from shortlist.store.provenance import code
@@ -86,18 +85,16 @@ def _ensemble(members: Sequence[Record], settings: Sequence[str], compose: Compo
                 f"record {first.key}: its overrides no longer give its configuration; run its cells "
                 "again"
             )
-        root = cell.store.root
-        task = load_task(replace(cell, store=Store(root, "only", cell.store.device)))
-        spec, data = cell.parts.task, task.data
-        first_values = _predictions(root, first)
-        if first_values.dtype.kind != "f":
+        spec, data = cell.parts.task, load_task(cell.only_stored()).data
+        predictions = [_predictions(cell.store.root, member) for member in members]
+        if predictions[0].dtype.kind != "f":
             raise InvalidInput(
                 f"an ensemble averages probabilities or numbers, task {spec.name} predicts texts or "
                 "tags; ensemble cells of another task"
             )
-        values = np.mean([_predictions(root, member) for member in members], axis=0)
+        values = np.mean(predictions, axis=0)
         metrics, items = spec.evaluate(values, data, "test"), spec.item_scores(values, data)
-        singles = [spec.item_scores(_predictions(root, one), data) for one in members]
+        singles = [spec.item_scores(one, data) for one in predictions]
     scores = {name: pack_item_scores(own) for name, own in items.items()}
     gains: list[Metric] = []
     for metric in metrics:

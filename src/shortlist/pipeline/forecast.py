@@ -42,7 +42,6 @@ from shortlist.pipeline.scoring import (
 )
 from shortlist.pipeline.selection import rank, select
 from shortlist.pipeline.stage import Notes
-from shortlist.store.cache import Store
 
 if TYPE_CHECKING:
     from shortlist.core import Corpus
@@ -93,7 +92,7 @@ def _steps(cell: Cell) -> Iterator[Step]:
         time.perf_counter() - begin,
         note=f"{pool:,} documents; {', '.join(f'{n}: {k:,} texts' for n, k in target.items())}",
     )
-    stored = replace(cell, store=Store(cell.store.root, "only", cell.store.device))
+    stored = cell.only_stored()
     documents = _if_stored(lambda: prefilter(stored, data))
     found = None if documents is None else _if_stored(lambda: choose_from(stored, data, documents))
     if documents is None or found is None:

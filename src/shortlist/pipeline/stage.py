@@ -62,6 +62,10 @@ class Cell:
         """Returns the same cell; what is computed through it is charged to `role`."""
         return replace(self, role=role)
 
+    def only_stored(self) -> Cell:
+        """Returns the same cell; its stages are read and never computed."""
+        return replace(self, store=Store(self.store.root, "only", self.store.device))
+
     def stage(
         self,
         name: str,

@@ -98,31 +98,27 @@ def compare_losses(cell: Cell, base: CellModel, warm: CellModel, task: TaskSplit
     before, after = held_out_loss(cell, base, task), held_out_loss(cell, warm, task)
     first, second = (np.load(stage.path / "sums.npy") for stage in (before, after))
     tokens = np.load(before.path / "counts.npy")
-    objective = cell.parts.warmup.objective
-    metrics: list[Metric] = []
-    item_scores: dict[str, str] = {}
+    objective, protocol = cell.parts.warmup.objective, before.facts["protocol"]
+    counts = {f"held_out_{fact}": after.facts[fact] for fact in ("not_measured", "truncated")}
+    notes = Notes(stages=(before, after), counts=counts)
     for suffix, unit, higher_is_better, sums in (
         ("loss_before", "nats", False, first),
         ("loss_after", "nats", False, second),
         ("loss_drop", "nats_gained", True, first - second),
     ):
-        ratio, name = ratio_of_sums(sums, tokens), f"{objective}_{suffix}"
-        item_scores[name] = pack_item_scores(linearised_ratio(sums, tokens))
-        metrics.append(
-            Metric(
-                name=name,
-                unit=unit,
-                higher_is_better=higher_is_better,
-                value=ratio.value,
-                n=len(tokens),
-                stderr=ratio.stderr,
-                protocol=before.facts["protocol"],
-            )
-        )
-    counts = {f"held_out_{fact}": after.facts[fact] for fact in ("not_measured", "truncated")}
-    return Notes(
-        stages=(before, after), counts=counts, metrics=tuple(metrics), item_scores=item_scores
-    )
+        named = {"name": f"{objective}_{suffix}", "unit": unit, "protocol": protocol}
+        notes += _mean(sums, tokens, higher_is_better=higher_is_better, **named)
+    return notes
+
+
+def _mean(sums: NDArray[np.float64], counts: NDArray[Any], **named: Any) -> Notes:
+    """Returns the metric sum of `sums` / sum of `counts` and its item scores; the metric's other
+    fields are `named`.
+    """
+    ratio = ratio_of_sums(sums, counts)
+    metric = Metric(value=ratio.value, n=len(counts), stderr=ratio.stderr, **named)
+    scores = {metric.name: pack_item_scores(linearised_ratio(sums, counts))}
+    return Notes(metrics=(metric,), item_scores=scores)
 
 
 def held_out_loss(cell: Cell, current: CellModel, task: TaskSplits) -> Stage:
@@ -171,8 +167,11 @@ def measure_forgetting(
     if tuned is not None:
         stages["finetune"] = _general(cell, tuned.model, warm.model, read)
     tokens = np.load(before.path / "counts.npy")
-    metrics: list[Metric] = []
-    item_scores: dict[str, str] = {}
+    facts = {
+        "general_truncated": before.facts["truncated"],
+        "general_not_measured": len(reference) - len(read),
+    }
+    notes = Notes(stages=tuple(stages.values()), counts=facts)
     for what in GENERAL:
         known = np.load(before.path / f"{what}.npy")
         is_loss = what == "loss"
@@ -185,27 +184,16 @@ def measure_forgetting(
                 unit += "_gained"
             label = f"general_{trainer.objective}_loss" if is_loss else f"probe_{what}"
             label += "_base" if name == "base" else f"_gain_{name}"
-            ratio = ratio_of_sums(values, counts)
-            item_scores[label] = pack_item_scores(linearised_ratio(values, counts))
-            metrics.append(
-                Metric(
-                    name=label,
-                    unit=unit,
-                    higher_is_better=unit != "nats",
-                    value=ratio.value,
-                    n=len(values),
-                    stderr=ratio.stderr,
-                    split="general",
-                    protocol=before.facts["protocol"],
-                )
+            notes += _mean(
+                values,
+                counts,
+                name=label,
+                unit=unit,
+                higher_is_better=unit != "nats",
+                split="general",
+                protocol=before.facts["protocol"],
             )
-    facts = {
-        "general_truncated": before.facts["truncated"],
-        "general_not_measured": len(reference) - len(read),
-    }
-    return Notes(
-        stages=tuple(stages.values()), counts=facts, metrics=tuple(metrics), item_scores=item_scores
-    )
+    return notes
 
 
 def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Corpus) -> Stage:

@@ -17,7 +17,6 @@ from shortlist.pipeline.base_model import base_model
 from shortlist.pipeline.data import choose_from, load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.selection import rank, select
-from shortlist.store.cache import Store
 from shortlist.trainers.classify import Validation
 from shortlist.trainers.planning import Planned, TrainingPlan
 
@@ -39,7 +38,7 @@ def training_plans(cell: Cell) -> Iterator[tuple[TrainingPlan, str]]:
         ShortlistError: an input cannot be read, or a training would refuse it.
     """
     parts, data = cell.parts, load_data(cell)
-    stored = replace(cell, store=Store(cell.store.root, "only", cell.store.device))
+    stored = cell.only_stored()
     if isinstance(parts.model, ScratchModel | IntermediateModel):
         raise InvalidInput(
             "a plan of trainings needs a model that exists, this one is trained first; run "
