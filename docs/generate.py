@@ -445,14 +445,18 @@ def leaderboard() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def values(selector: str, column: str) -> list[dict[str, str]]:
-    """Returns the rows of a method and column with a value, one a task and budget."""
+def measured(selector: str) -> list[dict[str, str]]:
+    """Returns the rows of a method with a value: one of which a cell is missing or failed has none."""
     return [
         row
         for row in leaderboard()
-        if row["selector"] == selector and row["column"] == column and row["mean"]
-        and row["task"] != "all tasks"
-    ]  # fmt: skip
+        if row["selector"] == selector and row["mean"] and row["task"] != "all tasks"
+    ]
+
+
+def values(selector: str, column: str) -> list[dict[str, str]]:
+    """Returns the rows of a method and column with a value, one a task and budget."""
+    return [row for row in measured(selector) if row["column"] == column]
 
 
 def selection_cost(selector: str) -> str:
@@ -488,25 +492,16 @@ def evidence_table(selector: str) -> str:
     """Returns what the records say of a method: costs and gains by task."""
     rows: list[list[str]] = []
     for row in values(selector, "selection_seconds"):
-        place = (row["task"], row["budget"])
-        drop = [
-            one
-            for column in ("mlm_loss_drop", "clm_loss_drop")
-            for one in values(selector, column)
-            if (one["task"], one["budget"]) == place
-        ]
-        metric = [
-            one
-            for one in leaderboard()
-            if (one["task"], one["budget"], one["selector"], one["primary"])
-            == (*place, selector, "true")
-        ]
+        same = [one for one in measured(selector) if one["records"] == row["records"]]
+        metric = [one for one in same if one["primary"] == "true"]
+        drop = [one for one in same if re.match("(mlm|clm)_loss_drop", one["column"])]
         rows.append(
             [
-                row["task"],
+                ", ".join(filter(None, (row["task"], row["settings"]))),
                 f"{int(row['budget']):,}",
                 row["n"],
-                " ".join(f"{one['column']} {with_comparison(one)}" for one in metric[:1]),
+                " ".join(f"{one['column']} {with_comparison(one)}" for one in metric[:1])
+                or NOT_MEASURED,
                 " ".join(with_comparison(one) for one in drop[:1]),
                 seconds(float(row["mean"])),
             ]
@@ -519,8 +514,6 @@ def evidence_table(selector: str) -> str:
 
 def with_comparison(row: Mapping[str, str]) -> str:
     """Returns a mean and its comparison with the control: gain, what it is over, verdict."""
-    if not row["mean"]:  # a cell of the row is missing or failed
-        return NOT_MEASURED
     value = f"{float(row['mean']):.3f}"
     if not row["gain_over"]:
         return value

@@ -183,3 +183,19 @@ def test_what_a_page_loads_from_another_machine_is_found(
     generate: ModuleType, text: str, address: str
 ) -> None:
     assert generate.outside_request(text) == address
+
+
+def test_a_metric_of_a_method_stands_beside_the_cost_of_the_same_records(
+    generate: ModuleType,
+) -> None:
+    rows = [row for row in generate.leaderboard() if row["mean"] and row["task"] != "all tasks"]
+    metrics = {(row["records"], row["selector"]): row for row in rows if row["primary"] == "true"}
+    for selector in sorted({row["selector"] for row in rows}):
+        own = [row for row in rows if row["selector"] == selector]
+        costs = [row for row in own if row["column"] == "selection_seconds"]
+        lines = generate.evidence_table(selector).splitlines()[2:]
+        for row, line in zip(costs, lines, strict=True):
+            assert line.startswith(f"| {row['task']}") and row["settings"] in line
+            metric = metrics.get((row["records"], selector))
+            expected = "not measured" if metric is None else f"{float(metric['mean']):.3f}"
+            assert expected in line
