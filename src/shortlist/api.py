@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.errors import ShortlistError
-from shortlist.overrides import run_directory
+from shortlist.overrides import path_of, run_directory
 from shortlist.picks import Evaluation, Picks, Ranking
 from shortlist.request import Request
 
@@ -220,8 +220,7 @@ def _run(request: Request, directory: str | Path | None, command: str) -> Picks:
     cell_log.addFilter(raised)
     try:
         with request.opened() as asked:
-            runs = Path(asked.config.paths.runs).expanduser().absolute()
-            cache = Path(asked.config.paths.cache).expanduser().absolute()
+            runs, cache = path_of(asked.config, "runs"), path_of(asked.config, "cache")
             new = [path for path in (runs, cache.parent, cache) if not path.exists()]
             place = run_directory(asked.config, directory)
             command = command or shlex.join(["shortlist", "run", "--", *asked.overrides])

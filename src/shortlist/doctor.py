@@ -62,11 +62,11 @@ def _machine() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    from shortlist.overrides import composed
+    from shortlist.overrides import composed, path_of
 
     with composed(()) as config:
         for name in ("cache", "runs"):
-            path = Path(config.paths[name]).expanduser().absolute()
+            path = path_of(config, name)
             place = next(one for one in (path, *path.parents) if one.exists())
             room = shutil.disk_usage(place).free / 2**30
             fine = os.access(place, os.W_OK) and room > 1

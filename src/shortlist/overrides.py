@@ -14,6 +14,7 @@ from shortlist.errors import InvalidInput, near
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+INPUTS = "inputs"  # the folder in the cache for inputs that are no files
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # texts that Hydra's grammar takes without quotes
 
 
@@ -100,7 +101,12 @@ def check_method(name: str | None) -> None:
 def input_folder(settings: Iterable[str]) -> Path:
     """Returns the folder for inputs that are no files, under the cache that `settings` name."""
     with composed([text for text in settings if text.startswith("paths.")]) as config:
-        return Path(config.paths.cache).expanduser().absolute() / "inputs"
+        return path_of(config, "cache") / INPUTS
+
+
+def path_of(config: DictConfig, name: str) -> Path:
+    """Returns the absolute path of `paths.NAME`."""
+    return Path(config.paths[name]).expanduser().absolute()
 
 
 def run_directory(config: DictConfig, directory: str | Path | None) -> Path:
@@ -108,6 +114,8 @@ def run_directory(config: DictConfig, directory: str | Path | None) -> Path:
     from shortlist.pipeline.hydra_app import sweep_name
     from shortlist.store.atomic import make_directory
 
-    runs = Path(config.paths.runs).expanduser().absolute()
-    chosen = runs / sweep_name() if directory is None else Path(directory).expanduser().absolute()
+    if directory is None:
+        chosen = path_of(config, "runs") / sweep_name()
+    else:
+        chosen = Path(directory).expanduser().absolute()
     return make_directory(chosen, "paths.runs")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shortlist.errors import InvalidInput
-from shortlist.overrides import check_method, composed, override
+from shortlist.overrides import INPUTS, check_method, composed, override, path_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -78,7 +78,7 @@ class Request:
             values["cascade"] = "on"
         asked = [override(name, value) for name, value in values.items() if value is not None]
         with composed([*asked, *further]) as config:
-            folder = Path(config.paths.cache).expanduser().absolute() / "inputs"
+            folder = path_of(config, "cache") / INPUTS
             files, pool = self._files(folder, config.task.text)
             for name, value in files.items():
                 OmegaConf.update(config, name, value)

@@ -67,6 +67,12 @@ def typo(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
 
 EDITS: dict[str, Edit] = {"swap": swap, "delete": delete, "typo": typo}
 CROSSOVER = "crossover"
+KINDS = (*EDITS, CROSSOVER)
+
+
+def crossover(words: list[str], others: list[str]) -> list[str]:
+    """Returns the first half of the words and the second half of those of another row."""
+    return words[: (len(words) + 1) // 2] + others[len(others) // 2 :]
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
-            if kind not in (*EDITS, CROSSOVER):
+            if kind not in KINDS:
                 raise InvalidInput(
-                    f"augment.kinds: there is no change {kind!r}; {near(kind, (*EDITS, CROSSOVER))}"
+                    f"augment.kinds: there is no change {kind!r}; {near(kind, KINDS)}"
                 )
         if self.copies < 1 or not self.kinds or not 0 < self.rate < 1:
             raise InvalidInput(
@@ -126,16 +132,16 @@ class Augmentation:
             )
         labels: Sequence[Any] = train.labels or [None] * len(train)
         alike: dict[Any, list[int]] = {}
-        for row in sorted(range(len(train)), key=lambda row: train.ids[row]):
+        ids, own_texts = train.ids, train.texts
+        for row in sorted(range(len(train)), key=ids.__getitem__):
             alike.setdefault(labels[row], []).append(row)
         place = {row: number for rows in alike.values() for number, row in enumerate(rows)}
-        own_texts = train.texts
         counts: Counter[str] = Counter()
         protected = set(self.protected)
-        known = {*train.texts, *elsewhere}
+        known = {*own_texts, *elsewhere}
         rows: list[int] = []
         texts: list[str] = []
-        for row, (key, text) in enumerate(zip(train.ids, train.texts, strict=True)):
+        for row, (key, text) in enumerate(zip(ids, own_texts, strict=True)):
             words = text.split()
             for copy in range(self.copies if words else 0):
                 rng = np.random.default_rng(draw(f"{key}/{copy}", self.seed))
@@ -146,8 +152,8 @@ class Augmentation:
                         counts["no_partner"] += 1
                         continue
                     step = int(rng.integers(1, len(others)))
-                    partner = own_texts[others[(place[row] + step) % len(others)]].split()
-                    changed = words[: (len(words) + 1) // 2] + partner[len(partner) // 2 :]
+                    partner = others[(place[row] + step) % len(others)]
+                    changed = crossover(words, own_texts[partner].split())
                 else:
                     changed = EDITS[kind](words, max(1, round(self.rate * len(words))), rng)
                 made = " ".join(changed)
@@ -170,7 +176,7 @@ class Augmentation:
             return None if own is None or copied is None else [*own, *copied]
 
         grown = Corpus.build(
-            [*train.texts, *texts],
+            [*own_texts, *texts],
             [*train.domains, *source.domains],
             texts_b=both(train.texts_b, source.texts_b),
             labels=both(train.labels, source.labels),
