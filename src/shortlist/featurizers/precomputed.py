@@ -246,14 +246,14 @@ def _read_parquet(path: Path) -> Iterator[Block]:
             other = next((name for name in named["id"] if not _is_document_id(name)), None)
             keys = ["id"] if other is None else ["text"]
             if other is not None:
-                _tell_looked_up_by_text(path, other)
+                _warn_looked_up_by_text(path, other)
         names = [None if name is None else str(name) for name in named[keys[0]]]
         yield names, _matrix(path, part["vector"], start)
         start += len(names)
 
 
 @functools.cache  # pool and target are read one after the other, by every cell of a sweep
-def _tell_looked_up_by_text(path: Path, other: object) -> None:
+def _warn_looked_up_by_text(path: Path, other: object) -> None:
     log.warning(
         "%s: the column `id` holds %r, no document id (%d hexadecimal digits): vectors are looked up "
         "by `text`",

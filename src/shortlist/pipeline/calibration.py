@@ -12,12 +12,7 @@ from shortlist.core import Metric, digest, pack_item_scores
 from shortlist.diagnostics.calibration_page import calibration_page
 from shortlist.diagnostics.datasheet.page import html
 from shortlist.pipeline.stage import Notes
-from shortlist.stats.calibration import (
-    MEASURES,
-    brier_scores,
-    log_losses,
-    measure,
-)
+from shortlist.stats.calibration import MEASURES, measure
 from shortlist.store.atomic import write_text
 
 if TYPE_CHECKING:
@@ -57,12 +52,12 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
 
     Test items of a class that the model does not know have no probability; they are left out and
     counted. The map is fitted on validation items alone.
-
     """
     calibrator, trainer, runtime = cell.parts.calibration, cell.parts.finetune, cell.parts.runtime
     if calibrator is None:
         return Notes()
     labels = task.labels or []
+    before = np.load(evaluated.stage.path / "predictions.npy")
 
     def truth_of(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns rows with a known class, and the numbers of their classes."""
@@ -77,7 +72,6 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
         )
         rows, classes = truth_of("validation")
         parameters = calibrator.fit(predicted.values[rows], classes)
-        before = np.load(evaluated.stage.path / "predictions.npy")
         np.save(directory / PROBABILITIES, calibrator.apply(parameters, before))
         write_text(directory / PARAMETERS, json.dumps(parameters, sort_keys=True) + "\n")
         return {"validation": len(rows), "truncated": predicted.truncated}
@@ -92,7 +86,6 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
     stage = cell.stage("calibrate", calibrator.version, settings, inputs, compute)
 
     rows, classes = truth_of("test")
-    before = np.load(evaluated.stage.path / "predictions.npy")
     after = np.load(stage.path / PROBABILITIES)
     metrics: list[Metric] = []
     item_scores: dict[str, str] = {}
@@ -101,10 +94,9 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
         generator = np.random.default_rng(_SEED)
         found = measure(values, classes, calibrator.bins, calibrator.resamples, generator)
         measured[suffix] = (values, found)
-        items = {"log_loss": log_losses(values, classes), "brier": brier_scores(values, classes)}
+        for name, items in found.items.items():
+            item_scores[f"{name}_{suffix}"] = pack_item_scores(items)
         for name in MEASURES:
-            if name in items:
-                item_scores[f"{name}_{suffix}"] = pack_item_scores(items[name])
             metrics.append(
                 Metric(
                     name=f"{name}_{suffix}",

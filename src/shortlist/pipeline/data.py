@@ -20,6 +20,7 @@ from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.readers import render
 from shortlist.data.splits import PROTECTED, SPLITS, TaskData
 from shortlist.errors import InvalidInput
+from shortlist.pipeline.compose import APART
 from shortlist.pipeline.preparation import (
     VERDICTS,
     Preparation,
@@ -239,8 +240,7 @@ def load_pool(cell: Cell) -> Documents:
             "warnings": list(loaded.warnings),
         }
 
-    apart = ("prefilter", "prepare")
-    settings = {name: value for name, value in cell.settings["pool"].items() if name not in apart}
+    settings = {k: v for k, v in cell.settings["pool"].items() if k not in APART["pool"]}
     return _prepared_pool(cell, Documents(*_load(cell, "pool", pool, compute, "pool", settings)))
 
 
@@ -359,7 +359,7 @@ def load_splits(
         }
 
     # Evaluators decide how a model is measured, not what the data are.
-    apart = ("evaluators", "prepare", "folds", "cross_validation", "split", "augment")
+    apart = ("evaluators", *APART["task"])
     data_settings = {key: value for key, value in settings.items() if key not in apart}
     loaded = TaskSplits(task, *_load(cell, "task", task, compute, name, data_settings))
     cut = cell.parts.cut if name == "task" else None

@@ -105,10 +105,12 @@ class Measured:
     Attributes:
         values: by the names of `MEASURES`.
         stderrs: standard errors over bootstrap resamples of the items, likewise.
+        items: (n,) values of the items, of the measures that are means over them.
     """
 
     values: Mapping[str, float]
     stderrs: Mapping[str, float]
+    items: Mapping[str, NDArray[np.float64]]
 
 
 MEASURES = ("log_loss", "brier", "ece", "ece_equal_mass")
@@ -146,6 +148,7 @@ def measure(
     return Measured(
         dict(zip(MEASURES, values(slice(None)), strict=True)),
         dict(zip(MEASURES, np.std(drawn, axis=0, ddof=1).tolist(), strict=True)),
+        {"log_loss": losses, "brier": scores},
     )
 
 
