@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
+from shortlist.data.dealing import k_folds
 from shortlist.data.decontamination import find_repeats
-from shortlist.data.folds import k_folds
 from shortlist.data.near_copies import fold, near_copies
 from shortlist.data.splits import PROTECTED, SPLITS, TaskData
 from shortlist.errors import InvalidInput
