@@ -7,6 +7,7 @@ Whenever a cell gets to its end, artifacts and numbers must be those of an undis
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -91,7 +92,9 @@ def kill(seed: int, size: float, home: Path) -> Outcome:
             wrong("SIGTERM ended the process itself")
         if code > 0 and code != 143:
             tracebacks += 1
-            wrong(f"the cell failed with {code}")
+            record = home / "killed/runs" / str(runs) / "record.json"
+            reason = json.loads(record.read_text())["reason"] if record.is_file() else "no record"
+            wrong(f"the cell failed with {code}: {reason}")
         if code != 0:
             continue
         ends += 1
