@@ -70,15 +70,11 @@ class State:
 
     def restore_moments(self, optimizer: Any, model: Any) -> None:
         """Gives an optimiser the moments of this state; a weight not yet trained has none."""
-        for name, weight in model.named_parameters():
-            moments = {
-                key.split(" ")[0]: value.to(weight.device)
-                for key, value in self.tensors.items()
-                if key.endswith(f" {name}")
-                and key.split(" ")[0] not in ("weight", "best", "average")
-            }
-            if moments:
-                optimizer.state[weight] = moments
+        weights = dict(model.named_parameters())
+        for key, value in self.tensors.items():
+            kind, _, name = key.partition(" ")
+            if name in weights and kind not in ("weight", "best", "average"):
+                optimizer.state[weights[name]][kind] = value.to(weights[name].device)
 
     def write(self, path: Path) -> None:
         """Writes the state to `path`, under a temporary name first."""
