@@ -63,7 +63,7 @@ class TrainingPlan:
             f"{self.activation_bytes / 2**20:,.0f} MiB for activations"
         )
         minutes = f"{self.seconds / 60:,.1f} minutes"
-        time = f"{self.seconds:.1f} seconds" if self.seconds < 60 else minutes
+        time = f"{self.seconds:.2g} seconds" if self.seconds < 60 else minutes
         yield f"time: {time}, without validation"
 
 

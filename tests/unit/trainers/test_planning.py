@@ -45,8 +45,8 @@ def test_steps_groups_and_memory_are_those_of_the_training(
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.26, "0.3 seconds"),
-        (59.0, "59.0 seconds"),
+        (0.012, "0.012 seconds"),
+        (59.0, "59 seconds"),
         (60.0, "1.0 minutes"),
         (6e4, "1,000.0 minutes"),
     ],
