@@ -49,7 +49,7 @@ class Adapter(ABC):
         """
 
     def detach(self, model: Any) -> Any:
-        """Returns the model that `attach` was given, with what its adapter learnt in its weights."""
+        """Returns the model that `attach` was given, with its adapter merged into its weights."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         layers = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]

@@ -137,13 +137,13 @@ class Classifier(TrainingModule):
         if self.peft is not None and self.peft.positions and not head.whole_texts:
             raise InvalidInput(
                 f"{self.setting}.peft reads vectors before each text, which a task of whole texts allows, "
-                f"this one is {head.words}; choose lora, dora or ia3"
+                f"this one is {head.description}; choose lora, dora or ia3"
             )
         for name, needed in NEEDS.items():
             if getattr(self, name) and name not in head.allows:
                 off = 0 if name == "label_smoothing" else "null"
                 raise InvalidInput(
-                    f"{self.setting}.{name} needs a task with {needed}, this one is {head.words}; set "
+                    f"{self.setting}.{name} needs a task with {needed}, this one is {head.description}; set "
                     f"{self.setting}.{name}={off}"
                 )
 

@@ -106,12 +106,12 @@ class Head(ABC):
     """The final layer of a model for one kind of task, its loss and its predictions.
 
     Attributes:
-        words: what the task is, for messages.
+        description: what the task is, for messages.
         allows: settings of the training, besides those of any loss, that it has a meaning for.
         whole_texts: whether there is one output a text, whatever tokens the model reads before it.
     """
 
-    words: ClassVar[str]
+    description: ClassVar[str]
     allows: ClassVar[frozenset[str]] = frozenset()
     whole_texts: ClassVar[bool] = False
 

@@ -89,7 +89,7 @@ class Classes(WholeTexts):
 class SingleLabel(Classes):
     """One class a text or pair: softmax over all classes, cross-entropy."""
 
-    words = "a task of one class a text"
+    description = "a task of one class a text"
     allows = frozenset({"label_smoothing", "class_weights", "r_drop"})
 
     @property
@@ -114,7 +114,7 @@ class SingleLabel(Classes):
 class Regression(WholeTexts):
     """A number a text or pair: one output, squared error."""
 
-    words = "a regression"
+    description = "a regression"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -145,7 +145,7 @@ class MultiLabel(Classes):
     Labels are JSON lists of class names.
     """
 
-    words = "a multi-label task"
+    description = "a multi-label task"
     problem: ClassVar[str] = "multi_label_classification"
 
     def open(self, directory: Path, **config: Any) -> Any:

@@ -36,7 +36,7 @@ class Tags(Head):
     because the text was cut or the tokenizer joins words, is not trained on and predicted `O`.
     """
 
-    words = "a task of one tag a word"
+    description = "a task of one tag a word"
     allows = frozenset({"label_smoothing"})
 
     def __init__(self, tags: Sequence[str]) -> None:
