@@ -224,7 +224,9 @@ def own_place(group: str) -> str:
 
 
 def inherited(group: str, defaults: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
-    """Yields (group, option, place) of what a defaults list brings in; place "" is the option's own."""
+    """Yields (group, option, place) of what a defaults list brings in; place "" is the option's
+    own.
+    """
     for entry in defaults:
         if isinstance(entry, str):
             name, _, place = entry.partition("@")

@@ -148,7 +148,8 @@ def evaluate(
     directory: str | Path | None = None,
     command: str = "",
 ) -> Evaluation:
-    """Returns a whole cell: selection, warm-up, fine-tuning on the target's labels, metrics on test.
+    """Returns a whole cell: selection, warm-up, fine-tuning on the target's labels, metrics on
+    test.
 
     Args:
         pool: as in `select`.

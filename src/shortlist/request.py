@@ -46,8 +46,8 @@ class Request:
 
     @contextmanager
     def opened(self) -> Generator[Opened]:
-        """Returns a context whose value is the request as a configuration; Hydra's state is as before
-        afterwards.
+        """Returns a context whose value is the request as a configuration; Hydra's state is as
+        before afterwards.
 
         Raises:
             ShortlistError: the method is unknown, or an input or a setting cannot be used.

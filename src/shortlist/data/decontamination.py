@@ -2,12 +2,12 @@
 
 After folding case, punctuation and space, a document leaks if
 - it equals a protected text (`exact`, `normalised`),
-- it shares `RUN` consecutive words with one, or contains a whole one of `SHORTEST` to `RUN` - 1 words
-  (`ngram`); shorter texts ("I agree.") leak only by equality,
+- it shares `RUN` consecutive words with one, or contains a whole one of `SHORTEST` to `RUN` - 1
+  words (`ngram`); shorter texts ("I agree.") leak only by equality,
 - it paraphrases one (`near`): see `Pairs`.
 
-Runs and pairs of words are compared by 64-bit hashes. A shared run is confirmed on the text; a chance
-match of as many pairs as a leak needs does not occur.
+Runs and pairs of words are compared by 64-bit hashes. A shared run is confirmed on the text; a
+chance match of as many pairs as a leak needs does not occur.
 """
 # numba carries no type stubs: the checker does not know what its decorator returns.
 # pyright: reportUntypedFunctionDecorator=false
@@ -209,8 +209,8 @@ class Pairs:
     its own pairs, a moved one few, and texts on one subject share words but few pairs. Pairs that
     more than `COMMON` protected texts hold ("of the") are not counted. A document paraphrases a
     text with at least `FEWEST` counted pairs if a stretch of it, at most `STRETCH` times as long as
-    the text, holds `BASE` + `SHARE` * (their number) of them. `BASE` keeps a stock phrase ("approved
-    by the local ethics committee") from matching a short text.
+    the text, holds `BASE` + `SHARE` * (their number) of them. `BASE` keeps a stock phrase
+    ("approved by the local ethics committee") from matching a short text.
 
     Attributes:
         keys: (k,) hashes of all pairs, sorted.

@@ -512,8 +512,8 @@ def open_table(path: Path, wanted: Collection[str] | None = None) -> Table:
     """Returns the wanted columns (None: all) of a Parquet or Arrow file; they are read by index.
 
     Raises:
-        InvalidInput: it cannot be read, or a wanted column stands in it twice. Also raised while the
-            batches are read.
+        InvalidInput: it cannot be read, or a wanted column stands in it twice. Also raised while
+            the batches are read.
     """
     check_file(path)
     format_, _ = _format(path)

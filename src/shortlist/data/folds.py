@@ -78,8 +78,8 @@ class CrossValidation:
             values: the values of `column`.
 
         Raises:
-            InvalidInput: there is no such fold, or no deal has rows in every part and every class in
-                train.
+            InvalidInput: there is no such fold, or no deal has rows in every part and every class
+                in train.
         """
         last = self.folds * self.repeats - 1
         if not 0 <= self.fold <= last:

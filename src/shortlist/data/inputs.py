@@ -1,5 +1,5 @@
-"""Inputs that are not files of a readable format: tables in memory, standard input, saved data sets,
-data sets of the hub. Each becomes files, under a name that is a hash of their content.
+"""Inputs that are not files of a readable format: tables in memory, standard input, saved data
+sets, data sets of the hub. Each becomes files, under a name that is a hash of their content.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ Docstrings are read with `ast` from the files that a distribution records, long 
 its metadata. Nothing is imported, and neither the location of the environment nor the order of its
 directories matters.
 
-Only the distributions in `pydocs_distributions.txt` are read, which are those of `requirements.lock`
-without the ones in `NOT_READ`. So every environment with the locked versions holds the same text;
-other distributions are counted and left out, missing ones and other versions are counted and
-named in a warning.
+Only the distributions in `pydocs_distributions.txt` are read, which are those of
+`requirements.lock` without the ones in `NOT_READ`. So every environment with the locked versions
+holds the same text; other distributions are counted and left out, missing ones and other versions
+are counted and named in a warning.
 """
 
 from __future__ import annotations

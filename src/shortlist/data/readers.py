@@ -240,8 +240,8 @@ def read_documents(
 
     Raises:
         Missing: there is no such file.
-        InvalidInput: a file cannot be read, lacks a column, or all of its rows are rejected; no file
-            holds a row; no row holds a value of `row_filter.only`.
+        InvalidInput: a file cannot be read, lacks a column, or all of its rows are rejected; no
+            file holds a row; no row holds a value of `row_filter.only`.
     """
     reader = _Reader(columns, default_domain, row_filter or RowFilter(), reading or Reading())
     first: dict[Any, int] = {}

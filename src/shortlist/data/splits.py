@@ -27,8 +27,8 @@ class TaskData:
         train: labelled examples to fine-tune on (unlabelled texts for an unlabelled task).
         validation: labelled examples apart from train, which decide which epoch is kept; pool
             documents that repeat one are never selected.
-        test: labelled examples to measure on; an unlabelled task: texts to measure the loss on, none
-            where none are held out.
+        test: labelled examples to measure on; an unlabelled task: texts to measure the loss on,
+            none where none are held out.
         target: the training inputs without labels: the text that a selection should help with.
         labels: class names in the order of the model's outputs; None where there are no classes.
         counts: rows by fate and other counts, by name.
@@ -65,7 +65,8 @@ def draw(key: str, seed: int) -> int:
 def sample_rows(ids: Sequence[str], size: int | None, seed: int) -> NDArray[np.int64]:
     """Returns the rows of a sample without replacement, ascending; all rows where `size` is None.
 
-    The sample depends on the set of ids, not on their order; a smaller one lies within a larger one.
+    The sample depends on the set of ids, not on their order; a smaller one lies within a larger
+    one.
 
     Raises:
         InvalidInput: `size` is negative.

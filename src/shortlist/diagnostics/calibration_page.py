@@ -40,8 +40,8 @@ def calibration_page(
     Args:
         title: name of the task.
         calibrator: the family of the map.
-        measured: (n, k) probabilities of the test items and their measures, under `uncalibrated` and
-            `calibrated`.
+        measured: (n, k) probabilities of the test items and their measures, under `uncalibrated`
+            and `calibrated`.
         truth: (n,) numbers of the true classes.
     """
     rows = tuple(

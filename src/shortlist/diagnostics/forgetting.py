@@ -7,9 +7,9 @@ Two kinds of measurements on the same general texts, each compared passage by pa
   the fine-tuned model). Its loss is an upper bound: what moved out of the head's sight counts as
   forgotten, though a head trained anew might still read it.
 - Probes, which do train anew: logistic regression on frozen vectors (means over the tokens of the
-  last layer), cross-validated over passages. `kind`: the kind of a passage (news, law, recipes, ...).
-  `order`: whether two neighbouring words of a sentence were swapped (bigram shift, Conneau et al.
-  2018).
+  last layer), cross-validated over passages. `kind`: the kind of a passage (news, law, recipes,
+  ...). `order`: whether two neighbouring words of a sentence were swapped (bigram shift, Conneau et
+  al. 2018).
 """
 # scikit-learn has no type stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false

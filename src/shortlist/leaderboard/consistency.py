@@ -1,4 +1,4 @@
-"""What the name of a metric, the other counts and the configuration say about a field of a record."""
+"""What a metric's name, other counts and the configuration say about a field of a record."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _KINDS = tuple(
 )
 _PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "pearson", "spearman")
 
-# The counts that the rows read are the sum of, and those that are no part of it (`OTHERS`). Counts of
-# a record with further names are not added up: rows may have left in another way.
+# The counts that the rows read are the sum of, and those that are no part of it (`OTHERS`). Counts
+# of a record with further names are not added up: rows may have left in another way.
 _POOL = ("kept", "exact_copies", "not_sampled", "quarantined", "filtered")
 _POOL_OTHERS = ("rows_read", "truncated", "cut")
 _SPLITS = ("train", "validation", "test")

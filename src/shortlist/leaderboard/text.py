@@ -331,8 +331,8 @@ def console_table(table: ComparisonTable) -> rich.table.Table:
     """Returns the table for a terminal of 100 columns.
 
     The two costs of a method are always shown, then the metrics in their order as long as there is
-    room, with the standard deviation of the primary one. The caption names the columns that are left
-    out, the gains, and the reasons of missing means.
+    room, with the standard deviation of the primary one. The caption names the columns that are
+    left out, the gains, and the reasons of missing means.
     """
 
     def urgency(index: int) -> tuple[int, int]:

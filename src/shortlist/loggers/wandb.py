@@ -196,8 +196,8 @@ class WandbLogger:
 
 
 def selection_artifact(report: CellReport, picks: Path, texts: bool) -> Any:
-    """Returns an artifact of the type `selection`: the files of a data set (`hub.write_folder`), with
-    the fingerprints of what it was made from as metadata.
+    """Returns an artifact of the type `selection`: the files of a data set (`hub.write_folder`),
+    with the fingerprints of what it was made from as metadata.
 
     Equal selections of a cell are one version, since a version is a digest of the files. These are
     written under the report's directory, where `wandb sync` reads them.

@@ -152,7 +152,8 @@ class CellData:
     Attributes:
         pool: the whole pool, before a prefilter.
         task: what is trained and measured on.
-        targets: the tasks that documents are chosen for, by name; `task` alone where none are named.
+        targets: the tasks that documents are chosen for, by name; `task` alone where none are
+            named.
         leaks: documents of the pool that repeat an evaluation text.
     """
 
@@ -170,7 +171,8 @@ class CellData:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The documents that a selector chooses from: the pool, its nearest domains, or the task's texts.
+    """The documents that a selector chooses from: the pool, its nearest domains, or the task's
+    texts.
 
     Attributes:
         documents: the documents.
@@ -275,8 +277,8 @@ def _prepared_pool(cell: Cell, pool: Documents) -> Documents:
 
 
 def _derived_notes(stage: Stage, name: str, how: str) -> Notes:
-    """Returns what a stage that changes documents adds to the record: counts, and the fingerprints in
-    place of those of its input.
+    """Returns what a stage that changes documents adds to the record: counts, and the fingerprints
+    in place of those of its input.
     """
     counts = {f"{name}_{how}_{fact}": count for fact, count in stage.facts["counts"].items()}
     inputs = {
@@ -333,8 +335,8 @@ def load_targets(cell: Cell, task: TaskSplits) -> dict[str, TaskSplits]:
 def load_splits(
     cell: Cell, task: Any, name: str, settings: Mapping[str, Any], place: str
 ) -> TaskSplits:
-    """Returns the splits of `task`, which the configuration has at `place`; its counts and inputs are
-    noted under `name`.
+    """Returns the splits of `task`, which the configuration has at `place`; its counts and inputs
+    are noted under `name`.
 
     Raises:
         InvalidInput: the target has no documents.

@@ -123,8 +123,8 @@ def _option(group: str, name: str, changes: Any, place: str) -> list[dict[str, A
 
 
 def with_preparation(config: DictConfig) -> DictConfig:
-    """Returns the configuration with `prepare` of the pool, the task and the targets resolved: a list
-    of operations with all their settings, or null.
+    """Returns the configuration with `prepare` of the pool, the task and the targets resolved: a
+    list of operations with all their settings, or null.
     """
     config = copy.deepcopy(config)
     for place, node in _places(config).items():
@@ -220,8 +220,8 @@ def prepare_task(
     the task.
 
     Raises:
-        InvalidInput: an operation edits by comparison and the task has pairs of texts, or a class or
-            the whole of train is dropped.
+        InvalidInput: an operation edits by comparison and the task has pairs of texts, or a class
+            or the whole of train is dropped.
     """
     operations = preparation.operations
     alone = {k: v for k, v in operations.items() if isinstance(v, DocumentOperation)}
@@ -268,7 +268,8 @@ def _of_pairs(
 ) -> Prepared:
     """Returns the verdicts on pairs: a pair fails a rule, or is edited, where one of its texts is.
 
-    Pairs of which no text has failed are then compared as wholes, their texts joined by a line break.
+    Pairs of which no text has failed are then compared as wholes, their texts joined by a line
+    break.
     """
 
     def joined(one: Sequence[tuple[str, ...]], other: Sequence[tuple[str, ...]]) -> Any:

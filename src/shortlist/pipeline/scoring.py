@@ -277,7 +277,9 @@ def _cascaded(
     target_name: str,
     notes: Notes,
 ) -> tuple[Vectors, Vectors, Notes]:
-    """Returns vectors of the candidates, exact where the budget may reach, of the target, and notes."""
+    """Returns vectors of the candidates, exact where the budget may reach, of the target, and
+    notes.
+    """
     exact, target_notes = featurize(
         cell, prepared, target.target, target.fingerprint("target"), target_name
     )

@@ -48,8 +48,8 @@ def delete(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
 
 
 def typo(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Returns the words with `count` letters replaced by neighbours on the keyboard, doubled, or left
-    out, in words of four letters and more that are all letters.
+    """Returns the words with `count` letters replaced by neighbours on the keyboard, doubled, or
+    left out, in words of four letters and more that are all letters.
     """
     changed = list(words)
     places = [place for place, word in enumerate(words) if len(word) > 3 and word.isalpha()]
@@ -77,14 +77,14 @@ def crossover(words: list[str], others: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training rows are augmented (EDA without synonyms, Wei and Zou 2019, arXiv:1901.11196, and
-    instance crossover, Luque 2019, arXiv:1909.11241).
+    """How training rows are augmented (EDA without synonyms, Wei and Zou 2019, arXiv:1901.11196,
+    and instance crossover, Luque 2019, arXiv:1909.11241).
 
     Attributes:
         copies: changed copies of each row.
-        kinds: which changes (`swap`, `delete`, `typo`, `crossover`); a copy gets one of them, drawn by
-            the row. `crossover` joins the first half of the row's words to the second half of those
-            of another row with the same label; it is not applied to pairs of texts.
+        kinds: which changes (`swap`, `delete`, `typo`, `crossover`); a copy gets one of them, drawn
+            by the row. `crossover` joins the first half of the row's words to the second half of
+            those of another row with the same label; it is not applied to pairs of texts.
         rate: share of the words that a copy changes, at least one word.
         protected: words that no change touches, in lower case: negations and the like, whose loss
             would change the label. A copy that lacks one of the row's is not made.
@@ -110,7 +110,8 @@ class Augmentation:
             )
 
     def apply(self, train: Corpus, elsewhere: Sequence[str] = ()) -> tuple[Corpus, dict[str, int]]:
-        """Returns the rows and their copies, sorted by id, and how many copies there are of each kind.
+        """Returns the rows and their copies, sorted by id, and how many copies there are of each
+        kind.
 
         A copy depends on its row's id and the seed alone; that of `crossover` on the rows of its
         label too. Copies are not made (and counted as `unchanged`, `label_words_lost`, `repeated`,

@@ -119,8 +119,8 @@ class TaskChecks:
         lengths: minimum, median, maximum of characters by split.
         contradictions: texts with several labels.
         copies: validation and test rows that nearly repeat a training row.
-        shared_runs: ids of validation and test rows, by split, that share `decontamination.RUN` (13)
-            consecutive words with a training row, or are equal to one.
+        shared_runs: ids of validation and test rows, by split, that share `decontamination.RUN`
+            (13) consecutive words with a training row, or are equal to one.
         issues: likely label errors in train, the most likely first.
         accuracy: out-of-fold accuracy of the classifier that found them; None where it was not run.
         not_judged: training rows beyond those that probabilities were computed for.
@@ -223,9 +223,9 @@ def confident_learning(
 ) -> NDArray[np.int64]:
     """Returns, for each row, the class that it is confidently counted as, (n,); -1 for none.
 
-    A row is counted as class j if its probability of j is at least the mean probability of j over the
-    rows that are labelled j; of several such classes the most probable. A row that is counted as
-    another class than its label is a likely label error: the off-diagonal of the confident joint
+    A row is counted as class j if its probability of j is at least the mean probability of j over
+    the rows that are labelled j; of several such classes the most probable. A row that is counted
+    as another class than its label is a likely label error: the off-diagonal of the confident joint
     (Northcutt, Jiang and Chuang 2021, JAIR 70, section 3.1).
 
     Args:

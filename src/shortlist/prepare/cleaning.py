@@ -59,8 +59,8 @@ _RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$\n?|^[ \t]*(?:```|~~~)[^\n]*$\n
 class RepairText(DocumentOperation):
     """Repairs encoding errors by ftfy and normalises Unicode (Speer 2019, zenodo.2591652).
 
-    Text that was decoded by a wrong table ("schÃ¶n"), escaped entities, ligatures, full-width letters
-    and curly quotes become what they stood for; a lone surrogate becomes U+FFFD.
+    Text that was decoded by a wrong table ("schÃ¶n"), escaped entities, ligatures, full-width
+    letters and curly quotes become what they stood for; a lone surrogate becomes U+FFFD.
 
     Attributes:
         normalization: Unicode normal form (`NFC`, `NFKC`), or None.
@@ -145,8 +145,8 @@ class StripMarkdown(DocumentOperation):
 class Whitespace(DocumentOperation):
     """Normalises white space and removes characters that show nothing.
 
-    Line breaks of all kinds become line feeds, runs of spaces one space, three and more line breaks two;
-    controls, byte order marks, zero-width spaces and marks of direction go.
+    Line breaks of all kinds become line feeds, runs of spaces one space, three and more line breaks
+    two; controls, byte order marks, zero-width spaces and marks of direction go.
     """
 
     def apply(self, document: Text) -> Verdict:

@@ -81,8 +81,8 @@ def reliability(
         correct: (n,) whether the prediction is right.
         bins: number of bins.
         equal_mass: bins of equal numbers of items, by quantiles (equal confidences share a bin), in
-            place of bins of equal width. Bins are open on the left and closed on the right; the first
-            one is closed on both sides.
+            place of bins of equal width. Bins are open on the left and closed on the right; the
+            first one is closed on both sides.
     """
     if equal_mass:
         edges = np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf")
@@ -194,8 +194,8 @@ class Calibrator(ABC):
             what: whose items they are, for the message.
 
         Raises:
-            InvalidInput: there are fewer than two items of these classes, or none of some class that
-                has parameters of its own.
+            InvalidInput: there are fewer than two items of these classes, or none of some class
+                that has parameters of its own.
         """
         items = [name for name in truth if name in classes]
         missing = [name for name in classes if name not in items] if self.every_class else []

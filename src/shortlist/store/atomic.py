@@ -81,8 +81,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def seal(path: Path) -> None:
-    """Writes the SHA-256 of a file, or of a directory's files, beside it under its name and `.sha256`:
-    for what a resumed computation reads before there is a manifest.
+    """Writes the SHA-256 of a file, or of a directory's files, beside it under its name and
+    `.sha256`: for what a resumed computation reads before there is a manifest.
     """
     write_text(_seal_of(path), _sha256(path))
 

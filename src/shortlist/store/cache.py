@@ -1,8 +1,8 @@
 """Artifacts of stages: computed once, complete or absent, shared by all processes.
 
-Layout: `<root>/<stage>/<key>/` with the files of the stage and `manifest.json`, which is written last.
-A directory is filled under a temporary name and renamed, under a file lock, so that a process killed
-at any moment leaves a complete artifact or nothing that is read. Failures are not stored.
+Layout: `<root>/<stage>/<key>/` with the files of the stage and `manifest.json`, which is written
+last. A directory is filled under a temporary name and renamed, under a file lock, so that a process
+killed at any moment leaves a complete artifact or nothing that is read. Failures are not stored.
 """
 
 import json

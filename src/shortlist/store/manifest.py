@@ -1,7 +1,7 @@
 """Manifests: what the files of an artifact are, and whether they still are that.
 
-A manifest is `manifest.json` in the directory of the artifact: material of the key, size and SHA-256
-of every file, facts and cost of the computation, and the SHA-256 of all that.
+A manifest is `manifest.json` in the directory of the artifact: material of the key, size and
+SHA-256 of every file, facts and cost of the computation, and the SHA-256 of all that.
 """
 
 from __future__ import annotations

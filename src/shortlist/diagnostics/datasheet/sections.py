@@ -1,4 +1,6 @@
-"""Sections of the datasheet of one selection: what was selected, why, how reliably, and at what cost."""
+"""Sections of the datasheet of one selection: what was selected, why, how reliably, and at what
+cost.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -234,7 +236,9 @@ def _map_figure(drawn: SelectionMap) -> Figure:
 
 
 def coverage_sections(explanations: Explanations) -> list[Section]:
-    """Returns which texts of each target the selection covers; nothing for a method without vectors."""
+    """Returns which texts of each target the selection covers; nothing for a method without
+    vectors.
+    """
     rank = {pick["id"]: pick["rank"] for pick in explanations.picks}
     if len(explanations.coverage) == 1:
         (summary,) = explanations.coverage.values()
@@ -357,8 +361,8 @@ def _fit_section(method: str, facts: Mapping[str, Any], suffix: str) -> Section:
 
 
 def comparison_section(facts: Mapping[str, Any]) -> Section | None:
-    """Returns the overlap with the ablation baseline, the recommended budget with its curve, and the
-    distances of the domains; None where there is none of them.
+    """Returns the overlap with the ablation baseline, the recommended budget with its curve, and
+    the distances of the domains; None where there is none of them.
 
     Args:
         facts: facts of the selection as the record has them.
@@ -409,8 +413,8 @@ def _curve(points: Sequence[Mapping[str, Any]], name: str, at: float) -> list[Fi
 
 
 def facts_section(key: str, title: str, facts: Mapping[str, Any] | None) -> Section | None:
-    """Returns facts of the record: sentences as text, numbers as facts, lists and mappings as tables;
-    None where there are none.
+    """Returns facts of the record: sentences as text, numbers as facts, lists and mappings as
+    tables; None where there are none.
 
     Args:
         key: anchor of the section.
