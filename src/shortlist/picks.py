@@ -1,4 +1,4 @@
-"""What the Python interface returns: ranked documents, a selection, a whole cell; and their files."""
+"""What the Python interface returns: ranked documents, a selection, a cell; and their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal and in a notebook, elsewhere a line every 15 seconds."""
+"""Progress of long work: a bar on a terminal and in a notebook, else a line every 15 seconds."""
 
 from __future__ import annotations
 

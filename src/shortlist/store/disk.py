@@ -1,6 +1,4 @@
-"""Free disk space: full disks recognised by exceptions of any library, and room reserved before
-use.
-"""
+"""Free disk space: full disks recognised by exceptions of libraries, room reserved before use."""
 
 from __future__ import annotations
 
