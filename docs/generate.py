@@ -851,13 +851,12 @@ def command_lines(text: str) -> str:
 def command_line_page() -> str:
     """Returns the page of the console script: the help of each command, as it is printed."""
     sys.path.insert(0, str(ROOT / "src"))
-    from shortlist.cli import commands
+    from shortlist.cli.commands import EXIT_CODES, parser
 
     sys.path.pop(0)
     with unittest.mock.patch.dict(os.environ, COLUMNS="96"):
-        parser = commands.parser()
         (commands,) = (
-            one for one in parser._actions if isinstance(one, argparse._SubParsersAction)
+            one for one in parser()._actions if isinstance(one, argparse._SubParsersAction)
         )
         rows = [
             [f"[`shortlist {one.dest}`](#{one.dest})", cell(capital(one.help or ""))]
@@ -867,7 +866,7 @@ def command_line_page() -> str:
             "# Command line\n\n`shortlist` composes the configuration that `run.py` composes and calls "
             "the same pipeline; `python -m shortlist` is the same. What stands after `--` are "
             f"[settings](settings/index.md).\n\n{table(('command', 'what it does'), rows)}\n"
-            f"```text\n{commands.EXIT_CODES}\n```\n"
+            f"```text\n{EXIT_CODES}\n```\n"
         ]
         for name, command in commands.choices.items():
             parts.append(f"## {name}\n\n```text\n{command.format_help().rstrip()}\n```\n")
