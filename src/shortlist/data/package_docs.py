@@ -35,7 +35,12 @@ _DOCUMENTATION = "only the extra `docs` installs it"
 NOT_READ: Mapping[str, str] = {
     "torch": "the builds of one version (CPU, CUDA, ROCm) hold different files",
     **dict.fromkeys(
-        ("ftfy", "py3langid"), "locked after the pool's numbers were published (decision 51)"
+        """
+        alembic colorlog courlan dateparser fastapi flatbuffers ftfy gguf htmldate justext mako
+        ml-dtypes onnx onnx-ir onnxruntime onnxscript optuna prometheus-client py3langid pypdf
+        sqlalchemy starlette tld trafilatura tzlocal uvicorn
+        """.split(),  # noqa: SIM905
+        "locked after the pool's numbers were published (decision 51)",
     ),
     **dict.fromkeys(
         """
