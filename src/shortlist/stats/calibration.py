@@ -218,9 +218,10 @@ class Calibrator(ABC):
             truth: (n,) numbers of their true classes.
         """
 
+    @staticmethod
     @abstractmethod
     def apply(
-        self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+        parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns the (n, k) calibrated probabilities of other items; rows sum to 1."""
 
@@ -249,8 +250,9 @@ class Temperature(Calibrator):
         )
         return {"temperature": [float(np.exp(best.x))]}
 
+    @staticmethod
     def apply(
-        self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+        parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns softmax(log p / T)."""
         return softmax(_logarithms(probabilities) / parameters["temperature"][0], axis=1)
@@ -298,8 +300,9 @@ class Vector(Calibrator):
         found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
         return {"weights": found.x[:k].tolist(), "offsets": found.x[k:].tolist()}
 
+    @staticmethod
     def apply(
-        self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+        parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns softmax(w * log p + b)."""
         scaled = _logarithms(probabilities) * np.array(parameters["weights"])
@@ -335,8 +338,9 @@ class Platt(Calibrator):
             offsets.append(float(model.intercept_[0]))
         return {"slopes": slopes, "offsets": offsets}
 
+    @staticmethod
     def apply(
-        self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+        parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns the sigmoids, divided by their sum."""
 
@@ -369,8 +373,9 @@ class Isotonic(Calibrator):
             outputs.append(model.y_thresholds_.tolist())
         return {"inputs": inputs, "outputs": outputs}
 
+    @staticmethod
     def apply(
-        self, parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+        parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Returns the values of the lines, divided by their sum."""
         return _by_class(probabilities, np.interp, parameters["inputs"], parameters["outputs"])
