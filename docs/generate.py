@@ -55,6 +55,7 @@ GROUPS = {
     "model": "what is trained",
     "trainer": "how it is trained: `warmup` and `finetune`",
     "peft": "what is trained in place of all weights",
+    "practice": "one practice of fine-tuning, for comparisons",
     "evaluator": "how language models are measured without fine-tuning",
     "scorer": "toxicity scorers",
     "protocol": "how a paper trains",

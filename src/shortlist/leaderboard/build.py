@@ -118,11 +118,29 @@ def _group_by_row(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
     rows: dict[RowAxes, list[Record]] = defaultdict(list)
     for axes, group in groups.items():
         flat = [{**dict(_flat(record.config)), **record.reads} for record in group]
-        names = differing_settings(flat)
+        followed = _seeds_of_the_run(group, flat)
+        names = differing_settings(
+            [{path: config[path] for path in config.keys() - followed} for config in flat]
+        )
         for record, config in zip(group, flat, strict=True):
             settings = tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
             rows[replace(axes, settings=settings)].append(record)
     return rows
+
+
+def _seeds_of_the_run(
+    records: Sequence[Record], configs: Sequence[Mapping[str, str]]
+) -> frozenset[str]:
+    """Returns the paths of seeds that are the run's own in every record (`task.seed=${seed}`)."""
+    return frozenset(
+        path
+        for path in configs[0]
+        if path.endswith(".seed")
+        and all(
+            config.get(path) == json.dumps(record.axes.seed)
+            for record, config in zip(records, configs, strict=True)
+        )
+    )
 
 
 def differing_settings(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -49,12 +49,13 @@ OPTIONAL = (
     "launcher",
     "logger",
     "peft",
+    "practice",
     "protocol",
 )  # groups a cell can lack
 # Groups of which a cell has one option; `logger=[csv,wandb]` has several.
 SINGLE = (
-    "cascade", "featurizer", "launcher", "model", "paths", "peft", "pool", "runtime", "selector",
-    "task", "trainer",
+    "cascade", "featurizer", "launcher", "model", "paths", "peft", "pool", "practice",
+    "runtime", "selector", "task", "trainer",
 )  # fmt: skip
 
 # `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.

@@ -222,6 +222,18 @@ def test_seeds_of_the_run_are_averaged_whatever_else_is_set(record: Maker) -> No
     assert table.rows[0].cells[0].n == 2
 
 
+def test_a_seed_that_follows_the_seed_of_the_run_is_no_setting(record: Maker) -> None:
+    def of(seed: int, drawn: int) -> Record:
+        return record(
+            key=f"{seed}{drawn}", seed=seed, config={"seed": seed, "task": {"seed": drawn}}
+        )
+
+    (table,) = build([of(0, 0), of(1, 1), of(2, 2)])
+    assert [(row.axes.settings, row.seeds) for row in table.rows] == [((), (0, 1, 2))]
+    (table,) = build([of(0, 0), of(1, 1), of(2, 0)])  # the third does not follow
+    assert len(table.rows) == 2
+
+
 @pytest.mark.parametrize("part", ["task", "pool"])
 def test_seeds_that_cut_other_data_are_settings_and_never_averaged(
     record: Maker, part: str
