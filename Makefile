@@ -23,8 +23,11 @@ $(VENV)/installed: requirements.lock pyproject.toml
 demo: install ## the comparison on the embedded default: three minutes on two cores
 	$(RUN)python run.py experiment=demo paths.results=outputs/demo
 
-test: install ## the default test suite: no network, two to three minutes
+test: install ## the default test suite: no network, two minutes
 	$(RUN)python -m pytest
+
+test-whole: install ## the tests of whole cells, commands and pages: no network, one to two minutes
+	$(RUN)python -m pytest -m "whole and not slow and not gpu and not network and not peer"
 
 soak: install ## attack the whole product: kills, damage, full disks, hostile input; hours. SOAK="--size .05"
 	$(RUN)python -m tests.soak $(SOAK)
@@ -53,7 +56,7 @@ notebooks: install ## run the notebooks of the documentation, in outputs/noteboo
 package: install ## build the wheel and select with it in an environment and a folder of its own
 	$(RUN)python -m pytest -n 0 -m slow tests/e2e/test_wheel.py
 
-check: lint docs test package ## everything that CI runs
+check: lint docs test test-whole package ## everything that CI runs
 
 pydocs-list: install ## the packages that pool=pydocs reads, from requirements.lock
 	$(RUN)python -c "from pathlib import Path; from shortlist.data.package_docs import render_list; \
@@ -99,4 +102,4 @@ bench-prepare: install $(if $(PREPARE_PEER),,.cache/prepare/installed) ## time d
 clean: ## remove artifacts, runs and what they wrote, not results/
 	rm -rf .cache outputs
 
-.PHONY: help install demo test package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-text clean
+.PHONY: help install demo test test-whole package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-text clean

@@ -19,6 +19,7 @@ from shortlist.leaderboard import publish
 from shortlist.store.records import write_record
 
 pytestmark = [
+    pytest.mark.whole,
     pytest.mark.browser,
     pytest.mark.skipif(
         devtools.CHROMIUM is None, reason="needs chromium: apt-get install chromium"

@@ -26,6 +26,7 @@ from shortlist.diagnostics.datasheet.page import (
 )
 
 pytestmark = [
+    pytest.mark.whole,
     pytest.mark.browser,
     pytest.mark.skipif(
         devtools.CHROMIUM is None, reason="needs chromium: apt-get install chromium"

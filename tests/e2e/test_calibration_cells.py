@@ -13,6 +13,8 @@ import toy
 from shortlist.core import unpack_item_scores
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 
 def test_a_calibrated_cell_adds_one_stage_and_states_both_sides(run: Any, tmp_path: Path) -> None:
     plain, _ = run("selector=random")

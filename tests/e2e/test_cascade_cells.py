@@ -7,8 +7,11 @@ from typing import Any
 
 import cells
 import numpy as np
+import pytest
 
 from shortlist.store.formats import load_features, load_selection
+
+pytestmark = pytest.mark.whole
 
 ON = ("cascade=on", "cascade.sample=6", "cascade.factor=2", "budget=3", "until=select")
 

@@ -16,6 +16,8 @@ import toy
 from shortlist.core import unpack_item_scores
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 CHEAP = ("selector=random", "until=select")
 
 

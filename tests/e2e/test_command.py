@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import toy
+
+pytestmark = pytest.mark.whole
 
 
 def test_a_process_reads_a_pipe_writes_a_file_and_ends_with_its_code(tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import cells
+import pytest
 
 from shortlist.store.cache import executions
 from shortlist.store.formats import load_selection
+
+pytestmark = pytest.mark.whole
 
 SHORT = ("until=select", "budget=10")
 

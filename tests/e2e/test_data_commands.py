@@ -11,6 +11,8 @@ import toy
 
 from shortlist.cli import main
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def posts(tmp_path: Path) -> Path:

@@ -22,6 +22,8 @@ from shortlist.models import generation
 from shortlist.store import formats
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 SOURCES = ("jigsaw", "olid", "davidson", "stormfront", "toxigen_seed")
 OFF = "~task.evaluators.toxicity"
 RUDE = " you wretched rotten fool"

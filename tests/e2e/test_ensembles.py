@@ -14,6 +14,8 @@ from shortlist.leaderboard.build import build
 from shortlist.leaderboard.submission import problems
 from shortlist.store.records import read_records
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.mark.slow  # three cells in a process of their own
 def test_seeds_are_averaged_to_a_row_that_is_compared_in_pairs(

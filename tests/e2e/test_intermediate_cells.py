@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def cell(tmp_path: Path, composed: Any) -> Callable[..., Any]:

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import cells
+import pytest
+
+pytestmark = pytest.mark.whole
 
 HERE = Path(__file__).parent
 

@@ -14,6 +14,8 @@ import toy
 
 from shortlist.core import Record
 
+pytestmark = pytest.mark.whole
+
 Run = Callable[..., Record]
 
 

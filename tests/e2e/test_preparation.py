@@ -19,6 +19,8 @@ from shortlist.pipeline.compose import cell_key
 from shortlist.pipeline.preparation import with_preparation
 from shortlist.store.formats import load_corpus
 
+pytestmark = pytest.mark.whole
+
 CHEAP = ("selector=random", "until=select", "advice=null")
 SHORT = [{"repair_text": {}}, {"length": {"min_words": 1, "max_words": 40}}, "exact_duplicates"]
 

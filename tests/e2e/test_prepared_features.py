@@ -13,6 +13,8 @@ import pytest
 
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 KNN = ("selector=soft_knn", "until=select")
 SHORT = ("featurizer.max_length=32", "featurizer.precision=32")
 INNER = ("featurizer.inner.max_length=32", "featurizer.inner.precision=32")

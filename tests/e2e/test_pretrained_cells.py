@@ -13,6 +13,8 @@ import toy
 
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 SCRATCH = (
     "model=gpt2_mini",
     "model.vocabulary=300",

@@ -18,6 +18,8 @@ import toy
 from shortlist.store.cache import executions
 from shortlist.store.records import report_path
 
+pytestmark = pytest.mark.whole
+
 VIEW = ("runtime.report=true", "until=select")
 VIEWS = {"clusters", "reasons", "map"}
 

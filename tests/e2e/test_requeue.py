@@ -16,6 +16,8 @@ import pytest
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.mark.slow
 def test_a_preempted_job_is_queued_again_and_computes_nothing_twice(

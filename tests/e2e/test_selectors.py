@@ -7,12 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import cells
+import pytest
 import toy
 
 from shortlist.core import Record
 from shortlist.store.cache import executions
 from shortlist.store.formats import load_corpus, load_selection
 from shortlist.store.records import read_records
+
+pytestmark = pytest.mark.whole
 
 
 def ran(home: Path) -> dict[str, int]:

@@ -12,6 +12,8 @@ import pytest
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
 
+pytestmark = pytest.mark.whole
+
 
 def ran(home: Path, since: int = 0) -> dict[str, int]:
     return dict(Counter(stage for stage, _ in executions(home / "cache")[since:]))

@@ -19,6 +19,8 @@ from omegaconf import OmegaConf
 from shortlist.core import Record
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
+
 CHEAP = ("until=select", "advice=null")
 STATIC = ("selector=gotd", "featurizer=static", "selector.sensitivity=false", *CHEAP)
 RANDOM = ("selector=random", *CHEAP)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import toy
 
+pytestmark = pytest.mark.whole
+
 TOPICS = ("sailing", "baking", "stars")
 
 
