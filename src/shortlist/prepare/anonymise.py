@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from shortlist.errors import InvalidInput, near
 from shortlist.prepare.base import DocumentOperation, Text, Verdict
+from shortlist.prepare.streets import STREETS
 
 
 class Span(NamedTuple):
@@ -37,16 +38,20 @@ class Pattern(NamedTuple):
 
     Attributes:
         kind: name of the kind.
-        trigger: a text without this string, or without a digit where it is "0", has no match.
+        trigger: a text without this string has no match; `DIGIT` stands for any digit, `NUMBER` for
+            six digits with at most three signs between two of them.
         expression: matches candidates; the group `value`, where there is one, is what is replaced.
         length: how many characters of a candidate are the value (a checksum may decide it); 0 where
             it is none.
+        other: what stands before a candidate that is something else (a version is no address),
+            searched at the end of the `_CONTEXT` characters before it.
     """
 
     kind: str
     trigger: str
     expression: re.Pattern[str]
     length: Callable[[str], int] = len
+    other: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Anonymise(DocumentOperation):
     Attributes:
         kinds: what is replaced; see `KINDS`.
     """
+
+    version = 2
 
     kinds: Sequence[str]
 
@@ -103,15 +110,17 @@ def find_personal_data(text: str) -> list[Span]:
 
 def find(text: str, patterns: Sequence[Pattern]) -> list[Span]:
     """Returns the matches of the patterns, in order; of two that overlap the earlier pattern's."""
-    digits = _DIGIT.search(text) is not None
+    held = {name: shape.search(text) is not None for name, shape in _SHAPES.items()}
     found: list[Span] = []
-    for kind, trigger, expression, length in patterns:
-        if not (digits if trigger == "0" else trigger in text):
+    for kind, trigger, expression, length, other in patterns:
+        if not held.get(trigger, trigger in text):
             continue
         for match in expression.finditer(text):
             group = "value" if "value" in expression.groupindex else 0
             start, stop = match.span(group)
             size = length(match[group])
+            if size and other is not None and other.search(text[max(0, start - _CONTEXT) : start]):
+                size = 0
             if size:
                 stop = start + size
                 if all(stop <= other.start or other.stop <= start for other in found):
@@ -228,18 +237,25 @@ def _chinese(text: str) -> int:
     return len(text) if "10X98765432"[weighted % 11] == text[17].upper() else 0
 
 
-_DIGIT = re.compile(r"\d")
+DIGIT, NUMBER = "0", "000000"  # triggers
+_SHAPES = {DIGIT: re.compile(r"\d"), NUMBER: re.compile(r"\d(?:[ ()./-]{0,3}\d){5}")}
+_CONTEXT = 60
 PLACEHOLDER = re.compile(r"\[[A-Z]+_\d+\]")
 
-_DOMAIN = r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}"
-_DOT = r"\s?[\[(]dot[\])]\s?"
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_STREET_NAME = r"(?:[A-Z][a-z'\u2019]{1,20}\.?[ ]|\d{1,3}(?:st|nd|rd|th)[ ]){1,3}"
-_STREET_KIND = (
-    "(?:Street|Avenue|Road|Lane|Drive|Boulevard|Court|Place|Square|Terrace|Way|Close|Crescent|Highway"
-    r"|Parkway|Row|Gardens|Mews|Circle|Trail)\b|(?:St|Ave|Rd|Ln|Dr|Blvd|Ct|Pl|Sq|Hwy|Pkwy)\b\.?"
+_DOMAIN = r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})"
+_DOT = r"\s?[\[({<](?:dot|DOT|\.)[\])}>]\s?"
+# Words before a number of four parts that is a version, a section or an object identifier.
+_NUMBERED = re.compile(
+    r"(?:\b(?:vers?(?:ion(?:s|e|en)?|ie|i\u00f3n|\u00e3o)?|versi(?:\u00f3n|ones|oni)|vers\u00e3o|wersj[ai]|v|rev(?:ision)?"
+    r"|releases?|builds?|firmware|driver|kernel|patch|hotfix|sdk|api|oid|sections?|chapters?|clauses?|articles?"
+    r"|paragraphs?|figures?|tables?|items?|appendix|rules?|steps?|abschnitt|kapitel|ziffer|secci\u00f3n|se\u00e7\u00e3o"
+    r"|sezione|cap\u00edtulo|cap\.|chapitre|paragraphe|par\.|sec\.|ch\.|fig\."
+    r"|chrome|chromium|firefox|safari|edge|opera|windows|android|ios|macos|linux|office|acrobat|oracle|java)"
+    r"[\s:.,/(=#]{0,3}|\u00a7[ ]?|(?<![/:])\b[A-Za-z]\w*/)"
+    r"(?:(?:is|was|were|to|and|the|next|or|from|number|no|nr|und|auf|y|a|et|e|au|r\d+)\b[.:]?[ ]"
+    r"|v?\d[\d.]*,?[ ]){0,8}$",
+    re.IGNORECASE,
 )
-_APARTMENT = r"(?:,?[ ](?:Apt|Apartment|Suite|Unit|Flat|No)\.?[ ]?[\dA-Z]{1,5}\b|[ ]?\#\d{1,5})?"
 _LABEL = r"(?i:tel|telephone|phone|mobile|cell|fax|call|text|whatsapp|ring|dial)"
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -262,7 +278,10 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "email",
         "@",
-        re.compile(rf"(?<![\w.+%'-])[^\W_][\w.+%'-]{{0,63}}@{_DOMAIN}(?![\w-])"),
+        re.compile(
+            rf"(?<![\w.+%'-])(?<!://)(?:\w[\w.+%'!#$&*=^~-]{{0,63}}|\"[^\"\n@]{{1,62}}\")"
+            rf"@(?:{_DOMAIN}|\[[0-9a-fA-F:.]{{7,39}}\])(?![\w-])"
+        ),
     ),
     *(
         Pattern(
@@ -273,11 +292,26 @@ PATTERNS: tuple[Pattern, ...] = (
                 rf"(?:(?:\.|{_DOT})[\w-]{{2,24}}){{1,4}}(?![\w-])"
             ),
         )
-        for at in ("[at]", "(at)")
+        for at in (
+            f"{left}{at}{right}"
+            for left, right in ("[]", "()", "{}", "<>")
+            for at in ("at", "AT", "@")
+        )
+    ),
+    *(
+        Pattern(
+            "email",
+            f" {dot} ",
+            re.compile(
+                rf"(?<![\w.+-])(?:\w{{1,30}}[ ]{dot}[ ])?[^\W_][\w.+-]{{0,63}}[ ](?:at|AT|@)[ ][\w-]{{2,63}}"
+                rf"(?:[ ]{dot}[ ][\w-]{{2,24}}){{1,4}}(?![\w-])"
+            ),
+        )
+        for dot in ("dot", "DOT")
     ),
     Pattern(
         "iban",
-        "0",
+        DIGIT,
         re.compile(
             r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?\b"
         ),
@@ -292,17 +326,17 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "identity",  # United Kingdom
-        "0",
+        NUMBER,
         re.compile(
             r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ ]?\d{2}[ ]?\d{2}[ ]?\d{2}"
             r"[ ]?[A-D]\b"
         ),
     ),
-    Pattern("identity", "0", re.compile(r"\b(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]\b"), _dni),  # Spain
+    Pattern("identity", NUMBER, re.compile(r"\b(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]\b"), _dni),  # Spain
     Pattern("identity", "-", re.compile(r"(?<![\w.])\d{3}\.\d{3}\.\d{3}-\d{2}\b"), _cpf),  # Brazil
     Pattern(
         "identity",  # France
-        "0",
+        NUMBER,
         re.compile(
             r"(?<![\w-])[12][ ]?\d{2}[ ]?(?:0[1-9]|1[0-2]|[2-9]\d)[ ]?(?:\d{2}|2[AB])[ ]?\d{3}[ ]?\d{3}[ ]?"
             r"\d{2}(?![\w-])"
@@ -311,26 +345,27 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "identity",  # Germany
-        "0",
+        NUMBER,
         re.compile(r"(?<![\w.+/-])[1-9]\d(?:[ ]\d{3}[ ]\d{3}[ ]\d{3}|\d{9})(?![\w-]|[ ]\d)"),
         _german_tax,
     ),
     Pattern(
         "identity",  # China
-        "0",
+        NUMBER,
         re.compile(
             r"(?<!\w)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\d{3}[\dXx](?!\w)"
         ),
         _chinese,
     ),
-    Pattern("card", "0", re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)"), _card),
+    Pattern("card", NUMBER, re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)"), _card),
     Pattern(
         "ip",
-        "0",
+        DIGIT,
         re.compile(
-            rf"(?<![\w.-])(?<!\b[Vv]ersion )(?<!\bSection )(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-]|\.\d)"
+            r"\d(?<![\w.-].)\d{0,2}(?:\.\d{1,3}){3}(?![\w-]|\.\d|[ ](?:release|build|version|firmware)\b)"
         ),
         _ip,
+        _NUMBERED,
     ),
     Pattern(
         "ip",
@@ -348,7 +383,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "phone",
-        "0",
+        NUMBER,
         re.compile(
             r"(?<![\w.+/-])(?<!\d )(?:1[ .-])?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}"
             r"(?:[ ]?(?:x|ext\.?)[ ]?\d{1,5})?(?![\w-]|\.\d)"
@@ -356,7 +391,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "phone",
-        "0",
+        NUMBER,
         re.compile(
             r"(?<![\w.+/,-])(?<!\d )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})[ /-]{1,3}\d{2,8}(?:[ -]\d{2,8}){0,4}"
             r"(?![\w-]|[.,/]\d)"
@@ -365,40 +400,13 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "phone",
-        "0",
+        NUMBER,
         re.compile(
             rf"\b{_LABEL}(?:[ ](?:me|us|him|her|them|on|at|number|no\.?|is|the|office)){{0,4}}\.?:?[ ]"
             r"(?P<value>\(?\d(?:[ ().-]{0,2}\d){6,13})(?![\w]|[.,-]\d)"
         ),
         _phone,
     ),
-    Pattern(
-        "street",
-        "0",
-        re.compile(
-            rf"(?<![\w.,$-])\d{{1,5}}[A-Za-z]?(?:[-/]\d{{1,5}})?[ ](?:[NSEW]\.?[ ])?{_STREET_NAME}"
-            rf"(?:{_STREET_KIND}){_APARTMENT}"
-        ),
-    ),
-    Pattern(
-        "street",  # German: the house number follows
-        "0",
-        re.compile(
-            r"(?<!\w)(?:[A-Z\u00c4\u00d6\u00dc][\w-]{1,30}(?:[Ss]tra\u00dfe|[Ss]trasse|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee"
-            r"|gasse|ufer|damm)|(?:[A-Z\u00c4\u00d6\u00dc][\w.-]{1,20}[ ]){1,2}"
-            r"(?:Stra\u00dfe|Strasse|Str\.|Weg|Platz|Allee))[ ]\d{1,4}[ ]?[a-z]?(?!\w)"
-        ),
-    ),
-    Pattern(
-        "street",  # French
-        "0",
-        re.compile(
-            r"(?<![\w.,-])\d{1,4}(?:[ ]?(?:bis|ter))?,?[ ](?:rue|avenue|boulevard|place|chemin"
-            r"|all\u00e9e|impasse|quai)[ ](?:(?:de[ ]la|des|de|du)[ ]|(?:de[ ])?l['\u2019]|d['\u2019])?"
-            r"[^\W\d_a-z][\w'\u2019-]{1,20}"
-            r"(?:[ ][^\W\d_a-z][\w'\u2019-]{1,20}){0,3}"
-        ),
-    ),
-    Pattern("street", "ox", re.compile(r"\bP\.?[ ]?O\.?[ ]Box[ ]\d{1,7}\b")),
+    *(Pattern("street", DIGIT, expression, length) for expression, length in STREETS),
 )
 KINDS: tuple[str, ...] = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
