@@ -18,6 +18,7 @@ EXTRAS = {
     "pool": ("great_tables", "texts of the embedded pool"),
     "eval": ("lm_eval", "zero-shot tasks and the utility of a language model"),
     "toxicity": ("detoxify", "toxicity by Detoxify"),
+    "documents": ("pypdf", "text of PDF and HTML files"),
     "sweep": ("submitit", "sweeps by joblib and on SLURM"),
     "wandb": ("wandb", "Weights & Biases"),
 }

@@ -40,6 +40,17 @@ def test_prepare_writes_documents_and_a_page_and_counts_rows(
     assert "Personal data" in page and "email" in page and "Report of a preparation" in page
 
 
+def test_prepare_names_the_files_without_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], posts: Path
+) -> None:
+    pytest.importorskip("pypdf")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4")
+    assert main(["prepare", str(posts), str(tmp_path / "broken.pdf"), "-p", "none"]) == 0
+    out = capsys.readouterr().out
+    assert "4 documents read, 4 kept" in out and "left out before: 1 quarantined" in out
+    assert f"{tmp_path}/broken.pdf:1: a damaged PDF file" in out
+
+
 def test_prepare_refuses_an_unknown_preset_in_one_line(
     posts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from shortlist.cli.terminal import shown
 from shortlist.errors import InvalidInput
 
+LISTED = 5  # rows that cannot be read, on the terminal
+
 
 def prepare(options: argparse.Namespace) -> None:
     """Prints what was edited and dropped; writes the documents and the page."""
@@ -44,6 +46,10 @@ def prepare(options: argparse.Namespace) -> None:
         print(f"  {name:<20} {edited:>9,} edited {dropped:>9,} dropped")
     for reason, count in done.left_out.items():
         print(f"  left out before: {count:,} {reason}")
+    for row in done.quarantined[:LISTED]:
+        print(f"    {shown(Path(row.path))}:{row.line}: {row.reason}")
+    if len(done.quarantined) > LISTED:
+        print(f"    and {len(done.quarantined) - LISTED:,} more: --json lists all")
     for name, path in (("documents", options.out), ("report", options.report)):
         if path is not None:
             print(f"{name:<12} {shown(path.absolute())}")

@@ -1,4 +1,4 @@
-"""Rows of files in JSON Lines, CSV, Parquet, Arrow and plain text, with their line numbers."""
+"""Rows of files in JSON Lines, CSV, Parquet, Arrow, plain text, PDF and HTML, with their line numbers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shortlist.data.pages import TEXT_OF, NoText
 from shortlist.data.quotes import DIALECTS, CsvDialect, csv_rows
 from shortlist.errors import InvalidInput, Missing, near
 
-_TEXT_FILES = ("txt", "md")
+_WHOLE = ("md", *TEXT_OF)  # formats of one document a file
+_TEXT_FILES = ("txt", *_WHOLE)
 _TEXT_FORMATS = (".jsonl", ".csv", ".tsv", ".txt", ".md")
 READABLE = (
     *(f"{name}{packed}" for name in _TEXT_FORMATS for packed in ("", ".gz", ".zst")),
     ".parquet",
     ".arrow",
+    *(f".{name}" for name in TEXT_OF),
 )
 
 # Line number from 1, and the columns of the row or the reason why it cannot be read.
@@ -122,6 +125,11 @@ class RawFile:
         """Whether a row has columns that can be named; that of a text file is a text."""
         return self.format not in _TEXT_FILES
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a PDF or HTML file, of which some hold no text."""
+        return self.format in TEXT_OF
+
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
     """Returns the rows of a file in order, all columns; see `open_rows`."""
@@ -133,7 +141,7 @@ def open_rows(path: Path, reading: Reading, wanted: Collection[str] | None = Non
 
     A row of JSON Lines is a line that is not blank; a CSV row has the number of its first line; a
     document of a text file is a block between blank lines or a line; a row of Parquet and Arrow
-    counts as a line.
+    counts as a line; Markdown, PDF and HTML files are one row.
 
     Args:
         path: the file.
@@ -152,6 +160,8 @@ def open_rows(path: Path, reading: Reading, wanted: Collection[str] | None = Non
     if format_ in ("parquet", "arrow"):
         table = open_table(path, wanted)
         return RawFile(format_, _table_rows(path, table), table.columns)
+    if format_ in TEXT_OF:
+        return RawFile(format_, _page_rows(path, format_, reading), ("text",))
     try:
         raw: Any = pa.input_stream(_source(path), compression=compression)
         limit = None
@@ -231,9 +241,9 @@ def stem(path: str | Path) -> str:
     return shown(name[: -len(_readable_suffix(Path(path)))])
 
 
-def is_markdown(path: str | Path) -> bool:
-    """Returns whether the name is that of a Markdown file, which is one document."""
-    return is_readable(path) and _readable_suffix(Path(path)).startswith(".md")
+def is_whole(path: str | Path) -> bool:
+    """Returns whether the name is that of a file which is one document: Markdown, PDF, HTML."""
+    return is_readable(path) and _readable_suffix(Path(path)).split(".")[1] in _WHOLE
 
 
 def is_readable(path: str | Path) -> bool:
@@ -484,6 +494,24 @@ def _whole_text(lines: Iterator[tuple[int, bytes]], reading: Reading) -> Iterato
             yield 1, {"text": text.decode().strip()}
         except UnicodeDecodeError as error:
             yield 1, f"bytes that are {NO_UTF8} at byte {error.start} of the file"
+
+
+def _page_rows(path: Path, format_: str, reading: Reading) -> Iterator[RawRow]:
+    """Yields the text of a PDF or HTML file as one row, or why it has none; nothing for an empty file."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(reading.longest + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not raw:
+        return
+    try:
+        if len(raw) > reading.longest:
+            todo = reading.advice("longest_mb=N", "part it")
+            raise NoText(f"more than {reading.longest_mb:,} MB; {todo}")
+        yield 1, {"text": TEXT_OF[format_](raw, reading.longest)}
+    except NoText as reason:
+        yield 1, str(reason)
 
 
 def _arrow_batches(path: Path, included: Sequence[int] | None = None) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from shortlist.data.files import READABLE, check_file, is_markdown, is_readable, shown, stem
+from shortlist.data.files import READABLE, check_file, is_readable, is_whole, shown, stem
 from shortlist.errors import InvalidInput, Missing
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -57,8 +57,8 @@ def find(patterns: Sequence[str], setting: str) -> Found:
     A pattern is a path, or holds `*`, `?`, `[...]`, or `**` for all folders below. A path that
     exists is never read as a pattern. A folder stands for the readable files below it, the parts of
     one data set; `~` is the home folder. Names that begin with `.` or, without a readable suffix,
-    with `_` are skipped (Spark, macOS), and so are Markdown files beside others, unless the pattern
-    ends in `.md`.
+    with `_` are skipped (Spark, macOS), and so are Markdown, PDF and HTML files beside others, unless
+    the pattern ends in such a suffix.
 
     Raises:
         Missing: a pattern matches nothing.
@@ -89,8 +89,8 @@ def find(patterns: Sequence[str], setting: str) -> Found:
                 f"{', '.join(READABLE)}, found none"
             )
         files = [file for part in parts for file in part]
-        data = [file for file in files if not is_markdown(file.path)]
-        if data and not is_markdown(path):  # a README beside the data is no document
+        data = [file for file in files if not is_whole(file.path)]
+        if data and not is_whole(path):  # a README beside the data is no document
             counts["files_skipped"] += len(files) - len(data)
             files = data
         found += files
@@ -199,7 +199,7 @@ def _described(path: Path, folder: Path | None, exact: bool) -> DataFile:
     keys = {key: None if value == _NO_VALUE else unquote(value) for key, value in reversed(pairs)}
     if folder is None and pairs and not exact:
         folder = path.parents[len(pairs)]
-    if folder is None and is_markdown(path):  # a domain of one document would say nothing
+    if folder is None and is_whole(path):  # a domain of one document would say nothing
         folder = path.parent
     while folder is not None and _KEY.match(folder.name):
         folder = folder.parent

@@ -36,7 +36,8 @@ NOT_READ: Mapping[str, str] = {
     "torch": "the builds of one version (CPU, CUDA, ROCm) hold different files",
     **dict.fromkeys(
         """
-        alembic colorlog courlan dateparser fastapi flatbuffers ftfy gguf htmldate justext mako
+        alembic colorlog courlan dateparser fastapi flatbuffers ftfy gguf htmldate justext
+        lxml-html-clean mako
         ml-dtypes onnx onnx-ir onnxruntime onnxscript optuna prometheus-client py3langid pypdf
         sqlalchemy starlette tld trafilatura tzlocal uvicorn
         """.split(),  # noqa: SIM905

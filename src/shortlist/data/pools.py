@@ -28,6 +28,7 @@ from shortlist.data.readers import (
     read_documents,
     read_files,
     tracked,
+    unreadable,
 )
 from shortlist.data.sources import Source
 from shortlist.data.splits import sample_rows
@@ -289,7 +290,10 @@ class Files(Pool):
                 f"{shown(found.files[0].path)}: expected rows with the column "
                 f"{self.columns.text!r}, found none; repair or replace the file"
             )
-        return merge(parts, counts)
+        loaded = merge(parts, counts)
+        if loaded.quarantined and counts["quarantined"] == counts["rows_read"]:
+            raise unreadable(loaded.quarantined)
+        return loaded
 
     def _found(self) -> Found:
         return find(self.paths, "pool.paths")

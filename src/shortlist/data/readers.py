@@ -263,6 +263,8 @@ def read_documents(
             f"{shown(reader.empty[0])}: expected rows with the column {columns.text!r}, found none; "
             "repair or replace the file"
         )
+    if reader.filled and not reader.read_well and not may_be_empty:
+        raise unreadable(reader.rejected)
     if masses:
         keys, parts = zip(*masses, strict=True)
         sums = added_masses(keys, parts, list(first)).tolist()
@@ -274,6 +276,13 @@ def read_documents(
     return Documents(rows, counts, tuple(reader.rejected), tuple(reader.warnings))
 
 
+def unreadable(rejected: Sequence[RejectedRow]) -> InvalidInput:
+    """Returns the error of files of one document each, none of which has a text."""
+    first, more = rejected[0], len(rejected) - 1
+    others = f"; {more:,} more files have no text either" if more else ""
+    return InvalidInput(f"{first.path}: expected a document, found {first.reason}{others}")
+
+
 class _Reader:
     """Turns the rows of files into documents and keeps account of the others.
 
@@ -283,6 +292,7 @@ class _Reader:
         warnings: what is suspicious about a file.
         empty: the files without rows.
         filled: number of the others.
+        read_well: number of these with a row that is a document.
     """
 
     def __init__(
@@ -295,7 +305,7 @@ class _Reader:
         self.counts: Counter[str] = Counter()
         self.warnings: list[str] = []
         self.empty: list[Path] = []
-        self.filled = 0
+        self.filled = self.read_well = 0
         self._values: dict[str, set[str]] = {column: set() for column in row_filter.only}
 
     def documents(self, file: DataFile) -> Iterator[Document]:
@@ -332,10 +342,11 @@ class _Reader:
             self.empty.append(path)
             return
         self.filled += 1
+        self.read_well += good > 0
         self._check_filter(path, names)
         if raw.columns is None:
             self._check_columns(path, columns, names)
-        if good == 0:
+        if good == 0 and not raw.is_page:
             rejected = self.rejected[first_rejected:]
             found, todo = "none", "repair or replace the file"
             if rejected:

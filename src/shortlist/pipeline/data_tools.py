@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from shortlist.core import Corpus
+from shortlist.data.readers import RejectedRow
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.diagnostics.data_pages import preparation_page, task_page
 from shortlist.diagnostics.datasheet.page import html
@@ -33,12 +34,14 @@ class PreparedPool:
         after: the documents that are kept.
         prepared: the verdicts on those that were read.
         left_out: rows that are no documents, by reason.
+        quarantined: those of them that cannot be read, with file, line and reason.
     """
 
     before: Corpus
     after: Corpus
     prepared: Prepared
     left_out: Mapping[str, int]
+    quarantined: tuple[RejectedRow, ...] = ()
 
     def page(self, title: str) -> str:
         """Returns the report as one HTML file."""
@@ -51,6 +54,7 @@ class PreparedPool:
             **self.prepared.counts,
             "documents": len(self.after),
             "left_out": dict(self.left_out),
+            "quarantined": [row._asdict() for row in self.quarantined],
         }
 
 
@@ -62,7 +66,7 @@ def prepare_documents(config: DictConfig) -> PreparedPool:
         loaded = build_component(config, "pool").load(_source(config), report)
     prepared, verdicts = prepare_pool(loaded.corpus, preparation)
     fates = {k: n for k, n in loaded.counts.items() if k not in ("rows_read", "kept") and n}
-    return PreparedPool(loaded.corpus, prepared.corpus, verdicts, fates)
+    return PreparedPool(loaded.corpus, prepared.corpus, verdicts, fates, loaded.quarantined)
 
 
 def check(config: DictConfig) -> TaskChecks:
