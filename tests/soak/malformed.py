@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from toy import pdf
 
 from shortlist.core import Corpus
 from shortlist.data.pools import Files
@@ -106,6 +107,7 @@ def seeds() -> dict[str, bytes]:
         ".zstd.parquet": saved(lambda sink: pq.write_table(table(), sink, compression="zstd")),
         ".arrow": saved(lambda sink: ipc(sink, pa.ipc.new_file)),
         ".stream.arrow": saved(lambda sink: ipc(sink, pa.ipc.new_stream)),
+        ".pdf": pdf(*TEXTS[:2]),
         "v.parquet": saved(lambda sink: pq.write_table(own, sink)),
         "v.npy": saved(lambda sink: np.save(sink, vectors)),
         "v.ids.txt": "".join(f"{text}\n" for text in TEXTS).encode(),
@@ -215,6 +217,8 @@ def read_pool(path: Path, draw: random.Random, marked: bool) -> int:
     chosen = draw.choice(({}, {"mass": "mass"}, {"domain": "domain"}, {"licence": "domain"}))
     if ".txt" in path.name:
         chosen = {"lines": draw.random() < 0.5}
+    elif path.suffix == ".pdf":
+        chosen = {}
     pool = Files([os.fspath(path)], csv=draw.choice(DIALECTS), longest_mb=1, **chosen)
     pool.identity(LocalSource(None))
     loaded = pool.load(LocalSource(None), silent)

@@ -29,6 +29,7 @@ def pdf_text(raw: bytes, most: int) -> str:
     """
     try:
         import pypdf
+        from pypdf.errors import DependencyError
     except ImportError as error:
         raise _extra("PDF", error) from error
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of what it repairs
@@ -43,7 +44,7 @@ def pdf_text(raw: bytes, most: int) -> str:
                 raise NoText(f"more than {most:,} characters of text")
     except NoText:
         raise
-    except pypdf.errors.DependencyError as error:
+    except DependencyError as error:
         raise NoText("encrypted by AES; remove that, as with qpdf --decrypt") from error
     except Exception as error:  # of a dozen unrelated classes, RecursionError among them
         reason = " ".join(f"{type(error).__name__} {error}".split())[:120]

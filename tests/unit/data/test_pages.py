@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy import pdf
 
 from shortlist.data.files import Reading, is_whole
 from shortlist.data.finding import find
@@ -20,28 +21,6 @@ from shortlist.errors import InvalidInput, Missing
 
 pypdf = pytest.importorskip("pypdf")
 MOST = 1 << 20
-
-
-def pdf(*pages: str) -> bytes:
-    """Returns a PDF file written by hand: one line of Helvetica a page; none for an empty text."""
-    kids = " ".join(f"{3 + 2 * page} 0 R" for page in range(len(pages)))
-    objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
-    font = "<</Font<</F1<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>"
-    for page, text in enumerate(pages):
-        stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET" if text else ""
-        objects += [
-            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources{font}/Contents {4 + 2 * page} 0 R>>",
-            f"<</Length {len(stream)}>>stream\n{stream}\nendstream",
-        ]
-    out, places = "%PDF-1.4\n", list[int]()
-    for number, item in enumerate(objects, start=1):
-        places.append(len(out))
-        out += f"{number} 0 obj{item}endobj\n"
-    table = "".join(f"{place:010d} 00000 n \n" for place in places)
-    start = len(out)
-    size = len(objects) + 1
-    out += f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer<</Size {size}/Root 1 0 R>>\n"
-    return f"{out}startxref\n{start}\n%%EOF\n".encode()
 
 
 def encrypted(raw: bytes, password: str) -> bytes:
