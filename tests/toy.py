@@ -89,8 +89,8 @@ def write_data(root: Path) -> Path:
     return root
 
 
-def write_bert(directory: Path, seed: int = 0) -> Path:
-    """Returns a directory with a BERT of random weights: 32 wide, 2 layers, 128 positions."""
+def write_bert(directory: Path, seed: int = 0, positions: int = 128) -> Path:
+    """Returns a directory with a BERT of random weights: 32 wide, 2 layers."""
     import torch
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
@@ -114,7 +114,8 @@ def write_bert(directory: Path, seed: int = 0) -> Path:
     words.enable_truncation(16)
 
     def build() -> Any:
-        model = BertForMaskedLM(BertConfig(vocab_size=len(entries), num_attention_heads=2, **SIZES))
+        sizes = {**SIZES, "max_position_embeddings": positions}
+        model = BertForMaskedLM(BertConfig(vocab_size=len(entries), num_attention_heads=2, **sizes))
         # Embeddings of the size that training gives them: at the initial 0.02 positions drown words.
         torch.nn.init.normal_(model.bert.embeddings.word_embeddings.weight, std=0.3)
         return model

@@ -20,6 +20,8 @@ EXTRAS = {
     "toxicity": ("detoxify", "toxicity by Detoxify"),
     "documents": ("pypdf", "text of PDF and HTML files"),
     "sweep": ("submitit", "sweeps by joblib and on SLURM"),
+    "onnx": ("onnxscript", "models as ONNX: shortlist export --onnx"),
+    "serve": ("fastapi", "predictions over HTTP: shortlist serve"),
     "wandb": ("wandb", "Weights & Biases"),
 }
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-from shortlist.cli import data, listings, runs, selection
+from shortlist.cli import data, deploy, listings, runs, selection
 from shortlist.cli.terminal import EXIT_CODES
+
+Command: TypeAlias = Callable[[argparse.Namespace], int | None]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,9 +27,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"shortlist {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int | None], text: str, more: str = ""
-    ) -> argparse.ArgumentParser:
+    def command(name: str, run: Command, text: str, more: str = "") -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=text,
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         "run", type=Path, nargs="?", metavar="RUN",
         help="directory of the run (default: the newest in outputs/)",
     )  # fmt: skip
+    _add_deployment(command)
     prepare = command(
         "prepare", data.prepare, "clean, filter and deduplicate documents",
         "shortlist prepare posts/*.jsonl.gz --preset forum --out clean.parquet --report prep.html\n"
@@ -182,6 +184,24 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-q", "--quiet", action="store_true", help="no progress, no messages")
     volume.add_argument("-v", "--verbose", action="store_true", help="a line for each stage")
+
+
+def _add_deployment(command: Callable[..., argparse.ArgumentParser]) -> None:
+    export = command(
+        "export", deploy.export, "write the model of a run as a model directory",
+        "shortlist export outputs/RUN --out model --onnx\n"
+        "shortlist export results/records/TASK/METHOD/KEY.json --out model -- paths.data=DATA\n"
+        "Weights, tokenizer, label names, calibration and a model card; with --onnx what `serve` runs.",
+    )  # fmt: skip
+    export.add_argument("run", type=Path, metavar="RUN",
+        help="directory of a run that was fine-tuned and evaluated, or the file of its record")  # fmt: skip
+    export.add_argument("-o", "--out", type=Path, required=True, metavar="DIR",
+        help="the model directory; an earlier one is replaced")  # fmt: skip
+    export.add_argument("--onnx", action="store_true", help="also as ONNX, for `serve`")
+    export.add_argument("--int8", action="store_true",
+        help="also as ONNX with int8 weights, and what that loses (implies --onnx)")  # fmt: skip
+    export.add_argument("--licence", default="unknown", metavar="ID",
+        help="the hub's identifier of the licence of the model, for its card (default: unknown)")  # fmt: skip
 
 
 def _number(text: str) -> int:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from shortlist.core import Corpus
 from shortlist.data.splits import Split, TaskData
 from shortlist.errors import InvalidInput, near
-from shortlist.models.heads.tags import OUTSIDE, Tags
+from shortlist.models.heads.tags import Tags
+from shortlist.models.words import OUTSIDE
 from shortlist.tasks import sums
 from shortlist.tasks.metrics import Metric, Values
 from shortlist.tasks.structured import Structured, strings

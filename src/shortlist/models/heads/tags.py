@@ -17,6 +17,7 @@ from shortlist.models.heads.base import Head, Inputs, LossOptions, outputs_of
 from shortlist.models.heads.labels import named
 from shortlist.models.likelihood import IGNORED
 from shortlist.models.tokens import Tokens
+from shortlist.models.words import OUTSIDE, first_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.progress import Report
     from shortlist.runtime import Runtime
-
-OUTSIDE = "O"  # tag of a word in no entity, and of one that the model has not read
 
 
 class Tags(Head):
@@ -95,34 +94,6 @@ class Tags(Head):
                 ]
                 found[row] = json.dumps(tags, ensure_ascii=False)
         return np.array(found)
-
-
-def first_tokens(
-    text: str, offsets: Sequence[tuple[int, int]], sequences: Sequence[int | None]
-) -> list[int]:
-    """Returns the place of the first token of each word of `text`; -1 where a word has none of its
-    own.
-
-    Args:
-        text: words with single spaces between them.
-        offsets: first and last character (excluded) of each token.
-        sequences: None for special tokens.
-    """
-    real = [
-        (place, start, end)
-        for place, ((start, end), sequence) in enumerate(zip(offsets, sequences, strict=True))
-        if sequence is not None and end > start
-    ]
-    firsts: list[int] = []
-    at, begin, used = 0, 0, -1
-    for word in text.split(" "):
-        while at < len(real) and real[at][2] <= begin:
-            at += 1
-        inside = at < len(real) and real[at][1] < begin + len(word) and real[at][0] != used
-        firsts.append(real[at][0] if inside else -1)
-        used = firsts[-1] if inside else used
-        begin += len(word) + 1
-    return firsts
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Any]:

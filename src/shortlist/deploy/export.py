@@ -1,0 +1,203 @@
+"""Export of a run: its fine-tuned model as a model directory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from shortlist.deploy.card import model_card
+from shortlist.deploy.convert import Converted, to_int8, to_onnx
+from shortlist.deploy.inference import SMALL, WHOLE
+from shortlist.deploy.model_dir import (
+    CARD,
+    Calibration,
+    Measured,
+    ModelDir,
+    ModelFacts,
+    Variant,
+    check_free,
+    write_model_dir,
+)
+from shortlist.errors import InvalidInput, Missing
+from shortlist.models import checkpoint
+from shortlist.models.checkpoint import ADAPTER
+from shortlist.models.heads.base import reads_pairs
+from shortlist.pipeline.data import load_pool
+from shortlist.pipeline.selection import SELECTION
+from shortlist.runtime import Runtime
+from shortlist.store.formats import load_selection
+from shortlist.store.manifest import MANIFEST
+from shortlist.trainers.base import RANGE_TEST
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from shortlist.core import Metric
+    from shortlist.deploy.runs import StoredRun
+
+TOLERANCE = 1e-4  # of outputs of a converted model, where the largest is at most 1; else times that
+OWN = {MANIFEST, RANGE_TEST}  # files of the stage that are none of the model
+
+
+def export_run(
+    run: StoredRun, out: Path, *, onnx: bool = False, int8: bool = False, licence: str = "unknown"
+) -> ModelDir:
+    """Returns the model directory of a run.
+
+    With `onnx` or `int8` every test item is predicted by the weights and by each converted model.
+
+    Args:
+        run: the run.
+        out: the directory.
+        onnx: whether the model is written as ONNX too.
+        int8: whether it is written as quantised ONNX too, beside the other.
+        licence: the hub's identifier of the licence of the model.
+
+    Raises:
+        InvalidInput: the model cannot be exported in this form, or its conversion changes it.
+        Missing: weights, predictions or a package are not there.
+    """
+    check_free(out)
+    facts = _facts(run)
+    weights, measured = run.weights, run.cell.parts.task.metrics
+    if (weights / ADAPTER).is_dir():
+        raise InvalidInput(
+            f"run {run.name}: expected a model whose weights hold what it learned, this one needs the "
+            "vectors of prompt or prefix tuning before its input; fine-tune with peft lora, dora or ia3"
+        )
+
+    def write(directory: Path) -> ModelFacts:
+        for file in weights.iterdir():
+            if file.name not in OWN:
+                shutil.copyfile(file, directory / file.name)
+        _limit_tokenizer(directory, facts.max_length)
+        described = facts
+        if onnx or int8:
+            described = replace(facts, variants=_convert(run, facts, directory, int8))
+        (directory / CARD).write_text(
+            model_card(run.record, described, measured, _sizes(run), licences_of(run), licence),
+            encoding="utf-8",
+        )
+        return described
+
+    return write_model_dir(out, write)
+
+
+def _facts(run: StoredRun) -> ModelFacts:
+    primary = run.primary
+    facts = ModelFacts(
+        task=run.task.name,
+        kind=run.kind,
+        labels=tuple(run.task.labels or ()),
+        max_length=run.cell.parts.finetune.max_length,
+        record=run.record.key,
+        run=run.name,
+        selection=run.record.selection["sha256"],
+        data_version=run.task.fingerprint("train"),
+        metric=Measured(primary.name, primary.value, primary.stderr),
+        calibration=run.calibration,
+        two_texts=run.two_texts,
+        threshold=float(getattr(run.cell.parts.task, "threshold", 0.5)),
+    )
+    if facts.calibration is None or facts.calibration.method == "temperature":
+        return facts  # which keeps the predicted classes
+    served = mapped(run.predictions, facts.calibration)
+    return replace(facts, metric=_measured(run, served))
+
+
+def mapped(values: NDArray[Any], calibration: Calibration | None) -> NDArray[Any]:
+    """Returns predictions as they are served: probabilities of classes through the map."""
+    return values if calibration is None else calibration.apply(values)
+
+
+def _measured(run: StoredRun, values: NDArray[Any]) -> Measured:
+    """Returns the primary metric of predictions of the test items."""
+    metrics = run.cell.parts.task.evaluate(values, run.task.data, "test")
+    found: Metric = next(metric for metric in metrics if metric.primary)
+    return Measured(found.name, found.value, found.stderr)
+
+
+def _convert(run: StoredRun, facts: ModelFacts, directory: Path, int8: bool) -> dict[str, Variant]:
+    """Returns what each converted model, which is written into `directory`, changes."""
+    head, trainer, test = run.task.head, run.cell.parts.finetune, run.task.data.test
+    model: Any = head.open(directory).eval()
+    to_onnx(model, directory / WHOLE, types=facts.two_texts and reads_pairs(model))
+    if int8:
+        to_int8(directory / WHOLE, directory / SMALL)
+    tokenizer = checkpoint.tokenizer(directory)
+    inputs = head.read(test, model, tokenizer, trainer.max_length, labelled=False)
+    runtime = Runtime(
+        "cpu", inference_tokens=run.cell.parts.runtime.inference_tokens, progress=False
+    )
+    expected = mapped(run.predictions, facts.calibration)
+    variants: dict[str, Variant] = {}
+    for name in (WHOLE, SMALL)[: 1 + int8]:
+        converted = Converted(directory / name, model)
+        with torch.inference_mode():
+            values = head.predict(converted, inputs, runtime, lambda done: None)
+        values = mapped(values, facts.calibration)
+        if name == WHOLE and converted.difference > TOLERANCE * max(1, converted.largest):
+            raise InvalidInput(
+                f"run {run.name}: outputs of the ONNX model differ by {converted.difference:.1e} from "
+                f"those of the weights, expected at most {TOLERANCE:g}; export without --onnx"
+            )
+        variants[name] = Variant(
+            agreement=float(np.mean(same(values, expected, facts))),
+            difference=converted.difference,
+            metric=_measured(run, values),
+        )
+    return variants
+
+
+def same(values: NDArray[Any], expected: NDArray[Any], facts: ModelFacts) -> NDArray[np.bool_]:
+    """Returns for each item whether two predictions say the same: the same class, the same classes,
+    the same tags, or numbers that differ by at most 1e-3.
+    """
+    if facts.kind == "regression":
+        return np.abs(values - expected) <= 1e-3
+    if facts.kind == "tokens":
+        return values == expected
+    if facts.kind == "multi_label":
+        return ((values >= facts.threshold) == (expected >= facts.threshold)).all(1)
+    return values.argmax(1) == expected.argmax(1)
+
+
+def _limit_tokenizer(directory: Path, max_length: int) -> None:
+    """Writes the length that the model was trained with into the tokenizer's configuration, so that
+    `truncation=True` cuts there.
+    """
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"model_max_length": max_length}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _sizes(run: StoredRun) -> dict[str, int]:
+    data = run.task.data
+    return {split: len(data.split(split)) for split in ("train", "validation", "test")}
+
+
+def licences_of(run: StoredRun) -> Mapping[str, int]:
+    """Returns the number of selected documents by licence, `not known` where a document has none or
+    the pool is no longer stored.
+    """
+    unknown = "not known"
+    size = int(run.record.selection.get("size", 0))
+    key = next((one.key for one in run.record.stages if one.stage == "selection"), None)
+    path = run.cell.store.root / "selection" / str(key) / SELECTION
+    of: dict[str, Any] = {}
+    with suppress(Missing):
+        pool = load_pool(run.cell).corpus
+        of = dict(zip(pool.ids, pool.trait("licence") or [None] * len(pool), strict=True))
+    if not path.is_file():
+        return {unknown: size} if size else {}
+    found = Counter(of.get(one) or unknown for one in load_selection(path).ids)
+    return dict(found.most_common())
