@@ -47,7 +47,7 @@ def test_good_files_are_read_whole(tmp_path: Path) -> None:
         if name.startswith("v"):
             continue
         counts = Files([str(path)]).load(LocalSource(None), silent).counts
-        assert counts["kept"] == (1 if name == ".txt.zst" else malformed.ROWS)
+        assert counts["kept"] == (1 if name in (".txt.zst", ".pdf") else malformed.ROWS)
         assert counts["quarantined"] == 0
     assert malformed.read_vectors(tmp_path / "goodv.npy", tmp_path) == 0
     assert malformed.read_vectors(tmp_path / "goodv.parquet", tmp_path) == 0
