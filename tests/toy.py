@@ -205,3 +205,60 @@ def pdf(*pages: str) -> bytes:
     size = len(objects) + 1
     out += f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer<</Size {size}/Root 1 0 R>>\n"
     return f"{out}startxref\n{start}\n%%EOF\n".encode()
+
+
+def write_words(directory: Path) -> Path:
+    """Returns a directory with a byte-level BPE tokenizer of some 40 merges."""
+    from shortlist.models.pretrained import byte_level_bpe
+
+    byte_level_bpe(sentences("sailing", 60), 300).save_pretrained(directory)
+    (directory / "config.json").write_text('{"model_type": "llama"}')
+    return directory
+
+
+def write_gguf(path: Path, llama: Path) -> Path:
+    """Returns the path of a GGUF file with the float32 weights and the BPE tokenizer of a Llama, in
+    the order of llama.cpp's converter.
+    """
+    from gguf import GGUFWriter
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    model: Any = LlamaForCausalLM.from_pretrained(llama)
+    words: Any = AutoTokenizer.from_pretrained(llama)
+    config, writer = model.config, GGUFWriter(path, "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(words.convert_ids_to_tokens(list(range(len(words)))))
+    writer.add_token_types([3] + [1] * (len(words) - 1))
+    merges = json.loads((llama / "tokenizer.json").read_text(encoding="utf-8"))["model"]["merges"]
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_bos_token_id(words.bos_token_id)
+    writer.add_eos_token_id(words.eos_token_id)
+    names = {
+        "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+        "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output",
+        "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    }  # fmt: skip
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, weight in model.state_dict().items():
+        whole, part = name.removesuffix(".weight"), name.split(".")[-2]
+        values = weight.numpy()
+        if part in heads:  # the rotated halves take turns
+            halves = values.reshape(heads[part], 2, -1, values.shape[1])
+            values = halves.swapaxes(1, 2).reshape(values.shape).copy()
+        own = names.get(whole) or f"blk.{name.split('.')[2]}.{names[part]}"
+        writer.add_tensor(f"{own}.weight", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -19,6 +19,7 @@ EXTRAS = {
     "eval": ("lm_eval", "zero-shot tasks and the utility of a language model"),
     "toxicity": ("detoxify", "toxicity by Detoxify"),
     "documents": ("pypdf", "text of PDF and HTML files"),
+    "gguf": ("gguf", "model=smollm2"),
     "sweep": ("submitit", "sweeps by joblib and on SLURM"),
     "onnx": ("onnxscript", "models as ONNX: shortlist export --onnx"),
     "serve": ("fastapi", "predictions over HTTP: shortlist serve"),

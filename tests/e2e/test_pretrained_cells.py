@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,9 @@ def cell(tmp_path: Path, composed: Any) -> Callable[..., Any]:
         if not typed.startswith(("model", "warmup."))
     ]
 
-    def execute(*overrides: str) -> Any:
-        scratch = SCRATCH if "trainer@warmup=mlm" not in overrides else SCRATCH[:10]
+    def execute(*overrides: str, scratch: tuple[str, ...] | None = None) -> Any:
+        if scratch is None:
+            scratch = SCRATCH if "trainer@warmup=mlm" not in overrides else SCRATCH[:10]
         return cells.execute(composed(*small, *scratch, *overrides), tmp_path / "runs" / "cell")
 
     return execute
@@ -114,3 +117,25 @@ def test_vectors_that_all_methods_share_cannot_wait_for_it(cell: Any) -> None:
     record = cell("pool.prefilter.keep=1", "featurizer@pool.prefilter.featurizer=transformer")
     assert record.status == "failed"
     assert "pool.prefilter.featurizer takes vectors as they are" in record.reason
+
+
+def test_the_record_of_a_quantised_model_says_so_and_the_conversion_is_a_stage(
+    cell: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("gguf")
+    llama = toy.write_llama(tmp_path / "llama", toy.write_words(tmp_path / "words"))
+    file = toy.write_gguf(tmp_path / "toy.gguf", llama)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    typed = [one for one in SCRATCH if not one.startswith("model")]
+    typed += ["model=smollm2", "model.file=a/toy.gguf", f"model.sha256={digest}", "selector=random"]
+    missing = cell(*typed, scratch=())
+    assert missing.status == "failed" and "run: shortlist fetch smollm2" in missing.reason
+    (tmp_path / "cache" / "models").mkdir(parents=True)
+    shutil.copy(file, tmp_path / "cache" / "models")
+    record = cell(*typed, scratch=())
+    assert (record.status, record.reason) == ("done", "")
+    assert any("quantised to 4 bits" in warning for warning in record.warnings)
+    assert [cost.stage for cost in record.stages if cost.role == "preparation"].count(
+        "converted"
+    ) == 1
+    assert record.inputs["read.model.gguf"] == digest

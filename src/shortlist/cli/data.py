@@ -1,4 +1,4 @@
-"""The commands on data: `prepare`, `collect`, `check`."""
+"""The commands on data and models: `prepare`, `collect`, `check`, `fetch`."""
 
 from __future__ import annotations
 
@@ -97,3 +97,17 @@ def check(options: argparse.Namespace) -> None:
     if checks.why_not:
         print(f"  label errors were not looked for: {checks.why_not}")
     print(f"page         {shown(page.absolute())}\nfindings     {shown(plain.absolute())}")
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """Brings a model onto this machine and prints where it lies."""
+    from shortlist.models.pretrained import Pretrained
+    from shortlist.overrides import composed
+    from shortlist.pipeline.build import build
+
+    with composed([f"model={options.model}", *options.hydra]) as config:
+        model: Pretrained = build(config.model, "model", Pretrained)
+        place = model.fetch(options.source)
+    print(f"model        {shown(place)}")
+    if model.remark:
+        print(f"note         {model.remark}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Generator, Mapping
@@ -77,13 +78,28 @@ def _opened(kind: str, directory: Path, **settings: Any) -> Any:
 WEIGHTS = {"dtype": torch.float32, "use_safetensors": True}
 
 
-def tokenizer(directory: Path) -> Any:
-    """Returns the tokenizer, with padding and truncation left to the caller.
+def dequantized(gguf: Path) -> Any:
+    """Returns the causal language model of a GGUF file with its weights in float32."""
+    from transformers import GgufConfig
+
+    with contextlib.redirect_stderr(io.StringIO()):  # a bar that transformers cannot switch off
+        return _opened(
+            "AutoModelForCausalLM",
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+
+
+def tokenizer(directory: Path, gguf: str | None = None) -> Any:
+    """Returns the tokenizer, with padding and truncation left to the caller; `gguf` is the name of
+    the GGUF file that holds it.
 
     A tokenizer file may carry both (MiniLM's pads and cuts to 128): they are switched off, so that
     the caller's length is the length used.
     """
-    loaded = _opened("AutoTokenizer", directory)
+    loaded = _opened("AutoTokenizer", directory, **({"gguf_file": gguf} if gguf else {}))
     if getattr(loaded, "backend_tokenizer", None) is not None:
         loaded.backend_tokenizer.no_truncation()
         loaded.backend_tokenizer.no_padding()

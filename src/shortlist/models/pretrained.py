@@ -57,9 +57,11 @@ class Pretrained(ABC):
         pretraining: the trainer of a model from scratch (`ScratchModel`), or None.
         intermediate_task: the task that it is fine-tuned on first (`IntermediateModel`), or None.
         requires_training: whether the pipeline trains it before its weights exist.
+        remark: what a reader of numbers must know of the weights; empty for nothing.
     """
 
     version = 1
+    remark = ""
     head: HeadTraining | None = None
     pretraining: Any = None  # a Pretraining, where there is one
     intermediate_task: Any = None  # a Task, where there is one
@@ -72,6 +74,22 @@ class Pretrained(ABC):
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """Returns the digest of the weights, or the commit that a revision resolved to."""
+
+    def fetch(self, file: Path | None) -> Path:
+        """Returns the local directory after fetching what is not on this machine.
+
+        Args:
+            file: a file to take it from in place of the network; only for models of such a file.
+
+        Raises:
+            InvalidInput: `file` is given for another model.
+        """
+        if file is not None:
+            raise InvalidInput(
+                f"--from {file} is for a model that one file holds (smollm2), this one is a "
+                f"{type(self).__name__}; leave it out"
+            )
+        return self.directory()
 
 
 class PackagedModel(Pretrained):

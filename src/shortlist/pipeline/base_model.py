@@ -1,5 +1,5 @@
-"""The base model of a cell: as it is, pre-trained here, fine-tuned on another task first, or given a
-head that predicts tokens.
+"""The base model of a cell: as it is, converted, pre-trained here, fine-tuned on another task first,
+or given a head that predicts tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import IntermediateModel, ScratchModel, StoredModel
+from shortlist.models.quantized import QuantizedModel
 from shortlist.pipeline.data import check_leaks, load_splits, task_texts
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.store.atomic import is_sealed, seal
@@ -67,6 +68,9 @@ def available(
         return _pretrain(cell, model, settings, data)
     if isinstance(model, IntermediateModel):
         return _fine_tune_intermediate(cell, model, settings, data)
+    if isinstance(model, QuantizedModel):
+        stage, converted = cell.charged_to("preparation").model(*model.conversion)
+        return converted, Notes(stages=(stage,), warnings=(model.remark,))
     return model, Notes()
 
 
@@ -166,7 +170,9 @@ def _fine_tune_intermediate(
         "intermediate_left_out": len(train) - len(rows),
         "intermediate_truncated": stage.facts["truncated"],
     }
-    notes = splits.notes + texts.notes + leaks.notes + Notes(stages=(stage,), counts=counts)
+    remark = model.base.remark
+    own = Notes(stages=(stage,), counts=counts, warnings=(remark,) if remark else ())
+    notes = splits.notes + texts.notes + leaks.notes + own
     return StoredModel(tuned.directory, tuned.key, model.head), notes
 
 

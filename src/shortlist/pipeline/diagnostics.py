@@ -129,11 +129,11 @@ def check_assumption(cell: Cell, documents: Documents, task: TaskSplits) -> Note
     if own_head:
         settings |= {"objective": parts.warmup.objective, "max_length": parts.warmup.max_length}
     stage = cell.stage("assumption", 1, settings, inputs, compute)
-    holds = stage.facts["verdict"] == "holds"
+    said = "" if stage.facts["verdict"] == "holds" else stage.facts["sentence"]
     return Notes(
         stages=(stage,),
         selection={"assumption": dict(stage.facts)},
-        warnings=() if holds else (stage.facts["sentence"],),
+        warnings=tuple(one for one in (said, parts.model.remark) if one),
     )
 
 
