@@ -65,6 +65,7 @@ GROUPS = {
     "launcher": "where the cells of a sweep run",
     "cascade": "whether the encoder reads every document of the pool",
     "calibration": "maps the probabilities of the fine-tuned model",
+    "search": "settings that `shortlist search` tries",
 }
 NO_GROUPS = (
     "experiment",
@@ -72,7 +73,7 @@ NO_GROUPS = (
     "trainer_defaults",
     "local",
 )  # folders of `conf` that have no page in the settings
-ROOT_GROUPS = ("runtime", "paths", "cascade")  # typed by the schema, without a class
+ROOT_GROUPS = ("runtime", "paths", "cascade", "search")  # typed by the schema, without a class
 PAGES_OF = {
     "selector": ("Methods", "../methods/index.md"),
     "featurizer": ("Vectors", "../vectors.md"),

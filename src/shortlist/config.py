@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from shortlist.settings import Positive, Range, checked
+from shortlist.settings import Count, Positive, Range, Seed, checked
 
 HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
@@ -94,6 +94,25 @@ class Cascade:
 
 
 @dataclass
+class Search:
+    """Trials of settings that `shortlist search` compares on validation; never part of a key."""
+
+    trials: int = MISSING
+    seed: int = MISSING
+    startup: int = MISSING
+    reduction: int | None = MISSING
+    first_epoch: int = MISSING
+    space: dict[str, Any] = MISSING
+
+    def __post_init__(self) -> None:
+        checked(Count, self.trials, "search.trials")
+        checked(Seed, self.seed, "search.seed")
+        checked(Count, self.startup, "search.startup")
+        checked(Annotated[int, Range(2)] | None, self.reduction, "search.reduction")
+        checked(Count, self.first_epoch, "search.first_epoch")
+
+
+@dataclass
 class Advice:
     """Settings of the budget recommendation; never part of a cell's key."""
 
@@ -146,6 +165,7 @@ class Config:
     advice: Advice | None = MISSING
     cascade: Cascade | None = None
     calibration: Component = None
+    search: Search | None = None
     leaks: Leaks = MISSING
     check: Check = MISSING
 

@@ -65,7 +65,8 @@ def composed(overrides: Sequence[str]) -> Generator[DictConfig]:
         with initialize_config_dir(str(folder()), version_base="1.3"):
             try:
                 config = compose("config", overrides=list(overrides), return_hydra_config=True)
-            except (HydraException, OmegaConfBaseException) as error:
+            # OmegaConf only asserts that what a setting is added to is not null.
+            except (HydraException, OmegaConfBaseException, AssertionError) as error:
                 raise InvalidInput(describe(error, overrides)) from error
             yield config
     finally:

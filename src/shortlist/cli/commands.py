@@ -76,7 +76,14 @@ def parser() -> argparse.ArgumentParser:
         "Parameter groups with their rates, frozen share, tokens, steps, memory, time; measured on a few "
         "batches.",
     )  # fmt: skip
-    for one in (run, sweep, explain, trainings):
+    search = command(
+        "search", runs.search, "search over settings of training by the validation metric",
+        "shortlist search search=finetune search.trials=20 task=chemprot\n"
+        "shortlist search search=finetune search.space.finetune.layer_decay=null\n"
+        "Trials are chosen by TPE and end early where others are better; the best one is evaluated.\n"
+        "The same command goes on where it stopped, also with more trials. Spaces: conf/search.",
+    )  # fmt: skip
+    for one in (run, sweep, explain, trainings, search):
         one.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="in Hydra's grammar")
 
     command(

@@ -1,5 +1,5 @@
-"""The commands on cells and their records: `run`, `sweep`, `explain`, `plan`, `leaderboard`,
-`ensemble`, `report`.
+"""The commands on cells and their records: `run`, `sweep`, `explain`, `plan`, `search`,
+`leaderboard`, `ensemble`, `report`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shortlist.cli.terminal import console, shown
+from shortlist.cli.terminal import DONE, REFUSED, console, shown
 from shortlist.errors import Missing
 
 
@@ -79,6 +79,37 @@ def plan(options: argparse.Namespace) -> None:
             print(f"{plan.what}, {note}")
             for line in plan.lines():
                 print(f"  {line}")
+
+
+def search(options: argparse.Namespace) -> int:
+    """Runs the trials that are missing and the cell of the best one; returns the exit code."""
+    from shortlist.search import Trial
+    from shortlist.search import search as run_search
+
+    def report(trial: Trial, best: Trial | None, metric: str) -> None:
+        told = {
+            "finished": f"{metric} {trial.value or 0:.4f} after {trial.epochs} epochs",
+            "pruned": f"ended after epoch {trial.epochs} with {metric} {trial.value or 0:.4f}",
+            "failed": f"failed: {trial.reason}",
+        }[trial.state]
+        known = f" (best: {best.value or 0:.4f}, trial {best.number})" if best else ""
+        print(f"trial {trial.number}: {' '.join(trial.settings)}: {told}{known}", file=sys.stderr)
+
+    found = run_search([*options.overrides, *options.hydra], report)
+    facts, record = found.facts, found.record
+    print(
+        f"{facts['trials']} trials: {facts['finished']} finished, {facts['pruned']} ended early, "
+        f"{facts['failed']} failed; best: trial {facts['best_trial']}, validation {facts['metric']} "
+        f"{facts['best_validation']:.4f}"
+    )
+    if record.status != "done":
+        print(f"failed: {record.reason}", file=sys.stderr)
+    for metric in record.metrics:
+        if metric.split == "test" and metric.primary:
+            print(f"test {metric.name} {metric.value:.4f} over {metric.n:,} items")
+    print(shown(found.directory / "record.json"))
+    print(found.command)
+    return DONE if record.status == "done" else REFUSED
 
 
 def ensemble(options: argparse.Namespace) -> None:

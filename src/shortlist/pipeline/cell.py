@@ -38,7 +38,7 @@ from shortlist.pipeline.preparation import with_preparation
 from shortlist.pipeline.recorder import record_fields
 from shortlist.pipeline.selection import SHORTLIST, check_documents, rank, select, write_shortlist
 from shortlist.pipeline.signals import raised
-from shortlist.pipeline.stage import Cell, Notes
+from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.pipeline.training import (
     check_evaluators,
     compare_losses,
@@ -55,7 +55,7 @@ from shortlist.store.provenance import code
 from shortlist.store.records import read_record, record_path, report_path, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from omegaconf import DictConfig
@@ -119,6 +119,28 @@ def run(cell: Cell) -> dict[str, Any]:
     return record_fields(notes, evaluated.notes)
 
 
+def tune(cell: Cell, watch: Callable[[Sequence[float]], None]) -> Stage:
+    """Returns the fine-tuning of a cell; nothing is measured on its test split.
+
+    Args:
+        cell: the cell.
+        watch: see `trainers.classify.Validation`; not called where the model is stored.
+
+    Raises:
+        Pruned: `watch` ends the training.
+        ShortlistError: an input or a setting does not allow the cell.
+    """
+    check_labels(cell)
+    parts, selection = cell.parts, cell.charged_to("selection")
+    data = load_data(cell)
+    candidates = choose_from(cell, data, prefilter(cell, data))
+    check_documents(candidates, parts.selector, parts.budget)
+    ranking = rank(selection, data, candidates, parts.selector, cell.settings["selector"])
+    base = base_model(cell, data)
+    warm = warm_up(cell, base, select(selection, ranking))
+    return fine_tune(cell, warm, data.task, watch).notes.stages[0]
+
+
 def check_labels(cell: Cell) -> None:
     """Refuses to fine-tune on a task without labels, before anything is computed.
 
@@ -143,6 +165,7 @@ def execute(
     directory: Path,
     group: Path | None = None,
     command: str = "",
+    search: Mapping[str, Any] | None = None,
 ) -> Record:
     """Returns the record of one cell, also where the cell fails.
 
@@ -156,6 +179,7 @@ def execute(
         directory: the run's directory.
         group: the sweep's directory, which loggers share; of a single run, its own.
         command: the command that repeats the cell; by default that of `run.py`.
+        search: facts of the search that chose the settings, for `Record.selection`.
 
     Raises:
         InvalidInput: a directory cannot be written to, so that not even a failure could be kept.
@@ -186,6 +210,8 @@ def execute(
         with raised(), room_for("the cell", directory, "paths.runs"):
             fields = run(cell)
         inputs = {**reads, **fields.pop("inputs", {})}
+        if search is not None:
+            fields["selection"] = {**fields.get("selection", {}), "search": dict(search)}
         record = replace(record, **fields, inputs=inputs)
     except Exception as error:
         record = replace(record, reason=_keep(error, directory))
@@ -285,7 +311,9 @@ def _publish(results: Path, record: Record, page: Path) -> None:
         except InvalidInput as error:
             log.warning("replaced by the record of this cell: %s", error)
         else:
-            same = record.status == "failed" or _outcome(earlier) == _outcome(record)
+            found = record.selection.get("search", earlier.selection.get("search"))
+            same = _outcome(earlier) == _outcome(record)
+            same = record.status == "failed" or (same and earlier.selection.get("search") == found)
             if earlier.status == "done" and same:
                 return
     write_record(results, record)

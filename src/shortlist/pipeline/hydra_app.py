@@ -51,11 +51,12 @@ OPTIONAL = (
     "peft",
     "practice",
     "protocol",
+    "search",
 )  # groups a cell can lack
 # Groups of which a cell has one option; `logger=[csv,wandb]` has several.
 SINGLE = (
     "cascade", "featurizer", "launcher", "model", "paths", "peft", "pool", "practice",
-    "runtime", "selector", "task", "trainer",
+    "runtime", "search", "selector", "task", "trainer",
 )  # fmt: skip
 
 # `pipeline.compose` loads the deep-learning libraries, so it is imported where a command is valid.
@@ -504,6 +505,10 @@ def check(config: DictConfig) -> None:
     from shortlist.pipeline.compose import build_components, input_digests, with_targets
     from shortlist.pipeline.preparation import with_preparation
 
+    if config.search is not None:
+        raise InvalidInput(
+            "search is no part of a cell; run `shortlist search search=NAME ...`, or leave search out"
+        )
     input_digests(build_components(with_preparation(with_targets(config))))
 
 

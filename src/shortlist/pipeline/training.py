@@ -26,7 +26,7 @@ from shortlist.trainers.base import EFFICIENCY, FOUND, RANGE_TEST
 from shortlist.trainers.classify import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -227,13 +227,25 @@ def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Cor
     return cell.stage("forgetting_general", 1, settings, inputs, compute)
 
 
-def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
-    """Returns the model after training on the task's labels."""
+def fine_tune(
+    cell: Cell,
+    warm: CellModel,
+    task: TaskSplits,
+    watch: Callable[[Sequence[float]], None] = lambda scores: None,
+) -> CellModel:
+    """Returns the model after training on the task's labels. The training is given no test item.
+
+    Args:
+        cell: the cell.
+        warm: the model before.
+        task: the task.
+        watch: see `Validation`; not called where the model is stored.
+    """
     spec, trainer = cell.parts.task, cell.parts.finetune
     seed, runtime, labels = cell.parts.seed, cell.parts.runtime, task.labels
 
     def compute(directory: Path) -> dict[str, Any]:
-        data = task.data
+        data = replace(task.data, test=task.data.test.take(np.arange(0)))
 
         def validation_score(values: NDArray[Any]) -> float:
             metrics = spec.evaluate(values, data, "validation")
@@ -241,7 +253,7 @@ def fine_tune(cell: Cell, warm: CellModel, task: TaskSplits) -> CellModel:
             chosen = next(metric for metric in metrics if metric.name == wanted)
             return chosen.value if chosen.higher_is_better else -chosen.value
 
-        validation = Validation(data.validation, validation_score)
+        validation = Validation(data.validation, validation_score, watch)
         return trainer.train_on(
             warm.model.directory(), data.train, validation, task.head, directory, seed, runtime
         )

@@ -94,6 +94,10 @@ class Task(ABC):
         known = {"classification": (*CLASSIFICATION, "f1"), "regression": tuple(REGRESSION)}
         return known.get(self.kind, ())
 
+    def higher_is_better(self, metric: str) -> bool:
+        """Returns the direction of improvement of one of the task's metrics."""
+        return metric != "rmse"
+
     def head(self, labels: Sequence[str] | None) -> Head:
         """Returns what the task's kind adds to a model: final layer, loss and predictions.
 
@@ -222,7 +226,7 @@ class Task(ABC):
             Metric(
                 name=name,
                 unit=UNITS.get(name, "fraction"),
-                higher_is_better=name != "rmse",
+                higher_is_better=self.higher_is_better(name),
                 value=float(values[0]),
                 n=len(corpus),
                 stderr=float(values[1:].std(ddof=1)),

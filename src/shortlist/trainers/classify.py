@@ -24,7 +24,7 @@ from shortlist.trainers.practice import balanced_weights, symmetric_divergence
 from shortlist.trainers.resuming import STATE, SaveEpochs, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class ClassifierOutput:
     truncated: int
 
 
+class Pruned(Exception):
+    """A training that is ended before its last epoch, because others are better."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """Examples by which the epoch is chosen whose weights are kept.
@@ -55,10 +59,13 @@ class Validation:
         corpus: the examples; none of them is trained on.
         metric: a function from predictions (values of `ClassifierOutput`) to a number, larger is
             better.
+        watch: called after each epoch with the metric of all epochs so far; ends the training by
+            raising `Pruned`.
     """
 
     corpus: Corpus
     metric: Callable[[NDArray[Any]], float]
+    watch: Callable[[Sequence[float]], None] = lambda scores: None
 
 
 NEEDS = {  # of a task, by setting
@@ -183,6 +190,7 @@ class Classifier(TrainingModule):
 
         Raises:
             InvalidInput: there are no labels, or no validation examples to choose the epoch by.
+            Pruned: `validation.watch` ends the training.
         """
         if train.labels is None:
             raise InvalidInput(
@@ -232,7 +240,7 @@ class Classifier(TrainingModule):
             watched = head.read(
                 validation.corpus, self.model, tokenizer, self.max_length, labelled=False
             )
-            best = _KeepBest(self, watched.after(frozen, runtime), validation.metric, runtime)
+            best = _KeepBest(self, watched.after(frozen, runtime), validation, runtime)
         state = unfinished(directory) / STATE
         self.saved = State.read(state)
         self.epochs_done = self.saved.facts.get("epoch", 0)
@@ -245,7 +253,11 @@ class Classifier(TrainingModule):
         )
         with frozen.left_out() if frozen else nullcontext():
             facts |= self.find_rate(lambda: load(buckets()), directory, runtime)
-            self.run(loader, "fine-tuning", runtime, *([best] if best else []), save)
+            try:
+                self.run(loader, "fine-tuning", runtime, *([best] if best else []), save)
+            except Pruned:
+                shutil.rmtree(state.parent, ignore_errors=True)
+                raise
             if best is not None:
                 self.model.load_state_dict(best.weights)
                 facts |= {"validation": best.scores, "epoch": best.epoch}
@@ -293,10 +305,10 @@ class _KeepBest(pl.Callback):
         self,
         trainer: Classifier,
         documents: Inputs,
-        metric: Callable[[NDArray[Any]], float],
+        validation: Validation,
         runtime: Runtime,
     ) -> None:
-        self.classifier, self.documents, self.metric = trainer, documents, metric
+        self.classifier, self.documents, self.validation = trainer, documents, validation
         self.runtime = runtime
         self.scores: list[float] = []
         self.epoch = 0
@@ -325,7 +337,7 @@ class _KeepBest(pl.Callback):
         assert head is not None
         output = self.classifier.predict_with(model, self.documents, head, self.runtime)
         model.train()
-        self.scores.append(self.metric(output.values))
+        self.scores.append(self.validation.metric(output.values))
         least = self.classifier.min_delta
         if len(self.scores) == 1 or self.scores[-1] > self.scores[self.epoch - 1] + least:
             self.epoch = len(self.scores)
@@ -336,3 +348,4 @@ class _KeepBest(pl.Callback):
         patience = self.classifier.patience
         if patience is not None and len(self.scores) - self.epoch >= patience:
             trainer.should_stop = True
+        self.validation.watch(self.scores)
