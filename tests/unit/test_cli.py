@@ -291,4 +291,4 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     told = subprocess.run(
         ["bash", "-c", ask], text=True, capture_output=True, check=True, cwd=tmp_path
     )  # files of the folder are offered, too
-    assert told.stdout.split() == ["--text-column", "select"]
+    assert told.stdout.split() == ["--text-column", "select", "search"]
