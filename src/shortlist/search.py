@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 # What may be searched: these groups and settings, and what lies inside them. The others decide what is
 # measured, or on what, so that trials would not be comparable.
 SEARCHED = (
-    "budget", "cascade", "featurizer", "finetune", "model", "peft", "selector", "target_weights",
-    "trainer", "warmup",
+    "budget", "cascade", "featurizer", "finetune", "model", "peft", "practice", "selector",
+    "target_weights", "trainer", "warmup",
 )  # fmt: skip
 FIXED = ("finetune.keep", "finetune.metric", "finetune.min_delta")  # of what compares epochs
 STUDY = "study.sqlite"
