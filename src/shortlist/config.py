@@ -108,7 +108,8 @@ class Search:
         checked(Count, self.trials, "search.trials")
         checked(Seed, self.seed, "search.seed")
         checked(Count, self.startup, "search.startup")
-        checked(Annotated[int, Range(2)] | None, self.reduction, "search.reduction")
+        if self.reduction is not None:
+            checked(Annotated[int, Range(2)], self.reduction, "search.reduction")
         checked(Count, self.first_epoch, "search.first_epoch")
 
 
