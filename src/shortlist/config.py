@@ -20,6 +20,7 @@ HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
     "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
     "targets", "target_weights", "target_floors", "negative_target", "fold", "cascade", "calibration",
+    "compress",
 )  # fmt: skip
 
 
@@ -167,6 +168,7 @@ class Config:
     cascade: Cascade | None = None
     calibration: Component = None
     search: Search | None = None
+    compress: dict[str, dict[str, Any]] = field(default_factory=dict)  # in this order
     leaks: Leaks = MISSING
     check: Check = MISSING
 

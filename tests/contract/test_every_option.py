@@ -105,6 +105,17 @@ def test_an_adapter_is_the_class_of_its_name(composed: Any, name: str) -> None:
     assert option_name(type(built.peft).__name__) == name
 
 
+@pytest.mark.parametrize("name", [name for name in options("compress") if name != "off"])
+def test_a_compression_is_the_class_of_its_name(composed: Any, name: str) -> None:
+    built = build_components(composed(f"compress={name}")).compressions
+    assert [option_name(type(one).__name__) for one in built.values()] == list(built) == [name]
+
+
+def test_the_order_of_compressions_enters_the_key(composed: Any) -> None:
+    orders = ("distil,prune", "prune,distil", "distil")
+    assert len({cell_key(composed(f"compress=[{order}]"), {}) for order in orders}) == 3
+
+
 def test_settings_of_trainers_that_are_off_enter_no_key_and_others_do(composed: Any) -> None:
     off = hashed_settings(composed("featurizer=tuned"))
     trainers = (off["warmup"], off["finetune"], off["featurizer"]["tuning"])

@@ -15,9 +15,10 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from shortlist.errors import InvalidInput
+from shortlist.models.int8 import read_int8
 from shortlist.vectors import (
     bfloat16_is_fast,
     fast_products_exact,
@@ -246,14 +247,13 @@ def classifier(
     The head is initialised from torch's global generator: seed it first.
     """
     problem = "regression" if regression else "single_label_classification"
-    model = _opened(
-        kind,
-        directory,
-        num_labels=outputs,
-        problem_type=problem,
-        **WEIGHTS,
-        **config,
-    )
+    named = {"num_labels": outputs, "problem_type": problem, **config}
+    stored = _opened("AutoConfig", directory, **named)
+    if (directory / INT8).is_file():
+        return read_int8(_untrained(kind, stored), directory / INT8)
+    if hasattr(stored, KEPT_HEADS):
+        return _with_kept_heads(_untrained(kind, stored), directory)
+    model = _opened(kind, directory, **named, **WEIGHTS)
     if not (directory / ADAPTER).is_dir():
         return model
     from peft import PeftModelForFeatureExtraction
@@ -263,6 +263,60 @@ def classifier(
         return PeftModelForFeatureExtraction.from_pretrained(
             model, str(directory / ADAPTER), trust_remote_code=False
         )
+
+
+def outline(directory: Path) -> Any:
+    """Returns the classifier that a directory describes, without weights, for checks of its parts."""
+    with torch.device("meta"):
+        return _untrained(
+            "AutoModelForSequenceClassification", _opened("AutoConfig", directory, num_labels=2)
+        )
+
+
+INT8 = "model.int8.safetensors"  # weights of eight bits in place of `model.safetensors`
+KEPT_HEADS = (
+    "kept_attention_heads"  # entry of the configuration: heads a layer that pruning has left
+)
+
+
+def narrow_attention(attention: Any, heads: int) -> None:
+    """Sets the number of heads of a BERT's attention whose matrices have that many."""
+    attention.num_attention_heads = heads
+    attention.all_head_size = heads * int(attention.attention_head_size)
+
+
+def _untrained(kind: str, config: Any) -> Any:
+    """Returns a model of a configuration with any weights, also of one that has `KEPT_HEADS`."""
+    import transformers
+
+    with silenced_transformers():
+        model: Any = getattr(transformers, kind).from_config(config, dtype=torch.float32)
+    heads = int(getattr(config, KEPT_HEADS, 0))
+    stack: Any = layers_of(model) or ()
+    for layer in stack if heads else ():
+        attention, context = layer.attention.self, layer.attention.output
+        width, states = heads * int(attention.attention_head_size), int(config.hidden_size)
+        for name in ("query", "key", "value"):
+            setattr(attention, name, torch.nn.Linear(states, width))
+        context.dense = torch.nn.Linear(width, states)
+        narrow_attention(attention, heads)
+    return model
+
+
+def _with_kept_heads(model: Any, directory: Path) -> Any:
+    """Returns the model of which `models.shrinking.keep_heads` has removed heads, with its weights.
+
+    Raises:
+        InvalidInput: the weights are not those of the configuration.
+    """
+    try:
+        model.load_state_dict(load_file(directory / "model.safetensors"))
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"the weights in {directory} are not those of its configuration with {KEPT_HEADS}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    return model.eval()
 
 
 def save(directory: Path, model: Any, tokenizer: Any) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAGE = "calibration.html"
+PAGE = "calibration{}.html"
 PARAMETERS = "calibration.json"  # what the map has learned
 PROBABILITIES = "calibrated.npy"  # (n, k), of the test items
 _SEED = 0  # of the bootstrap: equal predictions have equal errors
@@ -45,11 +45,14 @@ def check_calibration(cell: Cell, task: TaskSplits) -> None:
         calibrator.check(task.data.validation.labels or (), labels, f"task {task.name}")
 
 
-def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluated) -> Notes:
+def calibrate(
+    cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluated, of: str = ""
+) -> Notes:
     """Returns log loss, Brier score and calibration errors on the test split, before and after the
     map that `calibration` names; nothing where it is null. A page with the reliability diagrams is
     written into the directory of the run.
 
+    `of` names the model where it is not the fine-tuned one; it ends the names of metrics and page.
     Test items of a class that the model does not know have no probability; they are left out and
     counted. The map is fitted on validation items alone.
     """
@@ -90,10 +93,11 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
     metrics: list[Metric] = []
     item_scores: dict[str, str] = {}
     measured = {}
-    for suffix, values in (("uncalibrated", before[rows]), ("calibrated", after[rows])):
+    end = f"_{of}" if of else ""
+    for side, values in (("uncalibrated", before[rows]), ("calibrated", after[rows])):
         generator = np.random.default_rng(_SEED)
         found = measure(values, classes, calibrator.bins, calibrator.resamples, generator)
-        measured[suffix] = (values, found)
+        measured[side], suffix = (values, found), side + end
         for name, items in found.items.items():
             item_scores[f"{name}_{suffix}"] = pack_item_scores(items)
         for name in MEASURES:
@@ -110,9 +114,10 @@ def calibrate(cell: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluat
                     ),
                 )
             )
-    sheet = calibration_page(task.name, calibrator, measured, classes)
-    write_text(cell.directory / PAGE, html(sheet))
-    log.info("calibration: reliability diagrams in %s", cell.directory / PAGE)
+    sheet = calibration_page(f"{task.name} {of}".strip(), calibrator, measured, classes)
+    page = cell.directory / PAGE.format(end)
+    write_text(page, html(sheet))
+    log.info("calibration: reliability diagrams in %s", page)
     unknown = len(before) - len(rows)
     return Notes(
         stages=(stage,),

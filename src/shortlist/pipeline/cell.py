@@ -31,6 +31,7 @@ from shortlist.pipeline.compose import (
     input_digests,
     with_targets,
 )
+from shortlist.pipeline.compression import check_compressions, compress
 from shortlist.pipeline.data import choose_from, load_data
 from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, write_datasheet
 from shortlist.pipeline.prefilter import prefilter
@@ -78,6 +79,7 @@ def run(cell: Cell) -> dict[str, Any]:
     if reason is not None:
         return {"status": "skipped", "reason": reason}
     check_labels(cell)
+    check_compressions(cell)
     checks = check_evaluators(cell) if until == "evaluate" else Notes()
     selection, diagnostics = cell.charged_to("selection"), cell.charged_to("diagnostics")
     training, evaluation = cell.charged_to("training"), cell.charged_to("evaluation")
@@ -116,6 +118,7 @@ def run(cell: Cell) -> dict[str, Any]:
         return record_fields(notes)
     evaluated = evaluate_predictions(evaluation, tuned, data.task)
     notes += calibrate(evaluation, tuned, data.task, evaluated)
+    notes += compress(training, evaluation, tuned, data.task, evaluated)
     return record_fields(notes, evaluated.notes)
 
 

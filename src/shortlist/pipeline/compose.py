@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from shortlist.compression.base import Compression
 from shortlist.config import HASHED, Advice, Cascade, Check, Config
 from shortlist.core import READS, Budget, TargetSpec
 from shortlist.data.files import stem
@@ -134,6 +135,7 @@ class Components:
     cut: CrossValidation | Resplit | None
     augmentation: Augmentation | None
     calibration: Calibrator | None
+    compressions: Mapping[str, Compression]
 
 
 def build_components(config: DictConfig) -> Components:
@@ -191,6 +193,7 @@ def build_components(config: DictConfig) -> Components:
         cut=folds or resplit,
         augmentation=augmentation(config),
         calibration=_calibration(config, groups["task"]),
+        compressions=_compressions(config, groups["task"]),
     )
 
 
@@ -326,6 +329,32 @@ def _calibration(config: DictConfig, task: Task) -> Calibrator | None:
     return build(config.calibration, "calibration", Calibrator, extensions=extensions_of(config))
 
 
+def _compressions(config: DictConfig, task: Task) -> dict[str, Compression]:
+    """Returns what makes smaller models of the fine-tuned one, by name, each of the one before.
+
+    Raises:
+        InvalidInput: the task is not fine-tuned on, the run ends earlier, or the order is none.
+    """
+    made: dict[str, Compression] = {}
+    for name in config.compress:
+        place = f"compress.{name}"
+        if task.kind == "unlabelled" or task.evaluators or config.until.name != "evaluate":
+            raise InvalidInput(
+                f"{place} needs a fine-tuned model and until=evaluate, found the task {task.name} and "
+                f"until={config.until.name}; set compress=off"
+            )
+        before = next((earlier for earlier, one in made.items() if one.last), None)
+        if before is not None:
+            raise InvalidInput(
+                f"compress.{before} gives a model that is not changed any more, found {name} after "
+                f"it; name {before} last: compress=[{name},{before}]"
+            )
+        one = build(config.compress[name], place, Compression, extensions=extensions_of(config))
+        one.check(task.head(()), place)
+        made[str(name)] = one
+    return made
+
+
 def _targets(config: DictConfig, task: Any) -> dict[str, Any]:
     """Returns the fields `targets` and `target_spec`: tasks by name, and their weights and floors."""
     tasks: dict[str, Any] = {task.name: task}
@@ -436,6 +465,8 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     settings = {name: plain(OmegaConf.select(config, name)) for name in HASHED}
     if ((settings["pool"] or {}).get("prefilter") or {}).get("keep", 0) is None:
         settings["pool"].pop("prefilter")
+    steps = settings["compress"] or {}  # in their order, which a mapping's key would lose
+    settings["compress"] = [{"name": name, **step} for name, step in steps.items()] or None
     if settings["check"] and not settings["check"].get("forgetting"):
         settings["check"].pop("forgetting", None)
     groups = [settings[name] for name in ("targets", "negative_target")]
@@ -502,6 +533,7 @@ def input_digests(components: Components) -> dict[str, str]:
         },
     }
     digests |= {f"prepare.{place}": one.identity for place, one in components.prepare.items()}
+    digests |= {f"compress.{name}": one.reads() for name, one in components.compressions.items()}
     if featurizer.scorer is not None:
         featurizer.scorer.check()
         digests["scorer"] = featurizer.scorer.identity()

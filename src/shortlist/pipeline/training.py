@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shortlist.models.pretrained import StoredModel
     from shortlist.pipeline.data import TaskSplits
     from shortlist.pipeline.selection import Selected
+    from shortlist.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -245,17 +246,9 @@ def fine_tune(
     seed, runtime, labels = cell.parts.seed, cell.parts.runtime, task.labels
 
     def compute(directory: Path) -> dict[str, Any]:
-        data = replace(task.data, test=task.data.test.take(np.arange(0)))
-
-        def validation_score(values: NDArray[Any]) -> float:
-            metrics = spec.evaluate(values, data, "validation")
-            wanted = trainer.metric or spec.primary
-            chosen = next(metric for metric in metrics if metric.name == wanted)
-            return chosen.value if chosen.higher_is_better else -chosen.value
-
-        validation = Validation(data.validation, validation_score, watch)
+        train, validation = task.data.train, validation_of(spec, task, trainer.metric, watch)
         return trainer.train_on(
-            warm.model.directory(), data.train, validation, task.head, directory, seed, runtime
+            warm.model.directory(), train, validation, task.head, directory, seed, runtime
         )
 
     inputs = {"model": warm.model.key, "train": task.fingerprint("train")}
@@ -272,6 +265,25 @@ def fine_tune(
     return CellModel(model, Notes(stages=(stage,), counts=counts))
 
 
+def validation_of(
+    spec: Task,
+    task: TaskSplits,
+    wanted: str | None,
+    watch: Callable[[Sequence[float]], None] = lambda scores: None,
+) -> Validation:
+    """Returns the validation examples with a metric of the task, by default the primary one; no test
+    item is in reach of it. `watch` as in `Validation`.
+    """
+    data = replace(task.data, test=task.data.test.take(np.arange(0)))
+
+    def score(values: NDArray[Any]) -> float:
+        metrics = spec.evaluate(values, data, "validation")
+        chosen = next(metric for metric in metrics if metric.name == (wanted or spec.primary))
+        return chosen.value if chosen.higher_is_better else -chosen.value
+
+    return Validation(data.validation, score, watch)
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """Predictions on the test split, and what they are worth.
@@ -285,8 +297,11 @@ class Evaluated:
     notes: Notes
 
 
-def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Evaluated:
-    """Returns predictions on the test split with the task's metrics and the score of each item.
+def evaluate_predictions(
+    cell: Cell, tuned: CellModel, task: TaskSplits, name: str = "evaluate"
+) -> Evaluated:
+    """Returns predictions on the test split with the task's metrics and the score of each item, by a
+    stage of this name.
 
     No earlier stage reads the labels of the test split.
     """
@@ -306,14 +321,14 @@ def evaluate_predictions(cell: Cell, tuned: CellModel, task: TaskSplits) -> Eval
     settings |= {"trainer": trainer.version}
     inputs = {"model": tuned.model.key, "test": task.fingerprint("test")}
     inputs |= trainer.identity(runtime)
-    stage = cell.stage("evaluate", spec.version, settings, inputs, compute)
+    stage = cell.stage(name, spec.version, settings, inputs, compute)
     predictions = np.load(stage.path / "predictions.npy")
     items = spec.item_scores(predictions, task.data)
     details = spec.details(predictions, task.data)
     notes = Notes(
         stages=(stage,),
         selection={"evaluation": details} if details else {},
-        counts={"evaluate_truncated": stage.facts["truncated"]},
+        counts={f"{name}_truncated": stage.facts["truncated"]},
         metrics=tuple(Metric(**metric) for metric in stage.facts["metrics"]),
         item_scores={name: pack_item_scores(values) for name, values in items.items()},
     )
