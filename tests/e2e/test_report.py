@@ -267,3 +267,19 @@ def test_a_hostile_document_stays_a_text(run: Any, tmp_path: Path) -> None:
     page = (directory / "report.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)" in page and "<script" not in page and "<img" not in page
     assert "<b>bold" not in page and "&lt;b&gt;bold&lt;/b&gt;" in page
+
+
+def test_the_page_of_a_whole_run_shows_its_trainings_and_classes(run: Any, tmp_path: Path) -> None:
+    record, directory = run("selector=random", "runtime.report=true", "warmup.learning_rate=find")
+    text = (directory / "report.html").read_text(encoding="utf-8")
+    assert text.count('id="training"') == text.count('href="#training"') == 1
+    for said in ("Loss of the warm-up", "Learning rate of the warm-up", "Loss of the fine-tuning"):
+        assert text.count(f"<h3>{said}</h3>") == 1
+    assert f"<h3>{record.metrics[0].name} on validation</h3>" in text
+    (row,) = (
+        one for one in record.selection["evaluation"]["per_class"] if one["class"] == "baking"
+    )
+    sheet = (directory / "report.md").read_text(encoding="utf-8")
+    assert f"| baking | {row['precision']:.3f} | {row['recall']:.3f} |" in sheet
+    assert "### Confusion matrix" in sheet and text.count("</main>") == 1
+    assert report_path(tmp_path / "results", record).read_text(encoding="utf-8") == text

@@ -16,6 +16,8 @@ from shortlist.search import Trial, search
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
 
+pytestmark = pytest.mark.whole
+
 SPACE = (
     "selector=random", "search=finetune", "search.trials=3", "search.startup=2",
     "search.space.finetune={learning_rate: {low: 0.001, high: 0.02}, epochs: {low: 1, high: 2}}",

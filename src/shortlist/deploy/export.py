@@ -37,6 +37,7 @@ from shortlist.runtime import Runtime
 from shortlist.store.formats import load_selection
 from shortlist.store.manifest import MANIFEST
 from shortlist.trainers.base import RANGE_TEST
+from shortlist.trainers.curves import CURVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from shortlist.deploy.runs import StoredRun
 
 TOLERANCE = 1e-4  # of outputs of a converted model, where the largest is at most 1; else times that
-OWN = {MANIFEST, RANGE_TEST}  # files of the stage that are none of the model
+OWN = {MANIFEST, RANGE_TEST, CURVE}  # files of the stage that are none of the model
 
 
 def export_run(

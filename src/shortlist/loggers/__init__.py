@@ -3,13 +3,14 @@
 A logger is a view: everything that it reports can be computed again from the records.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from shortlist.core import Record
 from shortlist.leaderboard.table import ComparisonTable
+from shortlist.trainers.curves import Curve
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class CellReport:
         directory: where files may be written: the directory of the sweep, or of a single run.
         picks: the cell's `shortlist.jsonl`; None where it has none.
         command: the command that repeats the cell.
+        curves: the losses of its trainings, by the name of the stage.
     """
 
     record: Record
@@ -29,6 +31,7 @@ class CellReport:
     directory: Path
     picks: Path | None = None
     command: str = ""
+    curves: Mapping[str, Curve] = field(default_factory=dict[str, Curve])
 
 
 @runtime_checkable

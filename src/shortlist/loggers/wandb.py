@@ -28,9 +28,12 @@ from shortlist.store.atomic import make_directory, write_text
 if TYPE_CHECKING:
     import wandb
 
+    from shortlist.trainers.curves import Curve
+
 log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline"]
+POINTS = 500  # of a curve of losses
 HOST = "https://api.wandb.ai"
 
 
@@ -65,7 +68,7 @@ class WandbLogger:
 
     def log_cell(self, report: CellReport) -> None:
         """Reports a cell: configuration and axes as config, metrics and costs as summary, the
-        selection as an artifact (`selection_artifact`).
+        selection as an artifact (`selection_artifact`), the losses of its trainings as history.
 
         The id of the run is a hash of group and key, so that a cell reported twice is one run.
 
@@ -84,6 +87,8 @@ class WandbLogger:
             "inputs": dict(record.inputs),
         }
         with self._run(report.group, record.key, name, "cell", config, report.directory) as run:
+            for stage, curve in report.curves.items():
+                _log_curve(run, stage, curve)
             run.summary.update(_summary(record))
             if report.picks is not None:
                 run.log_artifact(selection_artifact(report, report.picks, self.texts))
@@ -227,6 +232,22 @@ def selection_artifact(report: CellReport, picks: Path, texts: bool) -> Any:
     ).items():
         artifact.add_file(str(path), file, policy="immutable")  # no copy in the home directory
     return artifact
+
+
+def _log_curve(run: wandb.Run, stage: str, curve: Curve) -> None:
+    """Logs the losses of a training over its own steps, each the mean of a stretch of steps, and what
+    was measured on validation after each epoch: rows that are sent twice are one point.
+    """
+    for axis, names in (("step", ["loss"]), ("epoch", ["validation_loss", "validation_metric"])):
+        run.define_metric(f"{stage}/{axis}", hidden=True)
+        for name in names:
+            run.define_metric(f"{stage}/{name}", step_metric=f"{stage}/{axis}")
+    for step, loss in curve.means(POINTS):
+        run.log({f"{stage}/step": step, f"{stage}/loss": loss})
+    losses = curve.validation_losses
+    for place, (score, loss) in enumerate(zip(curve.scores, losses, strict=True)):
+        row = {f"{stage}/epoch": place + 1, f"{stage}/validation_metric": score}
+        run.log(row | ({} if loss is None else {f"{stage}/validation_loss": loss}))
 
 
 def run_id(group: str, key: str) -> str:

@@ -49,6 +49,7 @@ from shortlist.pipeline.training import (
     measure_forgetting,
     warm_up,
 )
+from shortlist.pipeline.training_page import add_trainings, trainings_of
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
 from shortlist.store.disk import room_for
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omegaconf import DictConfig
+
+    from shortlist.diagnostics.training_sections import Training
 
 log = logging.getLogger(__name__)
 MAX_REASON = 2000  # characters of the reason of a failure in a record
@@ -202,6 +205,7 @@ def execute(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     loggers: list[Any] = []
+    trainings: dict[str, Training] = {}
     try:
         parts = build_components(config)
         parts.runtime.settle()
@@ -216,6 +220,8 @@ def execute(
         if search is not None:
             fields["selection"] = {**fields.get("selection", {}), "search": dict(search)}
         record = replace(record, **fields, inputs=inputs)
+        trainings = trainings_of(cell, record)
+        add_trainings(cell, record, trainings)
     except Exception as error:
         record = replace(record, reason=_keep(error, directory))
     record = record.sealed()
@@ -227,7 +233,8 @@ def execute(
         directory / SHORTLIST if record.status == "done" and record.selection.get("size") else None
     )
     place = group or directory
-    report = CellReport(record, place.name, place, picks, command)
+    curves = {name: one.reported for name, one in trainings.items()}
+    report = CellReport(record, place.name, place, picks, command, curves)
     for logger in loggers:
         try:
             logger.log_cell(report)

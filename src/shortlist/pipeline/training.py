@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -17,12 +16,9 @@ from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
 from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.data import CORPORA
-from shortlist.pipeline.diagnostics import REPORT
 from shortlist.pipeline.stage import Cell, Notes, Stage
-from shortlist.rendering.svg import CHOSEN, SOFT, svg
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
-from shortlist.store.atomic import write_text
-from shortlist.trainers.base import EFFICIENCY, FOUND, RANGE_TEST
+from shortlist.trainers.base import EFFICIENCY, FOUND
 from shortlist.trainers.classify import Validation
 
 if TYPE_CHECKING:
@@ -65,30 +61,7 @@ def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
     counts = {
         f"warmup_{fact}": count for fact, count in stage.facts.items() if isinstance(count, int)
     }
-    draw_range_test(cell, stage.path, "warmup")
     return CellModel(model, Notes(stages=(stage,), counts=counts))
-
-
-def draw_range_test(cell: Cell, directory: Path, stage: str) -> None:
-    """Adds the curve of `learning_rate=find` to the page of the run, where there are both."""
-    curve, page = directory / RANGE_TEST, cell.directory / REPORT
-    if not curve.is_file() or not page.is_file():
-        return
-    found = json.loads(curve.read_text(encoding="utf-8"))
-
-    def draw(axes: Any) -> None:
-        axes.semilogx(found["rates"], found["losses"], color=CHOSEN)
-        axes.axvline(found["chosen"], color=SOFT, linestyle="--")
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("smoothed loss")
-
-    section = (
-        f'<section id="learning_rate_{stage}"><h2>Learning rate of {stage}</h2><figure>{svg(draw)}'
-        f"<figcaption>Range test of {len(found['rates'])} steps; chosen: {found['chosen']:g}."
-        "</figcaption></figure></section>"
-    )
-    text = page.read_text(encoding="utf-8")
-    write_text(page, text.replace("</main>", f"{section}\n</main>", 1))
 
 
 def compare_losses(cell: Cell, base: CellModel, warm: CellModel, task: TaskSplits) -> Notes:
@@ -259,7 +232,6 @@ def fine_tune(
         inputs["validation"] = task.fingerprint("validation")
         settings |= {"primary": spec.primary, "positive": spec.positive, "task": spec.version}
     stage, model = cell.model("finetune", trainer.version, settings, inputs, compute)
-    draw_range_test(cell, stage.path, "finetune")
     named = ("truncated", *EFFICIENCY, *FOUND)
     counts = {f"finetune_{fact}": stage.facts[fact] for fact in named if fact in stage.facts}
     return CellModel(model, Notes(stages=(stage,), counts=counts))

@@ -228,6 +228,7 @@ class TrainingModule(pl.LightningModule):
         self.unfreezing: Unfreezing | None = None
         self.model: Any = None
         self.losses: list[float] = []
+        self.steps_an_epoch = 0
         self.parameters_in_all = 0
         self.efficiency: dict[str, int] = {}
 
@@ -516,6 +517,7 @@ class TrainingModule(pl.LightningModule):
         """
         if self.only_plan:
             raise Planned(plan(self, loader, what, runtime))
+        self.steps_an_epoch = len(loader)
         steps = (self.epochs - self.epochs_done) * len(loader)
         mixed_weights = trained_matrices(self.model) if self.mixout is not None else []
         self.losses = self.saved.losses

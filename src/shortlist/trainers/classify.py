@@ -20,6 +20,7 @@ from shortlist.models.tokens import Buckets
 from shortlist.settings import NonNegative, Positive, Range
 from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
+from shortlist.trainers.curves import Curve
 from shortlist.trainers.practice import balanced_weights, symmetric_divergence
 from shortlist.trainers.resuming import STATE, SaveEpochs, State
 
@@ -264,6 +265,8 @@ class Classifier(TrainingModule):
         facts |= self.finish()
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
+        validated = best.measured if best else ()
+        Curve(self.losses, self.steps_an_epoch, *validated).write(directory)
         shutil.rmtree(state.parent, ignore_errors=True)
         self.model = None
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
@@ -311,12 +314,14 @@ class _KeepBest(pl.Callback):
         self.classifier, self.documents, self.validation = trainer, documents, validation
         self.runtime = runtime
         self.scores: list[float] = []
+        self.losses: list[float | None] = []
         self.epoch = 0
         self.weights: dict[str, torch.Tensor] = {}
 
     def restore(self, saved: State) -> None:
         """Continues with the scores and the best weights of a state."""
         self.scores = list(saved.facts.get("scores", ()))
+        self.losses = list(saved.facts.get("losses", [None] * len(self.scores)))
         self.epoch = saved.facts.get("best", 0)
         start = "best "
         self.weights = {
@@ -328,7 +333,13 @@ class _KeepBest(pl.Callback):
     def state(self) -> State:
         """Returns the scores and the best weights."""
         weights = {f"best {name}": weight for name, weight in self.weights.items()}
-        return State(weights, {"scores": self.scores, "best": self.epoch})
+        facts = {"scores": self.scores, "losses": self.losses, "best": self.epoch}
+        return State(weights, facts)
+
+    @property
+    def measured(self) -> tuple[list[float | None], list[float], int]:
+        """Losses and scores by epoch, and the kept epoch."""
+        return self.losses, self.scores, self.epoch
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.classifier.swap_averages()
@@ -338,6 +349,7 @@ class _KeepBest(pl.Callback):
         output = self.classifier.predict_with(model, self.documents, head, self.runtime)
         model.train()
         self.scores.append(self.validation.metric(output.values))
+        self.losses.append(head.loss_of(output.values, self.validation.corpus))
         least = self.classifier.min_delta
         if len(self.scores) == 1 or self.scores[-1] > self.scores[self.epoch - 1] + least:
             self.epoch = len(self.scores)

@@ -18,6 +18,7 @@ from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logi
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.settings import Precision
 from shortlist.trainers.base import TrainingModule, seeded
+from shortlist.trainers.curves import Curve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +91,7 @@ class LanguageModelTrainer(TrainingModule):
         facts |= self.finish()
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
+        Curve(self.losses, self.steps_an_epoch).write(directory)
         self.model = None
         losses = {"first_loss": self.losses[0], "last_loss": self.losses[-1]}
         return {**facts, "steps": len(self.losses), **losses}

@@ -111,6 +111,7 @@ class Pretraining(CausalLM):
         else:
             self.saved.restore_weights(self.model)
             self.losses, self.saved = self.saved.losses, State()
+        self.steps_an_epoch = self.steps_a_pass
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seeds the step's dropout."""

@@ -28,6 +28,7 @@ from shortlist.loggers import CellReport
 from shortlist.loggers.wandb import WandbLogger, key_source, run_id, selection_artifact
 from shortlist.settings import construct
 from shortlist.store.atomic import write_jsonl
+from shortlist.trainers.curves import Curve
 
 wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
 pytest_socket = pytest.importorskip("pytest_socket")
@@ -138,6 +139,32 @@ def test_a_cell_is_a_run_whose_config_and_summary_are_the_record(tmp_path: Path)
     assert summary["mlm_loss_after"] == 2.5
     assert summary["status"] == "done"
     assert summary["selection/unique"] == 9
+
+
+def test_losses_of_trainings_are_history_over_their_own_steps(tmp_path: Path) -> None:
+    curves = {
+        "warmup": Curve([3.0, 2.0, 1.0], 3),
+        "finetune": Curve([1.0, 0.5], 1, [0.9, None], [0.25, 0.5], 2),
+    }
+    report = CellReport(record("gotd", 1), "sweep", tmp_path, curves=curves)
+    offline().log_cell(report)
+    messages = read_log(tmp_path)
+    rows = [items(message.history.item) for message in messages if message.HasField("history")]
+    rows = [{name: one for name, one in row.items() if name[0] != "_"} for row in rows]
+    assert rows == [
+        {"warmup/step": 1, "warmup/loss": 3.0},
+        {"warmup/step": 2, "warmup/loss": 2.0},
+        {"warmup/step": 3, "warmup/loss": 1.0},
+        {"finetune/step": 1, "finetune/loss": 1.0},
+        {"finetune/step": 2, "finetune/loss": 0.5},
+        {
+            "finetune/epoch": 1,
+            "finetune/validation_metric": 0.25,
+            "finetune/validation_loss": 0.9,
+        },
+        {"finetune/epoch": 2, "finetune/validation_metric": 0.5},
+    ]
+    assert summarized(messages)["status"] == "done"
 
 
 PICKS = [

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from shortlist.runtime import Runtime
 
 
+_SMALLEST = float(np.finfo(np.float64).tiny)  # a probability whose logarithm is finite
+
+
 def classification_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
@@ -106,6 +109,12 @@ class SingleLabel(Classes):
         weights = None if options.weights is None else options.weights.to(labels.device)
         return classification_loss(outputs.logits.float(), labels, options.smoothing, weights)
 
+    def loss_of(self, values: NDArray[Any], corpus: Corpus) -> float | None:
+        """Returns the mean cross-entropy in nats."""
+        known = [(row, self.index.get(name)) for row, name in enumerate(corpus.labels or ())]
+        likely = [values[row, number] for row, number in known if number is not None]
+        return float(-np.log(np.maximum(likely, _SMALLEST)).mean()) if likely else None
+
     def activation(self, logits: torch.Tensor) -> torch.Tensor:
         """Returns (b, classes) probabilities."""
         return logits.softmax(-1)
@@ -132,6 +141,10 @@ class Regression(WholeTexts):
     def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean squared error."""
         return functional.mse_loss(outputs.logits.float().squeeze(-1), labels)
+
+    def loss_of(self, values: NDArray[Any], corpus: Corpus) -> float | None:
+        """Returns the mean squared error."""
+        return float(np.mean((values - np.array(corpus.labels, dtype=np.float64)) ** 2))
 
     def activation(self, logits: torch.Tensor) -> torch.Tensor:
         """Returns (b,) numbers."""
@@ -164,6 +177,14 @@ class MultiLabel(Classes):
     def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean over texts and classes of the binary cross-entropy in nats."""
         return functional.binary_cross_entropy_with_logits(outputs.logits.float(), labels)
+
+    def loss_of(self, values: NDArray[Any], corpus: Corpus) -> float | None:
+        """Returns the mean over texts and known classes of the binary cross-entropy in nats."""
+        truth = np.zeros_like(values)
+        for row, names in enumerate(corpus.labels or ()):
+            truth[row, [self.index[name] for name in json.loads(names) if name in self.index]] = 1
+        likely = np.where(truth == 1, values, 1 - values)
+        return float(-np.log(np.maximum(likely, _SMALLEST)).mean())
 
     def activation(self, logits: torch.Tensor) -> torch.Tensor:
         """Returns (b, classes) probabilities, each of one class."""

@@ -1,0 +1,79 @@
+"""The trainings of a cell on its page: written when the cell has ended, from the store and its record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from shortlist.diagnostics.datasheet.page import (
+    Section,
+    sections_html,
+    sections_markdown,
+)
+from shortlist.diagnostics.training_sections import (
+    Training,
+    evaluation_section,
+    training_section,
+)
+from shortlist.pipeline.diagnostics import REPORT
+from shortlist.store.atomic import write_text
+from shortlist.trainers.base import RANGE_TEST
+from shortlist.trainers.curves import Curve
+
+if TYPE_CHECKING:
+    from shortlist.core import Record
+    from shortlist.pipeline.stage import Cell
+
+NAMES = {"warmup": "warm-up", "finetune": "fine-tuning"}
+
+
+def trainings_of(cell: Cell, record: Record) -> dict[str, Training]:
+    """Returns the trainings of a cell by the name of their stage; one that was stored by a version
+    without curves is left out.
+    """
+    parts, found = cell.parts, dict[str, Training]()
+    for stage in record.stages:
+        if stage.stage not in NAMES:
+            continue
+        directory = cell.store.root / stage.stage / stage.key
+        curve = Curve.read(directory)
+        if curve is None:
+            continue
+        path = directory / RANGE_TEST
+        test: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        one = Training(NAMES[stage.stage], curve, range_test=test)
+        if stage.stage == "finetune":
+            metric = str(getattr(parts.finetune, "metric", None) or parts.task.primary)
+            sign = 1 if parts.task.higher_is_better(metric) else -1
+            one = replace(one, metric=metric, sign=sign)
+        else:
+            ends = [
+                record.metric(f"{parts.warmup.objective}_loss_{end}") for end in ("before", "after")
+            ]
+            if ends[0] and ends[1]:
+                one = replace(one, held_out=(ends[0].value, ends[1].value))
+        found[stage.stage] = one
+    return found
+
+
+def add_trainings(cell: Cell, record: Record, trainings: dict[str, Training]) -> None:
+    """Adds the curves of the trainings, and what the evaluation found for each class, to the page of
+    the run, where there is one.
+    """
+    sections: list[Section] = []
+    if trainings:
+        sections.append(training_section(list(trainings.values())))
+    details: Any = record.selection.get("evaluation") or {}
+    if details.get("per_class") or details.get("confusion"):
+        sections.append(evaluation_section(details))
+    page = cell.directory / REPORT
+    if not sections or not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    links = "".join(f'<a href="#{one.name}">{one.title}</a>\n' for one in sections)
+    text = text.replace("</nav>", f"{links}</nav>", 1)
+    write_text(page, text.replace("</main>", f"{sections_html(sections)}</main>", 1))
+    sheet = page.with_suffix(".md")
+    text = sheet.read_text(encoding="utf-8")
+    write_text(sheet, f"{text}\n{sections_markdown(sections)}")
