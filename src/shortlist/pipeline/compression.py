@@ -19,7 +19,7 @@ from shortlist.models.checkpoint import outline
 from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.calibration import calibrate
 from shortlist.pipeline.stage import Cell, Notes
-from shortlist.pipeline.training import draw_range_test, evaluate_predictions, validation_of
+from shortlist.pipeline.training import evaluate_predictions, validation_of
 from shortlist.store.atomic import write_text
 from shortlist.trainers.base import TrainingModule
 
@@ -106,7 +106,6 @@ def _smaller(
     settings = {**own_settings, "seed": seed, "labels": task.labels}
     settings |= {"read_length": parts.finetune.max_length, "primary": parts.task.primary}
     stage, model = cell.model(f"{STAGE}{name}", step.version, settings, inputs, compute)
-    draw_range_test(cell, stage.path, f"{STAGE}{name}")
     facts = {fact: value for fact, value in stage.facts.items() if isinstance(value, int)}
     return CellModel(model, Notes(stages=(stage,)) + _counts(name, facts))
 

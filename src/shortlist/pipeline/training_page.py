@@ -16,6 +16,7 @@ from shortlist.diagnostics.training_sections import (
     evaluation_section,
     training_section,
 )
+from shortlist.pipeline.compression import STAGE
 from shortlist.pipeline.diagnostics import REPORT
 from shortlist.store.atomic import write_text
 from shortlist.trainers.base import RANGE_TEST
@@ -33,8 +34,11 @@ def trainings_of(cell: Cell, record: Record) -> dict[str, Training]:
     without curves is left out.
     """
     parts, found = cell.parts, dict[str, Training]()
+    names = NAMES | {f"{STAGE}{step}": f"training of {step}" for step in parts.compressions}
+    trainers = {f"{STAGE}{step}": one for step, one in parts.compressions.items()}
+    trainers["finetune"] = parts.finetune
     for stage in record.stages:
-        if stage.stage not in NAMES:
+        if stage.stage not in names:
             continue
         directory = cell.store.root / stage.stage / stage.key
         curve = Curve.read(directory)
@@ -42,9 +46,9 @@ def trainings_of(cell: Cell, record: Record) -> dict[str, Training]:
             continue
         path = directory / RANGE_TEST
         test: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        one = Training(NAMES[stage.stage], curve, range_test=test)
-        if stage.stage == "finetune":
-            metric = str(getattr(parts.finetune, "metric", None) or parts.task.primary)
+        one = Training(names[stage.stage], curve, range_test=test)
+        if stage.stage in trainers:
+            metric = str(getattr(trainers[stage.stage], "metric", None) or parts.task.primary)
             sign = 1 if parts.task.higher_is_better(metric) else -1
             one = replace(one, metric=metric, sign=sign)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytorch_lightning as pl
@@ -265,8 +265,8 @@ class Classifier(TrainingModule):
         facts |= self.finish()
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
-        validated = best.measured if best else ()
-        Curve(self.losses, self.steps_an_epoch, *validated).write(directory)
+        curve = Curve(self.losses, self.steps_an_epoch)
+        (best.measured(curve) if best else curve).write(directory)
         shutil.rmtree(state.parent, ignore_errors=True)
         self.model = None
         return facts | {"steps": len(self.losses), "last_loss": self.losses[-1]}
@@ -336,10 +336,10 @@ class _KeepBest(pl.Callback):
         facts = {"scores": self.scores, "losses": self.losses, "best": self.epoch}
         return State(weights, facts)
 
-    @property
-    def measured(self) -> tuple[list[float | None], list[float], int]:
-        """Losses and scores by epoch, and the kept epoch."""
-        return self.losses, self.scores, self.epoch
+    def measured(self, curve: Curve) -> Curve:
+        """Returns the curve with losses and scores by epoch, and the kept epoch."""
+        own = {"validation_losses": self.losses, "scores": self.scores, "epoch": self.epoch}
+        return replace(curve, **own)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.classifier.swap_averages()
