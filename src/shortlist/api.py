@@ -98,7 +98,8 @@ def rank(
         ShortlistError: an input or a setting cannot be used.
     """
     from shortlist.pipeline.cell import open_cell
-    from shortlist.pipeline.data import choose_from, load_data
+    from shortlist.pipeline.data import choose_from
+    from shortlist.pipeline.loading import load_data
     from shortlist.pipeline.prefilter import prefilter
     from shortlist.pipeline.selection import rank as rank_candidates
     from shortlist.stats.sampling import order

@@ -11,10 +11,12 @@ from typing import Any
 import cells
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from shortlist.core import Record
+from shortlist.errors import InvalidInput
 from shortlist.pipeline.compose import cell_key
 from shortlist.pipeline.preparation import with_preparation
 from shortlist.store.formats import load_corpus
@@ -143,6 +145,28 @@ def test_augmentation_grows_train_alone_and_leaves_the_target(
         assert grown.inputs[f"task_{split}"] == plain.inputs[f"task_{split}"]
     wrong = record(task__augment={"words": {"rate": 2.0}})
     assert wrong.status == "failed" and "a rate between 0 and 1" in wrong.reason
+
+
+def test_substitution_asks_a_masked_lm_whose_head_is_trained_once(
+    record: Callable[..., Record], tiny_model: Path
+) -> None:
+    model = {"local": {"path": str(tiny_model), "head": yaml.safe_load(cells.HEAD)}}
+    how = {"masked_lm": {"model": model, "max_length": 64, "agreement": False}}
+    grown = record(task__augment=how, until="finetune")
+    assert grown.status == "done", grown.reason
+    made = grown.counts["task_augment_made_substitution"]
+    assert (
+        made == grown.counts["task_augment_copies"] == grown.counts["task_augment_label_unchecked"]
+    )
+    assert made > 0 and grown.inputs["read.augment.weights"] == grown.inputs["read.model.weights"]
+    assert len(stage_keys(grown, "head")) == 1  # that of the cell's own model
+    again = record(task__augment=how, until="finetune")
+    assert stage_keys(again, "augment") == stage_keys(grown, "augment")
+    wrong = record(task__augment={"masked_lm": {"model": "gpt2_mini"}})
+    assert wrong.status == "failed"
+    assert "expected a model whose weights exist, found ScratchModel" in wrong.reason
+    with pytest.raises(InvalidInput, match="there is no option `minilmm`; did you mean `minilm`"):
+        record(task__augment={"masked_lm": {"model": "minilmm"}})
 
 
 def test_the_rows_of_a_users_file_are_split_by_time_or_by_the_groups_of_a_column(

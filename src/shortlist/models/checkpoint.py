@@ -58,7 +58,7 @@ def _opened(kind: str, directory: Path, **settings: Any) -> Any:
     code that lies there.
 
     Raises:
-        InvalidInput: the model needs code of its own.
+        InvalidInput: the model needs code of its own, or has another architecture than `kind`.
     """
     import transformers
 
@@ -68,6 +68,11 @@ def _opened(kind: str, directory: Path, **settings: Any) -> Any:
                 str(directory), local_files_only=True, trust_remote_code=False, **settings
             )
     except ValueError as error:
+        if "Unrecognized configuration class" in str(error):
+            raise InvalidInput(
+                f"the model in {directory}: expected an architecture of {kind}, found another; choose "
+                "another model"
+            ) from error
         if "trust_remote_code" not in str(error):
             raise
         raise InvalidInput(

@@ -32,8 +32,9 @@ from shortlist.pipeline.compose import (
     with_targets,
 )
 from shortlist.pipeline.compression import check_compressions, compress
-from shortlist.pipeline.data import choose_from, load_data
+from shortlist.pipeline.data import choose_from
 from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, write_datasheet
+from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.preparation import with_preparation
 from shortlist.pipeline.recorder import record_fields

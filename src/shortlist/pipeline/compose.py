@@ -28,7 +28,7 @@ from shortlist.models.pretrained import Pretrained
 from shortlist.ot.problem import Cost
 from shortlist.pipeline.build import build, build_plain, extensions_of, plain
 from shortlist.pipeline.preparation import Preparation, augmentation, preparations
-from shortlist.prepare.augment import Augmentation
+from shortlist.prepare.augment import Augmenter
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
 from shortlist.settings import Count, Positive, Range, Seed, checked, construct, parameters
@@ -133,7 +133,7 @@ class Components:
     check_vectors: Featurizer
     prepare: Mapping[str, Preparation]
     cut: CrossValidation | Resplit | None
-    augmentation: Augmentation | None
+    augmentation: Augmenter | None
     calibration: Calibrator | None
     compressions: Mapping[str, Compression]
 
@@ -534,6 +534,8 @@ def input_digests(components: Components) -> dict[str, str]:
     }
     digests |= {f"prepare.{place}": one.identity for place, one in components.prepare.items()}
     digests |= {f"compress.{name}": one.reads() for name, one in components.compressions.items()}
+    if (how := components.augmentation) is not None and how.masked_lm is not None:
+        digests["augment"] = how.masked_lm.identity()
     if featurizer.scorer is not None:
         featurizer.scorer.check()
         digests["scorer"] = featurizer.scorer.identity()

@@ -24,7 +24,6 @@ from shortlist.pipeline.compose import APART
 from shortlist.pipeline.preparation import (
     VERDICTS,
     Preparation,
-    augment_task,
     prepare_pool,
     prepare_task,
     save_verdicts,
@@ -205,18 +204,6 @@ class Candidates:
         return np.array([key not in excluded for key in self.corpus.ids], dtype=bool)
 
 
-def load_data(cell: Cell) -> CellData:
-    """Returns pool, task and targets, and the pool's documents that repeat evaluation texts.
-
-    Raises:
-        InvalidInput: pool or target has no documents, no text is held out to measure a loss on, or
-            there are leaks and `leaks.action` is `refuse`.
-    """
-    pool, task = load_pool(cell), load_task(cell)
-    targets = load_targets(cell, task)
-    return CellData(pool, task, targets, check_leaks(cell, pool, task, targets))
-
-
 def load_pool(cell: Cell) -> Documents:
     """Returns the pool, sorted by id: the order and the cut of its files change nothing.
 
@@ -273,10 +260,10 @@ def _prepared_pool(cell: Cell, pool: Documents) -> Documents:
 
     inputs = {"pool": pool.fingerprint, **preparation.identity}
     stage = cell.stage("prepare", 1, {"operations": preparation.settings}, inputs, compute)
-    return Documents(stage, pool.notes + _derived_notes(stage, "pool", "prepare"))
+    return Documents(stage, pool.notes + derived_notes(stage, "pool", "prepare"))
 
 
-def _derived_notes(stage: Stage, name: str, how: str) -> Notes:
+def derived_notes(stage: Stage, name: str, how: str) -> Notes:
     """Returns what a stage that changes documents adds to the record: counts, and the fingerprints
     in place of those of its input.
     """
@@ -368,8 +355,7 @@ def load_splits(
     splits = loaded if cut is None else _cut_task(cell, loaded, name, cut)
     splits = _prepared_task(cell, splits, name, cell.parts.prepare[place])
     cut_anew = isinstance(cut, Resplit)
-    splits = _compared_splits(cell, splits, name) if task.own_splits or cut_anew else splits
-    return _augmented_task(cell, splits, name)
+    return _compared_splits(cell, splits, name) if task.own_splits or cut_anew else splits
 
 
 def _compared_splits(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
@@ -399,21 +385,6 @@ def _compared_splits(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
     return replace(task, notes=notes)
 
 
-def _augmented_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
-    """Returns the task with changed copies of its training rows, where `task.augment` is set."""
-    how = cell.parts.augmentation
-    if how is None or name != "task":
-        return task
-
-    def compute(directory: Path) -> dict[str, Any]:
-        data, counts = augment_task(task.data, how)
-        return {**_save_task(directory, task, data), "augmented": counts}
-
-    inputs = {split: task.fingerprint(split) for split in CORPORA}
-    stage = cell.stage("augment", 1, cell.settings["task"]["augment"], inputs, compute)
-    return TaskSplits(task.task, stage, task.notes + _derived_notes(stage, name, "augment"))
-
-
 def _cut_task(
     cell: Cell, loaded: TaskSplits, name: str, cut: CrossValidation | Resplit
 ) -> TaskSplits:
@@ -430,7 +401,7 @@ def _cut_task(
         if cut.column is not None:
             with forward(show=cell.parts.runtime.progress) as report:
                 values = task.column(source, cut.column, report)
-        return _save_task(directory, loaded, cut.split(loaded.name, loaded.data, values))
+        return save_task(directory, loaded, cut.split(loaded.name, loaded.data, values))
 
     what, settings = "split", asdict(cut)
     inputs = {split: loaded.fingerprint(split) for split in CORPORA}
@@ -441,10 +412,10 @@ def _cut_task(
         if cut.column is None:  # folds had no such setting once
             settings.pop("column")
     stage = cell.stage(what, 1, settings, inputs, compute)
-    return TaskSplits(task, stage, loaded.notes + _derived_notes(stage, name, what))
+    return TaskSplits(task, stage, loaded.notes + derived_notes(stage, name, what))
 
 
-def _save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:
+def save_task(directory: Path, task: TaskSplits, data: TaskData) -> dict[str, Any]:
     """Writes the splits of a task that is made of another one and returns the stage's facts."""
     for split in CORPORA:
         formats.save_corpus(directory / f"{split}.arrow", getattr(data, split))
@@ -466,11 +437,11 @@ def _prepared_task(cell: Cell, task: TaskSplits, name: str, preparation: Prepara
         for split, prepared in verdicts.items():
             ids = task.data.split(split).ids
             save_verdicts(directory / f"{split}.{VERDICTS}", ids, prepared)
-        return _save_task(directory, task, data)
+        return save_task(directory, task, data)
 
     inputs = {split: task.fingerprint(split) for split in CORPORA} | preparation.identity
     stage = cell.stage("prepare_task", 1, {"operations": preparation.settings}, inputs, compute)
-    return TaskSplits(task.task, stage, task.notes + _derived_notes(stage, name, "prepare"))
+    return TaskSplits(task.task, stage, task.notes + derived_notes(stage, name, "prepare"))
 
 
 def check_leaks(

@@ -18,7 +18,7 @@ import numpy as np
 
 from shortlist.errors import Missing
 from shortlist.pipeline.cascade import reason_against
-from shortlist.pipeline.data import choose_from, load_data
+from shortlist.pipeline.data import choose_from
 from shortlist.pipeline.diagnostics import (
     advise_budget,
     check_assumption,
@@ -30,6 +30,7 @@ from shortlist.pipeline.diagnostics import (
     find_near_copies,
     trace_front,
 )
+from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.scoring import (
     featurize,

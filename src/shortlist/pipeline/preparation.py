@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from shortlist.data.readers import Loaded
 from shortlist.data.splits import SPLITS, Split, TaskData
 from shortlist.errors import InvalidInput, near
 from shortlist.pipeline.build import build_plain, extensions_of, plain
-from shortlist.prepare.augment import Augmentation
+from shortlist.prepare.augment import Augmenter
 from shortlist.prepare.base import (
     CollectionOperation,
     DocumentOperation,
@@ -27,6 +27,9 @@ from shortlist.prepare.base import (
     Prepared,
     prepare,
 )
+
+if TYPE_CHECKING:
+    from shortlist.models.masked_words import MaskedWords
 
 VERDICTS = "verdicts.parquet"  # one row per document that was read: id, edits, failed rules
 
@@ -135,23 +138,36 @@ def with_preparation(config: DictConfig) -> DictConfig:
         chosen = config.task.augment
         if not (isinstance(chosen, DictConfig) and "_target_" in chosen):
             named = [(chosen, {})] if isinstance(chosen, str) else list(chosen.items())
-            (settings,) = _option("augment", str(named[0][0]), named[0][1], "task.augment")
-            settings.pop("name")
+            settings = _one_option("augment", str(named[0][0]), named[0][1], "task.augment")
+            if (model := settings.get("model")) is not None:
+                ((option, changes),) = ({model: {}} if isinstance(model, str) else model).items()
+                settings["model"] = _one_option("model", str(option), changes, "task.augment.model")
             with open_dict(config.task):
                 config.task.augment = settings
     return config
 
 
-def augmentation(config: DictConfig) -> Augmentation | None:
+def _one_option(group: str, name: str, changes: Any, place: str) -> dict[str, Any]:
+    """Returns the object that one file of a group describes."""
+    (settings,) = _option(group, name, changes, place)
+    settings.pop("name")
+    return settings
+
+
+def augmentation(config: DictConfig) -> Augmenter | None:
     """Returns how the training rows of the task are augmented; None where they are not."""
     node = plain(config.task.get("augment"), missing=False)
-    return None if node is None else build_plain(node, "task.augment", Augmentation)
+    if node is None:
+        return None
+    return build_plain(node, "task.augment", Augmenter, extensions_of(config))
 
 
-def augment_task(data: TaskData, how: Augmentation) -> tuple[TaskData, dict[str, int]]:
+def augment_task(
+    data: TaskData, how: Augmenter, words: MaskedWords | None
+) -> tuple[TaskData, dict[str, int]]:
     """Returns the task with copies of its training rows, and counts; the target stays as it is."""
     elsewhere = [text for one in (data.validation, data.test) for text in one.texts]
-    train, counts = how.apply(data.train, elsewhere)
+    train, counts = how.apply(data.train, elsewhere, words)
     return replace(
         data, train=train, counts={"train": len(train), **counts}, quarantined=()
     ), counts

@@ -14,7 +14,8 @@ from shortlist.errors import InvalidInput, Missing
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import IntermediateModel, ScratchModel
 from shortlist.pipeline.base_model import base_model
-from shortlist.pipeline.data import choose_from, load_data
+from shortlist.pipeline.data import choose_from
+from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.selection import rank, select
 from shortlist.trainers.classify import Validation

@@ -253,22 +253,42 @@ def out_of_fold_probabilities(
     Raises:
         InvalidInput: the rows cannot be dealt with every class in train.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
     folds = k_folds([fold(text) or text for text in texts], FOLDS, seed, labels, labels)
     probabilities = np.zeros((len(texts), int(labels.max()) + 1))
     for part in range(FOLDS):
         inside, outside = (np.flatnonzero(side).tolist() for side in (folds == part, folds != part))
+        classifier = WordClassifier.trained([texts[row] for row in outside], labels[outside])
+        probabilities[inside] = classifier.probabilities([texts[row] for row in inside])
+    return probabilities
+
+
+@dataclass(frozen=True)
+class WordClassifier:
+    """A logistic regression on words and pairs of words (TF-IDF).
+
+    Attributes:
+        words: the fitted vectorizer.
+        model: the fitted regression.
+    """
+
+    words: Any
+    model: Any
+
+    @staticmethod
+    def trained(texts: Sequence[str], labels: NDArray[np.int64]) -> WordClassifier:
+        """Returns the classifier of n texts and the (n,) numbers of their classes, each of which
+        occurs.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+
         words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=20_000)
         model = LogisticRegression(C=4.0, max_iter=100, tol=1e-3)
-        trained: Any = model.fit(
-            words.fit_transform([texts[row] for row in outside]), labels[outside]
-        )
-        probabilities[inside] = trained.predict_proba(
-            words.transform([texts[row] for row in inside])
-        )
-    return probabilities
+        return WordClassifier(words, model.fit(words.fit_transform(texts), labels))
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Returns (n, k) class probabilities."""
+        return self.model.predict_proba(self.words.transform(texts))
 
 
 def _rows(split: str, corpus: Corpus) -> list[Row]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
-from shortlist.prepare.augment import EDITS, Augmentation
+from shortlist.models.masked_words import Expected, MaskedWords
+from shortlist.models.pretrained import LocalModel
+from shortlist.prepare.augment import EDITS, Augmentation, Substitution
+from shortlist.runtime import Runtime
 
 HOW = Augmentation(2, ["swap", "delete", "typo"], 0.1, ["not", "never"], 0)
 TEXTS = [
@@ -105,3 +114,115 @@ def test_crossover_keeps_negations_and_refuses_pairs() -> None:
     pairs = Corpus.build(["a b", "c d"], texts_b=["e", "f"], labels=["x", "x"])
     with pytest.raises(InvalidInput, match="the label of a pair belongs to both of its texts"):
         how.apply(pairs)
+
+
+class Fixed:
+    """Words that stand in for a masked LM: the same for every place, the first most probable."""
+
+    mask = "<m>"
+
+    def __init__(self, *words: str, most: int = 99) -> None:
+        self.words, self.most = list(words), most
+
+    def expected(self, texts: Sequence[str], k: int) -> list[list[Expected]]:
+        words = self.words[:k]
+        chances = np.linspace(2, 1, len(words)) / sum(np.linspace(2, 1, len(words)))
+        return [[(words, chances)] * min(self.most, text.count(self.mask)) for text in texts]
+
+
+def substituting(**settings: Any) -> Substitution:
+    usual: dict[str, Any] = {
+        "copies": 2, "rate": 0.3, "candidates": 3, "max_length": 64, "agreement": False,
+        "protected": ["not"], "seed": 0, "model": LocalModel("none"),
+    }  # fmt: skip
+    return Substitution(**{**usual, **settings})
+
+
+def test_substituted_words_keep_place_case_and_signs_and_the_protected_words() -> None:
+    words: Any = Fixed("boat", "not", "cellar", "lamp", "stone")
+    rows = corpus(["The HARBOUR, was 'not' (large).", "42 7 !"], ["a", "b"])
+    grown, counts = substituting().apply(rows, (), words)
+    assert counts["no_place"] == 2 and counts["made_substitution"] == counts["copies"] == 2
+    for text in set(grown.texts) - set(rows.texts):
+        pairs = list(
+            zip(["The", "HARBOUR,", "was", "'not'", "(large)."], text.split(), strict=True)
+        )
+        changed = [(old, new) for old, new in pairs if old != new]
+        assert 1 <= len(changed) <= 2 and ("'not'", "'not'") in pairs
+        for old, new in changed:
+            inner = new.strip("(),.")
+            assert inner.lower() in ("boat", "cellar", "lamp")  # of the three candidates
+            assert old.replace(old.strip("(),."), inner) == new
+            assert inner.isupper() == (old == "HARBOUR,")
+
+
+def test_places_that_the_model_did_not_read_stay_and_are_counted() -> None:
+    words: Any = Fixed("boat", "lamp", "stone", most=1)
+    rows = corpus(["one harbour two gardens three rivers"], ["a"])
+    grown, counts = substituting(rate=0.9, copies=1).apply(rows, (), words)
+    assert counts["beyond_max_length"] == 4 and counts["copies"] == 1
+    (text,) = set(grown.texts) - set(rows.texts)
+    assert sum(a != b for a, b in zip(text.split(), rows.texts[0].split(), strict=True)) == 1
+
+
+def test_a_copy_that_the_classifier_takes_for_another_class_is_not_made() -> None:
+    texts = [f"the film is {word} number {n}" for n in range(12) for word in ("good", "bad")]
+    rows = corpus(texts, ["good" if "good" in text else "bad" for text in texts])
+    words: Any = Fixed("good", "bad", "thing")
+    free, _ = substituting(rate=0.6).apply(rows, (), words)
+    kept, counts = substituting(rate=0.6, agreement=True).apply(rows, (), words)
+    assert counts["label_changed"] > 0 and "label_unchecked" not in counts
+    assert len(kept) + counts["label_changed"] == len(free)
+    assert all(label in text for text, label in zip(kept.texts, kept.labels or (), strict=True)
+               if ("good" in text) != ("bad" in text))  # fmt: skip
+    numbers = Corpus.build(["a harbour", "a garden"], labels=[0.5, 1.5]).canonical()
+    _, unchecked = substituting(agreement=True).apply(numbers, (), words)
+    assert unchecked["label_unchecked"] == unchecked["copies"] > 0
+
+
+@functools.cache
+def opened(model: Path, length: int) -> MaskedWords:
+    return MaskedWords(model, length, Runtime(accelerator="cpu", progress=False))
+
+
+def test_expected_words_are_the_most_probable_whole_words_of_the_model(tiny_model: Path) -> None:
+    from transformers import BertForMaskedLM
+
+    words = opened(tiny_model, 16)
+    texts = ["the boat of [MASK] and [MASK]", "no place", "a " * 20 + "[MASK]"]
+    first, none, beyond = words.expected(texts, 5)
+    assert (len(first), none, beyond) == (2, [], [])
+    model = BertForMaskedLM.from_pretrained(tiny_model).eval()
+    ids = words.tokenizer(texts[0], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0]
+    whole = torch.tensor(list(words.words))
+    at = (ids[0] == words.tokenizer.mask_token_id).nonzero()[:, 0].tolist()
+    for place, (names, chances) in zip(at, first, strict=True):
+        best = logits[place, whole].softmax(0).topk(5)
+        assert names == words.tokenizer.convert_ids_to_tokens(whole[best.indices].tolist())
+        assert np.allclose(chances, best.values.numpy(), atol=1e-5)
+        assert all(len(name) > 1 and name.isalpha() for name in names)
+
+
+def test_substitution_by_a_model_depends_on_the_row_alone(tiny_model: Path) -> None:
+    words, how = opened(tiny_model, 64), substituting()
+    whole, _ = how.apply(corpus(TEXTS, LABELS), (), words)
+    parts = [
+        how.apply(corpus([text], [label]), (), words)[0]
+        for text, label in zip(TEXTS, LABELS, strict=True)
+    ]
+    assert Counter(whole.texts) == Counter(text for one in parts for text in one.texts)
+    assert len(whole) > 3
+    assert how.apply(corpus(TEXTS[::-1], LABELS), (), words)[0].texts == whole.texts
+
+
+def test_models_without_a_mask_or_with_few_positions_are_refused(
+    tiny_gpt2: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(
+        InvalidInput, match="expected an architecture of AutoModelForMaskedLM, found another"
+    ):
+        opened(tiny_gpt2, 16)
+    with pytest.raises(InvalidInput, match=r"task\.augment\.max_length=4096 exceeds"):
+        opened(tiny_model, 4096)
