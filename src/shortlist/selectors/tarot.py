@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Features
 from shortlist.errors import InvalidInput
-from shortlist.ot import Transport, solve
+from shortlist.ot import Transport, solve, transport_plan
 from shortlist.progress import quiet
 from shortlist.selectors.base import TransductiveSelector, documents_of
 from shortlist.selectors.neighbours import nearest
@@ -40,15 +40,20 @@ class TAROT(TransductiveSelector):
     Deviations:
         Whitening with a ridge relative to the mean variance; regularisation relative to the mean
         distance, solved to a marginal error, in place of blur 0.01; one solve ranks all layers,
-        where the released code ranks the layer that is cut; folds by content, not by a seed. The
-        paper's vectors are gradients (`featurizer=gradients`); the default, the model's mean states,
-        costs a forward pass in place of a backward one per checkpoint.
+        where the released code ranks the layer that is cut; folds by content, not by a seed. Of the
+        layer that a budget cuts, the nearest documents are selected. The released code
+        (vita-epfl/TAROT of 2024-12) selects the farthest, recommends one layer more (the first that
+        does not lower the distance), and does not whiten: it multiplies by inv(L), the transpose of
+        what whitening needs. `released` does these three as it does. The paper's vectors are
+        gradients (`featurizer=gradients`); the default, the model's mean states, costs a forward
+        pass in place of a backward one per checkpoint.
 
     Cost:
         One product with the targets and some ten small solves a fold; memory: a second copy of the
         vectors.
     """
 
+    version = 2
     ranking_length = "neighbours"
 
     def __init__(
@@ -58,6 +63,7 @@ class TAROT(TransductiveSelector):
         ridge: float,
         relative_epsilon: NonNegative,
         tolerance: NonNegative,
+        released: bool,
     ) -> None:
         """Stores the settings.
 
@@ -67,6 +73,8 @@ class TAROT(TransductiveSelector):
             ridge: share of the mean variance that is added before whitening.
             relative_epsilon: regularisation as a fraction of the mean distance.
             tolerance: L1 error of the target marginal.
+            released: whether matrix, cut layer and recommended layers are those of the released
+                code (see Deviations) in place of the paper's.
         """
         super().__init__()
         if folds < 2 or neighbours < 1 or ridge < 0:
@@ -76,6 +84,7 @@ class TAROT(TransductiveSelector):
             )
         self.folds, self.neighbours, self.ridge = folds, neighbours, ridge
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
+        self.released = released
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
         """Keeps the ranking; returns the recommended budget and each fold's distances.
@@ -90,6 +99,8 @@ class TAROT(TransductiveSelector):
             )
         candidates, targets = pool.dense, target.dense
         mean, matrix = joint_whitening([candidates, targets], self.ridge)
+        if self.released:
+            matrix = matrix.T
         white, wanted = whiten(candidates, mean, matrix), whiten(targets, mean, matrix)
         near = nearest(white, wanted, self.neighbours, "cosine", device=self.device)
         # In the order of ids, so that the order of the pool's rows does not enter a solve.
@@ -143,11 +154,12 @@ class TAROT(TransductiveSelector):
                 with quiet("shortlist.ot"):
                     solved = self._transport(white[torch.from_numpy(documents)], rest)
                 unsolved += not solved.converged
-                # The primal value is that of a feasible plan, even where the solve fell short; the
-                # dual value is then no bound.
-                if solved.primal >= best:
+                distance = transport_distance(solved, white[torch.from_numpy(documents)], rest)
+                if distance >= best:
+                    if self.released:
+                        kept, depth = documents, k
                     break
-                best, kept, depth = solved.primal, documents, k
+                best, kept, depth = distance, documents, k
             chosen.append(kept)
             layers.append(depth)
             distances.append(float(best))
@@ -175,7 +187,19 @@ class TAROT(TransductiveSelector):
         np.minimum.at(layer, rows.ravel(), np.tile(np.arange(rows.shape[1]), len(rows)))
         solved = self._transport(white[torch.from_numpy(listed)], wanted)
         later = ~np.isin(listed, chosen)
-        return listed[np.lexsort((solved.g.cpu().numpy(), layer[listed], later))], solved
+        potentials = solved.g.cpu().numpy()
+        within = -potentials if self.released else potentials
+        return listed[np.lexsort((within, layer[listed], later))], solved
+
+
+def transport_distance(solved: Transport, documents: torch.Tensor, targets: torch.Tensor) -> float:
+    """Returns <C, P>, the cost of the plan without its divergence; documents count equally.
+
+    The primal value holds epsilon KL(P | a x b) besides, which grows with the number of documents:
+    by it the distance stops falling some layers before that of exact transport.
+    """
+    plan = transport_plan(documents, targets, solved.f, epsilon=solved.epsilon, cost="euclidean")
+    return float((plan.shares.double() * plan.costs).sum(1).mean())
 
 
 def joint_whitening(parts: Sequence[Array], ridge: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,6 +46,7 @@ class TSDS(TransductiveSelector):
         each other.
     """
 
+    version = 2
     traits = Traits(stochastic=True, repeats=True)
 
     def __init__(self, alpha: float, scale: float, sigma: float, neighbours: int) -> None:
@@ -154,8 +155,9 @@ def assign_mass(
     ended = not enough.any()  # the lists ended before cost and gain were equal
     level = float(filled[:, -1].max()) if ended else float(at[order][int(enough.argmax())])
     mass = np.diff(np.minimum(filled, level), axis=1, prepend=0.0) / (m * level)
-    mass[:, -1] += np.maximum(1 / m - mass.sum(axis=1), 0)
-    return Assignment(mass, level, m if ended else int((filled[:, -1] < level).sum()))
+    short = filled[:, -1] < level
+    mass[short, -1] += np.maximum(1 / m - mass[short].sum(axis=1), 0)
+    return Assignment(mass, level, m if ended else int(short.sum()))
 
 
 def kernel_density(pool: Array, rows: NDArray[np.int64], width: float) -> NDArray[np.float64]:

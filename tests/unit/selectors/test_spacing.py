@@ -5,7 +5,6 @@ import pytest
 
 from shortlist.selectors import gotd_diverse
 from shortlist.selectors.gotd_diverse import suppress_near_duplicates
-from shortlist.selectors.tarot import joint_whitening, whiten
 
 
 def loop(
@@ -48,24 +47,3 @@ def test_those_passed_over_have_too_many_like_them_before_them(
     ones = np.ones(120, dtype=np.int64)
     expected = loop(points, ranking, similarity, most, amount, ones)
     assert suppress_near_duplicates(points, ranking, similarity, most, amount).tolist() == expected
-
-
-def test_whitened_rows_have_no_mean_and_unit_covariance_before_they_are_scaled() -> None:
-    rng = np.random.default_rng(0)
-    mixed = (rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4)) + 7).astype(np.float32)
-    parts = [mixed[:420], mixed[420:]]
-    mean, matrix = joint_whitening(parts, 0.0)
-    white = (mixed - mean.numpy()) @ matrix.numpy()
-    np.testing.assert_allclose(white.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(4), atol=1e-4)
-    unit = whiten(parts[1], mean, matrix).numpy()
-    expected = white[420:] / np.linalg.norm(white[420:], axis=1, keepdims=True)
-    np.testing.assert_allclose(unit, expected, atol=1e-4)
-
-
-def test_a_direction_without_variance_is_not_blown_up() -> None:
-    flat = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
-    flat[:, 2] = 1.0
-    mean, matrix = joint_whitening([flat], 0.01)
-    assert np.isfinite(matrix.numpy()).all()
-    assert abs(whiten(flat, mean, matrix)[:, 2]).max() < 1e-3
