@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from shortlist.runtime import Runtime
 from shortlist.settings import Count, Positive, Seed
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's own
+
+Step = Literal["adamw", "released"]
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,24 @@ class Checkpoint:
             for name, weight in self.weights.items():
                 modules[name].weight.copy_(weight)
 
-    def step(self, name: str, gradients: torch.Tensor) -> torch.Tensor:
+    def step(self, name: str, gradients: torch.Tensor, kind: Step = "adamw") -> torch.Tensor:
         """Returns the step, over minus the rate, that AdamW would take next on each gradient alone.
 
-        m / (sqrt(v) + eps), m and v the bias-corrected running means after it (LESS, section 3.2:
-        Gamma).
+        `adamw`: m / (sqrt(v) + eps), m and v the bias-corrected running means after it (LESS,
+        section 3.2: Gamma). `released`: m / sqrt(v + eps) of the means as they are, as the released
+        code computes it (princeton-nlp/LESS, `obtain_gradients_with_adam`).
 
         Args:
             name: of the module.
             gradients: (b, out, in) in its weights.
+            kind: which of the two.
         """
         mean, square = self.first[name].to(gradients), self.second[name].to(gradients)
         (one, two), steps = BETAS, self.steps + 1
-        m = torch.lerp(gradients, mean, one) / (1 - one**steps)
-        v = torch.lerp(gradients.square(), square, two) / (1 - two**steps)
-        return m / (v.sqrt() + EPSILON)
+        m, v = torch.lerp(gradients, mean, one), torch.lerp(gradients.square(), square, two)
+        if kind == "released":
+            return m / (v + EPSILON).sqrt()
+        return m / (1 - one**steps) / ((v / (1 - two**steps)).sqrt() + EPSILON)
 
 
 def train_checkpoints(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
@@ -16,6 +17,7 @@ from shortlist.featurizers.base import Requirements, ShardedFeaturizer
 from shortlist.featurizers.gradient_warmup import (
     Checkpoint,
     GradientWarmup,
+    Step,
     load_checkpoints,
     train_checkpoints,
 )
@@ -32,6 +34,7 @@ from shortlist.progress import Report
 from shortlist.runtime import Runtime
 from shortlist.settings import Count, Seed
 
+_COMPARED = 32  # documents whose exact gradients are compared with their sketches
 _TOKENS = 2048  # of a batch at most: its activations and their sketches are kept
 
 
@@ -56,7 +59,8 @@ class Gradients(ShardedFeaturizer):
     Deviations:
         The last layers' own weights in place of LoRA factors in all layers; a TensorSketch in place
         of a dense projection; the loss is the language model's for pool and target alike, so that
-        the target needs no labels.
+        the target needs no labels; bias-corrected AdamW steps, as the optimiser takes them, where
+        the released code has none of the correction and epsilon inside of the root (`step`).
 
     Cost:
         1,000 documents of about 100 tokens, MiniLM, last two layers, one core: 37 seconds a
@@ -64,7 +68,7 @@ class Gradients(ShardedFeaturizer):
         for 1,000 documents. Meant for a part of a large pool.
     """
 
-    version = 2
+    version = 3
     model: Pretrained
     doing = "gradients"
 
@@ -76,6 +80,7 @@ class Gradients(ShardedFeaturizer):
         columns: int,
         seed: Seed,
         adam: bool,
+        step: Step,
         warmup: GradientWarmup | None,
     ) -> None:
         """Stores the settings.
@@ -87,6 +92,7 @@ class Gradients(ShardedFeaturizer):
             columns: numbers a checkpoint.
             seed: draws the sketch.
             adam: whether AdamW's steps precede the gradients; needs `warmup`.
+            step: adamw, or released as in the code of LESS (`gradient_warmup.Checkpoint.step`).
             warmup: how those layers are first trained on documents of the pool, with a checkpoint
                 after each epoch; None: the model as it is.
 
@@ -95,12 +101,16 @@ class Gradients(ShardedFeaturizer):
         """
         self.model = model
         self.max_length, self.layers, self.width = max_length, layers, columns
-        self.seed, self.adam = seed, adam
+        self.seed, self.adam, self.step = seed, adam, step
         self.warmup = warmup
         if adam and self.warmup is None:
             raise InvalidInput(
                 "featurizer.adam=true needs the moments that AdamW has after a warm-up, found "
                 "featurizer.warmup=null; set featurizer.adam=false or describe the warm-up"
+            )
+        if step not in get_args(Step):
+            raise InvalidInput(
+                f"featurizer.step must be one of {', '.join(get_args(Step))}, found {step}"
             )
         if columns < 2:
             raise InvalidInput(f"featurizer.columns must be at least 2, found {columns}")
@@ -116,10 +126,14 @@ class Gradients(ShardedFeaturizer):
         return {**self.model.identity(), **learned}
 
     def learn(self, corpus: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
-        """Returns the facts of the warm-up; its checkpoints are written into `directory`."""
+        """Returns the facts of the warm-up and, of a few documents, the error of the sketch; the
+        checkpoints are written into `directory`.
+        """
         assert self.warmup is not None
         model, modules = self._open(runtime)
-        return train_checkpoints(model, modules, corpus, self.warmup, directory, runtime)
+        facts = train_checkpoints(model, modules, corpus, self.warmup, directory, runtime)
+        few = corpus.take(np.arange(min(_COMPARED, len(corpus))))
+        return facts | self.with_learned(directory, "").reader(runtime).sketch_error(few)
 
     def reader(self, runtime: Runtime) -> GradientReader:
         """Returns the open model with its checkpoints.
@@ -142,7 +156,7 @@ class Gradients(ShardedFeaturizer):
             o, i = module.weight.shape[::-1] if is_transposed(module) else module.weight.shape
             generator = np.random.default_rng([self.seed, number])
             sketches[name] = Sketch.draw(o, i, self.width, generator)
-        return GradientReader(model, modules, sketches, checkpoints, self.adam, runtime)
+        return GradientReader(model, modules, sketches, checkpoints, self.adam, self.step, runtime)
 
     def _open(self, runtime: Runtime) -> tuple[LanguageModel, dict[str, Any]]:
         """Returns the model and the modules of the weight matrices, by name."""
@@ -161,6 +175,7 @@ class GradientReader:
         sketches: how each matrix's gradient is sketched, by the same name.
         checkpoints: weights, moments and learning rate of each.
         adam: whether AdamW's steps precede the gradients.
+        step: which steps.
         runtime: the machine.
     """
 
@@ -169,6 +184,7 @@ class GradientReader:
     sketches: dict[str, Sketch]
     checkpoints: list[Checkpoint]
     adam: bool
+    step: Step
     runtime: Runtime
 
     @property
@@ -204,13 +220,24 @@ class GradientReader:
         return values, counts | ({"without_words": empty} if empty else {})
 
     def gradients(
-        self, predictions: Predictions, rows: NDArray[np.int64], at: Checkpoint | None
+        self,
+        predictions: Predictions,
+        rows: NDArray[np.int64],
+        at: Checkpoint | None,
+        products: torch.Tensor | None = None,
     ) -> list[torch.Tensor]:
         """Returns [(b, d)]: the sketches, summed over the matrices, of the gradients of each
         document's mean loss; then those of the steps that AdamW would take `at` a checkpoint.
 
         The gradient in the weights of y = W x is sum_t dy_t (x) x_t. One pass over a batch gives
-        both factors for every document, since its outputs depend on no other document.
+        both factors for every document, since its outputs depend on no other document. A matrix's
+        gradients of a batch are in memory at a time.
+
+        Args:
+            predictions: of all documents.
+            rows: the batch.
+            at: the checkpoint of the steps; None: gradients alone.
+            products: (b, b) to which the inner products of the whole gradients are added.
         """
         width = int(self.model.model.config.hidden_size)
         with (
@@ -227,12 +254,38 @@ class GradientReader:
         sums = [torch.zeros(len(rows), d, device=line.device) for _ in range(1 + self.adam)]
         with torch.no_grad():
             for name, push in zip(names, pushes, strict=True):
-                pull, sketch = passed[name][0], self.sketches[name]
-                sums[0] += sketch.of_products(push, pull)
+                sketch = self.sketches[name]
+                whole = torch.einsum("bto,bti->boi", push, passed[name][0])
+                sums[0] += sketch.of_matrices(whole)
                 if at is not None:
-                    whole = torch.einsum("bto,bti->boi", push, pull)
-                    sums[1] += sketch.of_matrices(at.step(name, whole))
+                    sums[1] += sketch.of_matrices(at.step(name, whole, self.step))
+                if products is not None:
+                    products += whole.flatten(1) @ whole.flatten(1).T
         return sums
+
+    def sketch_error(self, documents: Corpus) -> dict[str, float]:
+        """Returns how far sketched cosines of gradients are from exact ones, at the last checkpoint.
+
+        Over all pairs of the documents that have a token to predict: `sketch_error`, the root mean
+        square of the difference, and `sketch_spearman`, the rank correlation; none of fewer than
+        three documents.
+        """
+        predictions = self.model.predictions(documents)
+        rows = np.flatnonzero(predictions.counts)
+        if len(rows) < 3:
+            return {}
+        self.checkpoints[-1].load_into(self.modules)
+        products = torch.zeros(len(rows), len(rows), device=self.runtime.device)
+        sketched = self.gradients(predictions, rows, None, products)[0]
+        lengths = products.diagonal().clamp_min(torch.finfo(products.dtype).tiny).sqrt()
+        exact = products / (lengths[:, None] * lengths)
+        unit = torch.nn.functional.normalize(sketched, dim=1)
+        pairs = torch.triu_indices(len(rows), len(rows), 1)
+        one, two = (each[*pairs].double().cpu().numpy() for each in (exact, unit @ unit.T))
+        return {
+            "sketch_error": float(np.sqrt(np.mean((one - two) ** 2))),
+            "sketch_spearman": float(spearmanr(one, two).statistic),
+        }
 
 
 @dataclass(frozen=True)
@@ -267,21 +320,6 @@ class Sketch:
             signs = 1 - 2 * generator.integers(0, 2, size)
             drawn.append(torch.tensor(signs, dtype=torch.float32))
         return Sketch(drawn[0], drawn[2], drawn[1], drawn[3], d)
-
-    def of_products(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Returns (b, d): the sketches of sum_t left[b, t] (x) right[b, t], which are never made.
-
-        The sketch of an outer product is the circular convolution of the sketches of its factors,
-        so the sum over t is taken among their Fourier transforms: O(t (o + i + d log d)).
-
-        Args:
-            left: (b, t, o).
-            right: (b, t, i).
-        """
-        fft: Any = torch.fft
-        one = fft.rfft(_buckets(left, self.rows, self.row_signs, self.d))
-        two = fft.rfft(_buckets(right, self.columns, self.column_signs, self.d))
-        return fft.irfft(torch.einsum("btf,btf->bf", one, two), n=self.d)
 
     def of_matrices(self, matrices: torch.Tensor) -> torch.Tensor:
         """Returns (b, d): the sketches of (b, o, i) matrices, in O(o i)."""

@@ -461,7 +461,10 @@ def _learn(
         for fact, count in stage.facts.items()
         if isinstance(count, int) and count
     }
-    return featurizer.with_learned(stage.path, stage.key), Notes(stages=(stage,), counts=counts)
+    measured = {fact: value for fact, value in stage.facts.items() if isinstance(value, float)}
+    return featurizer.with_learned(stage.path, stage.key), Notes(
+        stages=(stage,), counts=counts, selection={"learned": measured} if measured else {}
+    )
 
 
 def _whitened(

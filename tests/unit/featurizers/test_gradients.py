@@ -28,7 +28,10 @@ ROUNDING = 2e-5
 
 def featurizer(model: Path, **settings: Any) -> Gradients:
     usual: dict[str, Any] = {"max_length": 24, "layers": 1, "columns": 512, "seed": 3}
-    return Gradients(LocalModel(str(model)), **{**usual, "adam": False, "warmup": None, **settings})
+    return Gradients(
+        LocalModel(str(model)),
+        **{**usual, "adam": False, "step": "adamw", "warmup": None, **settings},
+    )
 
 
 def rows(made: Gradients, corpus: Corpus, at: Path, tokens: int = 8192) -> np.ndarray:
@@ -152,6 +155,38 @@ def test_with_adam_a_row_is_the_optimisers_own_steps_and_then_the_gradients(
     expected = by_hand(made, one_by_one(made, few, machine, step=True), machine)
     np.testing.assert_allclose(steps, expected, atol=10 * ROUNDING)  # small v: larger numbers
     assert np.abs(steps - plain).max() > 0.01
+
+
+def test_the_released_step_has_epsilon_inside_the_root_and_no_correction(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    made = warmed(tiny_model, tmp_path / "warm", machine, adam=True, step="released")
+    each = made.reader(machine).checkpoints[0]
+    (name, square), gradient = next(iter(each.second.items())), torch.randn(1, 1)
+    gradients = gradient.expand(2, *square.shape)
+    m = 0.9 * each.first[name] + 0.1 * gradients
+    v = 0.999 * square + 0.001 * gradients**2
+    expected = m / torch.sqrt(v + 1e-8)
+    torch.testing.assert_close(
+        each.step(name, gradients, "released"), expected, rtol=1e-4, atol=1e-4
+    )
+    assert not torch.allclose(each.step(name, gradients), each.step(name, gradients, "released"))
+
+
+def test_the_error_of_the_sketch_is_measured_on_whole_gradients(
+    tiny_model: Path, tmp_path: Path, machine: Any
+) -> None:
+    made = warmed(tiny_model, tmp_path / "warm", machine, columns=128)
+    found = made.reader(machine).sketch_error(CORPUS)
+    parts = one_by_one(made, CORPUS, machine)[-1]
+    whole = np.stack([np.concatenate([part.ravel() for part in row]) for row in parts])
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    sketched = rows(made, CORPUS, tmp_path / "a").reshape(len(CORPUS), -1, 128)[:, -1]
+    sketched = sketched / np.linalg.norm(sketched, axis=1, keepdims=True)
+    pairs = np.triu_indices(len(CORPUS), 1)
+    error = (sketched @ sketched.T - whole @ whole.T)[pairs]
+    assert found["sketch_error"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-3)
+    assert 0.01 < found["sketch_error"] < (11 / 128) ** 0.5 and found["sketch_spearman"] > 0.5
 
 
 def test_without_adam_the_rows_are_the_gradients_of_the_same_checkpoints(
