@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from shortlist.core import Features, digest
+from shortlist.core import Corpus, Features, digest
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import check_computed
 from shortlist.featurizers.transformer import Transformer
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.core import Corpus, TargetSpec
+    from shortlist.core import TargetSpec
     from shortlist.featurizers.base import Featurizer
     from shortlist.pipeline.data import Candidates, CellData, TaskSplits
     from shortlist.selectors.base import Selector
@@ -252,7 +252,7 @@ def vectors(
         target_name: what the target's counts are called in the record.
     """
     prepared, notes = ready(cell, data, candidates, method, target)
-    documents = candidates.documents
+    documents, wanted = candidates.documents, target_texts(method.selector, target.target)
     if cell.parts.cascade is not None:
         against = reason_against(cell, len(documents.corpus))
         if against is None:
@@ -260,13 +260,36 @@ def vectors(
         log.info("cascade: not applied, %s", against)
         notes += Notes(selection={"cascade": {"applied": False, "reason": against}})
     pool, pool_notes = featurize(cell, prepared, documents.corpus, documents.fingerprint, "pool")
-    aimed, target_notes = featurize(
-        cell, prepared, target.target, target.fingerprint("target"), target_name
-    )
+    fingerprint = target.fingerprint("target") if wanted is target.target else wanted.fingerprint
+    aimed, target_notes = featurize(cell, prepared, wanted, fingerprint, target_name)
     notes += pool_notes + target_notes
+    if method.selector.passage is not None:
+        notes += Notes(warnings=length_warning(documents.corpus, method.selector.passage))
     if isinstance(method.featurizer, Whitened):
         return _whitened(cell, method, method.featurizer, pool, aimed, notes)
     return pool, aimed, notes
+
+
+def target_texts(selector: Selector, texts: Corpus) -> Corpus:
+    """Returns the target's texts as the method reads them: joined and cut, or as they are."""
+    if selector.passage is None:
+        return texts
+    joined = " ".join(texts.joined())
+    whole = max(len(joined) // selector.passage, 1) * selector.passage
+    cuts = range(0, min(whole, len(joined)), selector.passage)
+    passages = dict.fromkeys(joined[at : at + selector.passage] for at in cuts)
+    return Corpus.build(list(passages), "target").canonical()
+
+
+def length_warning(pool: Corpus, passage: int) -> tuple[str, ...]:
+    """Returns a warning where more than a tenth of the documents are shorter than 0.9 passages."""
+    short = sum(len(text) < 0.9 * passage for text in pool.joined())
+    if short <= 0.1 * len(pool):
+        return ()
+    return (
+        f"{short:,} of {len(pool):,} documents have fewer than {0.9 * passage:,.0f} characters: the "
+        f"mean over padding ranks them by length; set pool.chunk={passage}, or selector=gotd",
+    )
 
 
 def _cascaded(

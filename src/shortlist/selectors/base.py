@@ -142,12 +142,15 @@ class Selector(pl.LightningModule):
         members: the methods that this one is composed of, by name. Each is fitted and scored under
             the keys that it has alone; `fit` and `score` of this method are then not called.
         stands_in_for: the member whose picks are replaced by matched random documents, or None.
+        passage: characters of the passages to which the target's texts are joined and cut before
+            their vectors are computed; None: texts as they are.
         show_progress: whether `fit` may show progress.
     """
 
     traits: Traits = Traits()
     version = 1
     stands_in_for: str | None = None
+    passage: int | None = None
     show_progress = True
 
     def __init__(self) -> None:

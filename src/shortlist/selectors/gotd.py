@@ -29,7 +29,7 @@ from shortlist.ot import (
     solve,
     transport_plan,
 )
-from shortlist.selectors.base import Selector, Traits
+from shortlist.selectors.base import Selector, Traits, TransductiveSelector
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive
 
 log = logging.getLogger(__name__)
@@ -305,26 +305,31 @@ class GOTD(TransportSelector):
         }
 
 
-class GOTDPaper(TransportSelector):
-    """GOT-D with the released solver: plain Sinkhorn with momentum, stopped early.
+class GOTDPaper(TransductiveSelector, TransportSelector):
+    """GOT-D as released: plain Sinkhorn with momentum, stopped early, ranked by its last potential.
 
     Squared Euclidean cost, epsilon 0.1 absolute, momentum 1.3, threshold 0.1 on the L1 marginal
-    error, at most 2,000 iterations.
+    error, at most 2,000 iterations. The released notebooks join and cut all texts to 1,000
+    characters; the target's are joined and cut here (`passage`), the pool's by `pool.chunk=1000`.
+    Without it the mean over all positions, padding included, ranks documents by their length.
 
     Formula:
-        score(x_j) = -g_j, as `gotd`, with the f at which the solver stopped
+        score(x_j) = -g_j of the last iterate g <- (1 - w) g + w T(f), w the momentum, T(f)_j =
+        -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon)
 
     Paper:
         Kang et al., ICLR 2024 (arXiv 2405.02774), appendix C.3; the released selection notebook.
 
     Deviations:
         The released code prints whether the solve converged and goes on; here the record says so.
+        What is left of a target after the last whole passage is not read, unless it is all there is.
 
     Cost:
         One pass over pool and targets an iteration.
     """
 
-    version = 2
+    version = 3
+    traits = Traits(additive=True, potential=True)
 
     def __init__(
         self,
@@ -332,6 +337,7 @@ class GOTDPaper(TransportSelector):
         momentum: NonNegative,
         threshold: NonNegative,
         max_iterations: Count,
+        passage: Count | None,
     ) -> None:
         """Stores the released solver's settings, under its own names.
 
@@ -340,8 +346,10 @@ class GOTDPaper(TransportSelector):
             momentum: weight of an iteration's new potential against the old one, from 0 to 2.
             threshold: L1 error of the pool's marginal to stop at.
             max_iterations: most iterations.
+            passage: characters of a passage of the target; null: texts as they are.
         """
-        super().__init__("sqeuclidean")
+        TransportSelector.__init__(self, "sqeuclidean")
+        self.passage = passage
         self.absolute_epsilon, self.momentum = epsilon, momentum
         self.threshold, self.max_iterations = threshold, max_iterations
 
@@ -354,7 +362,7 @@ class GOTDPaper(TransportSelector):
         }
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Keeps the target's vectors and the potential f at which the solver stopped."""
+        """Keeps the potentials at which the solver stopped, and the target's vectors."""
         solved = released_sinkhorn(
             pool.dense,
             target.dense,
@@ -365,6 +373,7 @@ class GOTDPaper(TransportSelector):
             device=self.device,
         )
         self.keep_potential(target, solved.f, solved.epsilon)
+        self.keep("pool_scores", -solved.g)
         # The released rule stops by the pool's marginal, so that is the error to report.
         return certificate(solved) | {"marginal_error": solved.pool_error}
 

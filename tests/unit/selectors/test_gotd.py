@@ -1,6 +1,7 @@
 """The three methods that score by transport: GOT-D, GOT-D as released, and the ablation without f."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_a_pool_documents_score_is_minus_its_potential_up_to_a_constant(machine:
 
 @pytest.mark.parametrize(
     "selector",
-    [gotd(), GOTDPaper(1.0, 1.3, 0.1, 2000), SoftKNN("sqeuclidean", 0.02)],
+    [gotd(), SoftKNN("sqeuclidean", 0.02)],
     ids=lambda selector: type(selector).__name__,
 )
 def test_an_unseen_document_is_scored_by_the_formula_of_the_seen(
@@ -128,8 +129,8 @@ def test_soft_neighbours_are_gotd_without_f_at_the_same_epsilon(machine: object)
 
 def momentum_sinkhorn(
     cost: np.ndarray, epsilon: float, momentum: float, threshold: float
-) -> tuple[np.ndarray, int]:
-    """Returns (f, iterations) of log-domain Sinkhorn from zero; cost is (N, M)."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns (f, g, iterations) of log-domain Sinkhorn from zero; cost is (N, M)."""
     n, m = cost.shape
 
     def lse(x: np.ndarray, axis: int) -> np.ndarray:
@@ -143,29 +144,34 @@ def momentum_sinkhorn(
         f = (1 - momentum) * f + momentum * f_new
         plan = np.exp((f + g[:, None] - cost) / epsilon) / (n * m)
         if np.abs(plan.sum(1) - 1 / n).sum() <= threshold:
-            return f, turn
+            return f, g, turn
     raise AssertionError("did not converge")
 
 
-def test_the_released_settings_are_plain_sinkhorn_with_momentum(machine: object) -> None:
+def test_the_released_settings_are_plain_sinkhorn_with_momentum(machine: Any) -> None:
     cost = ((POOL[:, None].astype(np.float64) - TARGET) ** 2).sum(2)
     epsilon = 0.1 * float(cost.mean())
-    f, turns = momentum_sinkhorn(cost, epsilon, 1.3, 0.1)
-    selector = GOTDPaper(epsilon, 1.3, 0.1, 2000)
+    f, g, turns = momentum_sinkhorn(cost, epsilon, 1.3, 0.1)
+    selector = GOTDPaper(epsilon, 1.3, 0.1, 2000, None)
     facts = selector.fit(features(TARGET), features(POOL))
     assert turns > 1 and facts["converged"] is True
     # Every iteration is one visit; one more sees that it was enough, and one certifies.
     assert facts["passes"] == turns + 2
     np.testing.assert_allclose(selector.f.numpy(), f, atol=1e-4 * cost.mean())
+    # Documents are ranked by the last iterate g, which is not the c-transform of the last f.
+    found = selector.score_all(features(POOL), machine)
+    np.testing.assert_allclose(found, -g, atol=1e-4 * cost.mean())
+    of_f = -epsilon * np.log(np.exp((f - cost) / epsilon).mean(1))
+    assert np.abs(-of_f - found).max() > 1e-2 * cost.mean()
 
 
 def test_the_released_settings_hold_where_costs_are_hundreds_of_epsilons(machine: object) -> None:
     # exp(0.3 h / epsilon) of the first momentum step exceeds float32, and float64 at raw vectors.
     pool, target = 8 * POOL, 8 * TARGET
     cost = ((pool[:, None].astype(np.float64) - target) ** 2).sum(2)
-    f, turns = momentum_sinkhorn(cost, 0.5, 1.3, 0.1)
+    f, _, turns = momentum_sinkhorn(cost, 0.5, 1.3, 0.1)
     assert np.median(cost.min(1)) / 0.5 > 300
-    selector = GOTDPaper(0.5, 1.3, 0.1, 2000)
+    selector = GOTDPaper(0.5, 1.3, 0.1, 2000, None)
     facts = selector.fit(features(target), features(pool))
     assert facts["converged"] is True
     assert abs(facts["passes"] - (turns + 2)) <= 1  # rounding may move the last turn
@@ -184,14 +190,14 @@ def test_what_is_restored_replaces_the_scoring_function(machine: object) -> None
 
 
 def test_the_released_solver_stopped_by_its_limit_says_so() -> None:
-    selector = GOTDPaper(0.5, 1.3, 1e-6, 2)
+    selector = GOTDPaper(0.5, 1.3, 1e-6, 2, None)
     facts = selector.fit(features(TARGET), features(POOL))
     assert facts["converged"] is False
 
 
 @pytest.mark.parametrize(
     "selector",
-    [gotd(), GOTDPaper(1.0, 1.3, 0.1, 2000), SoftKNN("sqeuclidean", 0.02)],
+    [gotd(), GOTDPaper(1.0, 1.3, 0.1, 2000, None), SoftKNN("sqeuclidean", 0.02)],
     ids=lambda selector: type(selector).__name__,
 )
 def test_a_pool_vector_that_is_no_number_is_refused_by_row(selector: TransportSelector) -> None:
