@@ -123,7 +123,9 @@ class RDSPlus(RoundRobin):
         Ivison et al. 2025 (arXiv 2503.01807).
 
     Deviations:
-        The vectors are those of the model that is going to be trained; an encoder is allowed.
+        The vectors are those of the model that is going to be trained; an encoder is allowed. Texts
+        are read as they are, up to the featurizer's `max_length`; the released code wraps each in a
+        chat template and reads 2,048 tokens.
 
     Cost:
         One forward pass a document, by the featurizer, and one product of the pool with the targets.
