@@ -4,9 +4,10 @@
 
 Needs what `tarot` imports (torch, geomloss, scikit-learn, and for its plots matplotlib, seaborn,
 wandb). The vectors are laid down as its estimator's store (one checkpoint: `0/candidate_grads.mmap`,
-`0/target_grads.mmap`, float16), whitened by its estimator and chosen from by its selector. The score
-of a chosen document is its weight (the potential); the others are not ranked. `selection_ratio` is
-the share of the pool that `fixed_size` chooses; `otm` chooses its own.
+`0/target_grads.mmap`, float32; its estimator multiplies in float16), put into its space by its
+estimator and chosen from by its selector. The score of a chosen document is its weight (the
+potential); the others are not ranked, so a budget above `selection_ratio`, the share of the pool
+that `fixed_size` chooses, is refused; `otm` chooses its own number.
 """
 
 import sys
@@ -32,7 +33,7 @@ def main(work):
     (store / "0").mkdir(parents=True)
     for name, rows in (("candidate", pool), ("target", target)):
         path = store / "0" / f"{name}_grads.mmap"
-        kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=rows.shape)
+        kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=rows.shape)
         kept[:] = rows
         kept.flush()
     estimator = WFDEstimator(

@@ -175,7 +175,7 @@ class WFDEstimator:
         (model,) = [d for d in os.listdir(self.save_dir) if os.path.isdir(os.path.join(self.save_dir, d))]
         read = lambda n: np.lib.format.open_memmap(f"{self.save_dir}/{model}/{n}_grads.mmap", mode="r+")
         candidates, targets = torch.tensor(read("candidate")), torch.tensor(read("target"))
-        assert candidates.dtype == torch.float16
+        assert candidates.dtype == torch.float32
         return (candidates.float() @ targets.float().T).numpy(), candidates, targets
 """,
     )
