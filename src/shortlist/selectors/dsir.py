@@ -33,9 +33,9 @@ class DSIR(Selector):
 
     `selector.smoothing=0 selector.floor=1e-8 selector.minimum_length=100` reproduces the authors'
     package (data-selection 1.0.3) to 1e-6. The default ranks as the later, unreleased head of their
-    repository does: of the largest 5 % of the weights it shares a quarter with the package. With `separate`, each domain of the target is a target of its own: p is
-    estimated for each, and the budget is drawn in turn so that every prefix holds each target's
-    share.
+    repository does: of the largest 5 % of the weights it shares a quarter with the package. With
+    `separate`, each domain of the target is a target of its own: p is estimated for each, and the
+    budget is drawn in turn so that every prefix holds each target's share.
 
     Formula:
         score(x) = phi(x) . (log p - log q)
