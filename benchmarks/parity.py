@@ -108,7 +108,7 @@ def of_ott(given: list[str], documents: int, targets: int) -> dict[str, Any]:
     size = documents // 20
     return {
         "method": "gotd",
-        "agreement": f"Spearman {spearmanr(mine, theirs).statistic:.5f}, "
+        "agreement": f"Spearman {spearmanr(mine, theirs)[0]:.5f}, "
         f"{len(best(mine, size) & best(theirs, size)) / size:.2f} of {size} picks",
         "budget": f"peer converged: {found['converged']}, {found['iterations']} iterations",
     }

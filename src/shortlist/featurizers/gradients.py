@@ -101,7 +101,8 @@ class Gradients(ShardedFeaturizer):
         """
         self.model = model
         self.max_length, self.layers, self.width = max_length, layers, columns
-        self.seed, self.adam, self.step = seed, adam, step
+        self.seed, self.adam = seed, adam
+        self.step: Step = step
         self.warmup = warmup
         if adam and self.warmup is None:
             raise InvalidInput(
@@ -282,9 +283,10 @@ class GradientReader:
         unit = torch.nn.functional.normalize(sketched, dim=1)
         pairs = torch.triu_indices(len(rows), len(rows), 1)
         one, two = (each[*pairs].double().cpu().numpy() for each in (exact, unit @ unit.T))
+        ranks: Any = spearmanr(one, two)
         return {
             "sketch_error": float(np.sqrt(np.mean((one - two) ** 2))),
-            "sketch_spearman": float(spearmanr(one, two).statistic),
+            "sketch_spearman": float(ranks.statistic),
         }
 
 
