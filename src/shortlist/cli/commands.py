@@ -217,6 +217,34 @@ def _add_deployment(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="also as ONNX with int8 weights, and what that loses (implies --onnx)")  # fmt: skip
     export.add_argument("--licence", default="unknown", metavar="ID",
         help="the hub's identifier of the licence of the model, for its card (default: unknown)")  # fmt: skip
+    serve = command(
+        "serve", deploy.serve, "serve a model directory over HTTP: predictions, health, metrics, a page",
+        "shortlist export outputs/RUN --out model --onnx\nshortlist serve model\n"
+        "curl -H 'content-type: application/json' -d '{\"texts\": [\"...\"]}' "
+        "http://127.0.0.1:8000/predict",
+    )  # fmt: skip
+    add = serve.add_argument
+    add("model", type=Path, metavar="DIR", help="a model directory of `export --onnx`")
+    add("--host", default="127.0.0.1", help="address (default: 127.0.0.1; 0.0.0.0: every network)")
+    add("--port", type=int, default=8000, metavar="N", help="0: any free one (default: 8000)")
+    add("--int8", action="store_true", help="run model.int8.onnx")
+    add("--log", type=Path, metavar="FILE.sqlite",
+        help="keep predictions and corrections, personal data masked (default: nothing is kept)")  # fmt: skip
+    for name, value, text in (
+        ("--max-batch", 32, "texts that are run together"),
+        ("--max-items", 128, "texts of a request"),
+        ("--max-length", 100_000, "characters of a text; tokens beyond the model's length are cut"),
+        ("--max-body", 2**20, "bytes of a request"),
+        ("--max-waiting", 1024, "texts that may wait; further requests get 503"),
+        ("--threads", 0, "threads of the model; 0: one a core"),
+    ):
+        add(name, type=_number, default=value, metavar="N", help=f"{text} (default: {value:,})")
+    for name, value, text in (
+        ("--max-wait-ms", 2.0, "milliseconds that a text waits for others to be run with"),
+        ("--timeout", 10.0, "seconds for reading a request, and for answering it (504)"),
+        ("--drain", 0.5, "seconds that requests are still taken after SIGTERM"),
+    ):
+        add(name, type=float, default=value, metavar="X", help=f"{text} (default: {value:g})")
 
 
 def _number(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from shortlist.cli.terminal import shown
+from shortlist.errors import InvalidInput, Missing
 
 
 def export(options: argparse.Namespace) -> None:
@@ -27,3 +28,49 @@ def export(options: argparse.Namespace) -> None:
         )
     print(f"  calibration: {done.calibration.method if done.calibration else 'none'}")
     print(f"model directory  {shown(done.path)}")
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serves a model directory over HTTP until it is told to end."""
+    try:
+        from shortlist.deploy.serving.app import Limits, State, create_app
+        from shortlist.deploy.serving.server import listening
+        from shortlist.deploy.serving.server import serve as run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("shortlist"):
+            raise
+        raise Missing(
+            f"{error.name} is not installed; run: pip install 'shortlist[serve]'"
+        ) from error
+    from shortlist.deploy.inference import Predictor
+    from shortlist.deploy.model_dir import open_model_dir
+
+    limits = Limits(
+        batch=options.max_batch,
+        wait=options.max_wait_ms / 1000,
+        items=options.max_items,
+        length=options.max_length,
+        body=options.max_body,
+        timeout=options.timeout,
+        waiting=options.max_waiting,
+    )
+    for name, value in vars(limits).items():
+        if not value > 0 and name != "wait":
+            raise InvalidInput(f"serve: limits must be above 0, found {name} {value:g}")
+    model = open_model_dir(options.model)
+    predictor = Predictor(model, int8=options.int8, threads=options.threads)
+    predictor.predict(
+        ["a"], ["a"] if model.two_texts else None
+    )  # a model that cannot run fails now
+    state = State()
+    app = create_app(predictor, limits, options.log, state)
+    with listening(options.host, options.port) as bound:
+        host, port = bound.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+        def started() -> None:
+            print(f"serving {model.task}, {predictor.file}, model version {model.model_version}")
+            print(f"{address}  (ctrl-C ends it)", flush=True)
+
+        run(app, state, bound, timeout=options.timeout, drain=options.drain, started=started)
+    print(f"ended after {state.answered:,} answered requests")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from shortlist.deploy.model_dir import ModelDir
-from shortlist.errors import BrokenArtifact, Missing
+from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.models.words import OUTSIDE, first_tokens
 
 if TYPE_CHECKING:
@@ -132,9 +132,17 @@ class Predictor:
         return int(config.get("pad_token_id") or 0)
 
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None) -> list[Encoding]:
-        """Returns the token ids of texts or pairs, cut to `max_length`."""
+        """Returns the token ids of texts or pairs, cut to `max_length`.
+
+        Raises:
+            InvalidInput: the tokenizer finds nothing in one of them.
+        """
         rows: list[Any] = list(texts if texts_b is None else zip(texts, texts_b, strict=True))
-        return self._tokenizer.encode_batch(rows)
+        encodings = self._tokenizer.encode_batch(rows)
+        for place, one in enumerate(encodings):
+            if not one.ids:
+                raise InvalidInput(f"texts.{place}: expected a text with tokens, found one without")
+        return encodings
 
     def outputs(self, encodings: Sequence[Encoding]) -> NDArray[np.float64]:
         """Returns the (n, k) outputs of inputs, of tags (n, t, k), run as one batch."""
