@@ -68,6 +68,10 @@ def test_the_manifest_names_the_run_and_what_it_was_made_from(exported: Exported
     assert model.labels == ("baking", "sailing") and model.kind == "single_label"
     assert model.metric.value == record.metrics[0].value > 0.5
     assert model.calibration is not None and model.calibration.method == "temperature"
+    assert set(model.files) == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "model.onnx",
+        "model.int8.onnx",
+    }  # fmt: skip
     assert str(model.path) in exported.printed and model.model_version in exported.printed
 
 

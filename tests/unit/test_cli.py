@@ -285,10 +285,10 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     script = completion.script(parser(), "bash")
     ask = (
         f"{script}\nCOMP_WORDS=(shortlist select --te); COMP_CWORD=2; _shortlist_completion\n"
-        'echo "${COMPREPLY[@]}"\nCOMP_WORDS=(shortlist se); COMP_CWORD=1; _shortlist_completion\n'
+        'echo "${COMPREPLY[@]}"\nCOMP_WORDS=(shortlist sel); COMP_CWORD=1; _shortlist_completion\n'
         'echo "${COMPREPLY[@]}"'
     )
     told = subprocess.run(
         ["bash", "-c", ask], text=True, capture_output=True, check=True, cwd=tmp_path
     )  # files of the folder are offered, too
-    assert told.stdout.split() == ["--text-column", "select", "search"]
+    assert told.stdout.split() == ["--text-column", "select"]

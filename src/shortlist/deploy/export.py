@@ -35,9 +35,6 @@ from shortlist.pipeline.data import load_pool
 from shortlist.pipeline.selection import SELECTION
 from shortlist.runtime import Runtime
 from shortlist.store.formats import load_selection
-from shortlist.store.manifest import MANIFEST
-from shortlist.trainers.base import RANGE_TEST
-from shortlist.trainers.curves import CURVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +43,10 @@ if TYPE_CHECKING:
     from shortlist.deploy.runs import StoredRun
 
 TOLERANCE = 1e-4  # of outputs of a converted model, where the largest is at most 1; else times that
-OWN = {MANIFEST, RANGE_TEST, CURVE}  # files of the stage that are none of the model
+FILES = (  # of a model of transformers; a stage has others beside them
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*",
+    "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*", "*.model",
+)  # fmt: skip
 
 
 def export_run(
@@ -78,7 +78,7 @@ def export_run(
 
     def write(directory: Path) -> ModelFacts:
         for file in weights.iterdir():
-            if file.name not in OWN:
+            if any(file.match(pattern) for pattern in FILES):
                 shutil.copyfile(file, directory / file.name)
         _limit_tokenizer(directory, facts.max_length)
         described = facts
