@@ -35,7 +35,7 @@ class Collected:
     counts: Mapping[str, int]
 
 
-class _Reject(Exception):
+class _Reject(InvalidInput):
     """The entry is no row; the message is the reason."""
 
 
@@ -53,15 +53,15 @@ def label_studio(path: str | Path, text: str = "text", control: str | None = Non
     """
 
     def row(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
-        done = _mappings(entry.get("annotations") or entry.get("completions"), "annotations")
+        done = mappings(entry.get("annotations") or entry.get("completions"), "annotations")
         kept = [one for one in done if not one.get("was_cancelled")]
         if done and not kept:
             raise _Skip("skipped")
         labels: list[str] = []
         for one in kept:
-            for result in _mappings(one.get("result"), "result"):
+            for result in mappings(one.get("result"), "result"):
                 if control is None or result.get("from_name") == control:
-                    labels += _choices(result.get("value"))
+                    labels += choices(result.get("value"))
         return _text(entry.get("data"), text, "data"), labels
 
     return _collect(Path(path), row)
@@ -112,7 +112,7 @@ def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Col
     rows: list[Mapping[str, Any]] = []
     rejected: list[RejectedRow] = []
     number = 0
-    for number, entry in _entries(Path(path)):
+    for number, entry in entries(Path(path)):
         try:
             text, turns = row(_mapping(entry))
         except _Reject as reason:
@@ -127,7 +127,7 @@ def _collect(path: Path, row: Any) -> Collected:
     rows: list[Mapping[str, Any]] = []
     rejected: list[RejectedRow] = []
     counts: Counter[str] = Counter()
-    for number, entry in _entries(path):
+    for number, entry in entries(path):
         counts["read"] += 1
         try:
             text, labels = row(_mapping(entry))
@@ -149,7 +149,7 @@ def _collect(path: Path, row: Any) -> Collected:
     return Collected(tuple(rows), tuple(rejected), dict(sorted(counts.items())))
 
 
-def _entries(path: Path) -> Iterator[tuple[int, Any]]:
+def entries(path: Path) -> Iterator[tuple[int, Any]]:
     """Yields the entries of a JSON list or of JSON Lines with their number from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -194,7 +194,7 @@ def _text(fields: Any, key: str, place: str) -> str:
     return value
 
 
-def _mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
+def mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
     """Returns a list of JSON objects; none for null."""
     if value is None:
         return []
@@ -203,7 +203,7 @@ def _mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
     return value
 
 
-def _choices(value: Any) -> list[str]:
+def choices(value: Any) -> list[str]:
     """Returns the labels of one result of Label Studio: choices, labels or a rating."""
     if not isinstance(value, Mapping):
         return []

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from shortlist.compression.base import Compression
 from shortlist.config import HASHED, Advice, Cascade, Check, Config
 from shortlist.core import READS, Budget, TargetSpec
-from shortlist.data.files import stem
+from shortlist.data.feedback import Feedback
+from shortlist.data.files import file_digest, stem
 from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
@@ -31,7 +32,16 @@ from shortlist.pipeline.preparation import Preparation, augmentation, preparatio
 from shortlist.prepare.augment import Augmenter
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, option_name
-from shortlist.settings import Count, Positive, Range, Seed, checked, construct, parameters
+from shortlist.settings import (
+    Count,
+    NonNegative,
+    Positive,
+    Range,
+    Seed,
+    checked,
+    construct,
+    parameters,
+)
 from shortlist.stats.calibration import Calibrator
 from shortlist.store.keys import key as make_key
 from shortlist.tasks.base import Task
@@ -51,9 +61,17 @@ GROUPS: dict[str, type] = {
     "finetune": TrainingModule,
 }
 # Settings of a pool and of a task that apply to any of them and are no arguments of its class.
-APART = {
+APART: dict[str, tuple[str, ...]] = {
     "pool": ("prefilter", "prepare"),
-    "task": ("prepare", "folds", "cross_validation", "split", "augment"),
+    "task": (
+        "prepare",
+        "folds",
+        "cross_validation",
+        "split",
+        "augment",
+        "feedback",
+        "feedback_weight",
+    ),
 }
 # Places of further components, with their base class.
 PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
@@ -136,6 +154,7 @@ class Components:
     augmentation: Augmenter | None
     calibration: Calibrator | None
     compressions: Mapping[str, Compression]
+    feedback: Feedback | None
 
 
 def build_components(config: DictConfig) -> Components:
@@ -194,7 +213,17 @@ def build_components(config: DictConfig) -> Components:
         augmentation=augmentation(config),
         calibration=_calibration(config, groups["task"]),
         compressions=_compressions(config, groups["task"]),
+        feedback=_feedback(config),
     )
+
+
+def _feedback(config: DictConfig) -> Feedback | None:
+    """Returns the corrections that join the training split; None where there are none."""
+    path = config.task.get("feedback")
+    if path is None:
+        return None
+    weight = checked(NonNegative, config.task.feedback_weight, "task.feedback_weight")
+    return Feedback(absolute(str(path)), weight)
 
 
 def _cross_validation(config: DictConfig) -> CrossValidation | None:
@@ -287,6 +316,11 @@ def _check_fine_tuning(task: Task, trainer: Any, config: DictConfig) -> None:
                 f"task.{setting} needs a task of classes or numbers a text, {task.name} is a "
                 f"{type(task).__name__}; set task.{setting}=null and prepare its files before"
             )
+    if config.task.get("feedback") is not None and task.kind != "classification":
+        raise InvalidInput(
+            f"task.feedback needs a task of one class a text, {task.name} is a {task.kind} task; set "
+            "task.feedback=null"
+        )
     if not isinstance(trainer, Classifier):
         return
     if task.kind != "unlabelled" and not task.evaluators:
@@ -481,6 +515,9 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
                 part.pop("cross_validation")
             elif (part.get("cross_validation") or {}).get("column", 0) is None:
                 part["cross_validation"].pop("column")
+            if part.get("feedback", 0) is None:
+                part.pop("feedback")
+                part.pop("feedback_weight", None)
             if (part.get("split") or {}).get("by", 0) is None:
                 part.pop("split")
     return {name: _trained(value) for name, value in settings.items() if value is not None}
@@ -536,6 +573,8 @@ def input_digests(components: Components) -> dict[str, str]:
     digests |= {f"compress.{name}": one.reads() for name, one in components.compressions.items()}
     if (how := components.augmentation) is not None and how.masked_lm is not None:
         digests["augment"] = how.masked_lm.identity()
+    if components.feedback is not None:
+        digests["feedback"] = {"file": file_digest(components.feedback.path)}
     if featurizer.scorer is not None:
         featurizer.scorer.check()
         digests["scorer"] = featurizer.scorer.identity()

@@ -16,6 +16,7 @@ import numpy as np
 from shortlist.core import Corpus
 from shortlist.data import decontamination
 from shortlist.data.decontamination import KINDS
+from shortlist.data.files import file_digest
 from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.readers import render
 from shortlist.data.splits import PROTECTED, SPLITS, TaskData
@@ -353,6 +354,7 @@ def load_splits(
     loaded = TaskSplits(task, *_load(cell, "task", task, compute, name, data_settings))
     cut = cell.parts.cut if name == "task" else None
     splits = loaded if cut is None else _cut_task(cell, loaded, name, cut)
+    splits = _fed_task(cell, splits, name)
     splits = _prepared_task(cell, splits, name, cell.parts.prepare[place])
     cut_anew = isinstance(cut, Resplit)
     return _compared_splits(cell, splits, name) if task.own_splits or cut_anew else splits
@@ -383,6 +385,27 @@ def _compared_splits(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
         log.warning("%s", warning)
         notes += Notes(warnings=(warning,))
     return replace(task, notes=notes)
+
+
+def _fed_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
+    """Returns the task with the corrections of `task.feedback` in its training split and target."""
+    feedback = cell.parts.feedback
+    if feedback is None or name != "task":
+        return task
+
+    def compute(directory: Path) -> dict[str, Any]:
+        data, facts = feedback.join(task.name, task.data)
+        return {**save_task(directory, task, data), "feedback": facts}
+
+    inputs = {split: task.fingerprint(split) for split in CORPORA}
+    inputs["file"] = file_digest(feedback.path)
+    stage = cell.stage("feedback", 1, {"weight": feedback.weight}, inputs, compute)
+    facts = stage.facts["feedback"]
+    notes = task.notes + derived_notes(stage, name, "feedback")
+    notes += Notes(
+        selection={"feedback": facts}, inputs={"feedback_fingerprint": facts["fingerprint"]}
+    )
+    return TaskSplits(task.task, stage, notes)
 
 
 def _cut_task(

@@ -127,9 +127,11 @@ def _option(group: str, name: str, changes: Any, place: str) -> list[dict[str, A
 
 def with_preparation(config: DictConfig) -> DictConfig:
     """Returns the configuration with `prepare` of the pool, the task and the targets resolved: a
-    list of operations with all their settings, or null.
+    list of operations with all their settings, or null; and with the masses of targets read where
+    `task.feedback` weighs them.
     """
     config = copy.deepcopy(config)
+    _read_masses(config)
     for place, node in _places(config).items():
         if node.get("prepare") is not None:
             with open_dict(node):
@@ -152,6 +154,17 @@ def _one_option(group: str, name: str, changes: Any, place: str) -> dict[str, An
     (settings,) = _option(group, name, changes, place)
     settings.pop("name")
     return settings
+
+
+def _read_masses(config: DictConfig) -> None:
+    """Makes methods that can weigh targets, but count them alike, read the masses of feedback."""
+    task, selector = config.task, config.selector
+    if not task or not selector or task.get("feedback") is None or not task.get("feedback_weight"):
+        return
+    members = (selector.get("members") or {}).values()
+    for node in (selector, *(member.get("selector") for member in members)):
+        if isinstance(node, DictConfig) and node.get("masses") == "documents":
+            node.masses = "column"
 
 
 def augmentation(config: DictConfig) -> Augmenter | None:

@@ -1,0 +1,209 @@
+"""Two rounds of feedback, simulated with held-back labels, against as many labels drawn at random.
+
+Each seed draws 200 labelled texts, 200 for validation and 800 whose labels are held back. Every round
+a model is fine-tuned on what is labelled, 50 of the held-back texts are chosen, their labels come back
+as corrections (`task.feedback`), documents are selected again toward targets weighted by the model's
+error, and the model is warmed up and fine-tuned again. `uncertain` chooses the texts of largest
+entropy under the last model, `random` draws them; nothing else differs. A run that was interrupted
+continues: cells are in the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import shortlist  # noqa: F401  (before torch: threads that wait must not spin)
+
+import numpy as np  # isort: skip
+import torch  # isort: skip
+from scipy.stats import t as student  # isort: skip
+
+from shortlist.core import Corpus, Record, unpack_item_scores
+from shortlist.data.feedback import Correction, error_of, feedback_lines, read_feedback
+from shortlist.overrides import composed, override
+from shortlist.pipeline.cell import execute, open_cell
+from shortlist.stats.uncertainty import entropy
+from shortlist.store.atomic import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "results" / "benchmarks"
+ARMS = ("uncertain", "random")
+LABELLED, ADDED, ROUNDS, HELD_BACK, VALIDATION, TEST = 200, 50, 2, 800, 200, 800
+SETTINGS = (
+    "task=own", "task.label=label", "task.name=csabstruct", "selector=gotd", "featurizer=static",
+    "pool.per_package=20", "pool.max_files=20", "budget=100", "advice=null",
+    "model.head.documents=300", "model.head.epochs=2", "model.head.max_length=48",
+    "warmup.max_length=48", "warmup.frozen_layers=5",
+    "finetune.max_length=48", "finetune.frozen_layers=5", "finetune.learning_rate=1e-3",
+    "finetune.epochs=10", "selector.sensitivity=false",
+    "runtime.threads=1", "runtime.report=false", "runtime.progress=false",
+)  # fmt: skip
+
+
+def rows_of(data: Path, split: str) -> list[dict[str, str]]:
+    """Returns the rows of a split with text and label."""
+    path = data / "tasks" / "csabstruct" / f"{split}.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [{"text": row["text"], "label": row["label"]} for row in map(json.loads, file)]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """Returns the path after writing rows as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def cell(work: Path, settings: Sequence[str], name: str) -> tuple[Record, Any]:
+    """Returns the record of a cell, and a function from texts to its probabilities."""
+    places = [override(f"paths.{one}", work / one) for one in ("cache", "results", "runs")]
+    with composed([*SETTINGS, *settings, *places]) as config:
+        job = config.hydra
+        choices = dict(job.runtime.choices)
+        record = execute(config, choices, tuple(job.overrides.task), work / "runs" / name)
+        if record.status != "done":
+            raise SystemExit(record.reason)
+        opened = open_cell(config, choices, work / "runs" / name)
+    key = next(stage.key for stage in record.stages if stage.stage == "finetune")
+    labels = record.selection["evaluation"]["classes"]
+
+    def predict(texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        parts = opened.parts
+        head = parts.task.head(labels)
+        directory = opened.store.root / "finetune" / key
+        return parts.finetune.predict(directory, Corpus.build(texts), head, parts.runtime).values
+
+    return record, (predict, labels)
+
+
+def corrections(
+    rows: Sequence[Mapping[str, str]], model: Any, number: int, record: Record
+) -> list[Correction]:
+    """Returns the true labels of rows as corrections of a model's predictions."""
+    predict, labels = model
+    found = []
+    for row, p in zip(rows, predict([row["text"] for row in rows]), strict=True):
+        predicted, known = labels[int(p.argmax())], dict(zip(labels, p.tolist(), strict=True))
+        error = error_of(row["label"], predicted, None, known)
+        found.append(
+            Correction(
+                row["text"], row["label"], round=number, predicted=predicted, error=error,
+                annotator="held-back label", source="csabstruct", record=record.key,
+            )
+        )  # fmt: skip
+    return found
+
+
+def one_seed(data: Path, work: Path, seed: int) -> dict[str, list[Record]]:
+    """Returns the records of both arms, round 0 first."""
+    rng = np.random.default_rng(seed)
+    folder = work / f"seed{seed}"
+    train = [rows_of(data, "train")[row] for row in rng.permutation(11_019)[: LABELLED + HELD_BACK]]
+    labelled, held_back = train[:LABELLED], train[LABELLED:]
+    held = rows_of(data, "validation")
+    drawn = rng.permutation(len(held))[:VALIDATION]
+    files = {
+        "train": write_rows(folder / "train.jsonl", labelled),
+        "validation": write_rows(folder / "validation.jsonl", [held[row] for row in drawn]),
+        "test": write_rows(work / "test.jsonl", rows_of(data, "test")[:TEST]),
+    }
+    own = [*(override(f"task.{split}", path) for split, path in files.items()), f"seed={seed}"]
+    first, model = cell(work, own, f"{seed}-0")
+    found: dict[str, list[Record]] = {}
+    for arm in ARMS:
+        draws = np.random.default_rng((seed, 1))
+        records, current, left, given = [first], model, list(held_back), list[Correction]()
+        for number in range(1, ROUNDS + 1):
+            if arm == "random":
+                chosen = draws.permutation(len(left))[:ADDED]
+            else:
+                uncertain = entropy(current[0]([row["text"] for row in left]))
+                chosen = np.argsort(-uncertain, kind="stable")[:ADDED]
+            given += corrections([left[row] for row in chosen], current, number, records[-1])
+            left = [row for place, row in enumerate(left) if place not in set(chosen.tolist())]
+            file = write_text(folder / f"{arm}-{number}.jsonl", feedback_lines(given))
+            assert len(read_feedback(file)) == number * ADDED
+            record, current = cell(
+                work, [*own, override("task.feedback", file)], f"{seed}-{arm}-{number}"
+            )
+            records.append(record)
+        found[arm] = records
+        print(seed, arm, [round(one.metric("macro_f1").value, 4) for one in records], flush=True)
+    return found
+
+
+def interval(values: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Returns mean and 95 % interval of the mean over seeds (Student's t)."""
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    mean = float(values.mean())
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def summary(records: Mapping[int, Mapping[str, Sequence[Record]]]) -> dict[str, Any]:
+    """Returns metrics by arm and round with intervals over seeds, and the paired differences."""
+    done: dict[str, Any] = {"seeds": sorted(records), "metrics": {}}
+    for metric in ("macro_f1", "accuracy"):
+        values = {
+            arm: np.array([[r.metric(metric).value for r in one[arm]] for one in records.values()])
+            for arm in ARMS
+        }
+        done["metrics"][metric] = {
+            "by_round": {
+                arm: [interval(column) for column in own.T] for arm, own in values.items()
+            },
+            "gain_since_round_0": {
+                arm: [interval(own[:, r] - own[:, 0]) for r in (1, 2)]
+                for arm, own in values.items()
+            },
+            "uncertain_minus_random": [
+                interval(values["uncertain"][:, r] - values["random"][:, r]) for r in (1, 2)
+            ],
+            "values": {arm: own.tolist() for arm, own in values.items()},
+        }
+    items = np.array(
+        [
+            [unpack_item_scores(one[arm][-1].item_scores["accuracy"], TEST) for arm in ARMS]
+            for one in records.values()
+        ]
+    )
+    gains = (items[:, 0] - items[:, 1]).mean(0)
+    done["accuracy_by_item"] = {
+        "mean": float(gains.mean()),
+        "stderr": float(gains.std(ddof=1)) / TEST**0.5,
+    }
+    done["feedback"] = {
+        arm: [
+            {
+                name: float(np.mean([one[arm][r].selection["feedback"][name] for one in records.values()]))
+                for name in ("joined", "wrong", "mean_error")
+            }
+            for r in (1, 2)
+        ]
+        for arm in ARMS
+    }  # fmt: skip
+    return done
+
+
+def main() -> None:
+    """Runs the seeds that are asked for and writes the table of all that are there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "bench" / "feedback")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    records = {
+        seed: one_seed(options.data, options.work.absolute(), seed) for seed in options.seeds
+    }
+    if len(records) > 1:
+        done = summary(records)
+        write_text(OUT / "feedback.json", json.dumps(done, indent=1) + "\n")
+        print(json.dumps(done["metrics"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
