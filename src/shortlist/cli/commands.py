@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from shortlist.cli import data, deploy, listings, runs, selection
+from shortlist.cli import data, deploy, feedback, listings, runs, selection
 from shortlist.cli.terminal import EXIT_CODES
 
 Command: TypeAlias = Callable[[argparse.Namespace], int | None]
@@ -105,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         help="directory of the run (default: the newest in outputs/)",
     )  # fmt: skip
     _add_deployment(command)
+    feedback.add(command)
     prepare = command(
         "prepare", data.prepare, "clean, filter and deduplicate documents",
         "shortlist prepare posts/*.jsonl.gz --preset forum --out clean.parquet --report prep.html\n"

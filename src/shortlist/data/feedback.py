@@ -14,7 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from shortlist.core import Corpus, digest
+from shortlist.core.typed import typed
 from shortlist.data.collections import choices, entries, mappings
 from shortlist.data.files import Reading, check_file, open_rows
 from shortlist.data.readers import RejectedRow
@@ -77,10 +78,11 @@ class Correction:
     @property
     def compared(self) -> str:
         """What makes two texts equal: the joined text with one space in place of white space."""
-        return _compared(self.joined)
+        return compared(self.joined)
 
 
-def _compared(text: str) -> str:
+def compared(text: str) -> str:
+    """Returns a text with one space in place of white space, as it is compared with others."""
     return " ".join(text.split())
 
 
@@ -212,7 +214,7 @@ def _read_log(path: Path) -> Read:
     for number, (key, text, predicted, probability, model, time, label) in enumerate(rows, 1):
         try:
             made = Correction(
-                **_text_and_label(text, label),
+                *_text_and_label(text, label),
                 predicted=None if predicted is None else str(predicted),
                 error=error_of(label, predicted, probability),
                 time=str(time or ""),
@@ -309,11 +311,11 @@ def _read(
     return Read(kept, tuple(rejected), {name: n for name, n in sorted(counts.items()) if n})
 
 
-def _text_and_label(text: Any, label: Any) -> dict[str, str]:
+def _text_and_label(text: Any, label: Any) -> tuple[str, str]:
     for name, value in (("text", text), ("label", label)):
         if not isinstance(value, str) or not value.strip():
             raise InvalidInput(f"expected a {name}, found {value!r:.60}")
-    return {"text": text, "label": label}
+    return text, label
 
 
 def _correction(row: Mapping[str, Any], path: Path) -> Correction:
@@ -338,16 +340,16 @@ def _correction(row: Mapping[str, Any], path: Path) -> Correction:
         except ValueError as error:
             raise InvalidInput(f"expected a probability, found {probability!r:.60}") from error
     second = row.get("text_b")
-    named = {
-        name: str(row.get(name) or "") for name in ("annotator", "time", "model_version", "record")
-    }
     return Correction(
-        **made,
+        *made,
         text_b=None if second in (None, "") else str(second),
         predicted=None if predicted is None else str(predicted),
-        error=error_of(made["label"], predicted, probability, known),
+        error=error_of(made[1], predicted, probability, known),
+        annotator=str(row.get("annotator") or ""),
+        time=str(row.get("time") or ""),
         source=path.name,
-        **named,
+        model_version=str(row.get("model_version") or ""),
+        record=str(row.get("record") or ""),
     )
 
 
@@ -365,24 +367,18 @@ def read_feedback(path: Path) -> tuple[Correction, ...]:
         InvalidInput: a line is not one of it, or there is none.
     """
     check_file(path)
-    known = {one.name: one for one in fields(Correction)}
     found: list[Correction] = []
     for number, row in open_rows(path, Reading()).rows:
         where = f"{path}, line {number}"
         if isinstance(row, str):
             raise InvalidInput(f"{where}: {row}; import the corrections again")
-        unknown = [name for name in row if name not in known]
-        if unknown:
-            raise InvalidInput(f"{where}: unknown field {unknown[0]!r}; {near(unknown[0], known)}")
         try:
-            made = Correction(**_text_and_label(row.get("text"), row.get("label")), **{
-                str(name): value for name, value in row.items() if name not in ("text", "label")
-            })  # fmt: skip
-            error, number_of = made.error, made.round
-            if error is not None and not (isinstance(error, int | float) and 0 <= error <= 1):
-                raise InvalidInput(f"expected an error from 0 to 1, found {error!r}")
-            if isinstance(number_of, bool) or not isinstance(number_of, int) or number_of < 1:
-                raise InvalidInput(f"expected a round of 1 or more, found {number_of!r}")
+            made: Correction = typed(Correction, dict(row), "")
+            _text_and_label(made.text, made.label)
+            if made.error is not None and not 0 <= made.error <= 1:
+                raise InvalidInput(f"expected an error from 0 to 1, found {made.error!r}")
+            if made.round < 1:
+                raise InvalidInput(f"expected a round of 1 or more, found {made.round!r}")
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}; import the corrections again") from error
         found.append(made)
@@ -415,7 +411,7 @@ def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
             fates[row] = ("unknown_label", one.label)
     for split in reversed(PROTECTED):  # test first
         held = data.split(split).joined()
-        equal = {_compared(text): text for text in held}
+        equal = {compared(text): text for text in held}
         for row, one in enumerate(corrections):
             if one.compared in equal:
                 fates.setdefault(row, (f"repeats_{split}", equal[one.compared]))
@@ -423,7 +419,7 @@ def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
             fates.setdefault(pair.row, (f"repeats_{split}", held[pair.of]))
     given: dict[str, set[str]] = {}
     for text, label in zip(data.train.joined(), data.train.labels or (), strict=True):
-        given.setdefault(_compared(text), set()).add(str(label))
+        given.setdefault(compared(text), set()).add(str(label))
     trained = {text: set(known) for text, known in given.items()}
     for row, one in enumerate(corrections):
         if row not in fates:

@@ -89,7 +89,7 @@ class StoredRun:
         Raises:
             Missing: it is not in the store.
         """
-        return self._artifact("finetune")
+        return self.artifact("finetune")
 
     @property
     def predictions(self) -> NDArray[np.float64]:
@@ -98,7 +98,7 @@ class StoredRun:
         Raises:
             Missing: they are not in the store.
         """
-        return np.load(self._artifact("evaluate") / "predictions.npy")
+        return np.load(self.artifact("evaluate") / "predictions.npy")
 
     @property
     def calibration(self) -> Calibration | None:
@@ -115,10 +115,10 @@ class StoredRun:
                 f"run {self.name}: a model directory holds a map of {', '.join(MAPS)}, this one is "
                 f"{method}; run again with calibration=temperature"
             )
-        text = (self._artifact("calibrate") / PARAMETERS).read_text(encoding="utf-8")
+        text = (self.artifact("calibrate") / PARAMETERS).read_text(encoding="utf-8")
         return Calibration(method, json.loads(text))  # type: ignore[arg-type]
 
-    def _artifact(self, stage: str) -> Path:
+    def artifact(self, stage: str) -> Path:
         """Returns the verified directory of one of the run's artifacts."""
         key = next((one.key for one in self.record.stages if one.stage == stage), None)
         path = self.cell.store.root / stage / str(key)

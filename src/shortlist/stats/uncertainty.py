@@ -37,7 +37,7 @@ def vote_entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the entropy of the shares of r models that predict each class (Dagan and Engelson
     1995); of equal probabilities the first class has the vote.
     """
-    votes = probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])
+    votes = np.eye(probabilities.shape[-1])[probabilities.argmax(-1)]
     return entropy(votes.mean(0))
 
 

@@ -1,0 +1,493 @@
+"""From a fine-tuned run to the texts that are worth a label, and from their labels to a file that the
+next run reads (`task.feedback`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shortlist.core import Corpus
+from shortlist.data.feedback import (
+    Read,
+    Screened,
+    compared,
+    feedback_lines,
+    read_corrections,
+    read_feedback,
+    screen,
+)
+from shortlist.deploy.model_dir import VERSION
+from shortlist.deploy.runs import StoredRun, open_run
+from shortlist.deploy.texts import featurizer, read_texts, usable, vectors
+from shortlist.diagnostics.formatting import shorten
+from shortlist.errors import InvalidInput, near
+from shortlist.featurizers.base import Featurizer, NoFeatures
+from shortlist.models.linear import unit
+from shortlist.pipeline.data import CORPUS
+from shortlist.pipeline.selection import SELECTION
+from shortlist.stats.uncertainty import (
+    entropy,
+    log_loss,
+    margin,
+    mutual_information,
+    vote_entropy,
+)
+from shortlist.store import formats
+from shortlist.store.atomic import write_text
+from shortlist.store.manifest import read_manifest
+
+By = Literal["uncertain", "disagreement", "loss"]
+Format = Literal["labelstudio", "csv", "jsonl"]
+
+NEAREST = 3  # training texts and selected documents that are named for each item
+SNIPPET = 200  # characters of their texts
+UNCERTAIN = {
+    "entropy": lambda p: entropy(p.mean(0)),
+    "margin": lambda p: margin(p.mean(0)),
+}  # of (r, n, k) probabilities of r models
+DISAGREEMENT = {"mutual_information": mutual_information, "vote_entropy": vote_entropy}
+MEASURES: Mapping[str, Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {
+    "uncertain": UNCERTAIN,
+    "disagreement": DISAGREEMENT,
+    "loss": {"log_loss": lambda p: p[0, :, 0]},  # replaced: it reads the labels
+}
+SUFFIXES: Mapping[str, Format] = {".json": "labelstudio", ".csv": "csv", ".jsonl": "jsonl"}
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A document near an item.
+
+    Attributes:
+        id: its id.
+        similarity: cosine of the two vectors.
+        text: the beginning of its text.
+        label: its label; None of a selected document.
+    """
+
+    id: str
+    similarity: float
+    text: str
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A text that is worth a label, and why.
+
+    Attributes:
+        id: its id.
+        text: the text, or the first of a pair.
+        text_b: the second text of a pair.
+        score: the measure that it was chosen by; larger is chosen first.
+        given: the label that it has, where it is chosen by its loss.
+        probabilities: of all classes, the mean over the models.
+        votes: the predicted class and its probability by version of the model.
+        train: the nearest training texts.
+        selected: the nearest selected documents.
+    """
+
+    id: str
+    text: str
+    text_b: str | None
+    score: float
+    given: str | None
+    probabilities: Mapping[str, float]
+    votes: Mapping[str, tuple[str, float]]
+    train: tuple[Neighbour, ...]
+    selected: tuple[Neighbour, ...]
+
+    @property
+    def predicted(self) -> str:
+        """The likeliest class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+@dataclass(frozen=True)
+class Export:
+    """The chosen items.
+
+    Attributes:
+        items: the items, first those of largest score.
+        measure: the name of the measure.
+        counts: texts by fate: `read` is the sum of the others.
+        vectors: name of the featurizer of the neighbours.
+        record: key of the record of the first run.
+    """
+
+    items: tuple[Item, ...]
+    measure: str
+    counts: Mapping[str, int]
+    vectors: str
+    record: str
+
+
+def export_items(
+    runs: Sequence[Path], by: By, count: int, settings: Sequence[str], *, measure: str | None = None,
+    pool: Sequence[Path] = (), text: str = "text",
+) -> Export:  # fmt: skip
+    """Returns the texts that are most worth a label.
+
+    `uncertain` takes the largest entropy (or margin) of the mean probabilities of the runs,
+    `disagreement` the largest mutual information (or vote entropy) between them, both among the
+    texts of `pool`; `loss` the largest -log p(label) of labelled validation items. Texts that equal
+    or nearly copy a validation or test text, or equal a training text, are not exported.
+
+    Args:
+        runs: the runs whose models predict; several for `disagreement`.
+        by: by what the texts are chosen.
+        count: how many.
+        settings: overrides of the machine.
+        measure: one of `MEASURES`; None for the first of `by`.
+        pool: files of texts without labels, or a log of `shortlist serve`.
+        text: column of the text in `pool`.
+
+    Raises:
+        InvalidInput: the settings do not fit together, runs are of several tasks, or no text is
+            left.
+    """
+    known = MEASURES[by]
+    measure = measure or next(iter(known))
+    if measure not in known:
+        raise InvalidInput(
+            f"--measure {measure} does not go with --by {by}; {near(measure, known)}"
+        )
+    if count < 1:
+        raise InvalidInput(f"--count: expected 1 or more, found {count}")
+    if by == "disagreement" and len(runs) < 2:
+        raise InvalidInput(
+            "--by disagreement compares two runs or more, found one; name those of other seeds"
+        )
+    if (by == "loss") == bool(pool):
+        raise InvalidInput(
+            "--by loss reads the labelled validation items of the run; leave out --pool"
+            if pool
+            else f"--by {by} chooses among texts without labels; name them with --pool FILE"
+        )
+    with open_run(runs[0], settings) as first:
+        if first.kind not in ("single_label", "pairs"):
+            raise InvalidInput(
+                f"run {first.name}: expected a task of one class a text, found {first.kind}; feedback is "
+                "not read for other tasks"
+            )
+        corpus, counts = _labelled(first) if by == "loss" else _unlabelled(first, pool, text)
+        if not len(corpus):
+            found = ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n)
+            raise InvalidInput(f"expected texts that may be labelled, found none ({found})")
+        labels = tuple(first.task.labels or ())
+        predictions = {_version(first): _probabilities(first, corpus)}
+        for run in runs[1:]:
+            with open_run(run, settings) as other:
+                if other.task.name != first.task.name or tuple(other.task.labels or ()) != labels:
+                    raise InvalidInput(
+                        f"run {other.name}: expected task {first.task.name} with its classes, found "
+                        f"{other.task.name}; name runs of one task"
+                    )
+                predictions[_version(other)] = _probabilities(other, corpus)
+        if len(predictions) < len(runs):
+            raise InvalidInput(
+                "expected runs of different weights, found two of the same; name each run once"
+            )
+        all_of = np.stack(list(predictions.values()))
+        if by == "loss":
+            places = {label: place for place, label in enumerate(labels)}
+            scores = log_loss(
+                all_of.mean(0), np.array([places[str(one)] for one in corpus.labels or ()])
+            )
+        else:
+            scores = known[measure](all_of)
+        rows = np.lexsort((np.array(corpus.ids), -scores))[:count]
+        chosen = corpus.take(rows)
+        with_vectors, name = _featurizer(first, settings)
+        own = unit(vectors(with_vectors, _plain(chosen)))
+        train, selected = first.task.data.train, _selected(first)
+        to_train = _nearest(own, with_vectors, train, train.labels)
+        to_selected = _nearest(own, with_vectors, selected, None)
+        items = tuple(
+            Item(
+                id=chosen.ids[place],
+                text=chosen.texts[place],
+                text_b=None if chosen.texts_b is None else chosen.texts_b[place],
+                score=float(scores[row]),
+                given=None if chosen.labels is None else str(chosen.labels[place]),
+                probabilities=dict(zip(labels, all_of[:, row].mean(0).tolist(), strict=True)),
+                votes={
+                    version: (labels[int(p[row].argmax())], float(p[row].max()))
+                    for version, p in predictions.items()
+                },
+                train=to_train[place],
+                selected=to_selected[place],
+            )
+            for place, row in enumerate(rows.tolist())
+        )
+        return Export(items, measure, counts, name, first.record.key)
+
+
+def _labelled(run: StoredRun) -> tuple[Corpus, dict[str, int]]:
+    """Returns the validation items whose class the model knows."""
+    corpus, known = run.task.data.validation, set(run.task.labels or ())
+    rows = [row for row, label in enumerate(corpus.labels or ()) if str(label) in known]
+    counts = {"read": len(corpus), "unknown_label": len(corpus) - len(rows), "left": len(rows)}
+    return corpus.take(rows), counts
+
+
+def _unlabelled(run: StoredRun, pool: Sequence[Path], text: str) -> tuple[Corpus, dict[str, int]]:
+    """Returns the texts of `pool` that can become training texts, and counts of the others."""
+    from shortlist.data.near_copies import near_copies  # numba takes a third of a second to import
+
+    corpus, read = read_texts(pool, "--pool", text, "text_b" if run.two_texts else None)
+    data = run.task.data
+    joined = corpus.joined()
+    held = [*data.validation.joined(), *data.test.joined()]
+    copies = {pair.row for pair in near_copies(joined, held)}
+    equal, trained = set(map(compared, held)), set(map(compared, data.train.joined()))
+    fates: Counter[str] = Counter()
+    rows: list[int] = []
+    seen: set[str] = set()
+    for row, one in enumerate(map(compared, joined)):
+        if row in copies or one in equal:
+            fates["repeats_validation_or_test"] += 1
+        elif one in trained:
+            fates["already_in_train"] += 1
+        elif one in seen:
+            fates["copies"] += 1
+        else:
+            seen.add(one)
+            rows.append(row)
+    lost = {
+        "copies": read["rows_read"] - len(corpus) - read.get("quarantined", 0) + fates["copies"]
+    }
+    counts = {"read": read["rows_read"], "rejected": read.get("quarantined", 0), **fates, **lost}
+    return corpus.take(rows), {**counts, "left": len(rows)}
+
+
+def _probabilities(run: StoredRun, corpus: Corpus) -> NDArray[np.float64]:
+    parts = run.cell.parts
+    return parts.finetune.predict(run.weights, corpus, run.task.head, parts.runtime).values
+
+
+def _version(run: StoredRun) -> str:
+    """Returns the version of a run's model, as its model directory states it."""
+    files = (read_manifest("finetune", run.weights) or {})["files"]
+    weights = [about["sha256"] for name, about in files.items() if name.endswith(".safetensors")]
+    return weights[0][:VERSION]
+
+
+def _featurizer(run: StoredRun, settings: Sequence[str]) -> tuple[Featurizer, str]:
+    """Returns the run's featurizer, or mean word embeddings where it has to learn first."""
+    own = run.cell.parts.featurizer
+    if usable(own) and not isinstance(own, NoFeatures):
+        return own, run.record.axes.featurizer
+    machine = [text for text in settings if text.startswith(("paths.", "runtime.", "model"))]
+    return featurizer(machine), "static"
+
+
+def _selected(run: StoredRun) -> Corpus:
+    """Returns the documents that the run selected; those of the pool, or of the task."""
+    ids = set(formats.load_selection(run.artifact("selection") / SELECTION).ids)
+    found: list[Corpus] = []
+    for stage in run.record.stages:
+        file = run.cell.store.root / stage.stage / stage.key / CORPUS
+        if stage.stage in ("pool", "prepare", "prefilter", "candidates") and file.is_file():
+            corpus = formats.load_corpus(file)
+            found.append(corpus.take([row for row, key in enumerate(corpus.ids) if key in ids]))
+    return max(found, key=len) if found else Corpus.build([])
+
+
+def _plain(corpus: Corpus) -> Corpus:
+    """Returns a document for each row, pairs joined, in the same order."""
+    return Corpus.build(corpus.joined())
+
+
+def _nearest(
+    own: Any, found: Featurizer, corpus: Corpus, labels: Sequence[Any] | None
+) -> list[tuple[Neighbour, ...]]:
+    """Returns the nearest documents of a corpus to each of (n, d) unit vectors, nearest first."""
+    if not len(corpus):
+        return [()] * own.shape[0]
+    cosines = own @ unit(vectors(found, _plain(corpus))).T
+    cosines = cosines if isinstance(cosines, np.ndarray) else cosines.toarray()
+    ids, texts = corpus.ids, corpus.joined()
+    return [
+        tuple(
+            Neighbour(
+                ids[row],
+                round(float(line[row]), 4),
+                shorten(texts[row], SNIPPET),
+                None if labels is None else str(labels[row]),
+            )
+            for row in np.lexsort((np.array(ids), -line))[:NEAREST].tolist()
+        )
+        for line in cosines
+    ]
+
+
+def _row(item: Item, record: str) -> dict[str, Any]:
+    """Returns an item as plain data with an empty label, which a person fills in."""
+    version, (_, _) = next(iter(item.votes.items()))
+    row = {"id": item.id, "text": item.text, "text_b": item.text_b, "label": "", "annotator": ""}
+    row |= {"given": item.given, "score": round(item.score, 6), "predicted": item.predicted}
+    row |= {"probabilities": {k: round(v, 6) for k, v in item.probabilities.items()}}
+    row |= {"model_version": "+".join(item.votes) if len(item.votes) > 1 else version}
+    row |= {"record": record}
+    for name, near_to in (("near_train", item.train), ("near_selected", item.selected)):
+        row[name] = [{k: v for k, v in vars(one).items() if v is not None} for one in near_to]
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def as_label_studio(export: Export) -> str:
+    """Returns tasks of Label Studio, each with the prediction of every model; the label of a person
+    is asked for by a `Choices` control named `label` of the text `text`.
+    """
+    tasks = []
+    for item in export.items:
+        data = {
+            k: v for k, v in _row(item, export.record).items() if k not in ("label", "annotator")
+        }
+        predictions = [
+            {
+                "model_version": version,
+                "score": round(probability, 6),
+                "result": [
+                    {
+                        "from_name": "label",
+                        "to_name": "text",
+                        "type": "choices",
+                        "value": {"choices": [predicted]},
+                    }
+                ],
+            }
+            for version, (predicted, probability) in item.votes.items()
+        ]
+        tasks.append({"data": data, "predictions": predictions})
+    return json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"
+
+
+def as_jsonl(export: Export) -> str:
+    """Returns one JSON object a line, with an empty `label` to fill in."""
+    rows = (_row(item, export.record) for item in export.items)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def as_csv(export: Export) -> str:
+    """Returns a table with an empty column `label` to fill in; what is nested is JSON in a cell."""
+    rows = [_row(item, export.record) for item in export.items]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                name: json.dumps(value, ensure_ascii=False)
+                if isinstance(value, dict | list)
+                else value
+                for name, value in row.items()
+            }
+        )
+    return file.getvalue()
+
+
+FORMATS: Mapping[Format, Callable[[Export], str]] = {
+    "labelstudio": as_label_studio, "csv": as_csv, "jsonl": as_jsonl,
+}  # fmt: skip
+
+
+def format_of(out: Path, wanted: Format | None) -> Format:
+    """Returns the format of a file of items, by its suffix.
+
+    Raises:
+        InvalidInput: the suffix is none of `SUFFIXES`, or another format's.
+    """
+    named = SUFFIXES.get(out.suffix)
+    if named is None or wanted not in (None, named):
+        suffix = next((s for s, name in SUFFIXES.items() if name == wanted), " or ".join(SUFFIXES))
+        raise InvalidInput(
+            f"--out: expected a name that ends in {suffix}, found {out.name}; `feedback import` tells "
+            "the format by it"
+        )
+    return named
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The corrections of an import.
+
+    Attributes:
+        read: what the file holds.
+        screened: what became of its corrections and of those of earlier rounds.
+        round: the round of the new ones.
+        earlier: number of corrections of earlier rounds.
+        kept: number of new ones that are kept.
+        left_out: where the others are listed; None where there are none.
+    """
+
+    read: Read
+    screened: Screened
+    round: int
+    earlier: int
+    kept: int
+    left_out: Path | None
+
+
+def import_feedback(
+    file: Path, run: Path, out: Path, settings: Sequence[str], text: str = "text"
+) -> Imported:
+    """Returns what became of the corrections in a file, after writing those of earlier rounds and the
+    new ones to `out`; those that are left out go to a file beside it, with the reason.
+
+    Args:
+        file: what `read_corrections` reads.
+        run: a run of the task; its `task.feedback` holds the earlier rounds.
+        out: the file that the next run reads as `task.feedback`.
+        settings: overrides of the machine.
+        text: key or column of the text.
+
+    Raises:
+        InvalidInput: no correction can be kept.
+    """
+    read = read_corrections(file, text)
+    if not read.corrections:
+        first = f"; first: {read.rejected[0].reason}" if read.rejected else ""
+        found = ", ".join(f"{n:,} {name}" for name, n in read.counts.items())
+        raise InvalidInput(f"{file}: expected corrections, found none ({found}){first}")
+    with open_run(run, settings) as opened:
+        feedback = opened.cell.parts.feedback
+        earlier = () if feedback is None else read_feedback(feedback.path)
+        data = opened.task.data
+        known = {one.compared for one in earlier}
+        rows = [r for r, one in enumerate(data.train.joined()) if compared(one) not in known]
+        number = 1 + max((one.round for one in earlier), default=0)
+        new = [replace(one, round=number) for one in read.corrections]
+        done = screen([*earlier, *new], replace(data, train=data.train.take(rows)))
+        name = opened.task.name
+    kept = sum(one.round == number for one in done.kept)
+    if not kept:
+        found = ", ".join(f"{n:,} {fate}" for fate, n in done.counts.items() if n)
+        unknown = next((one for one in done.left_out if one["fate"] == "unknown_label"), None)
+        hint = (
+            f"; {unknown['label']!r}: {near(unknown['label'], data.labels or ())}"
+            if unknown
+            else ""
+        )
+        raise InvalidInput(
+            f"{file}: expected corrections that can join the training texts of task {name}, found none of "
+            f"{len(new):,} ({found}){hint}"
+        )
+    write_text(out, feedback_lines(done.kept))
+    beside = out.with_name(f"{out.stem}.left-out.jsonl")
+    beside.unlink(missing_ok=True)
+    if done.left_out:
+        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in done.left_out)
+        write_text(beside, "".join(lines))
+    return Imported(read, done, number, len(earlier), kept, beside if done.left_out else None)
