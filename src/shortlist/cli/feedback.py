@@ -75,6 +75,44 @@ def rounds(options: argparse.Namespace) -> None:
     print(f"page         {shown(options.out.absolute())}")
 
 
+def drift(options: argparse.Namespace) -> None:
+    """Prints whether texts have drifted, and writes the page."""
+    from shortlist.deploy.drift import compare
+    from shortlist.diagnostics.drift import DriftSettings
+    from shortlist.store.atomic import write_text
+
+    settings = DriftSettings(
+        permutations=options.permutations, alpha=options.alpha, clusters=options.clusters,
+        seed=options.seed,
+    )  # fmt: skip
+    done = compare(
+        options.old, options.new, settings, options.hydra, documents=options.documents,
+        vectors_of=options.vectors, text=options.text_column,
+    )  # fmt: skip
+    if options.out is not None:
+        write_text(options.out, done.page(f"{options.new} against {options.old}"))
+    if options.json:
+        print(json.dumps(done.facts, ensure_ascii=False))
+        return
+    found, test = done.drift, done.drift.test
+    print(found.sentence)
+    (low, high), (p_low, p_high) = test.null_interval, test.p_interval
+    print(
+        f"  divergence {test.value:.4g}; 95 % of {len(test.null)} random deals: {low:.4g} to {high:.4g}"
+    )
+    print(f"  p {test.p:.3g} (95 % interval of its estimate: {p_low:.3g} to {p_high:.3g})")
+    print(
+        f"  {', '.join(f'{count:,} {name}' for name, count in done.counts.items()).replace('_', ' ')}"
+    )
+    for one in found.clusters:
+        print(
+            f"  cluster {one.number}: {one.old_share:6.1%} old {one.new_share:6.1%} new, difference "
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f} points, p {one.p:.3g}"
+        )
+    if options.out is not None:
+        print(f"page         {shown(options.out.absolute())}")
+
+
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the commands to a parser, whose function `command` makes one."""
     feedback = command("feedback", export, "choose texts to label, and read the labels back")
@@ -135,6 +173,35 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="runs of one task, of one or more rounds and seeds")  # fmt: skip
     three.add_argument("-o", "--out", type=Path, default=Path("rounds.html"), metavar="FILE",
         help="the page (default: rounds.html)")  # fmt: skip
+    _add_drift(command)
+
+
+def _add_drift(command: Callable[..., argparse.ArgumentParser]) -> None:
+    one = command(
+        "drift", drift, "compare the texts that a model serves with those it was trained on",
+        "shortlist drift outputs/RUN served.sqlite --out drift.html\n"
+        "shortlist drift train.jsonl new.jsonl --json\n"
+        "OLD and NEW are files of texts, the log of shortlist serve, or a run: its training texts.",
+    )  # fmt: skip
+    one.add_argument(
+        "old", type=Path, metavar="OLD", help="the texts that the model was trained on"
+    )
+    one.add_argument("new", type=Path, metavar="NEW", help="the texts that it reads now")
+    one.add_argument("-o", "--out", type=Path, metavar="FILE", help="write a page there")
+    one.add_argument("--json", action="store_true", help="print everything as JSON")
+    one.add_argument("--documents", type=int, default=400, metavar="N",
+        help="most texts of each side, a sample by id (default: 400)")  # fmt: skip
+    one.add_argument("--permutations", type=int, default=199, metavar="N",
+        help="random deals of the null distribution (default: 199)")  # fmt: skip
+    one.add_argument("--alpha", type=float, default=0.05, metavar="P",
+        help="level of the test (default: 0.05)")  # fmt: skip
+    one.add_argument("--clusters", type=int, default=8, metavar="K",
+        help="most clusters (default: 8)")  # fmt: skip
+    one.add_argument("--vectors", default="static", metavar="NAME",
+        help="the featurizer: static, transformer, ngrams, ... (default: static)")  # fmt: skip
+    one.add_argument("--seed", type=int, default=0, metavar="N",
+        help="seed of samples, deals and clusters (default: 0)")  # fmt: skip
+    _text_column(one)
 
 
 def _text_column(parser: argparse.ArgumentParser) -> None:
