@@ -872,6 +872,12 @@ def command_line_page() -> str:
         ]
         for name, command in commands.choices.items():
             parts.append(f"## {name}\n\n```text\n{command.format_help().rstrip()}\n```\n")
+            for one in command._actions:
+                if isinstance(one, argparse._SubParsersAction):
+                    parts += [
+                        f"### {name} {kind}\n\n```text\n{inner.format_help().rstrip()}\n```\n"
+                        for kind, inner in one.choices.items()
+                    ]
     return "\n".join(parts)
 
 

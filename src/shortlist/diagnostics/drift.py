@@ -282,9 +282,7 @@ def _clusters(
     # Of equal differences what grew comes first.
     moved = [round(one.new_share - one.old_share, 9) for one in made]
     order = sorted(range(count), key=lambda place: (-abs(moved[place]), -moved[place], place))
-    return tuple(
-        replace(made[place], number=number) for number, place in enumerate(order, start=1)
-    )
+    return tuple(replace(made[place], number=number) for number, place in enumerate(order, start=1))
 
 
 def newcombe(a: int, n: int, b: int, m: int) -> tuple[float, float]:
