@@ -134,8 +134,13 @@ def one_seed(data: Path, work: Path, seed: int) -> dict[str, list[Record]]:
             )
             records.append(record)
         found[arm] = records
-        print(seed, arm, [round(one.metric("accuracy").value, 4) for one in records], flush=True)
+        print(seed, arm, [round(value(one, "accuracy"), 4) for one in records], flush=True)
     return found
+
+
+def value(record: Record, name: str) -> float:
+    """Returns a metric of a record."""
+    return next(metric.value for metric in record.metrics if metric.name == name)
 
 
 def interval(values: np.ndarray[Any, Any]) -> dict[str, float]:
@@ -150,7 +155,7 @@ def summary(records: Mapping[int, Mapping[str, Sequence[Record]]]) -> dict[str, 
     done: dict[str, Any] = {"seeds": sorted(records), "metrics": {}}
     for metric in ("macro_f1", "accuracy"):
         values = {
-            arm: np.array([[r.metric(metric).value for r in one[arm]] for one in records.values()])
+            arm: np.array([[value(r, metric) for r in one[arm]] for one in records.values()])
             for arm in ARMS
         }
         done["metrics"][metric] = {
