@@ -34,9 +34,43 @@ def token_classification(seed: int, n: int) -> list[dict[str, Any]]:
     ]
 
 
+def extractive_qa(seed: int, n: int) -> list[dict[str, Any]]:
+    """Returns questions for the word after "the", or the first word, of two sentences."""
+    rows: list[dict[str, Any]] = []
+    for one, other in zip(
+        toy.sentences("sailing", n, seed), toy.sentences("baking", n, seed + 50), strict=True
+    ):
+        context = f"{one} {other}"
+        answer = f"{context} the end".partition("the ")[2].split()[0]
+        answer = answer if f"the {answer}" in context else context.split()[0]
+        rows.append({"context": context, "question": "the what", "answers": [answer]})
+    return rows
+
+
+def text_generation(seed: int, n: int) -> list[dict[str, Any]]:
+    """Returns prompts whose response is the topic."""
+    return [
+        {"prompt": text, "response": topic}
+        for topic in TOPICS
+        for text in toy.sentences(topic, n, seed)
+    ]
+
+
 KINDS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+    "extractive_qa": extractive_qa,
     "multi_label": multi_label,
+    "text_generation": text_generation,
     "token_classification": token_classification,
+}
+
+
+OWN: dict[str, list[str]] = {  # settings of a kind
+    "extractive_qa": ["task.overlap=6", "task.answer_tokens=3", "finetune.max_length=24"],
+    "text_generation": [
+        "task.answer_tokens=8",
+        "finetune.max_length=128",
+        "task.metrics=[bleu,chrf]",
+    ],
 }
 
 
@@ -56,10 +90,16 @@ def files(tmp_path: Path) -> Callable[[str], list[str]]:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_cell_of_each_kind_is_trained_and_measured(
-    kind: str, run: Callable[..., Any], files: Callable[[str], list[str]]
+    kind: str, run: Callable[..., Any], files: Callable[[str], list[str]], tiny_gpt2: Path
 ) -> None:
-    record, _ = run("selector=random", "advice=null", *files(kind))
+    typed = ["selector=random", "advice=null", *files(kind), *OWN.get(kind, ())]
+    if kind == "text_generation":
+        refused, _ = run(*typed)
+        assert "found a warm-up by mlm; set trainer@warmup=clm" in refused.reason
+        typed += [f"model.path={tiny_gpt2}", "model.head=null", "trainer@warmup=clm"]
+        typed += ["warmup.block=32", "warmup.epochs=1"]
+    record, _ = run(*typed)
     assert record.reason == ""
     (primary,) = [metric for metric in record.metrics if metric.primary]
     assert 0 <= primary.value <= 1 and primary.name in record.item_scores
-    json.dumps(record.selection["evaluation"])
+    json.dumps(record.selection.get("evaluation"))

@@ -150,10 +150,28 @@ def encoder(directory: Path) -> Any:
     """Returns the model without any head, in evaluation mode, float32.
 
     Raises:
-        InvalidInput: it was fine-tuned by prompt or prefix tuning.
+        InvalidInput: it was fine-tuned by prompt or prefix tuning, or lacks weights.
     """
     _without_adapter(directory)
-    return _opened("AutoModel", directory, **WEIGHTS).eval()
+    return _with_base("AutoModel", directory).eval()
+
+
+def _with_base(kind: str, directory: Path, **settings: Any) -> Any:
+    """Returns what a class of transformers makes of a directory that holds all weights below the
+    head; but for a pooler, transformers would initialise missing ones at random.
+
+    Raises:
+        InvalidInput: a weight is missing.
+    """
+    model, info = _opened(kind, directory, output_loading_info=True, **WEIGHTS, **settings)
+    base = f"{model.base_model_prefix}." if model.base_model is not model else ""
+    lost = [name for name in info["missing_keys"] if name.startswith(base) and "pooler" not in name]
+    if lost:
+        raise InvalidInput(
+            f"all weights of a {type(model).__name__} below its head were expected in {directory}, found "
+            f"no {min(lost)}, nor {len(lost) - 1} more; choose another model"
+        )
+    return model
 
 
 DROPOUTS = {
@@ -258,7 +276,7 @@ def classifier(
         return read_int8(_untrained(kind, stored), directory / INT8)
     if hasattr(stored, KEPT_HEADS):
         return _with_kept_heads(_untrained(kind, stored), directory)
-    model = _opened(kind, directory, **named, **WEIGHTS)
+    model = _with_base(kind, directory, **named)
     if not (directory / ADAPTER).is_dir():
         return model
     from peft import PeftModelForFeatureExtraction

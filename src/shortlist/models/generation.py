@@ -155,7 +155,22 @@ class Writer:
                 f"{directory} holds another kind; choose model=gpt2 or another decoder"
             )
         model = checkpoint.causal_lm(directory)
-        self.model: Any = model.eval().to(device=device, dtype=_TYPES[precision])
+        self._hold(model.eval().to(device=device, dtype=_TYPES[precision]), sampling, device)
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, sampling: Sampling, device: torch.device) -> Writer:
+        """Returns a writer of a model in memory, in evaluation mode on `device`.
+
+        Raises:
+            InvalidInput: it has too few positions for a prompt.
+        """
+        writer = cls.__new__(cls)
+        writer.tokenizer = tokenizer
+        writer._hold(model, sampling, device)
+        return writer
+
+    def _hold(self, model: Any, sampling: Sampling, device: torch.device) -> None:
+        self.model: Any = model
         self.sampling, self.device = sampling, device
         self.end = int(self.tokenizer.eos_token_id)
         self.levels = bisections(int(self.model.get_output_embeddings().weight.shape[0]))

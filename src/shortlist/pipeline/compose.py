@@ -173,7 +173,7 @@ def build_components(config: DictConfig) -> Components:
     groups = {name: build_component(config, name) for name in GROUPS}
     loggers = [build_component(config, f"logger.{name}") for name in config.logger]
     _check_pretraining(groups["model"], groups["warmup"], config)
-    _check_fine_tuning(groups["task"], groups["finetune"], config)
+    _check_fine_tuning(groups["task"], groups["finetune"], groups["warmup"], config)
     _check_peft(groups)
     local = config.source.name == "local"
     advice, cascade = (
@@ -308,7 +308,7 @@ def _check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
         )
 
 
-def _check_fine_tuning(task: Task, trainer: Any, config: DictConfig) -> None:
+def _check_fine_tuning(task: Task, trainer: Any, warmup: Any, config: DictConfig) -> None:
     """Refuses settings of the fine-tuning that the task does not allow, before anything is computed."""
     for setting in ("prepare", "augment", "folds", "split.by"):
         if task.kind == "structured" and OmegaConf.select(config.task, setting) is not None:
@@ -324,7 +324,14 @@ def _check_fine_tuning(task: Task, trainer: Any, config: DictConfig) -> None:
     if not isinstance(trainer, Classifier):
         return
     if task.kind != "unlabelled" and not task.evaluators:
-        trainer.check_head(task.head(()))
+        head = task.head(())
+        trainer.check_head(head)
+        fine_tuned = config.until.name in ("finetune", "evaluate")
+        if head.generates and fine_tuned and warmup.objective != "clm":
+            raise InvalidInput(
+                f"the task {task.name} is {head.description}, by a causal language model, found a warm-up "
+                f"by {warmup.objective}; set trainer@warmup=clm and model=smollm2, say"
+            )
     if trainer.metric is not None and trainer.metric not in task.metrics:
         raise InvalidInput(
             f"finetune.metric must be a metric of the task {task.name}, found {trainer.metric!r}; "

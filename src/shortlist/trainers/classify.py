@@ -147,6 +147,12 @@ class Classifier(TrainingModule):
                 f"{self.setting}.peft reads vectors before each text, which a task of whole texts allows, "
                 f"this one is {head.description}; choose lora, dora or ia3"
             )
+        if self.frozen_layers and head.generates:
+            raise InvalidInput(
+                f"{self.setting}.frozen_layers computes the states of each text once, {head.description} "
+                f"need them for each token; set {self.setting}.frozen_layers=0, and "
+                f"{self.setting}.freeze=[embeddings,PATTERN] in its place"
+            )
         for name, needed in NEEDS.items():
             if getattr(self, name) and name not in head.allows:
                 off = 0 if name == "label_smoothing" else "null"

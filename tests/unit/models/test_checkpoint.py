@@ -111,3 +111,14 @@ def test_opening_and_saving_a_model_say_nothing(
         checkpoint.save(tmp_path, model, checkpoint.tokenizer(tiny_model))
     said = capfd.readouterr()
     assert (said.out, said.err, caplog.text) == ("", "", "")
+
+
+def test_weights_below_the_head_that_are_missing_are_named_and_a_pooler_may_be(
+    tiny_model: Path, tiny_llama: Path
+) -> None:
+    assert checkpoint.classifier(tiny_model, 2).bert.pooler is not None
+    # Its weights would be drawn at random: this class looks for them under other names.
+    with pytest.raises(
+        InvalidInput, match=r"found no transformer\..*, nor \d+ more; choose another"
+    ):
+        checkpoint.classifier(tiny_llama, 2, kind="AutoModelForQuestionAnswering")

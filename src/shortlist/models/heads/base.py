@@ -109,11 +109,13 @@ class Head(ABC):
         description: what the task is, for messages.
         allows: settings of the training, besides those of any loss, that it has a meaning for.
         whole_texts: whether there is one output a text, whatever tokens the model reads before it.
+        generates: whether predictions are written token by token, by a causal language model.
     """
 
     description: ClassVar[str]
     allows: ClassVar[frozenset[str]] = frozenset()
     whole_texts: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
     @property
     def settings(self) -> Mapping[str, Any]:

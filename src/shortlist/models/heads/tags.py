@@ -96,14 +96,30 @@ class Tags(Head):
         return np.array(found)
 
 
-def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Any]:
-    """Returns the encodings of texts with offsets, cut to `max_length` tokens."""
+def encode(
+    tokenizer: Any,
+    rows: Sequence[str] | Sequence[tuple[str, str]],
+    max_length: int | None,
+    *,
+    special: bool = True,
+    **truncation: Any,
+) -> list[Any]:
+    """Returns the encodings of texts or pairs with offsets.
+
+    Args:
+        tokenizer: a tokenizer of `checkpoint.tokenizer`.
+        rows: the texts, or pairs of them.
+        max_length: tokens that an encoding is cut to; None for all.
+        special: whether special tokens are added.
+        truncation: `stride` and `strategy` of the tokenizer's truncation.
+    """
     backend: Any = tokenizer.backend_tokenizer
-    backend.enable_truncation(max_length=max_length)
+    if max_length is not None:
+        backend.enable_truncation(max_length=max_length, **truncation)
     parallel = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # only here: see shortlist/__init__.py
     try:
-        return list(backend.encode_batch(list(texts)))
+        return list(backend.encode_batch(list(rows), add_special_tokens=special))
     finally:
         os.environ["TOKENIZERS_PARALLELISM"] = parallel or "false"
         backend.no_truncation()
