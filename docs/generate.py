@@ -65,6 +65,7 @@ GROUPS = {
     "launcher": "where the cells of a sweep run",
     "cascade": "whether the encoder reads every document of the pool",
     "calibration": "maps the probabilities of the fine-tuned model",
+    "compress": "makes smaller models of the fine-tuned one",
     "search": "settings that `shortlist search` tries",
 }
 NO_GROUPS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shortlist.cli import main
 from shortlist.core import unpack_item_scores
+from shortlist.deploy.inference import Predictor
+from shortlist.deploy.model_dir import open_model_dir
+from shortlist.deploy.runs import open_run
 from shortlist.store.cache import executions
 
+pytestmark = pytest.mark.whole
 CHAIN = ("distil", "prune", "quantise")
 SHORT = (
     "compress=[distil,prune,quantise]", "compress.distil.epochs=1", "compress.distil.max_length=32",
@@ -76,3 +82,61 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(
     assert record.status == "failed" and reason in record.reason, record.reason
     assert "\n" not in record.reason
     assert not executions(tmp_path / "cache") if (tmp_path / "cache").exists() else True
+
+
+@pytest.mark.slow
+def test_the_chain_ends_in_a_table_and_in_a_model_directory_that_says_what_the_record_says(
+    run: Any, small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fine-tune, calibrate, distil to half the layers, prune, quantise, compare, export, predict."""
+    tuned = ("finetune.learning_rate=0.01", "finetune.epochs=6", "compress.distil.epochs=6")
+    settings = ("selector=random", "calibration=temperature", "calibration.resamples=5", *tuned)
+    record, directory = run(*settings, *SHORT, *tuned)
+    assert record.status == "done", record.reason
+    primary = next(metric for metric in record.metrics if metric.primary)
+    for name in CHAIN:
+        assert record.metric(f"ece_calibrated_{name}").n == primary.n
+        assert "<svg" in (directory / f"calibration_{name}.html").read_text(encoding="utf-8")
+    places = ["--", *(text for text in small if text.startswith("paths."))]
+    assert main(["compress", str(directory), "--passes", "2", "--onnx", *places]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads((directory / "compression.json").read_text(encoding="utf-8"))
+    names = ["finetune", *CHAIN, "prune, ONNX", "prune, ONNX int8"]
+    assert [row["name"] for row in rows["models"]] == names
+    assert all(name in printed for name in names)
+    for size in ("1", "32"):
+        times = rows["timed"]["latencies"][size]
+        assert list(times) == names
+        assert all(0 < one["low"] <= one["median"] <= one["high"] for one in times.values())
+    whole = rows["models"][4]
+    assert whole["metric"]["value"] == record.metric(f"{primary.name}_prune").value
+    assert "prune, ONNX int8" in (directory / "compression.html").read_text(encoding="utf-8")
+
+    model = tmp_path / "model"
+    typed = ["export", str(directory), "--out", str(model), "--model", "prune", "--onnx"]
+    assert main([*typed, *places]) == 0
+    opened = open_model_dir(model)
+    assert opened.metric.name == primary.name
+    assert opened.metric.value == record.metric(f"{primary.name}_prune").value
+    assert opened.calibration is not None
+    with open_run(directory, places[1:]) as stored:
+        own = stored.of("prune")
+        texts, expected = list(own.task.data.test.texts), own.predictions
+        assert opened.calibration == own.calibration != stored.calibration
+    served = [one.probabilities for one in Predictor(opened).predict(texts)]
+    values = np.array([[one[label] for label in opened.labels] for one in served])
+    np.testing.assert_allclose(values, opened.calibration.apply(expected), atol=1e-4)
+    refused = main(["export", str(directory), "--out", f"{model}2", "--model", "quantise", *places])
+    assert refused == 1 and "export the model before it, with --int8" in capsys.readouterr().err
+    refused = main(["export", str(directory), "--out", f"{model}2", "--model", "prun", *places])
+    assert refused == 1 and "did you mean `prune`" in capsys.readouterr().err
+
+
+def test_a_run_without_smaller_models_is_refused_in_one_line(
+    run: Any, small: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, directory = run("selector=random")
+    places = ["--", *(text for text in small if text.startswith("paths."))]
+    assert main(["compress", str(directory), *places]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: run 0 has no smaller model") and told.count("\n") == 1

@@ -203,6 +203,19 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_deployment(command: Callable[..., argparse.ArgumentParser]) -> None:
+    compress = command(
+        "compress", deploy.compress, "compare the smaller models of a run: size, latency, metric",
+        "shortlist run -- task=chemprot 'compress=[distil,prune,quantise]'\n"
+        "shortlist compress outputs/RUN --onnx",
+    )  # fmt: skip
+    compress.add_argument("run", type=Path, metavar="RUN",
+        help="directory of a run with compress=..., or the file of its record")  # fmt: skip
+    compress.add_argument("--onnx", action="store_true",
+        help="also the last model that is not quantised as ONNX, in float32 and int8")  # fmt: skip
+    compress.add_argument("--passes", type=_number, default=30, metavar="N",
+        help="timed passes of each model and batch (default: 30)")  # fmt: skip
+    compress.add_argument("-o", "--out", type=Path, metavar="DIR",
+        help="where compression.html and .json are written (default: beside the record)")  # fmt: skip
     export = command(
         "export", deploy.export, "write the model of a run as a model directory",
         "shortlist export outputs/RUN --out model --onnx\n"
@@ -213,6 +226,8 @@ def _add_deployment(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="directory of a run that was fine-tuned and evaluated, or the file of its record")  # fmt: skip
     export.add_argument("-o", "--out", type=Path, required=True, metavar="DIR",
         help="the model directory; an earlier one is replaced")  # fmt: skip
+    export.add_argument("--model", default="finetune", metavar="NAME",
+        help="the compression whose model it is (default: finetune, the fine-tuned model)")  # fmt: skip
     export.add_argument("--onnx", action="store_true", help="also as ONNX, for `serve`")
     export.add_argument("--int8", action="store_true",
         help="also as ONNX with int8 weights, and what that loses (implies --onnx)")  # fmt: skip

@@ -1,11 +1,27 @@
-"""The commands on finished models: `export`, `serve`."""
+"""The commands on finished models: `compress`, `export`, `serve`."""
 
 from __future__ import annotations
 
 import argparse
 
-from shortlist.cli.terminal import shown
+from shortlist.cli.terminal import console, shown
 from shortlist.errors import InvalidInput, Missing
+
+
+def compress(options: argparse.Namespace) -> None:
+    """Prints and writes the table of a run's smaller models: size, latency, metric."""
+    import sys
+
+    from shortlist.deploy.runs import open_run
+    from shortlist.deploy.smaller import compare_models, write_comparison
+    from shortlist.rendering.tables import rich_table
+
+    folder = options.run if options.run.is_dir() else options.run.parent
+    with open_run(options.run, options.hydra) as run:
+        found = compare_models(run, options.passes, onnx=options.onnx)
+    console(sys.stdout).print(rich_table(found.table))
+    page = write_comparison(found, options.out or folder)
+    print(f"page  {shown(page.absolute())}")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -15,7 +31,11 @@ def export(options: argparse.Namespace) -> None:
 
     with open_run(options.run, options.hydra) as run:
         done = export_run(
-            run, options.out, onnx=options.onnx, int8=options.int8, licence=options.licence
+            run.of(options.model),
+            options.out,
+            onnx=options.onnx,
+            int8=options.int8,
+            licence=options.licence,
         )
     print(f"{done.task}, run {done.run}, model version {done.model_version}")
     size = (done.path / "model.safetensors").stat().st_size

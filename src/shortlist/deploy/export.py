@@ -29,7 +29,7 @@ from shortlist.deploy.model_dir import (
 )
 from shortlist.errors import InvalidInput, Missing
 from shortlist.models import checkpoint
-from shortlist.models.checkpoint import ADAPTER
+from shortlist.models.checkpoint import ADAPTER, INT8, KEPT_HEADS
 from shortlist.models.heads.base import reads_pairs
 from shortlist.pipeline.data import load_pool
 from shortlist.pipeline.selection import SELECTION
@@ -74,6 +74,12 @@ def export_run(
         raise InvalidInput(
             f"run {run.name}: expected a model whose weights hold what it learned, this one needs the "
             "vectors of prompt or prefix tuning before its input; fine-tune with peft lora, dora or ia3"
+        )
+    if (weights / INT8).is_file() or KEPT_HEADS in (weights / "config.json").read_text("utf-8"):
+        raise InvalidInput(
+            f"run {run.name}: transformers alone cannot open the model {run.model}, which has "
+            "weights of eight bits or fewer heads; export the model before it, with --int8 for eight "
+            "bits, or prune with compress.prune.heads=1"
         )
 
     def write(directory: Path) -> ModelFacts:

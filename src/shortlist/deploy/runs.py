@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from omegaconf import OmegaConf
 
 from shortlist.core import Metric, Record
 from shortlist.deploy.model_dir import MAPS, Calibration, Kind
-from shortlist.errors import BrokenArtifact, InvalidInput, Missing
+from shortlist.errors import BrokenArtifact, InvalidInput, Missing, near
 from shortlist.models.heads.base import Head
 from shortlist.models.heads.labels import MultiLabel, Regression, SingleLabel
 from shortlist.models.heads.tags import Tags
 from shortlist.overrides import composed
 from shortlist.pipeline.calibration import PARAMETERS
 from shortlist.pipeline.cell import open_cell
+from shortlist.pipeline.compression import ORIGINAL, names_of
+from shortlist.pipeline.compression import STAGE as COMPRESSION
 from shortlist.pipeline.data import TaskSplits, load_task
 from shortlist.pipeline.stage import Cell
 from shortlist.store.keys import canonical
@@ -48,17 +50,40 @@ class StoredRun:
         record: its record.
         cell: its cell; stages are read from the store and never computed.
         task: the task's splits.
+        model: which of its models: `finetune`, or the compression that made it.
     """
 
     name: str
     record: Record
     cell: Cell
     task: TaskSplits
+    model: str = ORIGINAL
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of all its models, the fine-tuned one first."""
+        return (ORIGINAL, *names_of(self.record))
+
+    def of(self, model: str) -> StoredRun:
+        """Returns the run with another of its models.
+
+        Raises:
+            InvalidInput: it has no such model.
+        """
+        if model not in self.models:
+            raise InvalidInput(
+                f"run {self.name} has no model {model!r}; {near(model, self.models)}"
+            )
+        return replace(self, model=model)
 
     @property
     def primary(self) -> Metric:
-        """The task's primary metric on the test items."""
-        return next(metric for metric in self.record.metrics if metric.primary)
+        """The task's primary metric of the model on the test items."""
+        metric = next(metric for metric in self.record.metrics if metric.primary)
+        if self.model == ORIGINAL:
+            return metric
+        measured = {one.name: one for one in self.record.metrics}
+        return replace(measured[f"{metric.name}_{self.model}"], name=metric.name, primary=True)
 
     @property
     def kind(self) -> Kind:
@@ -84,12 +109,12 @@ class StoredRun:
 
     @cached_property
     def weights(self) -> Path:
-        """The directory of the fine-tuned model, its files compared with their digests.
+        """The directory of the model, its files compared with their digests.
 
         Raises:
             Missing: it is not in the store.
         """
-        return self.artifact("finetune")
+        return self.artifact(ORIGINAL if self.model == ORIGINAL else f"{COMPRESSION}{self.model}")
 
     @property
     def predictions(self) -> NDArray[np.float64]:
@@ -98,7 +123,7 @@ class StoredRun:
         Raises:
             Missing: they are not in the store.
         """
-        return np.load(self.artifact("evaluate") / "predictions.npy")
+        return np.load(self.artifact(self._stage("evaluate")) / "predictions.npy")
 
     @property
     def calibration(self) -> Calibration | None:
@@ -107,7 +132,7 @@ class StoredRun:
         Raises:
             InvalidInput: it is of a class that a model directory cannot name.
         """
-        if not any(stage.stage == "calibrate" for stage in self.record.stages):
+        if not any(stage.stage == self._stage("calibrate") for stage in self.record.stages):
             return None
         method = str(self.record.config["calibration"]["_target_"]).rpartition(".")[2].lower()
         if type(self.cell.parts.calibration) is not MAPS.get(method):
@@ -115,8 +140,12 @@ class StoredRun:
                 f"run {self.name}: a model directory holds a map of {', '.join(MAPS)}, this one is "
                 f"{method}; run again with calibration=temperature"
             )
-        text = (self.artifact("calibrate") / PARAMETERS).read_text(encoding="utf-8")
+        text = (self.artifact(self._stage("calibrate")) / PARAMETERS).read_text(encoding="utf-8")
         return Calibration(method, json.loads(text))  # type: ignore[arg-type]
+
+    def _stage(self, name: str) -> str:
+        """Returns the name of a stage that measures the model."""
+        return name if self.model == ORIGINAL else f"{name}_{self.model}"
 
     def artifact(self, stage: str) -> Path:
         """Returns the verified directory of one of the run's artifacts."""

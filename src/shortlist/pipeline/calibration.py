@@ -86,14 +86,14 @@ def calibrate(
     }
     inputs |= trainer.identity(runtime)
     settings = {**cell.settings["calibration"], "max_length": trainer.max_length, "labels": labels}
-    stage = cell.stage("calibrate", calibrator.version, settings, inputs, compute)
+    end = f"_{of}" if of else ""
+    stage = cell.stage(f"calibrate{end}", calibrator.version, settings, inputs, compute)
 
     rows, classes = truth_of("test")
     after = np.load(stage.path / PROBABILITIES)
     metrics: list[Metric] = []
     item_scores: dict[str, str] = {}
     measured = {}
-    end = f"_{of}" if of else ""
     for side, values in (("uncalibrated", before[rows]), ("calibrated", after[rows])):
         generator = np.random.default_rng(_SEED)
         found = measure(values, classes, calibrator.bins, calibrator.resamples, generator)

@@ -24,6 +24,8 @@ from shortlist.store.atomic import write_text
 from shortlist.trainers.base import TrainingModule
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from shortlist.compression.base import Compression
     from shortlist.core import Record
     from shortlist.pipeline.data import TaskSplits
@@ -125,19 +127,27 @@ def _measured(
         spec.item_scores(np.load(one.stage.path / "predictions.npy"), task.data)[metric.name]
         for one in (own, original)
     )
-    gain = items - known
-    error = float(gain.std(ddof=1)) / len(gain) ** 0.5 if len(gain) > 1 else None
     value = replace(metric, name=f"{metric.name}_{name}", primary=False)
-    gained = replace(
-        value,
-        name=f"{metric.name}_gain_of_{name}",
-        unit="fraction_gained",
-        value=float(gain.mean()),
-        stderr=error,
-    )
-    scores = {one.name: pack_item_scores(of) for one, of in ((value, items), (gained, gain))}
+    gained = replace(gain_of(metric, items, known), name=f"{metric.name}_gain_of_{name}")
+    of = ((value, items), (gained, items - known))
+    scores = {one.name: pack_item_scores(values) for one, values in of}
     notes = Notes(own.notes.stages, own.notes.counts, metrics=(value, gained), item_scores=scores)
     return notes + calibrate(cell, model, task, own, name)
+
+
+def gain_of(metric: Metric, items: NDArray[np.float64], known: NDArray[np.float64]) -> Metric:
+    """Returns the mean difference of two models' item scores, whose standard error is paired by item.
+
+    Args:
+        metric: the metric.
+        items: (n,) item scores of the model.
+        known: (n,) those of the original.
+    """
+    gain = items - known
+    error = float(gain.std(ddof=1)) / len(gain) ** 0.5 if len(gain) > 1 else None
+    return replace(
+        metric, unit="fraction_gained", value=float(gain.mean()), stderr=error, primary=False
+    )
 
 
 def compressed_models(
