@@ -1,7 +1,7 @@
 """Personal data found by patterns and checksums, and replaced by typed placeholders.
 
 Kinds: e-mail addresses, credentials in URLs, IP addresses, IBANs, payment cards, identity numbers,
-telephone numbers, streets with house numbers. Names of persons need a model and are not among them.
+telephone numbers, streets with house numbers. Names of persons need a model (`names.py`).
 Precision and recall by kind, on sentences written for this project: docs/guides/data-preparation.md.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,11 @@ from typing import NamedTuple
 
 from shortlist.errors import InvalidInput, near
 from shortlist.prepare.base import DocumentOperation, Text, Verdict
+from shortlist.prepare.names import Names
 from shortlist.prepare.streets import STREETS
+from shortlist.settings import Positive
+
+PERSON = "person"
 
 
 class Span(NamedTuple):
@@ -62,12 +67,19 @@ class Anonymise(DocumentOperation):
     holds is not given to another value.
 
     Attributes:
-        kinds: what is replaced; see `KINDS`.
+        kinds: what is replaced by patterns; see `KINDS`.
+        names: the outside package that finds names of persons, which become `[PERSON_1]`: a folder
+            of `baselines/names`, or an adapter of yours; None for no names.
+        python: interpreter of the package's environment.
+        timeout: seconds that the package may take for one text, the first with loading its model.
     """
 
     version = 2
 
     kinds: Sequence[str]
+    names: str | None
+    python: str | None
+    timeout: Positive
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -75,6 +87,15 @@ class Anonymise(DocumentOperation):
                 raise InvalidInput(
                     f"anonymise.kinds: there is no kind {kind!r}; {near(kind, KINDS)}"
                 )
+        _ = self._names  # refuses what cannot run before anything is computed
+
+    def identity(self) -> dict[str, str]:
+        """Returns the digest of the adapter that finds names."""
+        return {} if self._names is None else self._names.identity()
+
+    @cached_property
+    def _names(self) -> Names | None:
+        return None if self.names is None else Names(self.names, self.python, self.timeout)
 
     @cached_property
     def _patterns(self) -> tuple[Pattern, ...]:
@@ -84,11 +105,19 @@ class Anonymise(DocumentOperation):
         """Returns the text with placeholders."""
         text = document.value
         spans = find(text, self._patterns)
+        if self._names is not None and text.strip():
+            known = [*spans, *(Span(*match.span(), "") for match in PLACEHOLDER.finditer(text))]
+            spans += [
+                Span(start, stop, PERSON)
+                for start, stop in self._names.find(text)
+                if all(stop <= other.start or other.stop <= start for other in known)
+            ]
+            spans.sort()
         if not spans:
             return Verdict(text)
         taken = set(PLACEHOLDER.findall(text))
         names: dict[tuple[str, str], str] = {}
-        numbers = dict.fromkeys(self.kinds, 0)
+        numbers = Counter[str]()
         parts: list[str] = []
         last = 0
         for start, stop, kind in spans:
