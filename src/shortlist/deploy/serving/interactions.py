@@ -54,7 +54,7 @@ class Interactions:
             InvalidInput: it is not such a file, or cannot be written.
         """
         self._versions = (model_version, data_version)
-        self._mask = Anonymise(kinds=KINDS)
+        self._mask = Anonymise(KINDS, names=None, python=None, timeout=1.0)
         try:
             self._file = sqlite3.connect(path)
             self._file.execute("PRAGMA journal_mode=WAL")
