@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
+from torch.utils.data import DataLoader
 
 from shortlist import progress
 from shortlist.errors import InvalidInput
@@ -32,12 +33,10 @@ from shortlist.trainers.practice import (
     update_average,
 )
 from shortlist.trainers.range_test import choose, losses_at_rising_rates
-from shortlist.trainers.resuming import State
+from shortlist.trainers.resuming import LaterBatches, State
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch.utils.data import DataLoader
 
     from shortlist.runtime import Runtime
 
@@ -60,6 +59,7 @@ class TrainingModule(pl.LightningModule):
         saved: state of an earlier, interrupted run that this one continues.
         steps_done: steps of that run.
         epochs_done: epochs of that run.
+        batches_done: batches of its last epoch, which was not finished.
         only_plan: whether `run` ends with `Planned` before the first step.
         objective: `mlm` or `clm` of a trainer that learns from texts alone; None of one that learns
             from labels.
@@ -71,6 +71,7 @@ class TrainingModule(pl.LightningModule):
     saved = State()
     steps_done = 0
     epochs_done = 0
+    batches_done = 0
     only_plan = False
     objective: str | None = None
 
@@ -228,7 +229,7 @@ class TrainingModule(pl.LightningModule):
         self.unfreezing: Unfreezing | None = None
         self.model: Any = None
         self.losses: list[float] = []
-        self.steps_an_epoch = 0
+        self.steps_an_epoch, self.steps_in_all = 0, 0
         self.parameters_in_all = 0
         self.efficiency: dict[str, int] = {}
 
@@ -280,9 +281,8 @@ class TrainingModule(pl.LightningModule):
         """Returns the optimiser and its schedule, stepped once a batch."""
         optimizer = self.optimiser()
         self.saved.restore_moments(optimizer, self.model)
-        steps = self.steps_done + int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.rate_factor(self.steps_done + step, steps)
+            optimizer, lambda step: self.rate_factor(self.steps_done + step, self.steps_in_all)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -403,7 +403,7 @@ class TrainingModule(pl.LightningModule):
         weights = [weight.detach() for weight, _ in self.averages]
         if self.ema is not None:
             update_average(averages, weights, self.ema, len(self.losses))
-        elif self.swa_epoch is not None and self.trainer.is_last_batch:
+        elif self.swa_epoch is not None and len(self.losses) % self.steps_an_epoch == 0:
             earlier = self.epoch_of(batch_idx) + 1 - self.swa_epoch
             if earlier == 0:
                 trained = [weight for group in self.groups for weight in group.weights]
@@ -518,13 +518,21 @@ class TrainingModule(pl.LightningModule):
         if self.only_plan:
             raise Planned(plan(self, loader, what, runtime))
         self.steps_an_epoch = len(loader)
-        steps = (self.epochs - self.epochs_done) * len(loader)
+        steps = (self.epochs - self.epochs_done) * len(loader) - self.batches_done
+        if self.batches_done:
+            loader = DataLoader(
+                loader.dataset,
+                batch_sampler=LaterBatches(loader.batch_sampler, self.batches_done),
+                collate_fn=loader.collate_fn,
+                generator=loader.generator,
+            )
         mixed_weights = trained_matrices(self.model) if self.mixout is not None else []
         self.losses = self.saved.losses
         self.steps_done = len(self.losses)
-        self.log_plan(what, self.steps_done + steps)
+        self.steps_in_all = self.steps_done + steps
+        self.log_plan(what, self.steps_in_all)
         if self.losses:
-            at, of = f"{self.steps_done:,}", f"{self.steps_done + steps:,}"
+            at, of = f"{self.steps_done:,}", f"{self.steps_in_all:,}"
             log.info("%s: resuming at step %s of %s", what, at, of)
             self.saved.restore_weights(self.model)
         with progress.bar(what, steps, "steps", show=runtime.progress) as report:
@@ -538,7 +546,7 @@ class TrainingModule(pl.LightningModule):
                 trainer.fit(self, loader)
         self.swap_averages()
         self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
-        self.saved, self.steps_done, self.epochs_done = State(), 0, 0
+        self.saved, self.steps_done, self.epochs_done, self.batches_done = State(), 0, 0, 0
         self.model.eval()
 
 

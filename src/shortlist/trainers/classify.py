@@ -22,7 +22,7 @@ from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
 from shortlist.trainers.curves import Curve
 from shortlist.trainers.practice import balanced_weights, symmetric_divergence
-from shortlist.trainers.resuming import STATE, SaveEpochs, State
+from shortlist.trainers.resuming import STATE, SaveState, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -253,11 +253,10 @@ class Classifier(TrainingModule):
         self.epochs_done = self.saved.facts.get("epoch", 0)
         if best is not None:
             best.restore(self.saved)
-        if self.saved.tensors:
-            order.generator.set_state(self.saved.tensors["order"])
-        save = SaveEpochs(
+        save = SaveState(
             state, runtime.checkpoint_seconds, order.generator, best.state if best else State
         )
+        save.restore(self.saved)
         with frozen.left_out() if frozen else nullcontext():
             facts |= self.find_rate(lambda: load(buckets()), directory, runtime)
             try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,8 +20,10 @@ from shortlist.models.frozen import FrozenLayers
 from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logits_at
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.settings import Precision
+from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
 from shortlist.trainers.curves import Curve
+from shortlist.trainers.resuming import STATE, SaveState, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +35,23 @@ if TYPE_CHECKING:
     from shortlist.models.likelihood import HeldOut
     from shortlist.models.pretrained import HeadTraining
     from shortlist.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of an epoch of texts.
+
+    Attributes:
+        loader: the batches.
+        facts: facts about the texts (documents, tokens).
+        order: generator of their order, which draws at the start of an epoch.
+        drawn: generators that draw for each batch, by name.
+    """
+
+    loader: DataLoader[Any]
+    facts: dict[str, Any]
+    order: torch.Generator
+    drawn: Mapping[str, torch.Generator]
 
 
 class LanguageModelTrainer(TrainingModule):
@@ -45,10 +67,8 @@ class LanguageModelTrainer(TrainingModule):
     length = "max_length"
 
     @abstractmethod
-    def loader(
-        self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
-    ) -> tuple[DataLoader[Any], dict[str, Any]]:
-        """Returns the batches of an epoch, and facts about the texts (documents, tokens)."""
+    def batches(self, start: Path, tokenizer: Any, corpus: Corpus, seed: int) -> Batches:
+        """Returns the batches of an epoch."""
 
     def train_on(
         self,
@@ -82,19 +102,31 @@ class LanguageModelTrainer(TrainingModule):
             FrozenLayers.of(self.model, self.frozen_layers, f"{self.setting}.frozen_layers")
         self.prepare()
         tokenizer = checkpoint.tokenizer(start)
-        loader, facts = self.loader(start, tokenizer, corpus, seed)
+        batches = self.batches(start, tokenizer, corpus, seed)
+        facts = {**batches.facts}
         self.tokens = facts["tokens"]
         facts |= self.find_rate(
-            lambda: self.loader(start, tokenizer, corpus, seed)[0], directory, runtime
+            lambda: self.batches(start, tokenizer, corpus, seed).loader, directory, runtime
         )
-        self.run(loader, what, runtime)
+        self.run_resumed(batches, what, unfinished(directory) / STATE, runtime)
         facts |= self.finish()
         self.model.config.update(own)
         checkpoint.save(directory, self.model, tokenizer)
         Curve(self.losses, self.steps_an_epoch).write(directory)
+        shutil.rmtree(unfinished(directory), ignore_errors=True)
         self.model = None
         losses = {"first_loss": self.losses[0], "last_loss": self.losses[-1]}
         return {**facts, "steps": len(self.losses), **losses}
+
+    def run_resumed(self, batches: Batches, what: str, state: Path, runtime: Runtime) -> None:
+        """Trains over the batches, without those of an interrupted run, whose state is in `state`."""
+        self.saved = State.read(state)
+        self.epochs_done = self.saved.facts.get("epoch", 0)
+        self.batches_done = self.saved.facts.get("batch", 0)
+        seconds = runtime.checkpoint_seconds
+        save = SaveState(state, seconds, batches.order, batches=batches.drawn)
+        save.restore(self.saved)
+        self.run(batches.loader, what, runtime, save)
 
     def losses_on(self, directory: Path, corpus: Corpus, runtime: Runtime) -> HeldOut:
         """Returns the loss of the model in `directory` on texts it was not trained on."""
@@ -131,9 +163,7 @@ class MaskedLM(LanguageModelTrainer):
             return logits.sum() * 0.0
         return torch.nn.functional.cross_entropy(logits.float(), labels[predicted])
 
-    def loader(
-        self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
-    ) -> tuple[DataLoader[Any], dict[str, Any]]:
+    def batches(self, start: Path, tokenizer: Any, corpus: Corpus, seed: int) -> Batches:
         """Returns shuffled batches of documents of similar length, masked anew in every epoch."""
         tokens = tokenize(tokenizer, corpus.texts, None, self.max_length)
         generator = seeded(seed, "masks")
@@ -141,14 +171,16 @@ class MaskedLM(LanguageModelTrainer):
         def collate(rows: list[int]) -> dict[str, torch.Tensor]:
             return masked_batch(tokens, rows, tokenizer, self.mask_share, generator)
 
-        order = Buckets(tokens.lengths, self.batch_size, seeded(seed, "order"))
+        order = seeded(seed, "order")
+        sampler = Buckets(tokens.lengths, self.batch_size, order)
         rows: Any = range(len(tokens))
         facts = {
             "documents": len(tokens),
             "tokens": int(tokens.lengths.sum()),
             "truncated": tokens.truncated,
         }
-        return DataLoader(rows, batch_sampler=order, collate_fn=collate), facts
+        loader: DataLoader[Any] = DataLoader(rows, batch_sampler=sampler, collate_fn=collate)
+        return Batches(loader, facts, order, {"masks": generator})
 
 
 class CausalLM(LanguageModelTrainer):
@@ -185,17 +217,17 @@ class CausalLM(LanguageModelTrainer):
             logits.reshape(-1, logits.shape[-1]).float(), truth.reshape(-1), ignore_index=IGNORED
         )
 
-    def loader(
-        self, start: Path, tokenizer: Any, corpus: Corpus, seed: int
-    ) -> tuple[DataLoader[Any], dict[str, Any]]:
+    def batches(self, start: Path, tokenizer: Any, corpus: Corpus, seed: int) -> Batches:
         """Returns shuffled batches of blocks."""
         end = checkpoint.end_token_id(tokenizer, start)
         blocks = pack_shuffled(tokenizer, end, corpus, self.block, seed)
         examples: Any = torch.from_numpy(blocks)
+        order = seeded(seed, "order")
         loader: DataLoader[Any] = DataLoader(
-            examples, batch_size=self.batch_size, shuffle=True, generator=seeded(seed, "order")
+            examples, batch_size=self.batch_size, shuffle=True, generator=order
         )
-        return loader, {"documents": len(corpus), "tokens": int((blocks != IGNORED).sum())}
+        facts = {"documents": len(corpus), "tokens": int((blocks != IGNORED).sum())}
+        return Batches(loader, facts, order, {})
 
 
 class MaskedLMHead(TrainingModule):

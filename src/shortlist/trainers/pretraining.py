@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -10,9 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from shortlist.errors import InvalidInput, Missing
-from shortlist.store.cache import unfinished
-from shortlist.trainers.language_model import CausalLM
-from shortlist.trainers.resuming import STATE, Clock, State
+from shortlist.trainers.language_model import Batches, CausalLM
+from shortlist.trainers.resuming import Clock, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +71,6 @@ class Pretraining(CausalLM):
             )
         self.matrix_rate = matrix_rate
         self.passes, self.epochs = self.epochs, 1  # Lightning sees one list of all batches
-        self.state_directory: Path | None = None
         self.steps_a_pass = 1
         self.seed = 0
 
@@ -87,27 +84,19 @@ class Pretraining(CausalLM):
         what: str = "pre-training",
     ) -> dict[str, Any]:
         """Returns facts of the training; arguments as in `LanguageModelTrainer.train_on`."""
-        self.state_directory, self.seed = unfinished(directory), seed
-        facts = super().train_on(start, corpus, directory, seed, runtime, what)
-        shutil.rmtree(self.state_directory, ignore_errors=True)
-        return facts
+        self.seed = seed
+        return super().train_on(start, corpus, directory, seed, runtime, what)
 
-    def run(
-        self, loader: DataLoader[Any], what: str, runtime: Runtime, *callbacks: pl.Callback
-    ) -> None:
-        """Trains over the loader's batches, `passes` times, without those of an interrupted run."""
-        assert self.state_directory is not None
-        batches: list[Any] = [
-            rows for _ in range(self.passes) for rows in loader.batch_sampler or ()
-        ]
-        state = self.state_directory / STATE
+    def run_resumed(self, batches: Batches, what: str, state: Path, runtime: Runtime) -> None:
+        """Trains over the batches, `passes` times, without those of an interrupted run."""
+        loader = batches.loader
+        rows = [rows for _ in range(self.passes) for rows in loader.batch_sampler or ()]
         self.saved = State.read(state)
         done = len(self.saved.losses)
-        self.steps_a_pass = len(batches) // self.passes
-        if done < len(batches):
-            rest = DataLoader(loader.dataset, batch_sampler=batches[done:])
-            save = _SaveSteps(state, runtime.checkpoint_seconds)
-            super().run(rest, what, runtime, save, *callbacks)
+        self.steps_a_pass = len(rows) // self.passes
+        if done < len(rows):
+            rest: DataLoader[Any] = DataLoader(loader.dataset, batch_sampler=rows[done:])
+            self.run(rest, what, runtime, _SaveSteps(state, runtime.checkpoint_seconds))
         else:
             self.saved.restore_weights(self.model)
             self.losses, self.saved = self.saved.losses, State()
@@ -153,8 +142,7 @@ class _SaveSteps(pl.Callback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.clock.due():
-            State.of(pl_module, trainer.optimizers[0]).write(self.path)
-            self.clock.restart()
+            self.clock.write(State.of(pl_module, trainer.optimizers[0]), self.path)
 
 
 class MuonAndAdam(torch.optim.Optimizer):

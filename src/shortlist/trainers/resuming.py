@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import time
@@ -17,12 +18,13 @@ from safetensors.torch import save_file
 from shortlist.store.atomic import fsync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 STATE = "state.safetensors"
+SHARE = 20  # of the time of writing a state passes before the next one
 
 
 @dataclass(frozen=True)
@@ -115,30 +117,39 @@ def _digest(tensors: Mapping[str, torch.Tensor], facts: str) -> str:
 
 @dataclass
 class Clock:
-    """Tells when a state is due.
+    """Tells when a state is due. Writing takes at most a twentieth of the time, unless `seconds` is 0.
 
     Attributes:
         seconds: least time between two states; None for never.
         last: when the last one was written, or the training began.
+        cost: seconds that writing it took.
     """
 
     seconds: float | None
     last: float = field(default_factory=time.monotonic)
+    cost: float = 0.0
 
     def due(self) -> bool:
         """Returns whether a state is to be written."""
-        return self.seconds is not None and time.monotonic() - self.last >= self.seconds
+        if not self.seconds:
+            return self.seconds == 0
+        return time.monotonic() - self.last >= max(self.seconds, SHARE * self.cost)
 
-    def restart(self) -> None:
-        """Begins the time anew."""
+    def write(self, state: State, path: Path) -> None:
+        """Writes a state and begins the time anew."""
+        start = time.monotonic()
+        state.write(path)
         self.last = time.monotonic()
+        self.cost = self.last - start
 
 
-class SaveEpochs(pl.Callback):
-    """Writes the state of a training at the start of an epoch's first step, from the second epoch on.
+class SaveState(pl.Callback):
+    """Writes the state of a training at the start of a step, and restores torch's random generator at
+    the start of the first one.
 
-    The state of torch's random generator is that of this moment, in which all draws for the epoch's
-    order are done; the generator of the order is that of the moment before them.
+    The state of torch's generator is that of this moment, in which all draws for the order of an epoch
+    and for the batch are done; those of the generators that draw order and batch are of the moment
+    before.
     """
 
     def __init__(
@@ -146,41 +157,78 @@ class SaveEpochs(pl.Callback):
         path: Path,
         seconds: float | None,
         order: torch.Generator,
-        others: Callable[[], State],
+        others: Callable[[], State] = State,
+        batches: Mapping[str, torch.Generator] | None = None,
     ) -> None:
         """Stores its arguments.
 
         Args:
             path: the file.
             seconds: least time between two states; None for never.
-            order: generator of the order of the examples.
+            order: generator of the order of the examples, which draws at the start of an epoch.
             others: returns what else is kept.
+            batches: generators that draw for each batch, by name; None where states are written at
+                the start of an epoch alone.
         """
         self.path, self.clock, self.order, self.others = path, Clock(seconds), order, others
-        self.before = order.get_state()
+        self.inside, self.batches = batches is not None, dict(batches or {})
+        self.order_before = order.get_state()
+        self.before = self._states()
+
+    def restore(self, saved: State) -> None:
+        """Gives the generators of order and batches the states of an earlier run."""
+        if saved.tensors:
+            for name, generator in {"order": self.order, **self.batches}.items():
+                generator.set_state(saved.tensors[name])
+            self.order_before, self.before = self.order.get_state(), self._states()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Keeps the state of the order before the draws of the next epoch."""
-        self.before = self.order.get_state()
+        self.order_before = self.order.get_state()
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the states of the generators before the draws of the next batch."""
+        self.before = self._states()
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Continues torch's generator at the first step of all; writes a state if one is due."""
-        if batch_idx > 0:
-            return
         cuda = pl_module.device.type == "cuda"
         saved: State = pl_module.saved
-        if trainer.current_epoch == 0:
+        done = pl_module.batches_done if trainer.current_epoch == 0 else 0
+        if trainer.current_epoch == 0 and batch_idx == 0:
             if saved.tensors:
                 torch.set_rng_state(saved.tensors["random"])
                 if cuda and "random_cuda" in saved.tensors:
                     torch.cuda.set_rng_state(saved.tensors["random_cuda"], pl_module.device)
-        elif self.clock.due():
+        elif (self.inside or batch_idx == 0) and self.clock.due():
             others = self.others()
-            tensors = {"random": torch.get_rng_state(), "order": self.before, **others.tensors}
+            tensors = {"random": torch.get_rng_state(), "order": self.order_before}
+            tensors |= {**self.before, **others.tensors}
             if cuda:
                 tensors["random_cuda"] = torch.cuda.get_rng_state(pl_module.device)
-            facts = {"epoch": pl_module.epoch_of(batch_idx), **others.facts}
-            State.of(pl_module, trainer.optimizers[0], tensors, **facts).write(self.path)
-            self.clock.restart()
+            facts = {"epoch": pl_module.epoch_of(batch_idx), "batch": done + batch_idx}
+            facts |= others.facts
+            state = State.of(pl_module, trainer.optimizers[0], tensors, **facts)
+            self.clock.write(state, self.path)
+
+    def _states(self) -> dict[str, torch.Tensor]:
+        return {name: generator.get_state() for name, generator in self.batches.items()}
+
+
+class LaterBatches:
+    """Batches of a sampler; the first time without those that are done, which are drawn."""
+
+    def __init__(self, batches: Any, done: int) -> None:
+        """Stores the sampler and the number of batches that are done."""
+        self.batches, self.done = batches, done
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        done, self.done = self.done, 0
+        return itertools.islice(iter(self.batches), done, None)

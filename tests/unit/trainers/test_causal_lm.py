@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -140,7 +139,7 @@ def test_betas_and_eps_reach_the_optimizer(tiny_gpt2: Path) -> None:
     module = trainer(betas=[0.7, 0.8], eps=1e-5)
     module.model = checkpoint.causal_lm(tiny_gpt2)
     module.prepare()
-    module.trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
+    module.steps_in_all = 10
     for group in module.configure_optimizers()["optimizer"].param_groups:
         assert (group["betas"], group["eps"]) == ((0.7, 0.8), 1e-5)
 

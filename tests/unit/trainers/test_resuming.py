@@ -1,10 +1,11 @@
-"""A fine-tuning that is killed goes on: the same epochs, scores and weights to the last bit."""
+"""A training that is killed goes on: the same epochs, scores and weights to the last bit."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from shortlist.runtime import Runtime
 from shortlist.store.cache import unfinished
 from shortlist.trainers.adapters import Lora
 from shortlist.trainers.classify import Classifier, Validation
-from shortlist.trainers.resuming import STATE, State
+from shortlist.trainers.language_model import CausalLM, LanguageModelTrainer, MaskedLM
+from shortlist.trainers.resuming import STATE, Clock, State
 
 LABELS = ("baking", "sailing", "stars")
 HEAD = SingleLabel(LABELS)
@@ -110,6 +112,108 @@ def test_no_state_is_written_before_its_time(
         assert not unfinished(tmp_path / ".rare.1").exists()
 
 
+WARM: dict[str, Any] = {**toy.TRAINING, "epochs": 3, "hidden_dropout": 0.2}
+WARM_UPS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "gradual": {"unfreeze": 1, "layer_decay": 0.8, "schedule": "cosine", "ema": 0.9},
+    "averaged": {"swa_epoch": 2, "mixout": 0.3, "unfreeze": 1, "unfreeze_steps": 2},
+    "pulled": {"l2_sp": 0.01, "frozen_layers": 1, "swa_epoch": 1, "swa_learning_rate": 1e-3},
+    "lora": {"peft": Lora(2, 4, 0.1, "all"), "ema": 0.5},
+}
+OBJECTIVES: dict[str, tuple[type[LanguageModelTrainer], dict[str, Any]]] = {
+    "mlm": (MaskedLM, {"mask_share": 0.3}),
+    "clm": (CausalLM, {"block": 64}),
+}
+
+
+def warmed(
+    objective: str, start: Path, at: Path, machine: Runtime, practice: str, stop: int | None = None
+) -> dict[str, Any]:
+    """Returns the facts of a warm-up that dies in step `stop`, counted from 0."""
+    kind, own = OBJECTIVES[objective]
+
+    class Mortal(kind):  # type: ignore[misc, valid-type]
+        def training_step(self, inputs: Any, batch_idx: int) -> torch.Tensor:
+            if len(self.losses) == stop:
+                die()
+            return super().training_step(inputs, batch_idx)
+
+    module = Mortal(**{**WARM, **own, **WARM_UPS[practice]})
+    facts = module.train_on(start, examples(0).unlabelled(), at, 3, machine)
+    return {**facts, "losses": module.losses}
+
+
+def killed_at_every_step(
+    objective: str, start: Path, home: Path, machine: Runtime, practice: str
+) -> None:
+    """Compares an undisturbed warm-up with one that goes on after a death in each of its steps."""
+    never = replace(machine, checkpoint_seconds=None)
+    whole = warmed(objective, start, home / ".whole.1", never, practice)
+    assert not unfinished(home / ".whole.1").exists() and whole["steps"] >= 9
+    saving = replace(machine, checkpoint_seconds=0.0)
+    for stop in (0, *range(whole["steps"])):
+        with pytest.raises(Killed):
+            warmed(objective, start, home / f".killed.{stop}", saving, practice, stop)
+        state = State.read(unfinished(home / ".killed.0") / STATE)
+        assert len(state.losses) == stop
+    found = warmed(objective, start, home / ".killed.99", saving, practice)
+    assert found == whole
+    ours, theirs = (load_file(home / f / "model.safetensors") for f in (".killed.99", ".whole.1"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not unfinished(home / ".killed.99").exists()
+
+
+@pytest.mark.parametrize(("objective", "practice"), [("mlm", "averaged"), ("clm", "plain")])
+def test_a_warm_up_killed_at_any_step_ends_with_the_same_weights(
+    tiny_model: Path,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    machine: Runtime,
+    objective: str,
+    practice: str,
+) -> None:
+    start = tiny_model if objective == "mlm" else tiny_gpt2
+    killed_at_every_step(objective, start, tmp_path, machine, practice)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("practice", WARM_UPS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_warm_up_by_any_practice_killed_at_any_step_ends_with_the_same_weights(
+    tiny_model: Path,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    machine: Runtime,
+    objective: str,
+    practice: str,
+) -> None:
+    start = tiny_model if objective == "mlm" else tiny_gpt2
+    killed_at_every_step(objective, start, tmp_path, machine, practice)
+
+
+@pytest.mark.slow  # three range tests
+def test_a_rate_that_was_found_is_found_again_after_a_kill(
+    tiny_model: Path, tmp_path: Path, machine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WARM_UPS, "found", {"learning_rate": "find"})
+    saving = replace(machine, checkpoint_seconds=0.0)
+    places = [tmp_path / name for name in (".whole.1", ".killed.1", ".killed.2")]
+    for place in places:
+        place.mkdir()
+    whole = warmed("mlm", tiny_model, places[0], machine, "found")
+    with pytest.raises(Killed):
+        warmed("mlm", tiny_model, places[1], saving, "found", 5)
+    assert warmed("mlm", tiny_model, places[2], saving, "found") == whole
+
+
+def test_writing_takes_a_twentieth_of_the_time_at_most() -> None:
+    now = time.monotonic()
+    assert Clock(None, now - 1e6).due() is False
+    assert Clock(0.0, now + 60, 60.0).due()
+    assert Clock(10.0, now - 11).due() and not Clock(10.0, now - 9).due()
+    assert not Clock(10.0, now - 19, 1.0).due() and Clock(10.0, now - 21, 1.0).due()
+
+
 @pytest.mark.slow  # a process for each epoch
 @pytest.mark.parametrize("practice", PRACTICES)
 def test_processes_killed_in_every_epoch_leave_the_weights_of_an_undisturbed_one(
@@ -137,6 +241,44 @@ def test_processes_killed_in_every_epoch_leave_the_weights_of_an_undisturbed_one
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow  # a process for each step
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_processes_killed_in_steps_of_a_warm_up_leave_the_weights_of_an_undisturbed_one(
+    tiny_model: Path, tiny_gpt2: Path, tmp_path: Path, objective: str
+) -> None:
+    start = tiny_model if objective == "mlm" else tiny_gpt2
+
+    def child(name: str, stop: int) -> int:
+        code = WARM_CHILD.format(
+            tests=[str(Path(toy.__file__).parent), str(Path(__file__).parent)],
+            start=str(start), at=str(tmp_path / name), objective=objective, stop=stop,
+        )  # fmt: skip
+        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+    assert child(".whole.1", -1) == 0
+    for stop in (2, 5, 6):
+        assert child(f".killed.{stop}", stop) == -signal.SIGKILL
+    assert child(".killed.9", -1) == 0
+    facts = [(tmp_path / name / "facts.json").read_text() for name in (".whole.1", ".killed.9")]
+    assert facts[0] == facts[1]
+    ours, theirs = (
+        load_file(tmp_path / f / "model.safetensors") for f in (".killed.9", ".whole.1")
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+WARM_CHILD = """
+import sys; sys.path[:0] = {tests}
+import json, os, signal
+from pathlib import Path
+import test_resuming
+from shortlist.runtime import Runtime
+test_resuming.die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+machine = Runtime(accelerator="cpu", progress=False, checkpoint_seconds=0.0)
+at = Path({at!r}); at.mkdir()
+facts = test_resuming.warmed({objective!r}, Path({start!r}), at, machine, "plain", {stop})
+(at / "facts.json").write_text(json.dumps(facts))
+"""
 CHILD = """
 import sys; sys.path[:0] = {tests}
 import json, os, signal
