@@ -121,8 +121,8 @@ class TrainingModule(pl.LightningModule):
             eps: added by AdamW to the root of the second moment.
             frozen_layers: number of a model's first layers that, with its embeddings, stay as they
                 are; 0 trains all.
-            freeze: weights that are not trained: `embeddings`, `all` (all but the head), or patterns
-                of names; None trains all. Unlike `frozen_layers` for every architecture.
+            freeze: weights that are not trained: `embeddings`, `all` (all but the head and a
+                pooler), or patterns of names; None trains all. Unlike `frozen_layers` for every architecture.
             unfreeze: number of layers by which training grows downwards with every epoch, after a
                 first epoch that trains what follows the last layer only; None trains all at once.
             layer_decay: ratio of the learning rates of a layer and the next one (timm); None for one
@@ -262,8 +262,11 @@ class TrainingModule(pl.LightningModule):
                 )
 
     def identity(self, runtime: Runtime) -> dict[str, str]:
-        """Returns the resolved precision, which enters the key."""
-        return {"precision": checkpoint.precision(self.precision_setting, runtime.device)}
+        """Returns the resolved precision, which enters the key, and what `freeze=all` leaves."""
+        named = {"precision": checkpoint.precision(self.precision_setting, runtime.device)}
+        if "all" in self.freeze_names:
+            named["trained"] = "head and pooler"  # once without the pooler
+        return named
 
     def is_mixed(self, runtime: Runtime) -> bool:
         """Returns whether products are computed in bfloat16."""
@@ -321,12 +324,13 @@ class TrainingModule(pl.LightningModule):
         if self.l2_sp is not None:
             base = {id(weight) for weight in self.model.base_model.parameters()}
             self.starts = [(w, w.detach().clone()) for w in weights if id(w) in base]
-            if not self.starts:
+            if not self.starts or "all" in self.freeze_names:
                 raise InvalidInput(
                     f"{self.setting}.l2_sp pulls weights of the pretrained base, all of which are "
                     f"frozen; set {self.setting}.l2_sp=null"
                 )
-        if self.mixout is not None and not trained_matrices(self.model):
+        nothing_to_mix = "all" in self.freeze_names or not trained_matrices(self.model)
+        if self.mixout is not None and nothing_to_mix:
             raise InvalidInput(
                 f"{self.setting}.mixout mixes matrices of the pretrained base, all of which are "
                 f"frozen; set {self.setting}.mixout=null"

@@ -12,6 +12,7 @@ import torch
 from shortlist.errors import InvalidInput, near
 from shortlist.models.checkpoint import layers_of
 
+POOLER = "pooler"  # as `transformers` names it: a matrix between the last layer and the head
 VECTORS = {"ia3_l", "lora_magnitude_vector"}  # as `peft` names them; some are matrices of one row
 
 
@@ -58,6 +59,12 @@ class Depths:
     of: dict[str, int]
     head: frozenset[str]
     top: int
+
+    def is_new(self, name: str) -> bool:
+        """Returns whether a weight belongs to the head, or to the pooler below it, which a language
+        model is stored without.
+        """
+        return name in self.head or POOLER in name.split(".")
 
     @classmethod
     def read(cls, model: Any, setting: str) -> Depths:
@@ -152,8 +159,8 @@ def freeze(model: Any, patterns: Sequence[str], setting: str) -> None:
 
     Args:
         model: the model.
-        patterns: `embeddings`, `all` (all but the head), or patterns of names such as
-            `*.layer.0.*`.
+        patterns: `embeddings`, `all` (all but the head and a pooler, which is new: models that
+            predict tokens have none), or patterns of names such as `*.layer.0.*`.
         setting: name of the setting, for messages.
 
     Raises:
@@ -166,7 +173,7 @@ def freeze(model: Any, patterns: Sequence[str], setting: str) -> None:
             found = [
                 name
                 for name, depth in depths.of.items()
-                if (depth == 0 if pattern == "embeddings" else name not in depths.head)
+                if (depth == 0 if pattern == "embeddings" else not depths.is_new(name))
             ]
         else:
             found = [name for name in weights if fnmatchcase(name, pattern)]

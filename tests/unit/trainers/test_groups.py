@@ -223,6 +223,22 @@ def test_unfreezing_reaches_language_models(start: Path, tmp_path: Path, machine
     assert not any(".0." in name or "embeddings" in name or ".wte." in name for name in changed)
 
 
+def test_a_linear_probe_trains_what_is_new_and_nothing_pretrained(
+    start: Path, tmp_path: Path, machine: Any
+) -> None:
+    module = classifier(freeze="all", epochs=1)
+    module.train_on(start, examples(), None, HEAD, tmp_path / "probe", 0, machine)
+    stored, probe = (load_file(at / "model.safetensors") for at in (start, tmp_path / "probe"))
+    new = {name for name in probe if name not in stored}
+    heads = ("classifier.", "score.", "pre_classifier.")
+    assert all("pooler" in name or name.startswith(heads) for name in new)
+    module.model = HEAD.open(start)
+    module.prepare()
+    trained = {name for group in module.groups for name in group.names}
+    assert trained == new  # the pooler among them: as random as the head
+    assert all(torch.equal(stored[name], probe[name]) for name in probe.keys() & stored.keys())
+
+
 def test_unfreezing_what_freeze_all_keeps_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"finetune\.freeze=all trains the head alone"):
         classifier(freeze="all", unfreeze=1)
