@@ -1,14 +1,14 @@
 """Two rounds of feedback, simulated with held-back labels, against as many labels drawn at random.
 
-Each seed draws 100 labelled texts of ag_news, 60 for validation and 250 whose labels are held back. In
+Each seed draws 100 labelled texts of ag_news, 50 for validation and 200 whose labels are held back. In
 each round a model is fine-tuned on what is labelled, 50 of the held-back texts are chosen by the
 entropy of its predictions, their labels come back as corrections (`task.feedback`), documents are
 selected again toward targets weighted by the model's error, and the model is warmed up and
 fine-tuned again. `random` gets 100 labels drawn at random in the same way, at once.
 
 Everything is small, so that it fits into minutes of a busy core: 24 tokens of a text are read, the
-last layer of MiniLM is trained. The test split of the cells has 60 texts, because their loss is
-measured on them; the metrics are those of 400 other test texts. A run that was interrupted
+last layer of MiniLM is trained. The test split of the cells has 50 texts, because their loss is
+measured on them; the metrics are those of 300 other test texts. A run that was interrupted
 continues: cells and predictions are kept.
 """
 
@@ -39,14 +39,14 @@ from shortlist.store.atomic import write_text
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "benchmarks"
 ARMS = ("uncertain", "random")
-LABELLED, ADDED, ROUNDS, HELD_BACK, VALIDATION, HELD_OUT, TEST = 100, 50, 2, 250, 60, 60, 400
+LABELLED, ADDED, ROUNDS, HELD_BACK, VALIDATION, HELD_OUT, TEST = 100, 50, 2, 200, 50, 50, 300
 SETTINGS = (
     "task=own", "task.label=label", "task.name=ag_news", "selector=gotd", "featurizer=static",
     "pool.per_package=20", "pool.max_files=20", "budget=50", "advice=null",
     "model.head.documents=300", "model.head.epochs=2", "model.head.max_length=48",
     "warmup.max_length=24", "warmup.frozen_layers=5",
     "finetune.max_length=24", "finetune.frozen_layers=5", "finetune.learning_rate=2e-3",
-    "finetune.epochs=8", "selector.sensitivity=false",
+    "finetune.epochs=6", "selector.sensitivity=false",
     "runtime.threads=1", "runtime.report=false", "runtime.progress=false",
 )  # fmt: skip
 

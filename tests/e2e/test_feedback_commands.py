@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cells
 import pytest
 import toy
 
@@ -18,6 +19,7 @@ from shortlist import cli
 from shortlist.data.feedback import read_feedback
 from shortlist.deploy.feedback import import_feedback
 from shortlist.errors import InvalidInput, Missing
+from shortlist.leaderboard.consistency import count_problems, override_problems
 from shortlist.store import formats
 
 QUICK = ("selector=gotd", "featurizer=static", "advice=null", "selector.sensitivity=false")
@@ -135,6 +137,8 @@ def test_a_round_of_feedback_joins_train_alone_weighs_targets_and_is_a_record(
     for row in rows:
         assert masses.pop(row.text) == pytest.approx(1 + 4 * row.error, rel=1e-6)
     assert set(masses.values()) == {1.0}
+
+    assert not [*count_problems(second), *override_problems(second)]
 
     pages = tmp_path / "rounds.html"
     code, out, err = typed(capsys, "feedback", "rounds", directory, next_directory, "--out", pages)
@@ -297,3 +301,47 @@ def test_a_feedback_file_that_cannot_join_is_refused_in_one_line(run: Any, tmp_p
     assert record.status == "failed" and "expected a file, found none" in record.reason
     record, _ = run("task=stsb", *QUICK, f"task.feedback={file}", "until=select")
     assert "task.feedback needs a task of one class a text" in record.reason
+
+
+def test_a_target_beside_the_task_has_no_feedback(small: tuple[str, ...], tmp_path: Path) -> None:
+    file = toy.write_jsonl(tmp_path / "feedback.jsonl", [{"text": "rope", "label": "sailing"}])
+    target = f"targets=[citation_intent,{{task: ag_news, feedback: {file}}}]"
+    ended = cells.command(*small, *QUICK, target, "until=select")
+    assert ended.code == 1
+    (refusal,) = ended.refusals
+    assert "targets.ag_news.feedback: corrections join the task that is fine-tuned on" in refusal
+
+
+def test_a_fold_screens_the_corrections_again_and_pairs_stay_pairs(
+    run: Any, tmp_path: Path
+) -> None:
+    train = tmp_path / "train.jsonl"
+    rows = [
+        {"text": text, "second": f"about {topic}", "label": topic}
+        for topic in ("sailing", "baking")
+        for text in toy.sentences(topic, 12, 1)
+    ]
+    toy.write_jsonl(train, rows)
+    new = [{"text": text, "label": "sailing"} for text in toy.sentences("sailing", 3, 9)]
+    known = [{"text": row["text"], "label": row["label"]} for row in rows]
+    feedback = toy.write_jsonl(tmp_path / "feedback.jsonl", [*new, *known])
+    own = ("task=own", f"task.train={train}", "task.label=label", "until=select", *QUICK)
+    fates = []
+    for fold in (0, 1):
+        record, _ = run(*own, "task.folds=3", f"fold={fold}", f"task.feedback={feedback}")
+        assert record.status == "done", record.reason
+        facts = record.selection["feedback"]
+        assert facts["joined"] == 3
+        fates.append(facts["left_out"])
+        assert sum(facts["left_out"].values()) == 24
+        assert facts["left_out"]["repeats_test"] == record.counts["task_fold_test"]
+    pairs = [{**row, "text_b": "about nothing"} for row in new]
+    toy.write_jsonl(feedback, pairs)
+    record, _ = run(*own, "task.text_b=second", f"task.feedback={feedback}")
+    assert record.status == "done", record.reason
+    stage = next(stage for stage in record.stages if stage.stage == "feedback")
+    path = tmp_path / "cache/feedback" / stage.key
+    joined = formats.load_corpus(path / "train.arrow")
+    assert joined.texts_b.count("about nothing") == 3
+    target = formats.load_corpus(path / "target.arrow")
+    assert {f"{row['text']}\nabout nothing" for row in new} <= set(target.texts)

@@ -157,8 +157,18 @@ def _one_option(group: str, name: str, changes: Any, place: str) -> dict[str, An
 
 
 def _read_masses(config: DictConfig) -> None:
-    """Makes methods that can weigh targets, but count them alike, read the masses of feedback."""
+    """Makes methods that can weigh targets, but count them alike, read the masses of feedback.
+
+    Raises:
+        InvalidInput: another task than the one that is fine-tuned on has feedback.
+    """
     task, selector = config.task, config.selector
+    for place, node in _places(config).items():
+        if node.get("feedback") is not None and node.get("name") != (task or {}).get("name"):
+            raise InvalidInput(
+                f"{place}.feedback: corrections join the task that is fine-tuned on, found them for "
+                f"{node.get('name')}; set task.feedback"
+            )
     if not task or not selector or task.get("feedback") is None or not task.get("feedback_weight"):
         return
     members = (selector.get("members") or {}).values()
