@@ -53,6 +53,7 @@ class Check:
     documents: int = MISSING
     vectors: Component = MISSING
     forgetting: bool = MISSING
+    probe: bool = MISSING
 
 
 @dataclass

@@ -244,3 +244,21 @@ def test_forgetting_is_reported_of_both_stages_beside_the_gain(run: Any, tmp_pat
     assert [m.name for m in warm.metrics if "gain" in m.name] == [
         f"{what}_gain_warmup" for what in ("general_mlm_loss", "probe_kind", "probe_order")
     ]
+
+
+def test_the_probe_measures_the_warmed_up_model_alone(run: Any) -> None:
+    typed = ("selector=random", "budget=5")
+    plain, _ = run(*typed)
+    record, _ = run(*typed, "check.probe=true")
+    assert plain.key != record.key and "probe" not in plain.config["check"]
+    assert set(plain.metrics) <= set(record.metrics)
+    found = {one.name: one for one in record.metrics if one.name.startswith("probe_")}
+    assert {*found} == {"probe_accuracy", "probe_macro_f1", "probe_log_loss"}
+    assert not any(one.primary for one in found.values())
+    for name, metric in found.items():
+        items = unpack_item_scores(record.item_scores[name], metric.n)
+        assert items.mean() == pytest.approx(metric.value, abs=2e-3)
+    other, _ = run(*typed, "check.probe=true", "finetune.learning_rate=0.02")
+    assert {one.name: one for one in other.metrics if one.name in found} == found
+    warm, _ = run(*typed, "check.probe=true", "until=warmup")
+    assert {one.name: one for one in warm.metrics if one.name in found} == found

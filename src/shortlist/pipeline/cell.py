@@ -48,6 +48,7 @@ from shortlist.pipeline.training import (
     evaluate_predictions,
     fine_tune,
     measure_forgetting,
+    measure_probe,
     warm_up,
 )
 from shortlist.pipeline.training_page import add_trainings, trainings_of
@@ -109,6 +110,7 @@ def run(cell: Cell) -> dict[str, Any]:
     base = base_model(training, data)
     warm = warm_up(training, base, selected)
     notes += base.notes + warm.notes + compare_losses(evaluation, base, warm, data.task)
+    notes += measure_probe(evaluation, warm, data.task)
     if until == "warmup" or parts.task.evaluators:
         notes += measure_forgetting(evaluation, base, warm, None)
     if until == "warmup":

@@ -206,6 +206,7 @@ def build_components(config: DictConfig) -> Components:
             absolute(config.check.reference),
             checked(Count, config.check.documents, "check.documents"),
             forgetting=config.check.forgetting,
+            probe=_probe(config, groups["task"]),
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
@@ -215,6 +216,20 @@ def build_components(config: DictConfig) -> Components:
         compressions=_compressions(config, groups["task"]),
         feedback=_feedback(config),
     )
+
+
+def _probe(config: DictConfig, task: Task) -> bool:
+    """Returns whether the task is probed.
+
+    Raises:
+        InvalidInput: it has not one class or number a text.
+    """
+    if config.check.probe and (task.kind in ("structured", "unlabelled") or task.evaluators):
+        raise InvalidInput(
+            f"check.probe needs a task of one class or number a text, {task.name} is none; set "
+            "check.probe=false"
+        )
+    return bool(config.check.probe)
 
 
 def _feedback(config: DictConfig) -> Feedback | None:
@@ -508,8 +523,9 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
         settings["pool"].pop("prefilter")
     steps = settings["compress"] or {}  # in their order, which a mapping's key would lose
     settings["compress"] = [{"name": name, **step} for name, step in steps.items()] or None
-    if settings["check"] and not settings["check"].get("forgetting"):
-        settings["check"].pop("forgetting", None)
+    for setting in ("forgetting", "probe"):
+        if settings["check"] and not settings["check"].get(setting):
+            settings["check"].pop(setting, None)
     groups = [settings[name] for name in ("targets", "negative_target")]
     named = [node for group in groups if isinstance(group, dict) for node in group.values()]
     for part in (settings["pool"], settings["task"], *named):

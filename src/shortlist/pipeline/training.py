@@ -12,6 +12,7 @@ import numpy as np
 from shortlist.core import Metric, digest, pack_item_scores
 from shortlist.diagnostics.assumption import reference_texts
 from shortlist.diagnostics.forgetting import mean_vectors, probes, under_head
+from shortlist.diagnostics.task_probe import fit_classes, fit_numbers, log_losses
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
 from shortlist.pipeline.base_model import CellModel
@@ -199,6 +200,79 @@ def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Cor
     if head is not None:
         inputs["head"] = head.key
     return cell.stage("forgetting_general", 1, settings, inputs, compute)
+
+
+def measure_probe(cell: Cell, warm: CellModel, task: TaskSplits) -> Notes:
+    """Returns the task's metrics by a linear model on the warmed-up model's frozen vectors, where
+    `check.probe` asks for it, each named `probe_METRIC`; of classes the log loss too. See
+    `diagnostics.task_probe`.
+
+    A text's vector is the mean of the last layer's states; the texts of a pair are joined by a line
+    break. The task has one class or number a text (checked when the cell is composed).
+    """
+    if not cell.parts.check.probe:
+        return Notes()
+    spec, data, runtime = cell.parts.task, task.data, cell.parts.runtime
+    longest = cell.parts.finetune.max_length
+
+    def compute(directory: Path) -> dict[str, Any]:
+        path = warm.model.directory()
+        train, validation, test = (
+            mean_vectors(path, part.joined(), longest, runtime)
+            for part in (data.train, data.validation, data.test)
+        )
+        truth, known = _truth(data.train, data.labels), _truth(data.validation, data.labels)
+        if data.labels is None:
+            values, penalty = fit_numbers(train, truth, validation, known, test)
+        else:
+            classes = len(data.labels)
+            values, penalty = fit_classes(train, truth, validation, known, test, classes)
+        np.save(directory / "predictions.npy", values)
+        metrics = spec.evaluate(values, data, "test")
+        return {"metrics": [asdict(metric) for metric in metrics], "inverse_penalty": penalty}
+
+    settings = {"task": cell.settings["task"], "max_length": longest, "labels": task.labels}
+    inputs = {"model": warm.model.key}
+    inputs |= {split: task.fingerprint(split) for split in ("train", "validation", "test")}
+    stage = cell.stage("probe", 1, settings, inputs, compute)
+    values = np.load(stage.path / "predictions.npy")
+    metrics = [Metric(**metric) for metric in stage.facts["metrics"]]
+    items = spec.item_scores(values, data)
+    notes = Notes(
+        stages=(stage,),
+        selection={"probe": {"inverse_penalty": stage.facts["inverse_penalty"]}},
+        metrics=tuple(
+            replace(
+                one,
+                name=f"probe_{one.name}",
+                primary=False,
+                protocol=digest([one.protocol, "probe 1"]),
+            )
+            for one in metrics
+        ),
+        item_scores={f"probe_{name}": pack_item_scores(found) for name, found in items.items()},
+    )
+    if data.labels is None:
+        return notes
+    known = _truth(data.test, data.labels)
+    told = np.flatnonzero(known >= 0)
+    return notes + _mean(
+        log_losses(values[told], known[told]),
+        np.ones(len(told)),
+        name="probe_log_loss",
+        unit="nats",
+        higher_is_better=False,
+        split="test",
+        protocol=digest([metrics[0].protocol, "probe log loss 1"]),
+    )
+
+
+def _truth(corpus: Corpus, classes: Sequence[str] | None) -> NDArray[Any]:
+    """Returns (n,) class numbers, -1 for another class; without classes the labels as numbers."""
+    if classes is None:
+        return np.array(corpus.labels, dtype=np.float64)
+    numbers = {name: number for number, name in enumerate(classes)}
+    return np.array([numbers.get(name, -1) for name in corpus.labels or ()], dtype=np.int64)
 
 
 def fine_tune(
