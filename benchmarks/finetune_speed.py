@@ -125,6 +125,20 @@ def frozen(corpus: Corpus, labels: list[str], layers: int, epochs: int) -> Epoch
     return whole
 
 
+def documents_of(corpus: Corpus, words: Any, blocks: int | None) -> tuple[Corpus, int]:
+    """Returns the documents that are shorter than a block, the first ones that fill `blocks` of them,
+    and the number of their tokens.
+    """
+    lengths = [len(words(text)["input_ids"]) for text in corpus.texts]
+    kept: list[int] = []
+    tokens = 0
+    for row, length in enumerate(lengths):
+        if length < BLOCK and (blocks is None or tokens + len(kept) < blocks * BLOCK):
+            kept.append(row)
+            tokens += length
+    return corpus.take(kept), tokens
+
+
 def compared(
     name: str, first: Callable[[], Epoch], second: Callable[[], Epoch], repeats: int
 ) -> dict[str, Any]:
@@ -151,18 +165,25 @@ def main() -> None:
     parser.add_argument("--task", default="chemprot")
     parser.add_argument("--examples", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--decoder",
+        type=Path,
+        help="directory of a causal model, as `shortlist fetch smollm2` prints it; by default a small "
+        "Llama of random weights",
+    )
+    parser.add_argument(
+        "--blocks", type=int, help=f"blocks of {BLOCK} tokens that the decoder learns; default: all"
+    )
     chosen = parser.parse_args()
     load = os.getloadavg()[0]
     corpus = examples(chosen.data, chosen.task, chosen.examples)
     labels = sorted(set(corpus.labels or ()))
     with tempfile.TemporaryDirectory() as folder:
-        start = Path(folder)
-        write_llama(list(corpus.texts), start)
-        words = checkpoint.tokenizer(start)
-        lengths = torch.tensor([len(words(text)["input_ids"]) for text in corpus.texts])
-        kept = [row for row in range(len(lengths)) if int(lengths[row]) < BLOCK]
-        short, tokens = corpus.take(kept), float(lengths[kept].double().mean())
-        documents = max(1, round(BLOCK * BATCH / (tokens + 1)))
+        start = chosen.decoder or Path(folder)
+        if chosen.decoder is None:
+            write_llama(list(corpus.texts), start)
+        short, tokens = documents_of(corpus, checkpoint.tokenizer(start), chosen.blocks)
+        documents = max(1, round(BLOCK * BATCH / (tokens / len(short) + 1)))
         size = sum(weight.numel() for weight in checkpoint.causal_lm(start).parameters())
         rows = [
             compared(
@@ -172,7 +193,7 @@ def main() -> None:
                 chosen.repeats,
             ),
             compared(
-                f"Llama shape of {size / 1e6:.1f} million parameters, Trainer / ours",
+                f"Llama shape of {size / 1e6:.1f} million parameters, all trained, Trainer / ours",
                 lambda: decoder(short, start),
                 lambda: decoder_of_trainer(short, start, documents),
                 chosen.repeats,
@@ -189,7 +210,8 @@ def main() -> None:
         "",
         "Written by `benchmarks/finetune_speed.py`; do not edit. float32, fused AdamW on both sides. A",
         "ratio above 1: the second took longer for the same documents. Trainer draws its batches at",
-        "random and pads them (its default); ours are of like length, the decoder's packed.",
+        "random and pads them (its default); ours are of like length, the decoder's packed. `load` is the",
+        "machine's at the start and at the end: above the number of cores, other work shared them.",
         "",
         "| comparison | seconds (first, second) | median ratio | of processor time | each |",
         "| --- | --- | --- | --- | --- |",
@@ -202,9 +224,10 @@ def main() -> None:
         "finetune_speed",
         rows,
         lines,
-        load_at_the_start=round(load, 1),
+        load=[round(load, 1), round(os.getloadavg()[0], 1)],
         task=chosen.task,
         examples={"MiniLM": len(corpus), "decoder": len(short)},
+        decoder_tokens=tokens,
         documents_a_step_of_the_decoder=documents,
         repeats=chosen.repeats,
     )

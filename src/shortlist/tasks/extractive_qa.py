@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -108,7 +109,14 @@ def _answers(value: Any, column: str) -> list[tuple[str, int | None]]:
         raise InvalidInput(
             f"answers {column!r}: expected a start for each of {len(texts)} texts, found {shown(starts)}"
         )
-    return list(zip(texts, [None if one is None else int(one) for one in starts], strict=True))
+    for one in starts:
+        if one is not None and (not isinstance(one, Integral) or isinstance(one, bool)):
+            raise InvalidInput(
+                f"answers {column!r}: expected whole numbers as starts, found {shown(one)}"
+            )
+    return [
+        (text, None if one is None else int(one)) for text, one in zip(texts, starts, strict=True)
+    ]
 
 
 def _start(text: str, start: int | None, context: str, column: str) -> int:

@@ -71,6 +71,8 @@ def test_every_form_of_answers_is_the_same_label(tmp_path: Path, answers: Any) -
         ([""], "expected strings, found ''"),
         ([" "], "expected texts, found ' '"),
         ({"text": ["a reef"], "answer_start": []}, "expected a start for each of 1 texts, found \\[\\]"),
+        ({"text": ["reef"], "answer_start": ["x"]}, "expected whole numbers as starts, found 'x'"),
+        ({"text": ["reef"], "answer_start": [18.5]}, "expected whole numbers as starts, found 18.5"),
         (7, "expected a list of strings, found 7"),
     ],
 )  # fmt: skip
