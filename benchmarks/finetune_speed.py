@@ -143,7 +143,10 @@ def compared(
     name: str, first: Callable[[], Epoch], second: Callable[[], Epoch], repeats: int
 ) -> dict[str, Any]:
     """Returns the ratios of seconds, second to first, of runs that take turns."""
-    pairs = [(first(), second()) for _ in range(repeats)]
+    pairs: list[tuple[Epoch, Epoch]] = []
+    for _ in range(repeats):
+        pairs.append((first(), second()))
+        print(name, [round(one.wall, 1) for one in pairs[-1]], flush=True)
     row = {
         "name": name,
         "steps": [pairs[0][0].steps, pairs[0][1].steps],

@@ -292,3 +292,16 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
         ["bash", "-c", ask], text=True, capture_output=True, check=True, cwd=tmp_path
     )  # files of the folder are offered, too
     assert told.stdout.split() == ["--text-column", "select"]
+
+
+def test_a_file_that_is_not_the_models_is_refused_and_a_model_without_a_file_is_shown(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.gguf").write_bytes(b"GGUF")
+    given = ("--from", str(tmp_path / "other.gguf"), "--", f"paths.cache={tmp_path / 'cache'}")
+    code, told, err = typed(capsys, "fetch", "smollm2", *given)
+    assert (code, told) == (1, "") and "with SHA-256 b179c9523d0e6a0f, found" in err
+    code, told, _ = typed(capsys, "fetch", "local", "--", f"model.path={tiny_model}")
+    assert code == 0 and Path(told.split()[-1]).name == tiny_model.name
+    code, _, err = typed(capsys, "fetch", "smollm3")
+    assert code == 1 and "smollm3" in err
