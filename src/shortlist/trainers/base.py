@@ -329,8 +329,9 @@ class TrainingModule(pl.LightningModule):
                     f"{self.setting}.l2_sp pulls weights of the pretrained base, all of which are "
                     f"frozen; set {self.setting}.l2_sp=null"
                 )
-        nothing_to_mix = "all" in self.freeze_names or not trained_matrices(self.model)
-        if self.mixout is not None and nothing_to_mix:
+        if self.mixout is not None and (
+            "all" in self.freeze_names or not trained_matrices(self.model)
+        ):
             raise InvalidInput(
                 f"{self.setting}.mixout mixes matrices of the pretrained base, all of which are "
                 f"frozen; set {self.setting}.mixout=null"
