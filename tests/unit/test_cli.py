@@ -305,3 +305,15 @@ def test_a_file_that_is_not_the_models_is_refused_and_a_model_without_a_file_is_
     assert code == 0 and Path(told.split()[-1]).name == tiny_model.name
     code, _, err = typed(capsys, "fetch", "smollm3")
     assert code == 1 and "smollm3" in err
+
+
+def test_the_power_of_an_experiment_is_that_of_its_axes(capsys: pytest.CaptureFixture[str]) -> None:
+    results = str(Path(__file__).parents[2] / "results")
+    axes = ["task=rte,chemprot", "selector=gotd,dsir,random", "seed=0,1", "budget=100,200"]
+    assert cli.main(["power", *axes, "--results", results, "--difference", "0.05"]) == 0
+    rte, chemprot = capsys.readouterr().out.split("chemprot: ")
+    assert rte.startswith("rte: 3 methods, 2 seeds\n  accuracy: shows 0.1")
+    assert "0.05 needs 4 seeds (24 records, 277 test items)" in rte
+    assert chemprot.startswith("3 methods, 2 seeds\n") and "no two methods" in chemprot
+    assert cli.main(["power", "task=rte", "--results", results]) == 0
+    assert "shows nothing: one seed" in capsys.readouterr().out

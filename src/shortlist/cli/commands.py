@@ -91,6 +91,17 @@ def parser() -> argparse.ArgumentParser:
         "shortlist leaderboard -- --help            what it takes\n"
         "shortlist leaderboard -- diff RUN_A RUN_B  two selections side by side",
     ).add_argument("arguments", nargs="*", metavar="ARGUMENT")  # fmt: skip
+    power = command(
+        "power", runs.power, "say which differences an experiment could show, before it is run",
+        "shortlist power experiment=gotd_controls\n"
+        "shortlist power task=rte selector=gotd,dsir,random seed=0,1,2 --difference 0.02\n"
+        "From the variances over seeds and test items of earlier records of the same tasks.",
+    )  # fmt: skip
+    power.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="in Hydra's grammar")
+    power.add_argument("--results", type=Path, metavar="DIR",
+        help="the directory that contains records/ (default: results)")  # fmt: skip
+    power.add_argument("--difference", type=float, default=0.01, metavar="X",
+        help="the difference of which the number of seeds is printed (default: 0.01)")  # fmt: skip
     ensemble = command(
         "ensemble", runs.ensemble, "average the predictions of cells that differ in the seed alone",
         "shortlist ensemble -- paths.cache=outputs/cache\n"

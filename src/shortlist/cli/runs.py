@@ -1,5 +1,5 @@
 """The commands on cells and their records: `run`, `sweep`, `explain`, `plan`, `search`,
-`leaderboard`, `ensemble`, `report`.
+`leaderboard`, `power`, `ensemble`, `report`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,38 @@ def leaderboard(options: argparse.Namespace) -> int:
     from shortlist.leaderboard.__main__ import main as leaderboard
 
     return leaderboard([*options.arguments, *options.hydra])
+
+
+def power(options: argparse.Namespace) -> None:
+    """Prints the smallest differences that an experiment can show."""
+    from shortlist.leaderboard.power import powers
+    from shortlist.overrides import composed
+    from shortlist.pipeline.hydra_app import designs
+    from shortlist.store.records import read_records
+
+    typed = [*options.overrides, *options.hydra]
+    with composed([text for text in typed if "," not in text]) as config:
+        planned = designs(config, typed)
+    results = options.results or Path("results")
+    records = [record for record in read_records(results) if record.status == "done"]
+    for design in planned:
+        found = powers(
+            [one for one in records if one.axes.task == design.task], design, options.difference
+        )
+        print(f"{design.task}: {design.methods} methods, {design.seeds} seeds")
+        if not found:
+            print(
+                f"  {results}/records has no two methods with two seeds on this task: run "
+                "seed=0,1 of two methods first"
+            )
+        for one in found:
+            needed = "more than 1,000" if one.seeds_needed is None else f"{one.seeds_needed:,}"
+            shows = "nothing: one seed" if design.seeds < 2 else f"{one.smallest:.4f} {one.unit}"
+            print(
+                f"  {one.metric}: shows {shows} in four of five experiments; "
+                f"{options.difference:g} needs {needed} seeds ({one.records} records, "
+                f"{one.items:,} test items)"
+            )
 
 
 def report(options: argparse.Namespace) -> None:

@@ -126,7 +126,7 @@ def with_significance(
         if column.kind != "metric" or column.higher_is_better is None:
             continue
         floor = noise_floor(floors, table.task, column.name)
-        for block in _blocks(table, index, records):
+        for block in blocks(table, index, records):
             standings = _standings(block, floor)
             gains = _gains(block, [table.rows[place] for place in block.rows], records, floor)
             for position, place in enumerate(block.rows):
@@ -139,7 +139,7 @@ def with_significance(
     return replace(table, rows=tuple(rows))
 
 
-def _blocks(table: ComparisonTable, index: int, records: Mapping[str, Record]) -> Iterator[Block]:
+def blocks(table: ComparisonTable, index: int, records: Mapping[str, Record]) -> Iterator[Block]:
     """Yields the blocks of at least two rows with a finite mean in column `index`."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for place, row in enumerate(table.rows):

@@ -35,6 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shortlist.config import folder, register
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
+from shortlist.leaderboard.power import Design
 from shortlist.pipeline.build import check_targets
 from shortlist.pipeline.signals import Stopped, raised
 from shortlist.rendering.tables import visible
@@ -534,6 +535,37 @@ def sweep_cells(config: DictConfig) -> list[list[str]]:
         name = override.get_key_element()
         axes[name] = [f"{name}={value}" for value in values]
     return [list(cell) for cell in itertools.product(*axes.values())]
+
+
+def designs(config: DictConfig, typed: Sequence[str]) -> list[Design]:
+    """Returns what a sweep compares on each task: methods differ in any axis but task, seed and
+    budget.
+
+    Args:
+        config: the configuration without the typed axes.
+        typed: what was typed, axes included.
+
+    Raises:
+        InvalidInput: an axis is an interval.
+    """
+    swept = OmegaConf.create(
+        {
+            "hydra": {
+                "overrides": {"task": list(typed)},
+                "sweeper": {"params": OmegaConf.select(config, "hydra.sweeper.params")},
+            }
+        }
+    )
+    default = config.hydra.runtime.choices.task
+    seeds: dict[str, set[str]] = {}
+    methods: dict[str, set[tuple[str, ...]]] = {}
+    for cell in sweep_cells(swept):
+        axes = dict(text.split("=", 1) for text in cell)
+        task, seed = axes.pop("task", default), axes.pop("seed", str(config.seed))
+        axes.pop("budget", None)
+        seeds.setdefault(task, set()).add(seed)
+        methods.setdefault(task, set()).add(tuple(axes.values()))
+    return [Design(task, len(seeds[task]), len(methods[task])) for task in seeds]
 
 
 def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:

@@ -13,7 +13,9 @@ from shortlist.stats.comparison import (
     compare,
     half_width,
     holm,
+    power,
     seeds_needed,
+    smallest_difference,
 )
 
 
@@ -171,6 +173,29 @@ def test_the_seeds_needed_are_those_at_which_four_in_five_boards_decide() -> Non
         values[:, 0] = size + generator.normal(0, spread, (4000, seeds))
         decided = (compare(values).p[:, 0, 1] < 0.05).mean()
         assert (decided > 0.785) == enough  # two standard errors of 4,000 boards below 0.8
+
+
+@pytest.mark.parametrize("methods", [2, 5])
+def test_four_in_five_boards_show_the_smallest_difference(methods: int) -> None:
+    seeds, items, alpha, number = 4, 60, 0.05 / (methods - 1), 2000
+    # Variances of a difference of two methods of `boards`: 0.05 between seeds, 0.3 and 0.4 of items.
+    by_seed = 2 * (0.05**2 + 0.4**2 / items)
+    by_item = 2 * 0.3**2 / items
+    size = smallest_difference(by_seed, by_item, seeds, methods, alpha)
+    assert power(size, by_seed, by_item, seeds, methods, alpha) == pytest.approx(0.8, abs=1e-3)
+    effects = np.zeros(methods)
+    for effect, low, high in ((size, 0.72, 0.86), (size / 3, 0.0, 0.4)):
+        effects[0] = effect
+        found = boards(number, methods, seeds, items, effects)
+        p = compare(found.mean(-1), found).p[:, 0, 1]
+        assert low < (p < alpha).mean() < high
+
+
+def test_a_single_seed_shows_no_difference_and_values_without_spread_show_any() -> None:
+    assert smallest_difference(0.01, 0.0, 1, 3, 0.05) == np.inf
+    assert smallest_difference(0.0, 0.0, 3, 3, 0.05) == 0.0
+    sizes = [smallest_difference(0.01, 0.001, seeds, 3, 0.05) for seeds in (2, 3, 5, 50)]
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_no_number_of_seeds_makes_up_for_too_few_items() -> None:
