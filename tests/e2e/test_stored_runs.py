@@ -13,6 +13,8 @@ from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 
 pytestmark = pytest.mark.whole
 
+pytestmark = pytest.mark.whole
+
 
 def test_weights_predictions_and_calibration_of_a_run_are_those_of_the_store(
     run: Any, small: tuple[str, ...], tmp_path: Path

@@ -258,7 +258,8 @@ def _add_deployment(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--log", type=Path, metavar="FILE.sqlite",
         help="keep predictions and corrections, personal data masked (default: nothing is kept)")  # fmt: skip
     for name, value, text in (
-        ("--max-batch", 32, "texts that are run together"),
+        ("--max-batch", 32, "texts of a batch"),
+        ("--max-tokens", 512, "padded tokens that are run at once; more suit many cores"),
         ("--max-items", 128, "texts of a request"),
         ("--max-length", 100_000, "characters of a text; tokens beyond the model's length are cut"),
         ("--max-body", 2**20, "bytes of a request"),

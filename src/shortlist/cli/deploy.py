@@ -74,11 +74,13 @@ def serve(options: argparse.Namespace) -> None:
         timeout=options.timeout,
         waiting=options.max_waiting,
     )
-    for name, value in vars(limits).items():
+    for name, value in {**vars(limits), "tokens": options.max_tokens}.items():
         if not value > 0 and name != "wait":
             raise InvalidInput(f"serve: limits must be above 0, found {name} {value:g}")
     model = open_model_dir(options.model)
-    predictor = Predictor(model, int8=options.int8, threads=options.threads)
+    predictor = Predictor(
+        model, int8=options.int8, threads=options.threads, group=options.max_tokens
+    )
     predictor.predict(
         ["a"], ["a"] if model.two_texts else None
     )  # a model that cannot run fails now

@@ -39,6 +39,25 @@ def test_classes_have_the_softmax_of_the_sums_whatever_the_batch(tmp_path: Path)
     assert predictor.predict([]) == []
 
 
+def test_texts_of_like_length_are_run_together_and_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = served.predictor(tmp_path / "model")
+    predictor.group = 40
+    shapes: list[tuple[int, ...]] = []
+    run = predictor.session.run
+
+    def noted(given: Any) -> Any:
+        shapes.append(given["input_ids"].shape)
+        return run(given)
+
+    monkeypatch.setattr(predictor.session, "run", noted)
+    texts = ["bread", "boat " * 28, "a cake", "sail " * 8, "the oven", "rope"]
+    found = predictor.outputs(predictor.encode(texts))
+    np.testing.assert_allclose(np.stack(found), outputs(predictor, texts, 2), rtol=1e-4)
+    assert shapes == [(1, 30), (4, 10), (1, 3)]
+
+
 def test_the_calibration_map_is_applied(tmp_path: Path) -> None:
     cold = Calibration("temperature", {"temperature": [4.0]})
     predictor = served.predictor(tmp_path / "model", calibration=cold)

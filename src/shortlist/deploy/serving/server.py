@@ -23,17 +23,22 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         InvalidInput: the address cannot be used.
     """
+    bound: socket.socket | None = None
     try:
+        if not 0 <= port < 2**16:  # getaddrinfo takes others for their remainder
+            raise OSError(0, "a port is a number from 0 to 65,535")
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
+        if bound is not None:
+            bound.close()
         raise InvalidInput(
             f"--host {host} --port {port}: expected a free address of this machine, found: "
-            f"{getattr(error, 'strerror', None) or error}; choose another"
+            f"{error.strerror or error}; choose another"
         ) from error
     return bound
 
