@@ -30,6 +30,7 @@ from shortlist.leaderboard.table import (
     ValueStatus,
 )
 
+_AXES = ("task", "selector", "budget", "seed", "fold")  # typed, and no setting of a row
 SHOWN_SETTINGS = 3  # of the settings that distinguish a row
 UNSET = "unset"
 _CLASS = re.compile(r'^(.+)\._target_="(?:\w+\.)*(\w+)"$')  # shown as PLACE=CLASS
@@ -122,10 +123,33 @@ def _group_by_row(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
         names = differing_settings(
             [{path: config[path] for path in config.keys() - followed} for config in flat]
         )
-        for record, config in zip(group, flat, strict=True):
-            settings = tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
-            rows[replace(axes, settings=settings)].append(record)
+        settings = [
+            tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
+            for config in flat
+        ]
+        for record, told in zip(group, _as_typed(group, settings), strict=True):
+            rows[replace(axes, settings=told)].append(record)
     return rows
+
+
+def _as_typed(
+    records: Sequence[Record], settings: Sequence[tuple[str, ...]]
+) -> Sequence[tuple[str, ...]]:
+    """Returns what was typed of each record where that tells apart the same rows as all settings do
+    (`practice=lora` in place of what it sets), else the settings.
+    """
+    typed = [
+        dict(text.split("=", 1) for text in record.overrides if "=" in text) for record in records
+    ]
+    varied = sorted(
+        name
+        for name in {name for one in typed for name in one} - set(_AXES)
+        if len({one.get(name) for one in typed}) > 1
+    )
+    told = [tuple(f"{name}={one.get(name, UNSET)}" for name in varied) for one in typed]
+    pairs = set(zip(told, settings, strict=True))
+    same = len(pairs) == len(set(told)) == len(set(settings))
+    return told if same and len(pairs) > 1 else settings
 
 
 def _seeds_of_the_run(

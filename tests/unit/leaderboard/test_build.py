@@ -217,6 +217,24 @@ def test_settings_are_listed_once_by_their_shortest_distinct_name(record: Maker)
     ]
 
 
+def test_rows_are_named_by_what_was_typed_where_that_tells_the_same_rows_apart(
+    record: Maker,
+) -> None:
+    def of(practice: str, rate: float, seed: int) -> Record:
+        config = {"finetune": {"rate": rate, "decay": 2 * rate}, "seed": seed}
+        typed = (f"practice={practice}", f"seed={seed}", "task=toy")
+        return record(key=f"{practice}{rate}{seed}", config=config, overrides=typed, seed=seed)
+
+    runs = [of(name, rate, seed) for name, rate in (("a", 0.1), ("b", 0.2)) for seed in (0, 1)]
+    (table,) = build(runs)
+    assert [row.axes.settings for row in table.rows] == [("practice=a",), ("practice=b",)]
+    assert [row.seeds for row in table.rows] == [(0, 1), (0, 1)]
+    (table,) = build([*runs, of("b", 0.3, 0)])  # the same words for two rows
+    assert [row.axes.settings for row in table.rows] == [
+        (f"decay={2 * rate}", f"rate={rate}") for rate in (0.1, 0.2, 0.3)
+    ]
+
+
 def test_seeds_of_the_run_are_averaged_whatever_else_is_set(record: Maker) -> None:
     (table,) = build(record(seed=s, config={"seed": s, "lr": 1e-5}) for s in (0, 1))
     assert table.rows[0].cells[0].n == 2
