@@ -31,7 +31,7 @@ def test_new_topics_are_found_in_their_cluster_and_old_ones_are_no_drift(
     assert out.startswith(
         "The new texts differ from the old ones (24 old and 24 new texts, p = 0.05)"
     )
-    assert "Select again" in out and "24 old rows read" in out
+    assert "elect again" in out and "24 old rows read" in out
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == 2 and "Cluster 1" in text
     code, out, err = typed(capsys, "drift", old, moved, "--json", *QUICK, "--", *small)

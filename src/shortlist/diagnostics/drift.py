@@ -185,18 +185,17 @@ class Drift:
         if not self.found:
             return f"No drift was found ({sizes}): there is no reason to select again{few}."
         moved = [one for one in self.clusters if one.p <= self.settings.alpha]
+        differ = f"The new texts differ from the old ones ({sizes})"
         if not moved:
-            where = "no single cluster moved by itself"
-        else:
-            first = moved[0]
-            verb = "grew" if first.new_share > first.old_share else "shrank"
-            where = (
-                f"cluster {first.number} {verb} from {first.old_share:.0%} to {first.new_share:.0%} of the "
-                "texts"
+            return (
+                f"{differ}, but no single cluster moved by itself: a small change of everything. Compare "
+                f"again with more texts before you select again{few}."
             )
+        first = moved[0]
+        verb = "grew" if first.new_share > first.old_share else "shrank"
         return (
-            f"The new texts differ from the old ones ({sizes}): {where}. Select again with texts like the "
-            f"new ones as the target{few}."
+            f"{differ}: cluster {first.number} {verb} from {first.old_share:.0%} to {first.new_share:.0%} of "
+            f"the texts. Select again with texts like the new ones as the target{few}."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def test_a_planted_shift_is_found_in_the_cluster_that_it_was_planted_in(planted:
     assert sum(one.new for one in planted.clusters) == planted.new == 60
     assert "differ" in planted.sentence and "Select again" in planted.sentence
     assert "cluster 1 grew from 0% to 33%" in planted.sentence
+    assert "no single cluster moved" in replace(planted, clusters=()).sentence
 
 
 def test_the_page_shows_the_null_distribution_and_the_texts(planted: Drift) -> None:
