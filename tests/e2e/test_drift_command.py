@@ -55,7 +55,7 @@ def test_a_log_is_compared_with_the_training_texts_of_a_run(
         *toy.sentences("stars", 20, 6),
         *toy.sentences("stars", 5, 6),
     ]  # five were served twice
-    rows = [(n, "t", text, "sailing", 0.5, "m", "d") for n, text in enumerate(texts, start=1)]
+    rows = [(str(n), [text], "sailing", 0.5) for n, text in enumerate(texts)]
     log = write_log(tmp_path / "log.sqlite", rows, [])
     code, out, err = typed(
         capsys, "drift", directory, log, "--json", "--documents", 20, *QUICK, "--", *small

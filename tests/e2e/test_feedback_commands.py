@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ import toy
 from shortlist import cli
 from shortlist.data.feedback import read_feedback
 from shortlist.deploy.feedback import import_feedback
+from shortlist.deploy.serving.interactions import Interactions
 from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard.consistency import count_problems, override_problems
 from shortlist.store import formats
@@ -61,16 +61,10 @@ def annotated(path: Path, out: Path) -> Path:
 
 
 def write_log(path: Path, predictions: Sequence[Any], corrections: Sequence[Any]) -> Path:
-    with closing(sqlite3.connect(path)) as log, log:
-        log.execute(
-            "CREATE TABLE predictions (id INTEGER PRIMARY KEY, time TEXT, text TEXT, label TEXT, "
-            "probability REAL, model_version TEXT, data_version TEXT)"
-        )
-        log.execute(
-            "CREATE TABLE corrections (id INTEGER PRIMARY KEY, time TEXT, prediction INTEGER, label TEXT)"
-        )
-        log.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)", predictions)
-        log.executemany("INSERT INTO corrections VALUES (?, ?, ?, ?)", corrections)
+    """Returns the log of a server with (id, texts, label, probability) and (id, label)."""
+    with closing(Interactions(path, "abc", "d")) as log:
+        log.add(predictions)
+        assert all([log.correct(key, label) for key, label in corrections])
     return path
 
 
@@ -226,19 +220,19 @@ def test_corrections_of_a_server_are_read_from_its_log_and_bad_files_are_refused
     log = write_log(
         tmp_path / "log.sqlite",
         [
-            (1, "t1", "mast and sail in the harbour", "baking", 0.9, "abc", "d"),
-            (2, "t2", "flour and butter with an oven", "baking", 0.8, "abc", "d"),
-            (3, "t3", test, "sailing", 0.6, "abc", "d"),
-            (4, "t4", "a keel near the reef of the island", "sailing", 0.7, "abc", "d"),
-            (5, "t5", "a knot of rope", None, None, "abc", "d"),
+            ("p1", ["mast and sail in the harbour"], "baking", 0.9),
+            ("p2", ["flour and butter with an oven"], "baking", 0.8),
+            ("p3", [test], "sailing", 0.6),
+            ("p4", ["a keel near the reef of the island"], "sailing", 0.7),
+            ("p5", ["a knot of rope"], "sailing", None),
         ],
         [
-            (1, "c1", 1, "baking"),
-            (2, "c2", 1, "sailing"),
-            (3, "c3", 2, "baking"),
-            (4, "c4", 3, "baking"),
-            (5, "c5", 4, "knitting"),
-            (6, "c6", 5, "sailing"),
+            ("p1", "baking"),
+            ("p2", "baking"),
+            ("p3", "baking"),
+            ("p4", "knitting"),
+            ("p5", "sailing"),
+            ("p1", "sailing"),
         ],
     )
     out = tmp_path / "feedback.jsonl"
@@ -248,8 +242,9 @@ def test_corrections_of_a_server_are_read_from_its_log_and_bad_files_are_refused
     assert len(rows) == done.kept == 3
     assert rows["mast and sail in the harbour"].error == pytest.approx(0.9)  # a lower bound
     assert rows["flour and butter with an oven"].error == pytest.approx(0.2)
-    assert rows["a knot of rope"].error is None
-    assert rows["mast and sail in the harbour"].time == "c2"
+    assert rows["a knot of rope"].error == 0.0  # right, at a probability that is not known
+    assert {row.model_version for row in rows.values()} == {"abc"}
+    assert all(row.time.startswith("20") and row.source == "log.sqlite" for row in rows.values())
     assert {n: c for n, c in done.screened.counts.items() if c} == {
         "repeats_test": 1, "unknown_label": 1
     }  # fmt: skip

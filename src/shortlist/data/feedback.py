@@ -145,12 +145,13 @@ def error_of(label: str, predicted: str | None, probability: float | None,
     return 1 - float(probability) if right else float(probability)
 
 
-def read_corrections(path: Path, text: str = "text") -> Read:
+def read_corrections(path: Path, text: str = "text", *, pairs: bool = False) -> Read:
     """Returns the corrections in a file; its kind is told from its contents.
 
     Args:
         path: an export of Label Studio, rows, or the log of `shortlist serve`.
         text: key or column of the text.
+        pairs: whether an input is two texts, which a log holds as a JSON list.
 
     Raises:
         Missing: there is no such file.
@@ -165,7 +166,7 @@ def read_corrections(path: Path, text: str = "text") -> Read:
     if not start:
         raise InvalidInput(f"{path}: expected corrections, found an empty file")
     if is_log(path):
-        return _read_log(path)
+        return _read_log(path, pairs=pairs)
     if path.suffix == ".json":
         return _read_label_studio(path, text)
     return _read_rows(path, text)
@@ -194,27 +195,47 @@ def query(path: Path, statement: str) -> list[tuple[Any, ...]]:
         ) from error
 
 
-def served_texts(path: Path) -> list[str]:
-    """Returns the texts of all predictions in a log, in order.
+def served_texts(path: Path, *, pairs: bool) -> list[tuple[str, ...]]:
+    """Returns the text, or both texts, of all predictions in a log, in order.
+
+    Args:
+        path: the log.
+        pairs: whether an input is two texts, which the log holds as a JSON list.
 
     Raises:
-        InvalidInput: as `query`; or a text is none.
+        InvalidInput: as `query`; or there is something else in the place of a text.
     """
-    texts = [text for (text,) in query(path, "SELECT text FROM predictions ORDER BY id")]
-    for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            raise InvalidInput(f"{path}, prediction {number}: expected a text, found {text!r}")
-    return texts
+    found: list[tuple[str, ...]] = []
+    rows = query(path, "SELECT text FROM predictions ORDER BY rowid")
+    for number, (text,) in enumerate(rows, start=1):
+        try:
+            found.append(_inputs(text, pairs=pairs))
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}, prediction {number}: {error}") from error
+    return found
 
 
-def _read_log(path: Path) -> Read:
+def _inputs(text: Any, *, pairs: bool) -> tuple[str, ...]:
+    """Returns the text or both texts of an entry of a log."""
+    if not pairs:
+        return (_text_and_label(text, "none")[0],)
+    try:
+        first, second = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"expected two texts as a JSON list, found {text!r:.60}") from error
+    return (_text_and_label(first, "none")[0], str(second))
+
+
+def _read_log(path: Path, *, pairs: bool) -> Read:
     latest: dict[Any, Correction] = {}
     rejected: list[RejectedRow] = []
     superseded, rows = 0, query(path, LOG)
     for number, (key, text, predicted, probability, model, time, label) in enumerate(rows, 1):
         try:
+            first, *second = _inputs(text, pairs=pairs)
             made = Correction(
-                *_text_and_label(text, label),
+                *_text_and_label(first, label),
+                text_b=second[0] if second else None,
                 predicted=None if predicted is None else str(predicted),
                 error=error_of(label, predicted, probability),
                 time=str(time or ""),

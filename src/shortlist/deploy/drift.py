@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core import Corpus
+from shortlist.data.feedback import is_log
 from shortlist.data.splits import sample_rows
 from shortlist.deploy.runs import RECORD, open_run
 from shortlist.deploy.texts import featurizer, read_texts, vectors
@@ -90,8 +91,17 @@ def compare(
         raise InvalidInput(f"--documents: expected 2 or more, found {documents}")
     counts: dict[str, int] = {}
     samples: dict[str, Corpus] = {}
-    for name, path in (("old", old), ("new", new)):
-        corpus, read = _texts(path, name.upper(), text, overrides)
+    sides = {"old": old, "new": new}
+    runs = {name: _of_run(path, overrides) for name, path in sides.items() if _is_run(path)}
+    pairs = any(two_texts for _, two_texts in runs.values())
+    for name, path in sides.items():
+        if name in runs:
+            corpus = runs[name][0]
+            read: Mapping[str, int] = {"training_texts": len(corpus)}
+        else:
+            second = "text_b" if pairs and path.is_file() and is_log(path) else None
+            corpus, read = read_texts([path], name.upper(), text, second)
+            corpus = corpus if second is None else corpus.unlabelled()
         rows = sample_rows(corpus.ids, documents, settings.seed)
         counts |= {f"{name}_{fate}": count for fate, count in read.items() if count}
         counts |= {f"{name}_sampled": len(rows)}
@@ -102,14 +112,14 @@ def compare(
     return Compared(done, samples["old"].texts, samples["new"].texts, counts, vectors_of)
 
 
-def _texts(
-    path: Path, name: str, text: str, overrides: Sequence[str]
-) -> tuple[Corpus, Mapping[str, int]]:
-    if path.name == RECORD or (path / RECORD).is_file():
-        with open_run(path, overrides) as run:
-            target = run.task.target
-            return target, {"training_texts": len(target)}
-    return read_texts([path], name, text)
+def _is_run(path: Path) -> bool:
+    return path.name == RECORD or (path / RECORD).is_file()
+
+
+def _of_run(path: Path, overrides: Sequence[str]) -> tuple[Corpus, bool]:
+    """Returns the training texts of a run, and whether an input is two of them."""
+    with open_run(path, overrides) as run:
+        return run.task.target, run.two_texts
 
 
 def _dense(values: Any) -> Any:

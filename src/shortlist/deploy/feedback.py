@@ -456,12 +456,12 @@ def import_feedback(
     Raises:
         InvalidInput: no correction can be kept.
     """
-    read = read_corrections(file, text)
-    if not read.corrections:
-        first = f"; first: {read.rejected[0].reason}" if read.rejected else ""
-        found = ", ".join(f"{n:,} {name}" for name, n in read.counts.items())
-        raise InvalidInput(f"{file}: expected corrections, found none ({found}){first}")
     with open_run(run, settings) as opened:
+        read = read_corrections(file, text, pairs=opened.two_texts)
+        if not read.corrections:
+            first = f"; first: {read.rejected[0].reason}" if read.rejected else ""
+            found = ", ".join(f"{n:,} {name}" for name, n in read.counts.items())
+            raise InvalidInput(f"{file}: expected corrections, found none ({found}){first}")
         feedback = opened.cell.parts.feedback
         earlier = () if feedback is None else read_feedback(feedback.path)
         data = opened.task.data

@@ -41,15 +41,15 @@ def read_texts(
         raise InvalidInput(f"{setting}: expected one log or other files, found both; give one log")
     if logs:
         check_file(logs[0])
-        texts = served_texts(logs[0])
+        texts = served_texts(logs[0], pairs=text_b is not None)
         if not texts:
             raise InvalidInput(f"{logs[0]}: expected predictions, found a log without any")
         unique = list(dict.fromkeys(texts))
+        second = None if text_b is None else [one[1] for one in unique]
+        corpus = Corpus.build([one[0] for one in unique], texts_b=second)
         counts = {"rows_read": len(texts), "kept": len(unique)}
-        return Corpus.build(unique).canonical(), {
-            **counts,
-            "exact_copies": len(texts) - len(unique),
-        }
+        counts["exact_copies"] = len(texts) - len(unique)
+        return corpus.canonical(), counts
     files = find([str(path) for path in paths], setting).files
     loaded = read_files(files, Columns(text, text_b))
     return loaded.corpus.canonical(), loaded.counts

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +26,10 @@ from shortlist.data.feedback import (
     read_corrections,
     read_feedback,
     screen,
+    served_texts,
 )
 from shortlist.data.splits import TaskData
+from shortlist.deploy.serving.interactions import TABLES
 from shortlist.errors import InvalidInput
 
 TEST = "the harbour is full of boats and every sail is down before the storm"
@@ -188,8 +193,6 @@ def test_annotations_have_one_class_each_and_several_annotators_are_kept_apart(
         ["no task"],
         {"data": {"text": "z"}, "annotations": "none"},
     ]  # fmt: skip
-    import json
-
     path = tmp_path / "tasks.json"
     path.write_text(json.dumps(tasks), encoding="utf-8")
     done = read_corrections(path)
@@ -206,3 +209,22 @@ def test_annotations_have_one_class_each_and_several_annotators_are_kept_apart(
          "a list of objects"), reasons,
     ):  # fmt: skip
         assert expected in found
+
+
+def test_two_texts_of_a_log_are_a_pair(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    with closing(sqlite3.connect(path)) as log, log:
+        log.executescript(TABLES)
+        row = ("p", "t", '["a cake", "a loaf"]', "music", 0.6, "m", "d")
+        log.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        log.execute("INSERT INTO corrections VALUES (1, 't', 'p', 'baking')")
+    (made,) = read_corrections(path, pairs=True).corrections
+    assert (made.text, made.text_b, made.joined) == ("a cake", "a loaf", "a cake\na loaf")
+    assert served_texts(path, pairs=True) == [("a cake", "a loaf")]
+    assert served_texts(path, pairs=False) == [('["a cake", "a loaf"]',)]
+    with closing(sqlite3.connect(path)) as log, log:
+        log.execute("UPDATE predictions SET text = 'one text'")
+    (rejected,) = read_corrections(path, pairs=True).rejected
+    assert "two texts as a JSON list" in rejected.reason
+    with pytest.raises(InvalidInput, match=r"prediction 1: expected two texts"):
+        served_texts(path, pairs=True)
