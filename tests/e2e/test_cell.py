@@ -327,3 +327,11 @@ def test_a_decoder_is_warmed_up_and_fine_tuned(run: Any, tiny_gpt2: Path) -> Non
     )  # fmt: skip
     assert (record.status, record.reason) == ("done", "")
     assert record.metric("clm_loss_drop") is not None and record.metric("macro_f1") is not None
+
+
+def test_a_record_names_every_group_that_was_typed_and_can_be_repeated(run: Any) -> None:
+    record, _ = run("selector=random", "practice=layer_decay", "finetune.epochs=1")
+    assert "practice=layer_decay" in record.overrides
+    assert record.config["finetune"]["layer_decay"] == 0.8
+    found = list(problems(record, Path("conf")))
+    assert not [text for text in found if "a path of the machine" not in text]  # model.path

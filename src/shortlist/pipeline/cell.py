@@ -281,14 +281,16 @@ def _cell(config: DictConfig, parts: Components, axes: Axes, directory: Path, co
     return Cell(parts, hashed_settings(config), store, directory, axes, command)
 
 
+# Groups whose options set values of hashed groups.
+_INTO_HASHED = (
+    "augment", "evaluator", "experiment", "peft", "practice", "protocol", "scorer", "trainer",
+)  # fmt: skip
+
+
 def _is_hashed(override: str) -> bool:
-    """Returns whether an override belongs to a hashed group: machine settings stay out of records."""
-    return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0] in {
-        *HASHED,
-        "trainer",
-        "peft",
-        "experiment",
-    }
+    """Returns whether an override sets what is hashed: settings of the machine stay out of records."""
+    name = re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0]
+    return name in HASHED or name in _INTO_HASHED
 
 
 def _keep(error: Exception, directory: Path) -> str:
