@@ -22,6 +22,7 @@ from shortlist.pipeline.compose import (
     build_components,
     cell_key,
     hashed_settings,
+    input_digests,
     with_targets,
 )
 from shortlist.selectors.base import option_name
@@ -109,6 +110,13 @@ def test_an_adapter_is_the_class_of_its_name(composed: Any, name: str) -> None:
 def test_a_compression_is_the_class_of_its_name(composed: Any, name: str) -> None:
     built = build_components(composed(f"compress={name}")).compressions
     assert [option_name(type(one).__name__) for one in built.values()] == list(built) == [name]
+
+
+def test_a_student_of_the_catalogue_enters_key_and_digests(composed: Any) -> None:
+    typed = ("compress=distil", "+model@compress.distil.student=minilm")
+    parts = build_components(composed(*typed))
+    assert isinstance(getattr(parts.compressions["distil"], "student"), Pretrained)  # noqa: B009
+    assert "read.compress.distil.weights" in input_digests(parts)
 
 
 def test_the_order_of_compressions_enters_the_key(composed: Any) -> None:

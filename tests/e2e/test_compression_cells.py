@@ -72,6 +72,18 @@ def test_settings_change_the_stages_after_them_alone(run: Any, tmp_path: Path) -
         (["compress=prune", "until=finetune"], "compress.prune needs a fine-tuned model"),
         (["compress=magnitude", "task=stsb"], "compress.magnitude needs a task of one class"),
         (["compress=distil", "compress.distil.student_layers=3"], "between 1 and 2 in this model"),
+        (
+            ["compress=distil", "compress.distil.metric=f2"],
+            "compress.distil.metric must be a metric",
+        ),
+        (
+            ["compress=magnitude", "peft@finetune.peft=prompt_tuning"],
+            "finetune.peft must be merged into the weights",
+        ),
+        (
+            ["compress=prune", "+peft@compress.prune.peft=prefix_tuning"],
+            "compress.prune.peft must be merged into the weights",
+        ),
         (["compress=magnitude", "compress.magnitude.share=1"], "compress.magnitude.share must be"),
     ],
 )

@@ -213,7 +213,7 @@ def build_components(config: DictConfig) -> Components:
         cut=folds or resplit,
         augmentation=augmentation(config),
         calibration=_calibration(config, groups["task"]),
-        compressions=_compressions(config, groups["task"]),
+        compressions=_compressions(config, groups["task"], groups["finetune"]),
         feedback=_feedback(config),
     )
 
@@ -347,11 +347,7 @@ def _check_fine_tuning(task: Task, trainer: Any, warmup: Any, config: DictConfig
                 f"the task {task.name} is {head.description}, by a causal language model, found a warm-up "
                 f"by {warmup.objective}; set trainer@warmup=clm and model=smollm2, say"
             )
-    if trainer.metric is not None and trainer.metric not in task.metrics:
-        raise InvalidInput(
-            f"finetune.metric must be a metric of the task {task.name}, found {trainer.metric!r}; "
-            f"{near(trainer.metric, task.metrics)}"
-        )
+    _check_metric(task, trainer, "finetune")
 
 
 def _check_peft(groups: Mapping[str, Any]) -> None:
@@ -385,7 +381,7 @@ def _calibration(config: DictConfig, task: Task) -> Calibrator | None:
     return build(config.calibration, "calibration", Calibrator, extensions=extensions_of(config))
 
 
-def _compressions(config: DictConfig, task: Task) -> dict[str, Compression]:
+def _compressions(config: DictConfig, task: Task, tuning: Any) -> dict[str, Compression]:
     """Returns what makes smaller models of the fine-tuned one, by name, each of the one before.
 
     Raises:
@@ -407,8 +403,33 @@ def _compressions(config: DictConfig, task: Task) -> dict[str, Compression]:
             )
         one = build(config.compress[name], place, Compression, extensions=extensions_of(config))
         one.check(task.head(()), place)
+        for trainer, setting in ((tuning, "finetune"), (one, place)):
+            _check_compressed(task, trainer, setting)
         made[str(name)] = one
     return made
+
+
+def _check_compressed(task: Task, trainer: Any, setting: str) -> None:
+    """Refuses trainings of a model that is made smaller whose weights would not hold what it learns,
+    and metrics that the task lacks.
+    """
+    if not isinstance(trainer, Classifier):
+        return
+    if trainer.peft is not None and not trainer.peft.mergeable:
+        raise InvalidInput(
+            f"{setting}.peft must be merged into the weights, of which compress makes smaller ones, "
+            f"found {type(trainer.peft).__name__}; choose peft@{setting}.peft=lora, dora or ia3"
+        )
+    _check_metric(task, trainer, setting)
+
+
+def _check_metric(task: Task, trainer: Classifier, setting: str) -> None:
+    """Refuses to compare epochs by a metric that the task lacks."""
+    if trainer.metric is not None and trainer.metric not in task.metrics:
+        raise InvalidInput(
+            f"{setting}.metric must be a metric of the task {task.name}, found {trainer.metric!r}; "
+            f"{near(trainer.metric, task.metrics)}"
+        )
 
 
 def _targets(config: DictConfig, task: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from shortlist.errors import BrokenArtifact, InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.heads.labels import MultiLabel, Regression, SingleLabel
 from shortlist.models.int8 import rounded
+from shortlist.models.pretrained import LocalModel
 from shortlist.models.shrinking import bert_layers, cut_layers, even_layers, keep_heads, keep_units
 from shortlist.trainers.classify import Classifier, Validation
 
@@ -281,6 +282,17 @@ def test_eight_bits_reload_equal_are_close_and_a_quarter_of_the_bytes(
     assert facts["rounded"] <= size["bytes"] < 0.4 * size_of(tuned)["bytes"]
 
 
+def test_eight_bits_predict_where_products_are_cast_to_bfloat16(
+    tuned: Path, tmp_path: Path, machine: Any
+) -> None:
+    Quantise().compress(tuned, tmp_path, given(machine))
+    model = HEAD.open(tmp_path)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = logits(model, tmp_path)
+    exact = logits(HEAD.open(tuned), tuned)
+    assert (cast - exact).abs().max() < 0.3 * exact.std()  # eight bits and bfloat16 together
+
+
 def test_eight_bits_of_another_model_are_refused_in_one_line(
     tuned: Path, tmp_path: Path, machine: Any
 ) -> None:
@@ -324,6 +336,18 @@ def test_a_student_of_all_layers_with_the_teachers_answers_alone_stays_the_teach
     torch.testing.assert_close(
         logits(HEAD.open(tmp_path), tuned), logits(HEAD.open(tuned), tuned), atol=5e-3, rtol=0
     )
+
+
+def test_a_student_of_the_catalogue_may_have_another_vocabulary_but_not_with_hidden_states(
+    tuned: Path, tiny_gpt2: Path, tmp_path: Path, machine: Any
+) -> None:
+    student = LocalModel(str(tiny_gpt2))
+    facts = distil(student=student).compress(tuned, tmp_path / "small", given(machine))
+    assert facts["steps"] == 2 and HEAD.open(tmp_path / "small").config.model_type == "gpt2"
+    assert list(distil(student=student).reads()) == ["weights"]
+    with pytest.raises(InvalidInput, match="another vocabulary; set compress") as found:
+        distil(student=student, hidden=1.0).compress(tuned, tmp_path / "none", given(machine))
+    assert "\n" not in str(found.value)
 
 
 def test_latencies_take_turns_and_read_every_batch() -> None:
