@@ -94,12 +94,29 @@ def test_a_pipeline_of_transformers_opens_it_and_predicts_what_the_run_predicted
 def test_what_is_served_is_what_the_run_predicted_calibrated(exported: Exported) -> None:
     with exported.opened() as run:
         texts, expected = predictions(run)
-        calibrated = np.load(run._artifact("calibrate") / "calibrated.npy")
+        calibrated = np.load(run.artifact("calibrate") / "calibrated.npy")
     found = Predictor(exported.model).predict(texts)
     values = [[one.probabilities[name] for name in exported.model.labels] for one in found]
     np.testing.assert_allclose(values, calibrated, atol=1e-5)
     assert [one.label for one in found] == [exported.model.labels[i] for i in expected.argmax(1)]
     assert [one.probability for one in found] == [max(row) for row in values]
+
+
+def test_the_metric_of_what_the_server_answers_is_that_of_the_record(exported: Exported) -> None:
+    from starlette.testclient import TestClient
+
+    from shortlist.deploy.serving.app import Limits, create_app
+
+    with exported.opened() as run:
+        texts, truth = list(run.task.data.test.texts), list(run.task.data.test.labels or ())
+    with TestClient(create_app(Predictor(exported.model), Limits())) as http:
+        answer = http.post("/predict", json={"texts": texts}).json()
+    said = [one["label"] for one in answer["predictions"]]
+    accuracy = exported.record.metric("accuracy")
+    assert accuracy is not None
+    right = sum(a == b for a, b in zip(said, truth, strict=True))
+    assert right / len(truth) == pytest.approx(accuracy.value)
+    assert answer["model_version"] == exported.model.model_version
 
 
 def test_the_loss_of_int8_is_stated_in_manifest_card_and_on_the_screen(exported: Exported) -> None:

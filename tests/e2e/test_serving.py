@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_what_is_no_http_and_what_never_ends_is_cut_off_and_the_next_is_served(
         assert done[0].seconds and not done[0].lost
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=30)[1] == ""  # no traceback
+
+
+@pytest.mark.slow
+def test_a_server_imports_neither_torch_nor_transformers() -> None:
+    script = (
+        "import sys, shortlist.deploy.serving.app, shortlist.deploy.serving.server\n"
+        "print({'torch', 'transformers', 'pytorch_lightning', 'sklearn'} & set(sys.modules))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "set()"
 
 
 def test_what_cannot_be_served_is_refused_in_one_line(
