@@ -26,6 +26,8 @@ import numpy as np
 
 from shortlist.core import Record, pack_item_scores
 from shortlist.leaderboard.__main__ import main
+from shortlist.overrides import composed
+from shortlist.pipeline.compose import hashed_settings, with_targets
 from shortlist.store.keys import key as make_key
 from shortlist.store.records import read_record
 from soak.outcome import Outcome
@@ -60,7 +62,12 @@ def attack(seed: int, size: float, scratch: Path) -> Outcome:
     paths = sorted((ROOT / "results").glob("records/*/*/*.json"))
     base, good = (paths[at] for at in rng.choice(len(paths), 2, replace=False))
     raw = json.loads(base.read_text(encoding="utf-8"))
-    kinds = [*edits(raw), *files(base.read_bytes()), *drawn(raw, rng, RANDOM)]
+    kinds = [
+        *edits(raw),
+        *determined(raw, rng),
+        *files(base.read_bytes()),
+        *drawn(raw, rng, RANDOM),
+    ]
     if size < 1:
         kept = rng.choice(len(kinds), max(1, round(size * len(kinds))), replace=False)
         kinds = [kinds[at] for at in sorted(kept)]
@@ -262,6 +269,82 @@ def edits(raw: Json) -> Iterator[Hostile]:
         yield Hostile(f"{depth} levels", functools.partial(_write, text.encode()))
 
 
+def determined(raw: Json, rng: np.random.Generator) -> Iterator[Hostile]:
+    """Yields forged edits of what the overrides, the inputs or other fields determine: settings,
+    overrides, axes together with their configuration, keys of stages, standard errors, counts.
+    """
+    for place in range(len(raw["overrides"])):
+        typed = raw["overrides"][place].split("=")[0]
+        edited = without(raw, ("overrides", place))
+        yield as_file(f"override {typed} removed", edited, _differs(edited, raw), forge=True)
+    yield as_file("all overrides removed", changed(raw, ("overrides",), []), forge=True)
+    for axis in ("task", "pool", "selector", "featurizer", "model"):
+        options = {path.stem for path in (CONF / axis).glob("*.yaml")} - {raw["axes"][axis]}
+        for option in rng.choice(sorted(options), 2, replace=False).tolist():
+            edited = changed(raw, ("axes", axis), option)
+            yield as_file(f"axes.{axis} is the option {option}", edited, forge=True)
+            typed = [one for one in raw["overrides"] if not one.startswith(f"{axis}=")]
+            edited = changed(edited, ("overrides",), [*typed, f"{axis}={option}"])
+            yield as_file(f"{axis}={option} in axes and overrides", edited, forge=True)
+    leaves = [path for path in _places(raw["config"], ()) if type(_at(raw["config"], path)) in LEAF]
+    for place in rng.choice(len(leaves), min(30, len(leaves)), replace=False).tolist():
+        path = ("config", *leaves[place])
+        value = _at(raw, path)
+        other = (
+            not value
+            if isinstance(value, bool)
+            else f"{value}x"
+            if isinstance(value, str)
+            else value + 1
+        )
+        edited = changed(raw, path, other)
+        yield as_file(
+            f"{'.'.join(map(str, path))} is {other}", edited, "hub" not in path, forge=True
+        )
+    for place, stage in enumerate(raw["stages"]):
+        for name, value in (
+            ("key", f"{rng.integers(2**62):016x}"),
+            ("device", "another"),
+            ("seconds", 1.0),
+        ):
+            must = name == "key" and stage["stage"] in ("scores", "held_out")
+            must &= stage["role"] != "diagnostics"
+            edited = changed(raw, ("stages", place, name), value)
+            yield as_file(f"{name} of stage {stage['stage']}", edited, must, forge=True)
+    for place, metric in enumerate(raw["metrics"]):
+        if metric["stderr"] and metric["name"] in raw["item_scores"]:
+            edited = changed(raw, ("metrics", place, "stderr"), metric["stderr"] * 1.02)
+            exact = metric["name"] not in ("macro_f1", "micro_f1", "matthews")
+            yield as_file(f"stderr of {metric['name']} 2 % larger", edited, exact, forge=True)
+        edited = changed(raw, ("metrics", place, "protocol"), "0" * 24)
+        yield as_file(f"protocol of {metric['name']} is another", edited, False, forge=True)
+    for name, count in raw["counts"].items():
+        must = name in (
+            "leaked",
+            "pool_kept",
+            "pool_rows_read",
+            "held_out_not_measured",
+            "warmup_documents",
+        )
+        edited = changed(raw, ("counts", name), count + 1)
+        yield as_file(f"counts.{name} is one more", edited, must, forge=True)
+
+
+LEAF = (bool, int, float, str)
+
+
+def _at(node: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        node = node[step]
+    return node
+
+
+def _differs(edited: Json, raw: Json) -> bool:
+    """Whether overrides compose to other settings, the seed apart."""
+    with composed(edited["overrides"]) as first, composed(raw["overrides"]) as second:
+        return hashed_settings(with_targets(first)) != hashed_settings(with_targets(second))
+
+
 def files(content: bytes) -> Iterator[Hostile]:
     """Yields what is no text of a record, and what is no file."""
     for part in (0, 1, 100, len(content) // 2, len(content) - 3):
@@ -295,7 +378,8 @@ def drawn(raw: Json, rng: np.random.Generator, count: int) -> Iterator[Hostile]:
             yield as_file(f"{where} removed", without(raw, place))
         elif number % 3 == 1:
             new = changed(raw, place, ODD[kind])
-            yield as_file(f"{where} is {kind}", new, must_refuse=False, forge=True)
+            refused = place[0] in ("config", "axes") and "hub" not in place and new != raw
+            yield as_file(f"{where} is {kind}", new, refused, forge=True)
         else:
             edited = bytearray(content)
             for spot in rng.integers(len(edited), size=1 + number % 8):

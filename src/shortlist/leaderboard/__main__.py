@@ -7,12 +7,16 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from shortlist.errors import InvalidInput, Missing, ShortlistError, near
 from shortlist.leaderboard.text import WIDTH, console_table
 from shortlist.store.records import read_records
+
+if TYPE_CHECKING:
+    from shortlist.leaderboard.submission import Derive
 
 RESULTS = Path("results")
 PUBLISHED = Path("baselines/published")
@@ -130,7 +134,8 @@ def _submit(typed: Sequence[str]) -> None:
     options = parser.parse_args(typed)
     from shortlist.leaderboard.submission import submit
 
-    print(*submit(options.results, options.runs, _conf(options.conf)), sep="\n")
+    conf = _conf(options.conf)
+    print(*submit(options.results, options.runs, conf, _derive(conf)), sep="\n")
 
 
 def _check(typed: Sequence[str]) -> None:
@@ -138,7 +143,8 @@ def _check(typed: Sequence[str]) -> None:
     options = parser.parse_args(typed)
     from shortlist.leaderboard.submission import check
 
-    checked = check(options.results, _conf(options.conf))
+    conf = _conf(options.conf)
+    checked = check(options.results, conf, _derive(conf))
     if checked.problems:
         raise InvalidInput("\n".join(checked.problems))
     print(f"{len(checked.records):,} records, no problem")
@@ -148,6 +154,20 @@ def _conf(directory: Path) -> Path | None:
     if directory.is_dir():
         return directory
     print(f"not compared with the options of conf/: {directory} is no directory", file=sys.stderr)
+    return None
+
+
+def _derive(conf: Path | None) -> Derive | None:
+    """Returns what compares a record with its overrides; None where `conf` is not the configuration
+    that they would compose.
+    """
+    if conf is None:
+        return None
+    from shortlist.derivation import composes, derivation_problems
+
+    if composes(conf):
+        return derivation_problems
+    print(f"settings are not composed: {conf} is not the configuration in use", file=sys.stderr)
     return None
 
 

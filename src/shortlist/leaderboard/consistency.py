@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -72,6 +74,7 @@ def count_problems(record: Record) -> Iterator[str]:
     ):
         if bound is not None and counts.get(name, 0) > bound:
             yield f"count {name} is {counts[name]}, of {bound} at most"
+    yield from _sum_problems(record)
     if counts.get("warmup_documents", size) != size:
         yield f"the warm-up read {counts['warmup_documents']} documents, the selection holds {size}"
     if "finetune_truncated" in counts and "task_test" in counts:
@@ -81,6 +84,35 @@ def count_problems(record: Record) -> Iterator[str]:
                     f"metric {metric.name} was measured on {metric.n} items, the test split has "
                     f"{counts['task_test']}"
                 )
+
+
+def _sum_problems(record: Record) -> Iterator[str]:
+    """Yields the sums that their parts contradict: leaks by kind, rows of a preparation by fate."""
+    counts = record.counts
+    for prefix in ("", "target_"):
+        kinds = record.selection.get(f"{prefix}leaks")
+        if isinstance(kinds, Mapping) and f"{prefix}leaked" in counts:
+            added = sum(n for kind, n in kinds.items() if kind != "action")
+            if added != counts[f"{prefix}leaked"]:
+                yield f"{counts[f'{prefix}leaked']} documents leaked, by kind they are {added}"
+    for place, before in (("pool_prepare", "pool_kept"), ("task_prepare_train", "task_train")):
+        read, kept, dropped = (counts.get(f"{place}_{x}") for x in ("rows_read", "kept", "dropped"))
+        if read is None or kept is None or dropped is None:
+            continue
+        cut = any(name.startswith(("task_fold", "task_split", "task_feedback")) for name in counts)
+        whole = read if cut else counts.get(before, read)  # a fold is prepared after it is cut
+        rules = sum(n for name, n in counts.items() if name.startswith(f"{place}_dropped."))
+        if kept + dropped != read or rules != dropped or read != whole:
+            yield (
+                f"{place}: {read} rows were read, {kept} kept and {dropped} dropped ({rules} by operation), "
+                f"of {whole} rows"
+            )
+    limit = record.config.get("task", {}).get("max_train")
+    train, left = counts.get("task_train"), counts.get("task_train_not_sampled")
+    published = "read.task.test" in record.inputs and "read.task.validation" in record.inputs
+    short = published and left and limit is not None and train is not None and train < limit
+    if limit is not None and train is not None and (train > limit or short):
+        yield f"{train} training rows and {left} not sampled, where {limit} are taken at most"
 
 
 def _split_problems(counts: Mapping[str, int]) -> Iterator[str]:
@@ -101,6 +133,39 @@ def _split_problems(counts: Mapping[str, int]) -> Iterator[str]:
         for split, rows in read.items():
             if task.get(f"unknown_labels_{split}", 0) > task.get(split, 0):
                 yield f"more unknown labels than rows in the {split} split, which has {rows} rows"
+
+
+def protocol_problems(records: Mapping[str, Record]) -> Iterator[tuple[str, str]]:
+    """Yields the name of each record of which a metric has another protocol than most records of
+    the same task, items, model and settings of the measurement, and a sentence.
+
+    Args:
+        records: records by their names (paths).
+    """
+    held: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, record in records.items():
+        config = record.config
+        measured = [
+            config.get("task"),
+            config.get("model"),
+            config.get("warmup", {}).get("max_length"),
+        ]
+        items = [record.inputs.get(f"task_{split}") for split in _SPLITS[1:]]
+        for metric in record.metrics:
+            group = [metric.name, metric.split, metric.n, items, measured, record.reads]
+            group = json.dumps(group, sort_keys=True, default=str)
+            held[group][f"{metric.name} {metric.protocol}"].append(name)
+    for protocols in held.values():
+        usual = max(protocols, key=lambda one: len(protocols[one]))
+        for other, names in protocols.items():
+            if other != usual:
+                metric, found = other.split(" ")
+                for name in names:
+                    yield (
+                        name,
+                        f"metric {metric} has the protocol {found}, {len(protocols[usual])} records of "
+                        f"the same task, items and model have {usual.split(' ')[1]}",
+                    )
 
 
 def override_problems(record: Record) -> Iterator[str]:

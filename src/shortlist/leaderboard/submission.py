@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,12 @@ import numpy as np
 
 from shortlist.core import MANTISSA_BITS, Metric, Record, unpack_item_scores
 from shortlist.errors import InvalidInput
-from shortlist.leaderboard.consistency import count_problems, metric_problems, override_problems
+from shortlist.leaderboard.consistency import (
+    count_problems,
+    metric_problems,
+    override_problems,
+    protocol_problems,
+)
 from shortlist.leaderboard.options import naming_problems
 from shortlist.leaderboard.publish import build_all, render
 from shortlist.store.atomic import write_together
@@ -29,6 +35,20 @@ WITHOUT_ITEM_SCORES = (
 ENDS = {"_from": -1, "_low": -1, "_to": 1, "_high": 1}  # suffixes of the ends of an interval
 ROUNDING = 2.0**-MANTISSA_BITS  # largest relative rounding error of a packed item score
 STDERR_RATIO = 3.0  # a bootstrap's standard error of few items differs from the linearised one
+# Means over items, whose error is that of their scores but for the scores' rounding; functions of the
+# confusion matrix, whose scores are linearised.
+STDERR_RATIOS = (
+    (
+        re.compile(r"(mlm|clm)_loss_(before|after|drop)|perplexity|(emt|tp)_(non)?toxic(_\w+)?"),
+        1.001,
+    ),
+    (re.compile(r"macro_f1|micro_f1|matthews|accuracy"), 1.5),
+)
+
+
+# What a record's overrides determine (`shortlist.derivation`): yields one sentence for each rule
+# that it breaks.
+Derive = Callable[[Record], Iterator[str]]
 
 
 class Checked(NamedTuple):
@@ -38,14 +58,16 @@ class Checked(NamedTuple):
     problems: list[str]
 
 
-def check(results: Path, conf: Path | None = None) -> Checked:
+def check(results: Path, conf: Path | None = None, derive: Derive | None = None) -> Checked:
     """Returns the records under `results/records` after checking each against all rules.
 
     Args:
         results: the directory that contains records/.
         conf: the directory of the configuration (`naming_problems`).
+        derive: what the overrides determine; None: only what stands in the record is compared.
     """
     records, broken = list[Record](), list[str]()
+    sound: dict[str, Record] = {}
     paths = record_files(results)
     others = {path for path in (results / "records").rglob("*") if not path.is_dir()} - {*paths}
     broken += [f"{path}: it is in the place of no record" for path in sorted(others)]
@@ -56,7 +78,7 @@ def check(results: Path, conf: Path | None = None) -> Checked:
             broken.append(str(error))
             continue
         records.append(record)
-        problem = next(problems(record, conf), "")
+        problem = next(problems(record, conf, derive), "")
         if not problem and record.to_json().encode() != path.read_bytes():
             problem = (
                 "expected the JSON that the program writes (sorted, indented by 2); submit the run "
@@ -64,15 +86,21 @@ def check(results: Path, conf: Path | None = None) -> Checked:
             )
         if problem:
             broken.append(f"{path}: {problem}")
+        else:
+            sound[str(path)] = record
+    broken += [f"{name}: {problem}" for name, problem in protocol_problems(sound)]
     return Checked(records, broken)
 
 
-def problems(record: Record, conf: Path | None = None) -> Iterator[str]:
+def problems(
+    record: Record, conf: Path | None = None, derive: Derive | None = None
+) -> Iterator[str]:
     """Yields one sentence for each rule that a record breaks.
 
     Args:
         record: the record.
         conf: the directory of the configuration (`naming_problems`).
+        derive: what the overrides determine; None: only what stands in the record is compared.
     """
     try:
         record_path(Path(), record)
@@ -112,9 +140,13 @@ def problems(record: Record, conf: Path | None = None) -> Iterator[str]:
             yield f"it is {record.status} without a reason"
         if record.metrics or record.item_scores:
             yield f"it is {record.status}, but has metrics"
+        if derive is not None:
+            yield from derive(record)
         return
     yield from _metric_problems(record)
     yield from count_problems(record)
+    if derive is not None:
+        yield from derive(record)
     for stage in record.stages:
         if not (0 <= stage.seconds < math.inf and 0 <= stage.peak_mib < math.inf):
             yield f"stage {stage.stage} took {stage.seconds} seconds and {stage.peak_mib} MiB"
@@ -186,14 +218,19 @@ def _item_score_problems(record: Record, metric: Metric) -> Iterator[str]:
     if metric.stderr is None or len(scores) < 2:
         return
     stderr = float(scores.std(ddof=1)) / math.sqrt(len(scores))
-    if metric.stderr * STDERR_RATIO < stderr or 0 < stderr * STDERR_RATIO < metric.stderr:
+    ratio = next(
+        (most for name, most in STDERR_RATIOS if name.fullmatch(metric.name)), STDERR_RATIO
+    )
+    if metric.stderr * ratio < stderr or 0 < stderr * ratio < metric.stderr:
         yield (
             f"metric {metric.name} has the standard error {metric.stderr:.3g}, its item scores "
             f"{stderr:.3g}"
         )
 
 
-def submit(results: Path, runs: Sequence[Path], conf: Path | None = None) -> list[Path]:
+def submit(
+    results: Path, runs: Sequence[Path], conf: Path | None = None, derive: Derive | None = None
+) -> list[Path]:
     """Returns the paths of the records of runs or sweeps, then those of the leaderboard, after
     writing those that are new and the leaderboard.
 
@@ -204,13 +241,14 @@ def submit(results: Path, runs: Sequence[Path], conf: Path | None = None) -> lis
         results: the directory that contains records/.
         runs: directories of runs or sweeps, or records.
         conf: the directory of the configuration (`naming_problems`).
+        derive: what the overrides determine; None: only what stands in the record is compared.
 
     Raises:
         InvalidInput: there is no record; one of these, or of those in `results`, breaks a rule; one
             has other numbers than the existing record of the same cell; or the leaderboard cannot
             be rendered or written.
     """
-    present, broken = check(results, conf)
+    present, broken = check(results, conf, derive)
     if broken:
         raise InvalidInput(broken[0])
     records = {record_path(results, record): record for record in present}
@@ -218,7 +256,7 @@ def submit(results: Path, runs: Sequence[Path], conf: Path | None = None) -> lis
     paths: list[Path] = []
     for path in (path for run in runs for path in _run_records(run)):
         record = read_file(path)
-        for problem in problems(record, conf):
+        for problem in problems(record, conf, derive):
             raise InvalidInput(f"{path}: {problem}")
         place = record_path(results, record)
         earlier = records.get(place)
@@ -230,6 +268,8 @@ def submit(results: Path, runs: Sequence[Path], conf: Path | None = None) -> lis
                 "replaced: find the setting or library that is not in its key"
             )
         paths.append(place)
+    for name, problem in protocol_problems({str(place): one for place, one in records.items()}):
+        raise InvalidInput(f"{name}: {problem}")
     try:
         whole = [records[place] for place in sorted(records)]
         pages = render(results, whole, build_all(results, whole))

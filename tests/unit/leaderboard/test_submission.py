@@ -40,7 +40,13 @@ def good(record: Maker) -> Record:
         code={"shortlist": "0.2.0"},
         config=config,
         metrics=(
-            replace(loss, protocol="p", split="test", value=float(LOSSES.mean()), stderr=0.096),
+            replace(
+                loss,
+                protocol="p",
+                split="test",
+                value=float(LOSSES.mean()),
+                stderr=float(LOSSES.std(ddof=1)) / len(LOSSES) ** 0.5,
+            ),
             replace(accuracy, value=0.5, stderr=0.055),
         ),
         item_scores={
@@ -277,7 +283,7 @@ def test_existing_numbers_are_not_replaced(
     results = tmp_path / "results"
     write_record(results, good)
     scores = {**good.item_scores, "accuracy": pack_item_scores(np.arange(80) % 2.0 * 0.5)}
-    other = replace(of(good, value=0.25), item_scores=scores).sealed()
+    other = replace(of(good, value=0.25, stderr=0.028), item_scores=scores).sealed()
     (tmp_path / "record.json").write_text(other.to_json())
     assert main(["submit", str(tmp_path / "record.json"), "--results", str(results), *NO_CONF]) == 2
     assert "other numbers of the same cell" in capsys.readouterr().err
