@@ -147,6 +147,29 @@ def test_augmentation_grows_train_alone_and_leaves_the_target(
     assert wrong.status == "failed" and "a rate between 0 and 1" in wrong.reason
 
 
+@pytest.mark.parametrize("preset", ["web", "papers"])
+def test_presets_that_remove_shared_lines_refuse_pairs_in_one_line(
+    preset: str, small: tuple[str, ...], composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "text": f"the claim number {n} of a series",
+            "b": f"an answer to {n}",
+            "label": "ab"[n % 2],
+        }
+        for n in range(60)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    own = (f"task.train={path}", "task.text_b=b", "task.label=label", f"task.prepare={preset}")
+    config = composed(*small, *CHEAP, "task=own", *own)
+    with initialize_config_dir(str(cells.ROOT / "conf"), version_base="1.3"):
+        refused = cells.execute(config, tmp_path / "runs" / "one")
+    assert refused.status == "failed" and "\n" not in refused.reason
+    assert "found boilerplate_lines, which edits what many documents share" in refused.reason
+    assert "name the operations one by one without it" in refused.reason
+
+
 def test_substitution_asks_a_masked_lm_whose_head_is_trained_once(
     record: Callable[..., Record], tiny_model: Path
 ) -> None:

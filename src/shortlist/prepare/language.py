@@ -20,7 +20,8 @@ class Language(DocumentOperation):
 
     py3langid (Barbaresi; a retrained langid.py, Lui and Baldwin 2012) brings its model of about 100
     languages with it. `model` names any fastText classifier whose labels are `__label__en` and the
-    like (lid.176.bin, GlotLID); it needs the package fasttext-predict.
+    like (lid.176.bin, GlotLID); it needs fasttext-predict, fasttext-wheel or fasttext, one of them
+    alone: they install one module over another.
 
     Attributes:
         languages: codes of the languages to keep (ISO 639-1 for py3langid).
@@ -99,7 +100,10 @@ def _fasttext(path: str) -> Any:
 
     def identify(text: str) -> tuple[str, float]:
         line = " ".join(text.encode("utf-8", "replace").decode().split())
-        labels, probabilities = model.predict(line, k=1)
+        try:
+            labels, probabilities = model.predict(line, k=1)
+        except ValueError:  # numpy 2 refuses the array that fasttext(-wheel) makes for one text
+            (labels,), (probabilities,) = model.predict([line], k=1)
         if not labels:
             return "", 0.0
         return labels[0].removeprefix("__label__"), float(probabilities[0])
