@@ -147,6 +147,9 @@ def test_a_round_of_feedback_joins_train_alone_weighs_targets_and_is_a_record(
     done_again = import_feedback(texts, next_directory, tmp_path / "second.jsonl", small)
     assert (done_again.round, done_again.earlier, done_again.kept) == (2, 9, 1)
     assert {row.round for row in read_feedback(tmp_path / "second.jsonl")} == {1, 2}
+    feedback.write_text("\n".join(feedback.read_text().splitlines()[1:]) + "\n")
+    with pytest.raises(InvalidInput, match="is not the feedback that the run learned from"):
+        import_feedback(texts, next_directory, tmp_path / "third.jsonl", small)
 
 
 def test_runs_disagree_losses_are_of_validation_and_formats_come_back(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from shortlist.core import Metric, Record
+from shortlist.core import READS, Metric, Record
+from shortlist.data.files import file_digest
 from shortlist.deploy.model_dir import MAPS, Calibration, Kind
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing, near
 from shortlist.models.heads.base import Head
@@ -32,6 +33,7 @@ from shortlist.store.manifest import read_manifest
 from shortlist.store.records import read_file
 
 RECORD = "record.json"
+FEEDBACK = f"{READS}feedback.file"  # the digest of what the run learned from
 TYPED = Path(".hydra/overrides.yaml")  # what was typed, settings of the machine included
 KINDS: dict[type[Head], Kind] = {
     SingleLabel: "single_label",
@@ -220,5 +222,11 @@ def open_run(run: Path, settings: Sequence[str] = ()) -> Generator[StoredRun]:
         if canonical(cell.settings) != canonical(record.config):
             raise InvalidInput(
                 f"run {name}: its overrides no longer give its configuration; repeat the run"
+            )
+        feedback = cell.parts.feedback
+        if feedback is not None and file_digest(feedback.path) != record.reads[FEEDBACK]:
+            raise InvalidInput(
+                f"run {name}: {feedback.path} is not the feedback that the run learned from; restore it, "
+                "and give each round a file of its own"
             )
         yield StoredRun(name, record, cell, load_task(cell))
