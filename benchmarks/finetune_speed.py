@@ -177,6 +177,11 @@ def main() -> None:
     parser.add_argument(
         "--blocks", type=int, help=f"blocks of {BLOCK} tokens that the decoder learns; default: all"
     )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="the comparisons whose name holds this; they are printed, not written",
+    )
     chosen = parser.parse_args()
     load = os.getloadavg()[0]
     corpus = examples(chosen.data, chosen.task, chosen.examples)
@@ -188,26 +193,27 @@ def main() -> None:
         short, tokens = documents_of(corpus, checkpoint.tokenizer(start), chosen.blocks)
         documents = max(1, round(BLOCK * BATCH / (tokens / len(short) + 1)))
         size = sum(weight.numel() for weight in checkpoint.causal_lm(start).parameters())
-        rows = [
-            compared(
-                "MiniLM, Trainer / ours",
+        comparisons: dict[str, tuple[Callable[[], Epoch], Callable[[], Epoch]]] = {
+            "MiniLM, Trainer / ours": (
                 lambda: ours(corpus, labels),
                 lambda: theirs(corpus, labels, "random"),
-                chosen.repeats,
             ),
-            compared(
-                f"Llama shape of {size / 1e6:.1f} million parameters, all trained, Trainer / ours",
+            f"Llama shape of {size / 1e6:.1f} million parameters, all trained, Trainer / ours": (
                 lambda: decoder(short, start),
                 lambda: decoder_of_trainer(short, start, documents),
-                chosen.repeats,
             ),
-            compared(
-                "MiniLM, 3 epochs, all layers / upper half (3 of 6 frozen)",
+            "MiniLM, 3 epochs, all layers / upper half (3 of 6 frozen)": (
                 lambda: frozen(corpus, labels, 3, 3),
                 lambda: frozen(corpus, labels, 0, 3),
-                chosen.repeats,
             ),
+        }
+        rows = [
+            compared(name, *pair, chosen.repeats)
+            for name, pair in comparisons.items()
+            if chosen.only in name
         ]
+    if chosen.only:
+        return
     lines = [
         "# Fine-tuning against transformers.Trainer as it comes",
         "",
