@@ -288,12 +288,12 @@ def classifier(
         )
 
 
-def outline(directory: Path) -> Any:
-    """Returns the classifier that a directory describes, without weights, for checks of its parts."""
+def outline(directory: Path, kind: str = "AutoModelForSequenceClassification") -> Any:
+    """Returns the model that a directory describes, by default a classifier, without weights, for
+    checks of its parts; `kind` is a class of transformers.
+    """
     with torch.device("meta"):
-        return _untrained(
-            "AutoModelForSequenceClassification", _opened("AutoConfig", directory, num_labels=2)
-        )
+        return _untrained(kind, _opened("AutoConfig", directory, num_labels=2))
 
 
 INT8 = "model.int8.safetensors"  # weights of eight bits in place of `model.safetensors`

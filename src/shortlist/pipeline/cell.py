@@ -43,6 +43,7 @@ from shortlist.pipeline.signals import raised
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.pipeline.training import (
     check_evaluators,
+    check_trainings,
     compare_losses,
     evaluate_language_model,
     evaluate_predictions,
@@ -84,6 +85,7 @@ def run(cell: Cell) -> dict[str, Any]:
     if reason is not None:
         return {"status": "skipped", "reason": reason}
     check_labels(cell)
+    check_trainings(cell)
     check_compressions(cell)
     checks = check_evaluators(cell) if until == "evaluate" else Notes()
     selection, diagnostics = cell.charged_to("selection"), cell.charged_to("diagnostics")
@@ -140,6 +142,7 @@ def tune(cell: Cell, watch: Callable[[Sequence[float]], None]) -> Stage:
         ShortlistError: an input or a setting does not allow the cell.
     """
     check_labels(cell)
+    check_trainings(cell)
     parts, selection = cell.parts, cell.charged_to("selection")
     data = load_data(cell)
     candidates = choose_from(cell, data, prefilter(cell, data))

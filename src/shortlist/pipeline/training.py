@@ -65,6 +65,23 @@ def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
     return CellModel(model, Notes(stages=(stage,), counts=counts))
 
 
+def check_trainings(cell: Cell) -> None:
+    """Refuses, before anything is computed, settings of trainings that the model lacks the parts for.
+    A model that has to be trained first, and a head of other than whole texts, are checked when they
+    are there.
+
+    Raises:
+        InvalidInput: there is one.
+    """
+    parts = cell.parts
+    if parts.until == "select" or parts.model.requires_training:
+        return
+    start = parts.model.directory()
+    parts.warmup.check_model(start)
+    if parts.until != "warmup" and not parts.task.evaluators and parts.task.head(()).whole_texts:
+        parts.finetune.check_model(start)
+
+
 def compare_losses(cell: Cell, base: CellModel, warm: CellModel, task: TaskSplits) -> Notes:
     """Returns the language-model loss on held-out target texts before and after, and the drop.
 

@@ -48,6 +48,10 @@ class Adapter(ABC):
             InvalidInput: the model has nothing that the settings name.
         """
 
+    def check(self, model: Any, frozen_layers: int, head: bool, setting: str) -> Any:
+        """Returns the outline of the model to train, of the outline of a model; see `attach`."""
+        return self.attach(model, frozen_layers, head, setting)
+
     def detach(self, model: Any) -> Any:
         """Returns the model that `attach` was given, with its adapter merged into its weights."""
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -185,6 +189,11 @@ class Prompt(Adapter):
             adapted: Any = PeftModelForFeatureExtraction(model, self.config(model, setting))
         _train_top(model, head, setting)
         return adapted
+
+    def check(self, model: Any, frozen_layers: int, head: bool, setting: str) -> Any:
+        """Returns the model as it is; `Adapter.check`."""
+        self.config(model, setting)
+        return model
 
     def detach(self, model: Any) -> Any:
         """Returns the model as it is: `checkpoint.save` writes both."""

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
+from shortlist.models.frozen import FrozenLayers
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.store.atomic import write_text
 from shortlist.trainers.adapters import Adapter, memory_saved
@@ -46,6 +47,11 @@ log = logging.getLogger(__name__)
 EFFICIENCY = (
     "parameters", "trained_parameters", "trained_parts_per_million", "memory_saved_bytes",
 )  # fmt: skip
+KINDS = {  # of transformers, by objective
+    "mlm": "AutoModelForMaskedLM",
+    "clm": "AutoModelForCausalLM",
+    None: "AutoModelForSequenceClassification",
+}
 RANGE_TEST = "range_test.json"  # rates, smoothed losses and the chosen rate, in a stage's directory
 FOUND = ("range_test_steps", "learning_rate_parts_per_billion")  # facts of learning_rate=find
 WATCHED_STEPS = 20  # whose mean loss is compared with the lowest one before
@@ -64,10 +70,12 @@ class TrainingModule(pl.LightningModule):
         objective: `mlm` or `clm` of a trainer that learns from texts alone; None of one that learns
             from labels.
         setting: the group of its settings, for messages.
+        length: name of the setting that is the length of a training example.
     """
 
     version = 1
     setting = "trainer"
+    length = "max_length"
     saved = State()
     steps_done = 0
     epochs_done = 0
@@ -300,7 +308,9 @@ class TrainingModule(pl.LightningModule):
             self.learning_rate = 1.0
         total = sum(weight.numel() for weight in self.model.parameters())
         if self.peft is not None:
-            self.model = self.peft.attach(
+            outlined = next(self.model.parameters()).is_meta
+            attach = self.peft.check if outlined else self.peft.attach
+            self.model = attach(
                 self.model, self.frozen_layers, self.objective is None, f"{self.setting}.peft"
             )
         # before the frozen layers of an encoder are left out
@@ -341,6 +351,30 @@ class TrainingModule(pl.LightningModule):
             saved = memory_saved(total, trained)
             values = (total, trained, round(1e6 * trained / total), saved)
             self.efficiency = dict(zip(EFFICIENCY, values, strict=True))
+
+    def check_model(self, start: Path) -> None:
+        """Refuses, by the configuration of a model alone, settings that it lacks the parts for.
+
+        Args:
+            start: directory of the initial model; its weights are not read.
+
+        Raises:
+            InvalidInput: there is one.
+        """
+        checkpoint.dropouts(start, self.dropouts, self.setting)
+        try:
+            self.model = checkpoint.outline(start, KINDS[self.objective])
+        except ValueError:  # no such head: said where the model is opened
+            return
+        taken = 0 if self.peft is None else self.peft.positions
+        checkpoint.check_length(
+            self.model, getattr(self, self.length), f"{self.setting}.{self.length}", taken
+        )
+        if self.frozen_layers:
+            FrozenLayers.of(self.model, self.frozen_layers, f"{self.setting}.frozen_layers")
+        with torch.device("meta"):
+            self.prepare()
+        self.model, self.groups, self.unfreezing, self.starts = None, [], None, []
 
     @property
     def trained_parameters(self) -> int:

@@ -59,12 +59,10 @@ class LanguageModelTrainer(TrainingModule):
 
     Attributes:
         load: function from a directory to the model with its head.
-        length: name of the setting that is the length of a training example.
     """
 
     setting = "warmup"
     load: ClassVar[Callable[..., Any]]
-    length = "max_length"
 
     @abstractmethod
     def batches(self, start: Path, tokenizer: Any, corpus: Corpus, seed: int) -> Batches:
