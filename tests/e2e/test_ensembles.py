@@ -58,3 +58,31 @@ def test_seeds_are_averaged_to_a_row_that_is_compared_in_pairs(
         path.unlink()
     assert main(["ensemble", "--", *places]) == 1
     assert "run its cell again" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # six cells in a process of their own
+def test_folds_are_averaged_on_the_own_test_split_alone(
+    small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = (*small, "selector=random", "task.folds=2", "fold=0,1")
+    own = "task.cross_validation.test=own"
+    places = [text for text in small if text.startswith("paths.")]
+    assert cells.command("-m", *folds, own).code == 0
+    capsys.readouterr()
+    assert main(["ensemble", "--over", "fold", "--", *places]) == 0
+    assert "folds 0, 1" in capsys.readouterr().out
+    (made,) = [
+        record for record in read_records(tmp_path / "results") if "ensemble" in record.config
+    ]
+    assert made.config["ensemble"] == {"folds": [0, 1]} and "fold" not in made.config
+    primary = next(metric for metric in made.metrics if metric.primary)
+    assert primary.n == 20 and made.metric(f"{primary.name}_gain_of_ensemble") is not None
+    (table,) = build(read_records(tmp_path / "results"))
+    assert len([row for row in table.rows if row.record_keys]) == 2  # the folds, and their mean
+    assert main(["ensemble", "--", *places]) == 1  # no seeds
+    assert "differ in the seed alone" in capsys.readouterr().err
+    others = f"paths.results={tmp_path / 'others'}"
+    assert cells.command("-m", *folds, others).code == 0
+    capsys.readouterr()
+    assert main(["ensemble", "--over", "fold", "--", *places, others]) == 1
+    assert "test 2 sets; set -- task.cross_validation.test=own" in capsys.readouterr().err

@@ -108,6 +108,8 @@ def parser() -> argparse.ArgumentParser:
         "Writes a record for each ensemble, a row of its own in the tables, with its gain over the mean of "
         "its cells,\npaired by test item.",
     )  # fmt: skip
+    ensemble.add_argument("--over", choices=("seed", "fold"), default="seed",
+        help="what cells differ in (default: seed); fold: with task.cross_validation.test=own")  # fmt: skip
     ensemble.add_argument("--results", type=Path, metavar="DIR",
         help="the directory that contains records/ (default: paths.results)")  # fmt: skip
     report = command("report", runs.report, "print the datasheet of a run, and where its page is")

@@ -153,11 +153,11 @@ def ensemble(options: argparse.Namespace) -> None:
 
     with composed(options.hydra) as config:
         results = options.results or Path(str(absolute(config.paths.results)))
-    for record in ensembles(results, options.hydra, composed):
+    for record in ensembles(results, options.hydra, composed, options.over):
         path = write_record(results, record)
-        seeds = ", ".join(map(str, record.config["ensemble"]["seeds"]))
-        axes = record.axes
-        print(f"{axes.task}, {axes.selector}, {axes.budget:,} {axes.budget_unit}, seeds {seeds}")
+        ((over, numbers),) = record.config["ensemble"].items()
+        axes, members = record.axes, ", ".join(map(str, numbers))
+        print(f"{axes.task}, {axes.selector}, {axes.budget:,} {axes.budget_unit}, {over} {members}")
         for metric in record.metrics:
             gain = record.metric(f"{metric.name}_{GAIN}")
             if gain is not None:

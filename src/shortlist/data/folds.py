@@ -33,6 +33,8 @@ class CrossValidation:
         group: what stays on one side: near copies (with equal texts), equal texts, the rows of one
             domain (`task.domain=COLUMN` of a user's files), or those of one value of `column`.
         column: the column whose values are the groups of `group=column`.
+        test: what is tested: the `fold`, or the task's `own` test split, whose rows are then not
+            dealt; the fold becomes the validation split.
         stratified: whether the shares of the classes are kept alike.
         validation_share: share of the rows outside the test fold that becomes validation.
         tolerance: largest difference between the share of a fold and 1/k.
@@ -48,6 +50,7 @@ class CrossValidation:
     tolerance: float
     seed: int
     column: str | None = None
+    test: Literal["fold", "own"] = "fold"
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1:
@@ -68,7 +71,8 @@ class CrossValidation:
             )
 
     def split(self, name: str, data: TaskData, values: Values | None = None) -> TaskData:
-        """Returns the task whose test split is one fold of all of its rows.
+        """Returns the task whose test split is one fold of all of its rows; with `test=own` its
+        validation split is one fold of the others.
 
         The rows of all published splits are dealt; repeated rows stay, on one side.
 
@@ -85,14 +89,27 @@ class CrossValidation:
         if not 0 <= self.fold <= last:
             raise InvalidInput(f"expected a fold from 0 to {last}, found fold={self.fold}")
         repeat, part = divmod(self.fold, self.folds)
+        dealt, own = data, self.test == "own"
+        if own:
+            if not len(data.test):
+                raise InvalidInput(
+                    f"task {name!r} has no test split of its own; set task.cross_validation.test=fold"
+                )
+            dealt = replace(data, test=data.test.take(np.arange(0)))
         try:
-            rows, of_column = _joined(data, values, self.column)
+            rows, of_column = _joined(dealt, values, self.column)
             strata = _strata(rows, data.labels) if self.stratified else None
             groups = groups_of(rows, self.group) if of_column is None else of_column
             required = None if data.labels is None else _strata(rows, data.labels)
             parts = k_folds(
                 groups, self.folds, self.seed + repeat, strata, required, self.tolerance
             )
+            if own:
+                cut = _with_splits(
+                    data, rows, (parts == part).astype(np.int64), {"fold_groups": len(set(groups))}
+                )
+                counts = {**cut.counts, "test": len(data.test)}
+                return replace(cut, test=data.test, counts=counts)
             rest = np.flatnonzero(parts != part)
             sides = np.full(len(rows), 2)
             sides[rest] = shares(

@@ -26,8 +26,9 @@ def join_folds(records: Iterable[Record]) -> list[Record]:
     """Returns the records, those of the folds of one cross-validation as one.
 
     A cross-validation of which a fold is missing or failed is one failed record that names it. Repeats
-    (`task.cross_validation.repeats`) are averaged: their items are the same, so that they have no
-    item scores of their own, and the standard error over items is that of one repeat.
+    (`task.cross_validation.repeats`), and folds that test the task's own test split, are averaged:
+    their items are the same, so that they have no item scores of their own, and the standard error
+    over items is that of one of them.
     """
     alone: list[Record] = []
     groups: dict[str, list[Record]] = defaultdict(list)
@@ -55,7 +56,8 @@ def _joined(folds: Sequence[Record]) -> Record:
     first = folds[0]
     task: Any = first.config.get("task") or {}
     parts = int(task.get("folds") or 0)
-    repeats = int((task.get("cross_validation") or {}).get("repeats") or 1)
+    dealt: Any = task.get("cross_validation") or {}
+    repeats = int(dealt.get("repeats") or 1)
     config = {name: value for name, value in first.config.items() if name != FOLD}
     done = {_fold(record) for record in folds if record.status == "done"}
     missing = sorted(set(range(parts * repeats)) - done)
@@ -70,6 +72,8 @@ def _joined(folds: Sequence[Record]) -> Record:
         status = "skipped" if all(record.status == "skipped" for record in folds) else "failed"
         reason = reasons[0] if status == "skipped" else "; ".join([said, *reasons[:1]])
         return replace(joined, status=status, reason=reason, metrics=(), item_scores={})
+    if dealt.get("test") == "own":  # all folds test the same items
+        repeats *= parts
     names = [metric.name for metric in first.metrics if all(f.metric(metric.name) for f in folds)]
     metrics = tuple(_metric(name, folds, repeats) for name in names)
     scores: dict[str, str] = {}

@@ -557,8 +557,11 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
             if part.get("folds", 0) is None:
                 part.pop("folds")
                 part.pop("cross_validation")
-            elif (part.get("cross_validation") or {}).get("column", 0) is None:
-                part["cross_validation"].pop("column")
+            else:
+                folds = part.get("cross_validation") or {}
+                off = {"column": None, "test": "fold"}
+                for name in [name for name in off if folds.get(name, 0) == off[name]]:
+                    folds.pop(name)
             if part.get("feedback", 0) is None:
                 part.pop("feedback")
                 part.pop("feedback_weight", None)

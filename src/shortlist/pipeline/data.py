@@ -434,6 +434,8 @@ def _cut_task(
         what = "fold"
         if cut.column is None:  # folds had no such setting once
             settings.pop("column")
+        if cut.test == "fold":
+            settings.pop("test")
     stage = cell.stage(what, 1, settings, inputs, compute)
     return TaskSplits(task, stage, loaded.notes + derived_notes(stage, name, what))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +47,23 @@ def test_every_row_is_tested_once_in_a_repeat_and_near_copies_stay_together() ->
             assert not (sides[0] & sides[2] or sides[1] & sides[2] or sides[0] & sides[1])
             assert set(one.train.labels or ()) == {"even", "odd"} and len(one.validation) >= 2
             assert one.target.fingerprint == one.train.unlabelled().fingerprint
+
+
+def test_folds_of_all_but_the_own_test_split_validate_every_row_once() -> None:
+    whole = task()
+    for repeat in range(2):
+        splits = [setup(fold=4 * repeat + f, test="own").split("own", whole) for f in range(4)]
+        assert {one.test.fingerprint for one in splits} == {whole.test.fingerprint}
+        validated = sorted(text for one in splits for text in one.validation.texts)
+        assert validated == sorted(TEXTS[:50])
+        for one in splits:
+            assert sorted([*one.train.texts, *one.validation.texts]) == sorted(TEXTS[:50])
+            assert set(one.train.labels or ()) == {"even", "odd"}
+            counts = [one.counts[name] for name in ("train", "validation", "test")]
+            assert counts == [len(one.train), len(one.validation), 11]
+    empty = replace(whole, test=whole.test.take(np.arange(0)))
+    with pytest.raises(InvalidInput, match=r"no test split of its own; set task\.cross_validation"):
+        setup(test="own").split("own", empty)
 
 
 @pytest.mark.parametrize("fold", [-1, 8])

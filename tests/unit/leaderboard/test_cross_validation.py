@@ -94,6 +94,18 @@ def test_repeats_do_not_multiply_the_test_items(record: Maker) -> None:
     assert two.stderr == pytest.approx(one.stderr) and not double.item_scores
 
 
+def test_folds_that_test_the_same_items_count_them_once(record: Maker) -> None:
+    items = [answers(seed)[0] for seed in range(3)]
+    folds = folds_of(record, items)
+    dealt = {"folds": 3, "cross_validation": {"repeats": 1, "test": "own"}}
+    (joined,) = join_folds([replace(one, config={**one.config, "task": dealt}) for one in folds])
+    metric = joined.metrics[0]
+    assert (metric.n, metric.value) == (30, pytest.approx(np.mean(items)))
+    variances = [one.metrics[0].stderr or 0.0 for one in folds]
+    assert metric.stderr == pytest.approx(np.sqrt(np.mean(np.square(variances))))
+    assert not joined.item_scores
+
+
 def test_records_without_folds_stay_as_they_are(record: Maker) -> None:
     records = [record(0.5, seed=seed) for seed in range(3)]
     assert join_folds(records) == records
