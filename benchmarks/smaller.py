@@ -93,7 +93,13 @@ def described(run: Path) -> dict[str, Any]:
 
 def page(runs: list[dict[str, Any]]) -> str:
     """Returns the tables as Markdown."""
-    lines = ["# Smaller models", "", "Written by `benchmarks/smaller.py`; do not edit.", ""]
+    lines = [
+        "# Smaller models", "", "Written by `benchmarks/smaller.py`; do not edit.", "",
+        "Each model is made of the one before; the ONNX models are made of `prune`. The runs predict in "
+        "the precision that `precision=auto` chose (bfloat16 products on this processor), ONNX in "
+        "float32. Latency is float32 or int8. The machine was busy with other work throughout: compare "
+        "the rows, which took turns, not the milliseconds.", "",
+    ]  # fmt: skip
     for run in runs:
         models, times = run["models"], run["timed"]["latencies"]
         metric = models[0]["metric"]["name"]

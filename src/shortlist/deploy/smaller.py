@@ -169,7 +169,7 @@ def _converted(
         name = f"{run.model}, {kind}"
         row = CompressedModel(name, of.parameters, path.stat().st_size, metric, gain)
         added.append(row)
-        calls[name] = _call(Session(path))
+        calls[name] = _call(Session(path, torch.get_num_threads()))
     return tuple(added), calls
 
 
