@@ -225,7 +225,7 @@ def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> 
             "protocol=null",
             "error: protocol must be one of its options, found null; ~protocol leaves",
         ),
-        ("~task", "error: task cannot be left out; 26 are known"),
+        ("~task", "error: task cannot be left out; 28 are known"),
         ("~runtime", "error: runtime cannot be left out; known: default"),
         ("~trainer@warmup", "error: trainer@warmup cannot be left out; known: classify, clm, mlm"),
         ("featurizer=1", "error: featurizer must be one of its options, found 1; "),

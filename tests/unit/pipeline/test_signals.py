@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 
 import pytest
 
-from shortlist.pipeline.signals import Stopped, raised
+from shortlist.pipeline.signals import SIGNALS, Stopped, raised
+
+
+@pytest.fixture(autouse=True)
+def _default_handlers() -> Generator[None]:
+    """As in a command in the foreground: a background job of a shell ignores SIGINT."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def arrive(number: int = signal.SIGTERM) -> None:

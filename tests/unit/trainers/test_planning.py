@@ -36,7 +36,7 @@ def test_steps_groups_and_memory_are_those_of_the_training(
     assert plan.steps == facts["steps"] and plan.rise == plan.steps // 2
     assert plan.tokens == trainer.tokens and plan.seconds > 0
     assert (plan.trained < plan.parameters) == bool(changed)
-    assert plan.trained == (66 if "freeze" in changed else plan.trained)
+    assert plan.trained == (1122 if "freeze" in changed else plan.trained)  # pooler and head
     assert plan.state_bytes == 4 * plan.parameters + 12 * plan.trained
     assert plan.parameters > 20_000 and len(plan.groups) >= 2
     assert f"{plan.steps:,} steps" in "\n".join(plan.lines())

@@ -297,10 +297,11 @@ def test_the_log_begins_with_what_is_trained(
         trained(tiny_model, tmp_path, machine, freeze="all", warmup_fraction=0, warmup_steps=1)
     first, *groups = [record.message for record in caplog.records]
     assert first.startswith("fine-tuning: 4 steps (1 of warm-up, then linear), batches of 8, ")
-    assert "; 66 of " in first and "% frozen" in first  # a head of 32 x 2 weights and 2 biases
+    # A pooler of 32 x 32 weights and 32 biases, and a head of 32 x 2 weights and 2 biases.
+    assert "; 1,122 of " in first and "% frozen" in first
     assert groups == [
-        "fine-tuning: 64 parameters at rate 0.005, weight decay 0.01 (classifier.weight)",
-        "fine-tuning: 2 parameters at rate 0.005, weight decay 0 (classifier.bias)",
+        "fine-tuning: 1,088 parameters at rate 0.005, weight decay 0.01 (bert.pooler.dense.weight and 1 more)",
+        "fine-tuning: 34 parameters at rate 0.005, weight decay 0 (bert.pooler.dense.bias and 1 more)",
     ]
 
 
