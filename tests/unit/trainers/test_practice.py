@@ -300,7 +300,8 @@ def test_the_log_begins_with_what_is_trained(
     # A pooler of 32 x 32 weights and 32 biases, and a head of 32 x 2 weights and 2 biases.
     assert "; 1,122 of " in first and "% frozen" in first
     assert groups == [
-        "fine-tuning: 1,088 parameters at rate 0.005, weight decay 0.01 (bert.pooler.dense.weight and 1 more)",
+        "fine-tuning: 1,088 parameters at rate 0.005, weight decay 0.01 "
+        "(bert.pooler.dense.weight and 1 more)",
         "fine-tuning: 34 parameters at rate 0.005, weight decay 0 (bert.pooler.dense.bias and 1 more)",
     ]
 
