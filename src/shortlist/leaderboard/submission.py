@@ -221,7 +221,9 @@ def _item_score_problems(record: Record, metric: Metric) -> Iterator[str]:
     ratio = next(
         (most for name, most in STDERR_RATIOS if name.fullmatch(metric.name)), STDERR_RATIO
     )
-    if metric.stderr * ratio < stderr or 0 < stderr * ratio < metric.stderr:
+    # Rounding moves each score by a share of its size, and their standard error with them.
+    moved = ROUNDING * math.sqrt(float(np.mean(scores**2)) / len(scores))
+    if metric.stderr * ratio + moved < stderr or 0 < stderr * ratio + moved < metric.stderr:
         yield (
             f"metric {metric.name} has the standard error {metric.stderr:.3g}, its item scores "
             f"{stderr:.3g}"
