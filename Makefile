@@ -65,7 +65,7 @@ pydocs-list: install ## the packages that pool=pydocs reads, from requirements.l
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
-bench: install $(if $(PEERS),,.cache/peers/installed) bench-text ## time everything: benchmarks/README.md
+bench: install $(if $(PEERS),,.cache/peers/installed) bench-text bench-prepare ## time everything: benchmarks/README.md
 	OMP_WAIT_POLICY=passive $(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")

@@ -72,7 +72,7 @@ def clusters(
     A pair of similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands, 0.9996 at
     the default threshold, and every candidate is compared exactly. A cluster may hold two
     documents below the threshold that a third one connects. The result is deterministic. 200,000
-    texts of 1,000 characters take about half a minute on one core and 0.2 GB.
+    texts of 1,100 characters without copies take some three seconds on one core and 0.3 GB.
     """
     hashes, offsets = _shingle_sets(texts)
     draws = np.random.default_rng(_SEED)
@@ -151,10 +151,16 @@ def _shingle_sets(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.
     hashes, sizes = [np.zeros(0, np.uint32)], [np.zeros(1, np.int64)]
     for _, piece in pieces(texts, _PIECE):
         values, lines, _ = word_runs(as_lines(map(fold, piece)), SHINGLE)
-        keys = np.unique(lines.astype(np.uint64) << _32 | (values * FNV_PRIME) >> _32)
+        keys = _distinct(lines.astype(np.uint64) << _32 | (values * FNV_PRIME) >> _32)
         hashes.append(keys.astype(np.uint32))
         sizes.append(np.bincount(keys >> _32, minlength=len(piece)))
     return np.concatenate(hashes), np.cumsum(np.concatenate(sizes))
+
+
+def _distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns the distinct keys, sorted: np.unique, which hashes integers, took 100 times as long."""
+    keys = np.sort(keys)
+    return keys[np.concatenate([np.ones(min(len(keys), 1), bool), keys[1:] != keys[:-1]])]
 
 
 def pieces(texts: Sequence[str], characters: int) -> Iterator[tuple[int, Sequence[str]]]:
