@@ -198,7 +198,7 @@ def main() -> None:
                 lambda: ours(corpus, labels),
                 lambda: theirs(corpus, labels, "random"),
             ),
-            f"Llama shape of {size / 1e6:.1f} million parameters, all trained, Trainer / ours": (
+            f"decoder of {size / 1e6:.1f} million parameters, all trained, Trainer / ours": (
                 lambda: decoder(short, start),
                 lambda: decoder_of_trainer(short, start, documents),
             ),
