@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ PRECISIONS = ("32", "bf16", "16")  # of a training; the machine decides where it
 # hash settings are those of the earlier names.
 RENAMED = ("3fc154afe4a490a8e17d8d29c52e83fb81a8f428", "a7fd84125a328650bce12be0957e59915cabf1b8")
 _HASHING_NAMES = ("pool", "fit", "selection", "warmup")
+_FINGERPRINT = re.compile(r"[0-9a-f]+")
+MOST_RESAMPLED = 50_000  # items, whose resamples take 400 MB and a quarter of a second
 _SEED = 1_000_003  # stands for any seed, so that the cells of several seeds are composed once
 
 
@@ -81,9 +84,11 @@ def derivation_problems(record: Record) -> Iterator[str]:
     given: Mapping[str, Any] = record.config
     if expected.get("source") == "local":  # what a hub holds has no effect then
         expected, given = _without_hub(expected), _without_hub(given)
+    same = True
     for name in sorted({*expected, *given}):
         first, second = expected.get(name), given.get(name)
         if first != second:
+            same = False
             place, by_overrides, found = next(_differences(first, second, name))
             yield (
                 f"{place} is {found:.80}, but its overrides and conf/ give {by_overrides:.80}; records "
@@ -92,10 +97,15 @@ def derivation_problems(record: Record) -> Iterator[str]:
     for group, name in derived.axes.items():
         if getattr(record.axes, group) != name:
             yield f"{group} is {getattr(record.axes, group)}, but its overrides choose {name}"
-    if record.status == "done":
-        yield from _stage_problems(record, derived.parts)
-        yield from _error_problems(record)
-        yield from _count_problems(record, derived.parts)
+    # What follows reads the settings by the names and types that they are composed with.
+    if record.status != "done" or not same:
+        return
+    if absent := list(_absent(record, derived.parts)):
+        yield f"it lacks {', '.join(absent)}, from which other parts of it follow"
+        return
+    yield from _stage_problems(record, derived.parts)
+    yield from _error_problems(record)
+    yield from _count_problems(record, derived.parts)
 
 
 @cache
@@ -133,6 +143,32 @@ def _differences(first: Any, second: Any, place: str) -> Iterator[tuple[str, str
     yield place, json.dumps(first), json.dumps(second)
 
 
+def _absent(record: Record, parts: Components) -> Iterator[str]:
+    """Yields the facts that every finished cell of these settings has and this record has not."""
+    trained = record.until != "select"
+    splits = {parts.task.held_out} if trained else set[str]()
+    if _of_task_alone(record, parts):
+        splits.update(PROTECTED)
+    given = {
+        name for name in record.inputs if name in ("task_train", "task_validation", "task_test")
+    }
+    for name in sorted({*given, *(f"task_{split}" for split in splits)}):
+        if not _FINGERPRINT.fullmatch(record.inputs.get(name, "")):
+            yield f"the fingerprint inputs.{name}"
+    if trained and not isinstance(record.selection.get("sha256"), str):
+        yield "selection.sha256"
+    stepped = parts.warmup.objective == "mlm" and "warmup_steps" in record.counts
+    if stepped and "warmup_documents" not in record.counts:
+        yield "counts.warmup_documents"
+
+
+def _of_task_alone(record: Record, parts: Components) -> bool:
+    """Returns whether leaks are looked for among the texts of the task's splits and no others."""
+    config = record.config
+    alone = config.get("targets") is None and config.get("negative_target") is None
+    return alone and not parts.task.evaluators
+
+
 def _error_problems(record: Record) -> Iterator[str]:
     """Yields the standard errors of accuracies that are not those of the bootstrap over the items,
     whose resamples follow from the test split.
@@ -142,6 +178,8 @@ def _error_problems(record: Record) -> Iterator[str]:
     for metric in record.metrics:
         packed = record.item_scores.get(metric.name)
         if metric.name != "accuracy" or packed is None or metric.stderr is None:
+            continue
+        if metric.n > MOST_RESAMPLED:
             continue
         scores = unpack_item_scores(packed, metric.n)
         if not np.isin(scores, (0.0, 1.0)).all():  # of tokens: a ratio of sums
@@ -214,7 +252,7 @@ def _possible_keys(
         apart = ("evaluators", *APART["task"])
         task = {k: v for k, v in config["task"].items() if k not in apart}
         yield "task", _keys("task", parts.task.version, {**task, **source}, [read("task")])
-    if alone and not parts.task.evaluators:
+    if _of_task_alone(record, parts):
         texts = {split: inputs[f"task_{split}"] for split in PROTECTED}
         pools = {inputs[name] for name in _CHOSEN_FROM if name in inputs}
         keep = {"keep": parts.leaks == "report"}
