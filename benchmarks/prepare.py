@@ -2,6 +2,8 @@
 
     python benchmarks/prepare.py --peer /path/to/venv/bin/python [--data DATA] [--documents 2000]
 
+Then the recall and precision of the indexes of near copies on planted pairs.
+
 The peers' environment needs datatrove, spacy, ftfy, datasketch, rensa and numpy. Documents are those of
 the pool `blogs` of a data folder, else generated sentences; each program reads the same file, warms
 up on a tenth, and is timed once for the rest. CPU seconds of the process are compared, so that other
@@ -22,7 +24,8 @@ from pathlib import Path
 
 PEER = """
 import json, sys, time
-texts = json.load(open(sys.argv[1]))
+given = json.load(open(sys.argv[1]))
+texts = given["texts"]
 from datatrove.data import Document
 from datatrove.pipeline.filters import (
     FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter)
@@ -69,7 +72,22 @@ for work in (heuristics, datasketch, rensa, personal):
     start = time.process_time()
     work(texts)
     rates[work.__name__] = len(texts) / (time.process_time() - start)
-print(json.dumps(rates))
+
+def pairs(texts):
+    found = {"datasketch": [], "rensa": []}
+    lsh = MinHashLSH(num_perm=100, params=(20, 5))
+    other = RMinHashLSH(threshold=0.8, num_perm=100, num_bands=20)
+    for row, text in enumerate(texts):
+        sketch, fast = MinHash(num_perm=100), RMinHash(num_perm=100, seed=1)
+        sketch.update_batch([one.encode() for one in shingles(text)])
+        fast.update(list(shingles(text)))
+        found["datasketch"] += [(int(of), row) for of in lsh.query(sketch)]
+        found["rensa"] += [(int(of), row) for of in other.query(fast)]
+        lsh.insert(row, sketch)
+        other.insert(row, fast)
+    return found
+
+print(json.dumps({"rates": rates, "pairs": {key: pairs(own) for key, own in given["planted"].items()}}))
 """
 
 
@@ -121,6 +139,49 @@ def ours() -> dict[str, Callable[[Sequence[str]], object]]:
     }
 
 
+def planted(edits: int) -> list[str]:
+    """Returns 1,000 texts of 120 random words, then copies of the first 300 with edited words."""
+    rng = random.Random(0)
+    vocabulary = [f"w{number}" for number in range(3000)]
+    texts = [rng.choices(vocabulary, k=120) for _ in range(1000)]
+    for number in range(300):
+        copy = list(texts[number])
+        for place in rng.sample(range(120), edits):
+            copy[place] = rng.choice(vocabulary)
+        texts.append(copy)
+    return [" ".join(words) for words in texts]
+
+
+def similar(texts: Sequence[str]) -> set[tuple[int, int]]:
+    """Returns the planted pairs whose sets of shingles have a Jaccard similarity of 0.8 or more."""
+    sets = [
+        {tuple(words[at : at + 5]) for at in range(len(words) - 4)}
+        for words in (text.split() for text in texts)
+    ]
+    pairs = [(row - 1000, row) for row in range(1000, len(texts))]
+    return {(a, b) for a, b in pairs if len(sets[a] & sets[b]) >= 0.8 * len(sets[a] | sets[b])}
+
+
+def print_planted(
+    copies: dict[int, list[str]], theirs: dict[str, dict[str, list[list[int]]]]
+) -> None:
+    """Prints recall and precision of the pairs found, by edited words."""
+    from shortlist.data.near_copies import clusters
+
+    for edits, texts in copies.items():
+        right = similar(texts)
+        labels = clusters(texts).labels.tolist()
+        found = {"here": [(of, row) for row, of in enumerate(labels) if of != row]}
+        for peer, pairs in theirs.get(str(edits), {}).items():
+            found[peer] = [(pair[0], pair[1]) for pair in pairs]
+        for name, pairs in found.items():
+            hits = len(right.intersection(pairs))
+            print(
+                f"{edits} edited words, {len(right)} right pairs, {name}: recall "
+                f"{hits / max(len(right), 1):.3f}, precision {hits / max(len(pairs), 1):.3f}"
+            )
+
+
 def main() -> None:
     """Prints one line for each kind of work, and one for each peer."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -133,16 +194,19 @@ def main() -> None:
     rates = {name: timed(work, texts) for name, work in ours().items()}
     print(f"{len(texts):,} documents, {mean:,.0f} characters on average; documents per CPU second")
     theirs: dict[str, float] = {}
+    pairs: dict[str, dict[str, list[list[int]]]] = {}
+    copies = {edits: planted(edits) for edits in (1, 2, 3, 4)}
     if options.peer:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "texts.json"
-            path.write_text(json.dumps(texts))
+            path.write_text(json.dumps({"texts": texts, "planted": copies}))
             done = subprocess.run(
                 [options.peer, "-c", PEER, str(path)], capture_output=True, text=True, check=False
             )
         if done.returncode:
             sys.exit(f"the peers failed: {done.stderr[-2000:]}")
-        theirs = json.loads(done.stdout.splitlines()[-1])
+        answer = json.loads(done.stdout.splitlines()[-1])
+        theirs, pairs = answer["rates"], answer["pairs"]
     for name, peers in (
         ("heuristics", {"datatrove": "heuristics"}),
         ("near_duplicates", {"datasketch": "datasketch", "rensa": "rensa"}),
@@ -152,6 +216,7 @@ def main() -> None:
         for peer, key in peers.items():
             if key in theirs:
                 print(f"  {peer:<32} {theirs[key]:>10,.0f}   ratio {rates[name] / theirs[key]:.2f}")
+    print_planted(copies, pairs)
 
 
 if __name__ == "__main__":
