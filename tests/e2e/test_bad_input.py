@@ -12,6 +12,8 @@ import cells
 import pytest
 import toy
 
+pytestmark = pytest.mark.whole
+
 CHEAP = ("selector=random", "until=select")
 
 

@@ -18,6 +18,8 @@ from shortlist.store.cache import executions
 from shortlist.store.manifest import MANIFEST, write_manifest
 from shortlist.store.records import read_records, record_path
 
+pytestmark = pytest.mark.whole
+
 WHOLE = {
     "pool": 1, "task": 1, "leaks": 1, "features": 2, "fit": 2, "scores": 2, "selection": 2,
     "sensitivity": 1, "advice": 1, "head": 1, "warmup": 1, "held_out": 2, "finetune": 1, "evaluate": 1,

@@ -12,6 +12,8 @@ from soak.ground import difference, digests, numbers
 
 from shortlist.store import cache, manifest
 
+pytestmark = pytest.mark.whole
+
 
 def test_every_damaged_artifact_is_computed_again_to_the_same_bytes(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -13,6 +13,8 @@ from shortlist.cli.commands import parser
 from shortlist.overrides import composed
 from shortlist.pipeline.hydra_app import name_sizes
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "docs/guides").glob("*.md"))

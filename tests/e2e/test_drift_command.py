@@ -10,6 +10,8 @@ import pytest
 import toy
 from test_feedback_commands import typed, write_log
 
+pytestmark = pytest.mark.whole
+
 
 def write(path: Path, *topics: str, seed: int = 1, n: int = 12) -> Path:
     texts = [text for topic in topics for text in toy.sentences(topic, n, seed)]

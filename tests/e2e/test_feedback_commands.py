@@ -22,6 +22,8 @@ from shortlist.errors import InvalidInput, Missing
 from shortlist.leaderboard.consistency import count_problems, override_problems
 from shortlist.store import formats
 
+pytestmark = pytest.mark.whole
+
 QUICK = ("selector=gotd", "featurizer=static", "advice=null", "selector.sensitivity=false")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.whole
+
 SECRET = "5ec4e70123456789abcdef0123456789abcdef01"
 NAMES = (
     "WANDB_API_KEY",

@@ -20,7 +20,7 @@ import serving
 from shortlist.cli import main
 from shortlist.deploy.model_dir import ModelDir
 
-pytestmark = [pytest.mark.enable_socket]
+pytestmark = [pytest.mark.whole, pytest.mark.enable_socket]
 
 
 @pytest.fixture(scope="module")

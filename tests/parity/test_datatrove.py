@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from shortlist.pipeline.build import build_plain
 from shortlist.prepare.base import DocumentOperation, Text
 
+pytestmark = pytest.mark.whole
+
 GOLDEN: dict[str, Any] = json.loads(Path(__file__).with_name("datatrove.json").read_text("utf-8"))
 TEXTS: list[str] = GOLDEN["texts"]
 CONF = Path(__file__).parents[2] / "conf/prepare"

@@ -22,6 +22,8 @@ from shortlist.leaderboard.published import (
 from shortlist.leaderboard.reproduction import differences, reproductions
 from shortlist.pipeline.compose import hashed_settings
 
+pytestmark = pytest.mark.whole
+
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published"
 CONF = Path(__file__).parents[2] / "conf"
 # Numbers of each table: rows times columns, as printed.

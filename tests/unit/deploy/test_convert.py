@@ -15,6 +15,8 @@ from shortlist.deploy.inference import Session
 from shortlist.errors import DoesNotFit
 from shortlist.models import checkpoint
 
+pytestmark = pytest.mark.whole
+
 SHAPES = [(texts, tokens) for tokens in (5, 128, 512) for texts in (1, 7, 64)]
 
 
