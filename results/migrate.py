@@ -36,7 +36,7 @@ from shortlist.store.records import record_path, report_path
 
 RESULTS = Path(__file__).parent
 CONF = RESULTS.parent / "conf"
-CELL_VERSION = 2  # of `pipeline.compose.cell_key`
+CELL_VERSION = 2  # of `pipeline.identity.cell_key`
 
 # Dotted names of classes in `_target_`: old -> current.
 CLASSES = {
@@ -201,7 +201,8 @@ def check(results: Path) -> Iterator[str]:
 
     from shortlist import config as schema
     from shortlist.pipeline import hydra_app  # noqa: F401  (registers the resolvers)
-    from shortlist.pipeline.compose import hashed_settings, with_targets
+    from shortlist.pipeline.identity import hashed_settings
+    from shortlist.pipeline.targets import with_targets
 
     schema.register(CONF)
     found: Counter[str] = Counter()

@@ -26,7 +26,7 @@ from shortlist.errors import InvalidInput, Missing, near
 from shortlist.overrides import composed, override, path_of
 from shortlist.pipeline.build import class_of, extensions_of
 from shortlist.pipeline.cell import check_labels, execute, open_cell, tune
-from shortlist.pipeline.compose import input_digests
+from shortlist.pipeline.identity import input_digests
 from shortlist.settings import checked, parameters
 from shortlist.store.atomic import make_directory
 from shortlist.store.keys import key as make_key

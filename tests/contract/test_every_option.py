@@ -17,14 +17,9 @@ from shortlist.evaluation.base import Evaluator
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.featurizers.base import Featurizer
 from shortlist.models.pretrained import Pretrained
-from shortlist.pipeline.compose import (
-    build_component,
-    build_components,
-    cell_key,
-    hashed_settings,
-    input_digests,
-    with_targets,
-)
+from shortlist.pipeline.compose import build_component, build_components
+from shortlist.pipeline.identity import cell_key, hashed_settings, input_digests
+from shortlist.pipeline.targets import with_targets
 from shortlist.selectors.base import option_name
 from shortlist.store.keys import canonical
 from shortlist.tasks.base import Task

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from shortlist.core import Record
 from shortlist.errors import InvalidInput
-from shortlist.pipeline.compose import cell_key
+from shortlist.pipeline.identity import cell_key
 from shortlist.pipeline.preparation import with_preparation
 from shortlist.store.formats import load_corpus
 

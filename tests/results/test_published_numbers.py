@@ -20,7 +20,7 @@ from shortlist.leaderboard.published import (
     read_published,
 )
 from shortlist.leaderboard.reproduction import differences, reproductions
-from shortlist.pipeline.compose import hashed_settings
+from shortlist.pipeline.identity import hashed_settings
 
 pytestmark = pytest.mark.whole
 

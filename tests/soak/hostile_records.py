@@ -27,7 +27,8 @@ import numpy as np
 from shortlist.core import Record, pack_item_scores
 from shortlist.leaderboard.__main__ import main
 from shortlist.overrides import composed
-from shortlist.pipeline.compose import hashed_settings, with_targets
+from shortlist.pipeline.identity import hashed_settings
+from shortlist.pipeline.targets import with_targets
 from shortlist.store.keys import key as make_key
 from shortlist.store.records import read_record
 from soak.outcome import Outcome

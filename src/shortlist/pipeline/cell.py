@@ -22,18 +22,11 @@ from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.loggers import CellReport
 from shortlist.pipeline.base_model import base_model
 from shortlist.pipeline.calibration import calibrate, check_calibration
-from shortlist.pipeline.compose import (
-    Components,
-    absolute,
-    build_components,
-    cell_key,
-    hashed_settings,
-    input_digests,
-    with_targets,
-)
+from shortlist.pipeline.compose import Components, absolute, build_components
 from shortlist.pipeline.compression import check_compressions, compress
 from shortlist.pipeline.data import choose_from
 from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, write_datasheet
+from shortlist.pipeline.identity import cell_key, hashed_settings, input_digests
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.preparation import with_preparation
@@ -41,6 +34,7 @@ from shortlist.pipeline.recorder import record_fields
 from shortlist.pipeline.selection import SHORTLIST, check_documents, rank, select, write_shortlist
 from shortlist.pipeline.signals import raised
 from shortlist.pipeline.stage import Cell, Notes, Stage
+from shortlist.pipeline.targets import with_targets
 from shortlist.pipeline.training import (
     check_evaluators,
     check_trainings,

@@ -503,8 +503,10 @@ def check(config: DictConfig) -> None:
     Raises:
         ShortlistError: a setting is wrong, or an input is not there.
     """
-    from shortlist.pipeline.compose import build_components, input_digests, with_targets
+    from shortlist.pipeline.compose import build_components
+    from shortlist.pipeline.identity import input_digests
     from shortlist.pipeline.preparation import with_preparation
+    from shortlist.pipeline.targets import with_targets
 
     if config.search is not None:
         raise InvalidInput(

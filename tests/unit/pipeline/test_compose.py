@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.transformer import Static
-from shortlist.pipeline.compose import build_components, cell_key, hashed_settings, with_targets
+from shortlist.pipeline.compose import build_components
+from shortlist.pipeline.identity import cell_key, hashed_settings
+from shortlist.pipeline.targets import with_targets
 
 CONF = str(Path(__file__).parents[3] / "conf")
 
