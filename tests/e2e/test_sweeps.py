@@ -31,6 +31,8 @@ def test_a_sweep_over_budgets_fits_once_and_its_second_run_computes_nothing(
     }  # fmt: skip
     assert ran(tmp_path) == shared
     assert "citation_intent" in first.out
+    last = first.out.splitlines()[-1]
+    assert last.startswith("4 runs in ") and len(list(Path(last[10:]).glob("*/record.json"))) == 4
     published = [tmp_path / "results" / f"leaderboard.{kind}" for kind in ("md", "csv", "html")]
     before = [path.read_bytes() for path in published]
     second = cells.command(*typed)

@@ -630,6 +630,7 @@ def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) 
             print(f"  {cell / 'shortlist.jsonl'}")
     for path in written:
         print(f"wrote {path}")
+    print(f"run {next(iter(cells))}" if len(cells) == 1 else f"{len(cells)} runs in {directory}")
 
 
 def _cell_config(config: DictConfig, overrides: list[str]) -> DictConfig:
