@@ -275,7 +275,7 @@ def _check(read: _Manifest) -> None:
         tried = np.full((1, classes), 1 / classes)
         try:
             mapped = read.calibration.apply(tried)
-        except Exception as error:  # whatever an edited parameter causes
+        except Exception as error:  # parameters are any JSON: numpy's faults are of many classes
             raise InvalidInput(f"a calibration map that cannot be applied ({error})") from error
         if mapped.shape != tried.shape or not np.allclose(mapped.sum(1), 1):
             raise InvalidInput("a calibration map that does not give probabilities")

@@ -186,12 +186,12 @@ class _Service:
         """Counts and times a request; asks clients to leave while the server ends."""
         start = time.monotonic()
         path = request.url.path if request.url.path in PATHS else "other"
+        status = "500"  # of a fault, which `_fault` answers
         try:
             response = await call(request)
-        except Exception:
-            self.measures.requests.labels(path, "500").inc()
-            raise
-        self.measures.requests.labels(path, str(response.status_code)).inc()
+            status = str(response.status_code)
+        finally:
+            self.measures.requests.labels(path, status).inc()
         self.measures.seconds.labels(path).observe(time.monotonic() - start)
         if self.state.ending:
             response.headers["connection"] = "close"

@@ -132,7 +132,7 @@ class Batcher(Generic[Item, Answer]):
             answers = await loop.run_in_executor(
                 self._thread, self._run, [one.item for one in batch]
             )
-        except Exception as error:
+        except Exception as error:  # any fault of `run` goes to the requests of the batch
             if len(batch) > 1:
                 for one in batch:
                     await self._answer([one])
