@@ -36,7 +36,7 @@ class Finding:
     fine: bool | None = True
 
 
-def examine() -> list[Finding]:
+def check_machine() -> list[Finding]:
     """Returns what was found, without using the network."""
     return [*_program(), *_machine(), *_folders(), *_models(), *_extras()]
 

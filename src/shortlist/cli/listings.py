@@ -46,9 +46,9 @@ def methods(options: argparse.Namespace) -> None:
 
 def doctor(options: argparse.Namespace) -> int:
     """Returns 1 where something that the defaults need is missing."""
-    from shortlist.doctor import examine
+    from shortlist.doctor import check_machine
 
-    findings = examine()
+    findings = check_machine()
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         mark = {True: "ok", False: "MISSING", None: "-"}[finding.fine]

@@ -111,7 +111,7 @@ class _Server(uvicorn.Server):
         until = time.monotonic() + self._drain
         while time.monotonic() < until and not self.force_exit:
             await asyncio.sleep(0.02)
-        self._bound.listen(0)  # the queue of connections that nobody has accepted becomes short
+        self._bound.listen(0)  # shortens the queue of connections that are not accepted yet
         await asyncio.sleep(0.05)
         for server in self.servers:
             server.close()
