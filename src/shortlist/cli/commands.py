@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from shortlist.cli import data, deploy, feedback, listings, runs, selection
 from shortlist.cli.terminal import EXIT_CODES
@@ -27,8 +27,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"shortlist {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Command, text: str, more: str = "") -> argparse.ArgumentParser:
-        added = commands.add_parser(
+    def command(
+        name: str, run: Command, text: str, more: str = "", among: Any = commands
+    ) -> argparse.ArgumentParser:
+        added = among.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.\n\n{more}".strip(),

@@ -118,21 +118,12 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     feedback = command("feedback", export, "choose texts to label, and read the labels back")
     kinds = feedback.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def kind(
-        name: str, run: Callable[[argparse.Namespace], None], text: str, more: str
-    ) -> argparse.ArgumentParser:
-        added = kinds.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.\n\n{more}".strip(),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        added.set_defaults(command=run)
-        return added
-
-    one = kind(
+    one = command(
         "export", export, "write the texts that are most worth a label, each with its reasons",
         "shortlist feedback export RUN --by uncertain --pool texts.jsonl --out items.json\n"
         "shortlist feedback export RUN_A RUN_B --by disagreement --pool texts.jsonl --out items.csv\n"
         "shortlist feedback export RUN --by loss --out items.json -- paths.data=DATA",
+        kinds,
     )  # fmt: skip
     one.add_argument("run", type=Path, nargs="+", metavar="RUN",
         help="fine-tuned runs whose models predict; the first gives task and nearest texts")  # fmt: skip
@@ -150,13 +141,14 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     one.add_argument("--pool", type=Path, nargs="+", default=[], metavar="FILE",
         help="texts without labels, or the log of shortlist serve")  # fmt: skip
     _text_column(one)
-    two = kind(
+    two = command(
         "import", import_, "read labels back, and write what the next run learns from",
         "shortlist feedback import export.json --run RUN --out feedback.jsonl\n"
         "shortlist run -- task.feedback=feedback.jsonl ...\n"
         "Reads exports of Label Studio, rows with text and label, and the log of shortlist serve. "
         "Corrections of\nearlier rounds are those of the run. Contradictions, and copies of validation "
         "and test texts, are left out.",
+        kinds,
     )  # fmt: skip
     two.add_argument("file", type=Path, metavar="FILE", help="the labels")
     two.add_argument("--run", type=Path, required=True, metavar="RUN",
@@ -165,9 +157,10 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="the corrections of all rounds, JSON Lines")  # fmt: skip
     _text_column(two)
     two.add_argument("--json", action="store_true", help="print the counts as JSON")
-    three = kind(
+    three = command(
         "rounds", rounds, "show the metric of each round of feedback",
         "shortlist feedback rounds RUN_0 RUN_1 RUN_2 --out rounds.html",
+        kinds,
     )  # fmt: skip
     three.add_argument("run", type=Path, nargs="+", metavar="RUN",
         help="runs of one task, of one or more rounds and seeds")  # fmt: skip
