@@ -95,14 +95,13 @@ class StoredRun:
             InvalidInput: a model directory has no such kind.
         """
         head = self.task.head
-        for known, kind in KINDS.items():
-            if type(head) is known:
-                pairs = kind == "single_label" and self.two_texts
-                return "pairs" if pairs else kind
-        raise InvalidInput(
-            f"run {self.name}: a model directory holds a model that predicts classes, numbers or tags, "
-            f"this one is {head.description}"
-        )
+        kind = KINDS.get(type(head))
+        if kind is None:
+            raise InvalidInput(
+                f"run {self.name}: a model directory holds a model that predicts classes, numbers or "
+                f"tags, this one is {head.description}"
+            )
+        return "pairs" if kind == "single_label" and self.two_texts else kind
 
     @property
     def two_texts(self) -> bool:
