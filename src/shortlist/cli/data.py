@@ -6,10 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from shortlist.cli.terminal import shown
+from shortlist.cli.terminal import LISTED, counted, print_rejected, shown
 from shortlist.errors import InvalidInput
-
-LISTED = 5  # rows that cannot be read, on the terminal
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -72,9 +70,8 @@ def collect(options: argparse.Namespace) -> None:
         found = done.rejected[0].reason if done.rejected else f"{dict(done.counts)}"
         raise InvalidInput(f"{options.path}: expected rows, found none ({found})")
     write_table(pa.Table.from_pylist([dict(row) for row in done.rows]), options.out)
-    print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in done.counts.items()))
-    for row in done.rejected[:5]:
-        print(f"rejected: {row.path}, entry {row.line}: {row.reason}")
+    print(counted(done.counts))
+    print_rejected(done.rejected)
     print(f"rows         {shown(options.out.absolute())}")
 
 

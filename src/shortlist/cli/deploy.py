@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from shortlist.cli.terminal import console, shown
 from shortlist.errors import InvalidInput, Missing
@@ -10,8 +11,6 @@ from shortlist.errors import InvalidInput, Missing
 
 def compress(options: argparse.Namespace) -> None:
     """Prints and writes the table of a run's smaller models: size, latency, metric."""
-    import sys
-
     from shortlist.deploy.runs import open_run
     from shortlist.deploy.smaller import compare_models, write_comparison
     from shortlist.rendering.tables import rich_table

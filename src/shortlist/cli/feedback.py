@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from shortlist.cli.terminal import shown
+from shortlist.cli.terminal import counted, print_rejected, shown
 
 
 def export(options: argparse.Namespace) -> None:
@@ -21,7 +21,7 @@ def export(options: argparse.Namespace) -> None:
         measure=options.measure, pool=options.pool, text=options.text_column,
     )  # fmt: skip
     write_text(options.out, FORMATS[form](done))
-    print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in done.counts.items()))
+    print(counted(done.counts))
     largest, least = done.items[0].score, done.items[-1].score
     print(f"{len(done.items):,} texts by {done.measure}, from {largest:.4f} to {least:.4f}")
     print(f"nearest texts by vectors of: {done.vectors}")
@@ -42,11 +42,8 @@ def import_(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(facts))
         return
-    print(
-        ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in done.read.counts.items())
-    )
-    for row in done.read.rejected[:5]:
-        print(f"rejected: {row.path}, entry {row.line}: {row.reason}")
+    print(counted(done.read.counts))
+    print_rejected(done.read.rejected)
     for fate, count in done.screened.counts.items():
         if count:
             print(f"  left out: {count:,} {fate.replace('_', ' ')}")
@@ -101,9 +98,7 @@ def drift(options: argparse.Namespace) -> None:
         f"  divergence {test.value:.4g}; 95 % of {len(test.null)} random deals: {low:.4g} to {high:.4g}"
     )
     print(f"  p {test.p:.3g} (95 % interval of its estimate: {p_low:.3g} to {p_high:.3g})")
-    print(
-        f"  {', '.join(f'{count:,} {name}' for name, count in done.counts.items()).replace('_', ' ')}"
-    )
+    print(f"  {counted(done.counts)}")
     for one in found.clusters:
         print(
             f"  cluster {one.number}: {one.old_share:6.1%} old {one.new_share:6.1%} new, difference "

@@ -146,13 +146,12 @@ def search(options: argparse.Namespace) -> int:
 
 def ensemble(options: argparse.Namespace) -> None:
     """Writes the records of ensembles and prints their gains."""
-    from shortlist.overrides import composed
-    from shortlist.pipeline.compose import absolute
+    from shortlist.overrides import composed, path_of
     from shortlist.pipeline.ensembling import GAIN, ensembles
     from shortlist.store.records import write_record
 
     with composed(options.hydra) as config:
-        results = options.results or Path(str(absolute(config.paths.results)))
+        results = options.results or path_of(config, "results")
     for record in ensembles(results, options.hydra, composed, options.over):
         path = write_record(results, record)
         ((over, numbers),) = record.config["ensemble"].items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -96,11 +97,10 @@ def _dry_run(options: argparse.Namespace, methods: Sequence[str]) -> None:
             table.add_column(head, justify="right" if head in ("time", "memory") else "left")
         seconds = memory = 0.0
         for step in plan(**request, method=method):
-            known = (0 if value != value else value for value in (step.seconds, step.bytes))
-            took, used = known
+            took, used = (0 if math.isnan(x) else x for x in (step.seconds, step.bytes))
             seconds, memory = seconds + took * (step.state != "read"), max(memory, used)
-            shown = f"{took:,.1f} s" if took else "", f"{used / 2**20:,.0f} MiB" if used else ""
-            table.add_row(step.stage, step.state, *shown, step.note)
+            cells = f"{took:,.1f} s" if took else "", f"{used / 2**20:,.0f} MiB" if used else ""
+            table.add_row(step.stage, step.state, *cells, step.note)
         table.add_row("in all, where known", "", f"{seconds:,.1f} s", f"{memory / 2**20:,.0f} MiB")
         console(sys.stdout).print(table)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
 
+    from shortlist.data.readers import RejectedRow
+
 DONE, REFUSED = 0, 1
+LISTED = 5  # rows that cannot be read, on the terminal
 EXIT_CODES = """exit codes:
   0    done
   1    an input, a setting or the machine does not allow it: one line says which, and what to do
@@ -33,6 +37,17 @@ def shown(path: Path) -> str:
     """Returns a path as it is short to read: relative where it lies below the working directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Returns counts by name in one line."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def print_rejected(rows: Sequence[RejectedRow]) -> None:
+    """Prints the first rows that could not be read, each with the reason."""
+    for row in rows[:LISTED]:
+        print(f"rejected: {row.path}, entry {row.line}: {row.reason}")
 
 
 def columns() -> int:
