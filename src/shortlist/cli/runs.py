@@ -148,6 +148,7 @@ def ensemble(options: argparse.Namespace) -> None:
     """Writes the records of ensembles and prints their gains."""
     from shortlist.overrides import composed, path_of
     from shortlist.pipeline.ensembling import GAIN, ensembles
+    from shortlist.stats.intervals import normal_interval
     from shortlist.store.records import write_record
 
     with composed(options.hydra) as config:
@@ -160,7 +161,7 @@ def ensemble(options: argparse.Namespace) -> None:
         for metric in record.metrics:
             gain = record.metric(f"{metric.name}_{GAIN}")
             if gain is not None:
-                low, high = (gain.value + sign * 1.96 * (gain.stderr or 0.0) for sign in (-1, 1))
+                low, high = normal_interval(gain.value, gain.stderr or 0.0)
                 print(
                     f"  {metric.name:<12} {metric.value:.4f}, {gain.value:+.4f} against the mean of its "
                     f"cells (95 %: {low:+.4f} to {high:+.4f}, paired over {gain.n:,} items)"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from shortlist.core import Metric, Record
 from shortlist.deploy.model_dir import Kind, Measured, Method, ModelFacts
 from shortlist.rendering.tables import TextCell, TextTable, escape_markdown, markdown_table
+from shortlist.stats.intervals import normal_interval
 
 PIPELINES: Mapping[Kind, str] = {  # tasks of transformers and of the hub
     "single_label": "text-classification",
@@ -80,7 +81,7 @@ def model_card(
         "from the standard error (normal approximation).\n",
         _table(
             ("metric", "value", "95 % interval", "items"),
-            [(one.name, f"{one.value:.4f}", interval(one), f"{one.n:,}") for one in metrics],
+            [(one.name, f"{one.value:.4f}", _interval(one), f"{one.n:,}") for one in metrics],
         ),
         *_served(facts),
         *_calibration(facts),
@@ -104,11 +105,11 @@ def model_card(
     return "\n".join(part for part in parts if part)
 
 
-def interval(metric: Metric | Measured) -> str:
+def _interval(metric: Metric | Measured) -> str:
     """Returns the 95 % interval of a metric, or that there is none."""
     if metric.stderr is None:
         return "not known"
-    low, high = (metric.value + sign * 1.96 * metric.stderr for sign in (-1, 1))
+    low, high = normal_interval(metric.value, metric.stderr)
     return f"{low:.4f} to {high:.4f}"
 
 
@@ -166,7 +167,7 @@ def _served(facts: ModelFacts) -> list[str]:
             name,
             f"{one.agreement:.2%}",
             f"{one.metric.value:.4f}",
-            interval(one.metric),
+            _interval(one.metric),
             f"{one.difference:.1e}",
         )
         for name, one in facts.variants.items()

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from shortlist.core.typed import typed
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.stats.calibration import Isotonic, Platt, Temperature, Vector
+from shortlist.stats.intervals import normal_interval
 from shortlist.store.atomic import fsync, make_directory
 from shortlist.store.disk import room_for
 
@@ -74,7 +75,7 @@ class Measured:
         """The value with its 95 % interval."""
         if self.stderr is None:
             return f"{self.name} {self.value:.4f}"
-        low, high = (self.value + sign * 1.96 * self.stderr for sign in (-1, 1))
+        low, high = normal_interval(self.value, self.stderr)
         return f"{self.name} {self.value:.4f} (95 %: {low:.4f} to {high:.4f})"
 
 

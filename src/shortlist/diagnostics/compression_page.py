@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shortlist.core import Metric
 from shortlist.diagnostics.datasheet.page import Datasheet, Fact, Section
 from shortlist.rendering.tables import TextCell, TextTable
+from shortlist.stats.intervals import normal_interval
 
 if TYPE_CHECKING:
     from shortlist.compression.size import Latency
@@ -105,7 +106,7 @@ def _value(metric: Metric) -> str:
 def _interval(gain: Metric) -> str:
     if gain.stderr is None:
         return f"{gain.value:+.4f}"
-    low, high = (gain.value + sign * 1.96 * gain.stderr for sign in (-1, 1))
+    low, high = normal_interval(gain.value, gain.stderr)
     return f"{gain.value:+.4f} ({low:+.4f} to {high:+.4f})"
 
 

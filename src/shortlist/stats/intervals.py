@@ -1,4 +1,4 @@
-"""Ratio estimates with cluster-robust standard errors, and prediction intervals."""
+"""Ratio estimates with cluster-robust standard errors, and intervals."""
 # scipy carries no type stubs: the types of its results are unknown to the checker.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import t as student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +54,11 @@ def linearised_ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> 
     return ratio + len(sums) * (sums - ratio * counts) / total
 
 
+def normal_interval(value: float, stderr: float) -> tuple[float, float]:
+    """Returns the ends of the 95 % interval, value ± 1.96 stderr (normal approximation)."""
+    return value - 1.96 * stderr, value + 1.96 * stderr
+
+
 def upper_tail(value: float, sample: NDArray[np.float64]) -> float:
     """Returns the probability that another draw from the distribution of `sample` is >= `value`.
 
@@ -66,6 +70,10 @@ def upper_tail(value: float, sample: NDArray[np.float64]) -> float:
         value: the value to compare.
         sample: (m,) draws, at least two.
     """
+    from scipy.stats import (
+        t as student,
+    )  # half a second, which a server has no use for
+
     spread = float(np.std(sample, ddof=1))
     excess = value - float(np.mean(sample))
     if spread == 0:
