@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,15 +51,18 @@ Format = Literal["labelstudio", "csv", "jsonl"]
 
 NEAREST = 3  # training texts and selected documents that are named for each item
 SNIPPET = 200  # characters of their texts
-UNCERTAIN = {
-    "entropy": lambda p: entropy(p.mean(0)),
-    "margin": lambda p: margin(p.mean(0)),
-}  # of (r, n, k) probabilities of r models
-DISAGREEMENT = {"mutual_information": mutual_information, "vote_entropy": vote_entropy}
-MEASURES: Mapping[str, Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {
-    "uncertain": UNCERTAIN,
-    "disagreement": DISAGREEMENT,
-    "loss": {"log_loss": lambda p: p[0, :, 0]},  # replaced: it reads the labels
+Measure: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+# Of (r, n, k) probabilities of r models, and the (n,) numbers of the labels, which only `loss` reads.
+MEASURES: Mapping[By, Mapping[str, Measure]] = {
+    "uncertain": {
+        "entropy": lambda p, _: entropy(p.mean(0)),
+        "margin": lambda p, _: margin(p.mean(0)),
+    },
+    "disagreement": {
+        "mutual_information": lambda p, _: mutual_information(p),
+        "vote_entropy": lambda p, _: vote_entropy(p),
+    },
+    "loss": {"log_loss": lambda p, truth: log_loss(p.mean(0), truth)},
 }
 SUFFIXES: Mapping[str, Format] = {".json": "labelstudio", ".csv": "csv", ".jsonl": "jsonl"}
 
@@ -199,13 +202,8 @@ def export_items(
                 "expected runs of different weights, found two of the same; name each run once"
             )
         all_of = np.stack(list(predictions.values()))
-        if by == "loss":
-            places = {label: place for place, label in enumerate(labels)}
-            scores = log_loss(
-                all_of.mean(0), np.array([places[str(one)] for one in corpus.labels or ()])
-            )
-        else:
-            scores = known[measure](all_of)
+        truth = np.array([labels.index(str(one)) for one in corpus.labels or ()], dtype=np.int64)
+        scores = known[measure](all_of, truth)
         rows = np.lexsort((np.array(corpus.ids), -scores))[:count]
         chosen = corpus.take(rows)
         with_vectors, name = _featurizer(first, settings)
