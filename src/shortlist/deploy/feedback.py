@@ -26,7 +26,7 @@ from shortlist.data.feedback import (
     read_feedback,
     screen,
 )
-from shortlist.deploy.model_dir import VERSION
+from shortlist.deploy.model_dir import version_of
 from shortlist.deploy.runs import StoredRun, open_run
 from shortlist.deploy.texts import featurizer, read_texts, usable, vectors
 from shortlist.diagnostics.formatting import shorten
@@ -277,8 +277,7 @@ def _probabilities(run: StoredRun, corpus: Corpus) -> NDArray[np.float64]:
 def _version(run: StoredRun) -> str:
     """Returns the version of a run's model, as its model directory states it."""
     files = (read_manifest("finetune", run.weights) or {})["files"]
-    weights = [about["sha256"] for name, about in files.items() if name.endswith(".safetensors")]
-    return weights[0][:VERSION]
+    return version_of(run.weights, {name: about["sha256"] for name, about in files.items()})
 
 
 def _featurizer(run: StoredRun, settings: Sequence[str]) -> tuple[Featurizer, str]:

@@ -31,7 +31,7 @@ MANIFEST = "shortlist.json"
 CARD = "README.md"  # a person may edit it: it has no digest
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20  # of a manifest; a calibration map of 1,000 classes takes some MB
-VERSION = 12  # hexadecimal digits of a digest
+_VERSION = 12  # hexadecimal digits of a digest
 _SEAL = "sha256"  # of the manifest itself
 _EXPORT_AGAIN = "export the run again"
 
@@ -179,7 +179,7 @@ def write_model_dir(path: Path, write: Callable[[Path], ModelFacts]) -> ModelDir
             digests = {name: _sha256(temporary / name) for name in _names(temporary)}
             content = asdict(facts) | {
                 "schema": SCHEMA,
-                "model_version": _version(temporary, digests),
+                "model_version": version_of(temporary, digests),
                 "files": digests,
             }
             content = json.loads(json.dumps(content))  # as it is read: lists, keys that are strings
@@ -313,13 +313,18 @@ def _names(path: Path) -> list[str]:
     return names
 
 
-def _version(path: Path, digests: Mapping[str, str]) -> str:
-    """Returns the first digits of the SHA-256 of the weights, of several files of their digests."""
+def version_of(path: Path, digests: Mapping[str, str]) -> str:
+    """Returns the version of a model from the SHA-256 of its files by name: the first digits of that
+    of the weights, of several files of their digests.
+
+    Raises:
+        BrokenArtifact: there are no weights.
+    """
     weights = [digest for name, digest in digests.items() if name.endswith(".safetensors")]
     if not weights:
         raise BrokenArtifact(f"{path}: expected weights in safetensors format, found none")
     joined = hashlib.sha256("".join(weights).encode()).hexdigest()
-    return (weights[0] if len(weights) == 1 else joined)[:VERSION]
+    return (weights[0] if len(weights) == 1 else joined)[:_VERSION]
 
 
 def _sha256(path: Path) -> str:
