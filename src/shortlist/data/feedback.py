@@ -86,6 +86,11 @@ def compared(text: str) -> str:
     return " ".join(text.split())
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    """Returns the counts that are not 0, for a message."""
+    return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n)
+
+
 @dataclass(frozen=True)
 class Read:
     """Corrections out of a file.
@@ -510,10 +515,9 @@ class Feedback:
                 )
         done = screen(rows, data)
         if not done.kept:
-            found = ", ".join(f"{n:,} {fate}" for fate, n in done.counts.items() if n)
             raise InvalidInput(
                 f"{self.path}: expected rows that can join the training split of task {name}, found "
-                f"none of {len(rows):,} ({found}); set task.feedback=null"
+                f"none of {len(rows):,} ({in_words(done.counts)}); set task.feedback=null"
             )
         kept = done.kept
         train = _with_rows(data.train, kept, self._masses(data.train, kept), labelled=True)

@@ -22,6 +22,7 @@ from shortlist.data.feedback import (
     Screened,
     compared,
     feedback_lines,
+    in_words,
     read_corrections,
     read_feedback,
     screen,
@@ -185,8 +186,9 @@ def export_items(
             )
         corpus, counts = _labelled(first) if by == "loss" else _unlabelled(first, pool, text)
         if not len(corpus):
-            found = ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n)
-            raise InvalidInput(f"expected texts that may be labelled, found none ({found})")
+            raise InvalidInput(
+                f"expected texts that may be labelled, found none ({in_words(counts)})"
+            )
         labels = tuple(first.task.labels or ())
         predictions = {_version(first): _probabilities(first, corpus)}
         for run in runs[1:]:
@@ -457,7 +459,7 @@ def import_feedback(
         read = read_corrections(file, text, pairs=opened.two_texts)
         if not read.corrections:
             first = f"; first: {read.rejected[0].reason}" if read.rejected else ""
-            found = ", ".join(f"{n:,} {name}" for name, n in read.counts.items())
+            found = in_words(read.counts)
             raise InvalidInput(f"{file}: expected corrections, found none ({found}){first}")
         feedback = opened.cell.parts.feedback
         earlier = () if feedback is None else read_feedback(feedback.path)
@@ -470,7 +472,6 @@ def import_feedback(
         name = opened.task.name
     kept = sum(one.round == number for one in done.kept)
     if not kept:
-        found = ", ".join(f"{n:,} {fate}" for fate, n in done.counts.items() if n)
         unknown = next((one for one in done.left_out if one["fate"] == "unknown_label"), None)
         hint = (
             f"; {unknown['label']!r}: {near(unknown['label'], data.labels or ())}"
@@ -479,7 +480,7 @@ def import_feedback(
         )
         raise InvalidInput(
             f"{file}: expected corrections that can join the training texts of task {name}, found none of "
-            f"{len(new):,} ({found}){hint}"
+            f"{len(new):,} ({in_words(done.counts)}){hint}"
         )
     write_text(out, feedback_lines(done.kept))
     beside = out.with_name(f"{out.stem}.left-out.jsonl")
