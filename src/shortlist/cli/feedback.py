@@ -12,7 +12,8 @@ from shortlist.cli.terminal import counted, print_rejected, shown
 
 def export(options: argparse.Namespace) -> None:
     """Writes the texts that are most worth a label."""
-    from shortlist.deploy.feedback import FORMATS, export_items, format_of
+    from shortlist.deploy.item_files import FORMATS, format_of
+    from shortlist.deploy.labelling import export_items
     from shortlist.store.atomic import write_text
 
     form = format_of(options.out, options.format)
