@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from shortlist.data.feedback import (
 )
 from shortlist.deploy.runs import open_run
 from shortlist.errors import InvalidInput, near
-from shortlist.store.atomic import write_text
+from shortlist.store.atomic import write_jsonl, write_text
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,5 @@ def import_feedback(
     beside = out.with_name(f"{out.stem}.left-out.jsonl")
     beside.unlink(missing_ok=True)
     if done.left_out:
-        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in done.left_out)
-        write_text(beside, "".join(lines))
+        write_jsonl(beside, done.left_out)
     return Imported(read, done, number, len(earlier), kept, beside if done.left_out else None)

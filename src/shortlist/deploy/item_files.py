@@ -19,12 +19,10 @@ SUFFIXES: Mapping[str, Format] = {".json": "labelstudio", ".csv": "csv", ".jsonl
 
 def _row(item: Item, record: str) -> dict[str, Any]:
     """Returns an item as plain data with an empty label, which a person fills in."""
-    version, (_, _) = next(iter(item.votes.items()))
     row = {"id": item.id, "text": item.text, "text_b": item.text_b, "label": "", "annotator": ""}
     row |= {"given": item.given, "score": round(item.score, 6), "predicted": item.predicted}
     row |= {"probabilities": {k: round(v, 6) for k, v in item.probabilities.items()}}
-    row |= {"model_version": "+".join(item.votes) if len(item.votes) > 1 else version}
-    row |= {"record": record}
+    row |= {"model_version": "+".join(item.votes), "record": record}
     for name, near_to in (("near_train", item.train), ("near_selected", item.selected)):
         row[name] = [{k: v for k, v in vars(one).items() if v is not None} for one in near_to]
     return {name: value for name, value in row.items() if value is not None}
