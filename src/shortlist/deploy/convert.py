@@ -8,13 +8,21 @@ import warnings
 from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from shortlist.deploy.inference import Session
+from shortlist.deploy.inference import SMALL, WHOLE, Session
 from shortlist.errors import DoesNotFit, InvalidInput, Missing
+from shortlist.models import checkpoint
+from shortlist.models.heads.base import reads_pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from shortlist.deploy.runs import StoredRun
+    from shortlist.runtime import Runtime
 
 MAX_BYTES = 2**31 - 2**26  # of the weights: a file of ONNX holds 2 GiB
 EXAMPLE = (2, 9)  # texts and tokens that are traced; neither is 1, which would be taken as fixed
@@ -149,10 +157,40 @@ class Converted:
     def __call__(self, **given: torch.Tensor) -> Any:
         """Returns the converted model's outputs of a batch, after a comparison with the original's."""
         expected = self._original(**given).logits.numpy()
-        shape = given["input_ids"].shape
-        arrays = {"token_type_ids": np.zeros(shape, dtype=np.int64)}
-        arrays |= {name: value.numpy() for name, value in given.items()}
-        found = self._session.run(arrays)
+        found = outputs(self._session, **given)
         self.difference = max(self.difference, float(np.abs(found - expected).max()))
         self.largest = max(self.largest, float(np.abs(expected).max()))
         return SimpleNamespace(logits=torch.from_numpy(found))
+
+
+def outputs(session: Session, /, **batch: torch.Tensor) -> NDArray[np.float32]:
+    """Returns the outputs of a batch; segment ids that it lacks are 0."""
+    given = {name: value.numpy() for name, value in batch.items()}
+    given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
+    return session.run(given)
+
+
+def convert(
+    run: StoredRun, weights: Path, directory: Path, runtime: Runtime, *, int8: bool
+) -> dict[str, tuple[Converted, NDArray[Any]]]:
+    """Returns the converted models of a run, written into `directory`, and their predictions of the
+    test items, by name of the file. `weights` is the directory of the model and its tokenizer.
+
+    Raises:
+        Missing: as in `to_onnx`, like the others.
+        DoesNotFit: likewise.
+        InvalidInput: likewise.
+    """
+    head, length = run.task.head, run.cell.parts.finetune.max_length
+    model: Any = head.open(weights).eval()
+    to_onnx(model, directory / WHOLE, types=run.two_texts and reads_pairs(model))
+    if int8:
+        to_int8(directory / WHOLE, directory / SMALL)
+    tokenizer = checkpoint.tokenizer(weights)
+    inputs = head.read(run.task.data.test, model, tokenizer, length, labelled=False)
+    found: dict[str, tuple[Converted, NDArray[Any]]] = {}
+    for name in (WHOLE, SMALL)[: 1 + int8]:
+        converted = Converted(directory / name, model)
+        with torch.inference_mode():
+            found[name] = converted, head.predict(converted, inputs, runtime, lambda done: None)
+    return found

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from shortlist.deploy.card import model_card
-from shortlist.deploy.convert import Converted, to_int8, to_onnx
-from shortlist.deploy.inference import SMALL, WHOLE
+from shortlist.deploy.convert import convert
+from shortlist.deploy.inference import WHOLE
 from shortlist.deploy.model_dir import (
     CARD,
     Calibration,
@@ -28,9 +27,7 @@ from shortlist.deploy.model_dir import (
     write_model_dir,
 )
 from shortlist.errors import InvalidInput, Missing
-from shortlist.models import checkpoint
 from shortlist.models.checkpoint import ADAPTER, INT8, KEPT_HEADS
-from shortlist.models.heads.base import reads_pairs
 from shortlist.pipeline.data import load_pool
 from shortlist.pipeline.selection import SELECTION
 from shortlist.runtime import Runtime
@@ -91,7 +88,7 @@ def export_run(
         if onnx or int8:
             described = replace(facts, variants=_convert(run, facts, directory, int8))
         (directory / CARD).write_text(
-            model_card(run.record, described, measured, _sizes(run), licences_of(run), licence),
+            model_card(run.record, described, measured, _sizes(run), _licences(run), licence),
             encoding="utf-8",
         )
         return described
@@ -117,11 +114,11 @@ def _facts(run: StoredRun) -> ModelFacts:
     )
     if facts.calibration is None or facts.calibration.method == "temperature":
         return facts  # which keeps the predicted classes
-    served = mapped(run.predictions, facts.calibration)
+    served = _mapped(run.predictions, facts.calibration)
     return replace(facts, metric=_measured(run, served))
 
 
-def mapped(values: NDArray[Any], calibration: Calibration | None) -> NDArray[Any]:
+def _mapped(values: NDArray[Any], calibration: Calibration | None) -> NDArray[Any]:
     """Returns predictions as they are served: probabilities of classes through the map."""
     return values if calibration is None else calibration.apply(values)
 
@@ -135,37 +132,27 @@ def _measured(run: StoredRun, values: NDArray[Any]) -> Measured:
 
 def _convert(run: StoredRun, facts: ModelFacts, directory: Path, int8: bool) -> dict[str, Variant]:
     """Returns what each converted model, which is written into `directory`, changes."""
-    head, trainer, test = run.task.head, run.cell.parts.finetune, run.task.data.test
-    model: Any = head.open(directory).eval()
-    to_onnx(model, directory / WHOLE, types=facts.two_texts and reads_pairs(model))
-    if int8:
-        to_int8(directory / WHOLE, directory / SMALL)
-    tokenizer = checkpoint.tokenizer(directory)
-    inputs = head.read(test, model, tokenizer, trainer.max_length, labelled=False)
     runtime = Runtime(
         "cpu", inference_tokens=run.cell.parts.runtime.inference_tokens, progress=False
     )
-    expected = mapped(run.predictions, facts.calibration)
+    expected = _mapped(run.predictions, facts.calibration)
     variants: dict[str, Variant] = {}
-    for name in (WHOLE, SMALL)[: 1 + int8]:
-        converted = Converted(directory / name, model)
-        with torch.inference_mode():
-            values = head.predict(converted, inputs, runtime, lambda done: None)
-        values = mapped(values, facts.calibration)
+    for name, (converted, found) in convert(run, directory, directory, runtime, int8=int8).items():
+        values = _mapped(found, facts.calibration)
         if name == WHOLE and converted.difference > TOLERANCE * max(1, converted.largest):
             raise InvalidInput(
                 f"run {run.name}: outputs of the ONNX model differ by {converted.difference:.1e} from "
                 f"those of the weights, expected at most {TOLERANCE:g}; export without --onnx"
             )
         variants[name] = Variant(
-            agreement=float(np.mean(same(values, expected, facts))),
+            agreement=float(np.mean(_same(values, expected, facts))),
             difference=converted.difference,
             metric=_measured(run, values),
         )
     return variants
 
 
-def same(values: NDArray[Any], expected: NDArray[Any], facts: ModelFacts) -> NDArray[np.bool_]:
+def _same(values: NDArray[Any], expected: NDArray[Any], facts: ModelFacts) -> NDArray[np.bool_]:
     """Returns for each item whether two predictions say the same: the same class, the same classes,
     the same tags, or numbers that differ by at most 1e-3.
     """
@@ -192,7 +179,7 @@ def _sizes(run: StoredRun) -> dict[str, int]:
     return {split: len(data.split(split)) for split in ("train", "validation", "test")}
 
 
-def licences_of(run: StoredRun) -> Mapping[str, int]:
+def _licences(run: StoredRun) -> Mapping[str, int]:
     """Returns the number of selected documents by licence, `not known` where a document has none or
     the pool is no longer stored.
     """

@@ -8,6 +8,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ import numpy as np
 import torch
 
 from shortlist.compression.size import Latency, latencies
-from shortlist.deploy.convert import Converted, to_int8, to_onnx
-from shortlist.deploy.inference import Session
+from shortlist.deploy.convert import convert, outputs
+from shortlist.deploy.inference import SMALL, WHOLE, Session
 from shortlist.diagnostics.compression_page import (
     CompressedModel,
     Timed,
@@ -27,7 +28,7 @@ from shortlist.diagnostics.datasheet.page import html
 from shortlist.errors import InvalidInput, Missing
 from shortlist.models import checkpoint
 from shortlist.models.checkpoint import INT8
-from shortlist.models.heads.base import Inputs, reads_pairs
+from shortlist.models.heads.base import Inputs
 from shortlist.pipeline.compression import PAGE, compressed_models, gain_of
 from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
@@ -149,34 +150,17 @@ def _converted(
     run: StoredRun, rows: tuple[CompressedModel, ...], directory: Path
 ) -> tuple[tuple[CompressedModel, ...], dict[str, Callable[..., Any]]]:
     """Returns the rows of a model as ONNX, in float32 and int8, and what calls them."""
-    head, spec, data = run.task.head, run.cell.parts.task, run.task.data
-    model: Any = head.open(run.weights).eval()
-    whole, small = directory / "model.onnx", directory / "model.int8.onnx"
-    to_onnx(model, whole, types=run.two_texts and reads_pairs(model))
-    to_int8(whole, small)
-    tokenizer, length = checkpoint.tokenizer(run.weights), run.cell.parts.finetune.max_length
-    inputs = head.read(data.test, model, tokenizer, length, labelled=False)
+    spec, data = run.cell.parts.task, run.task.data
     of = next(row for row in rows if row.name == run.model)
     before = spec.item_scores(run.of(run.models[0]).predictions, data)
     added, calls = [], {}
-    for kind, path in (("ONNX", whole), ("ONNX int8", small)):
-        with torch.inference_mode():
-            found = head.predict(
-                Converted(path, model), inputs, Runtime("cpu", progress=False), lambda done: None
-            )
+    models = convert(run, run.weights, directory, Runtime("cpu", progress=False), int8=True)
+    for file, kind in ((WHOLE, "ONNX"), (SMALL, "ONNX int8")):
+        path, (_, found) = directory / file, models[file]
         metric = next(one for one in spec.evaluate(found, data, "test") if one.primary)
         gain = gain_of(metric, spec.item_scores(found, data)[metric.name], before[metric.name])
         name = f"{run.model}, {kind}"
         row = CompressedModel(name, of.parameters, path.stat().st_size, metric, gain)
         added.append(row)
-        calls[name] = _call(Session(path, torch.get_num_threads()))
+        calls[name] = partial(outputs, Session(path, torch.get_num_threads()))
     return tuple(added), calls
-
-
-def _call(session: Session) -> Callable[..., Any]:
-    def call(**batch: torch.Tensor) -> Any:
-        given = {name: value.numpy() for name, value in batch.items()}
-        given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
-        return session.run(given)
-
-    return call
