@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -62,17 +62,9 @@ class ExtractiveQa(Structured):
         label = {name: [one[name] for one in answers] for name in ("text", "answer_start")}
         return {**row, column: json.dumps(label, ensure_ascii=False)}
 
-    def classes(self, labels: Iterable[Any]) -> None:
-        """Returns None: there are no classes."""
-        return
-
     def head(self, labels: Sequence[str] | None) -> Spans:
         """Returns a start and an end of the answer by token."""
         return Spans(self.overlap, self.answer_tokens)
-
-    def prediction_shape(self, n: int, labels: tuple[str, ...] | None) -> tuple[int, ...]:
-        """Returns that of a text a document."""
-        return (n,)
 
     def statistics(
         self, metric: str, predictions: NDArray[Any], corpus: Corpus, labels: Sequence[str]

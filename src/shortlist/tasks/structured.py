@@ -66,10 +66,6 @@ class Structured(FromFiles):
         """
 
     @abstractmethod
-    def classes(self, labels: Iterable[Any]) -> tuple[str, ...] | None:
-        """Returns the class names that labels hold, sorted; None for a kind without classes."""
-
-    @abstractmethod
     def head(self, labels: Sequence[str] | None) -> Head:
         """Returns what the kind adds to a model."""
 

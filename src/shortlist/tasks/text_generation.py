@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -79,17 +79,9 @@ class TextGeneration(Structured):
         told = {"messages": messages, "response": response}
         return {**row, text: prompt, label: json.dumps(told, ensure_ascii=False)}
 
-    def classes(self, labels: Iterable[Any]) -> None:
-        """Returns None: there are no classes."""
-        return
-
     def head(self, labels: Sequence[str] | None) -> Responses:
         """Returns the model's own token head."""
         return Responses(self.template, self.chat, self.answer_tokens)
-
-    def prediction_shape(self, n: int, labels: tuple[str, ...] | None) -> tuple[int, ...]:
-        """Returns that of a text a document."""
-        return (n,)
 
     def measured_by(self, metric: str) -> tuple[str, ...]:
         """Returns the signature of the metric's implementation."""
