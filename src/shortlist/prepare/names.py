@@ -21,10 +21,9 @@ from typing import Any
 
 from shortlist.core import digest
 from shortlist.errors import InvalidInput, Missing, near
+from shortlist.processes import environment, last_line
 
 ADAPTERS = Path(__file__).parents[3] / "baselines/names"
-# The variables of this process's environment that an adapter's process gets; it gets no others.
-PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE")
 _ANSWER = 1 << 16  # bytes that an answer may have, beside some for each character of the text
 
 
@@ -130,13 +129,12 @@ class _Process:
 
     def __init__(self, python: str, script: Path) -> None:
         log: Any = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
-        passed_on = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         process = subprocess.Popen(
             [python, "-s", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**passed_on, "PYTHONHASHSEED": "0"},
+            env=environment(),
         )
         assert process.stdin is not None and process.stdout is not None
         self.process, self.log = process, log
@@ -176,9 +174,9 @@ class _Process:
     def close(self) -> str:
         """Ends the process; returns the last line that it wrote to standard error."""
         self.log.seek(0)
-        lines = self.log.read().decode("utf-8", "replace").split("\n")
+        said = last_line(self.log.read())
         self._end()
-        return next((line.strip()[:200] for line in lines[::-1] if line.strip()), "")
+        return said[:200]
 
 
 def _ended(process: subprocess.Popen[bytes], log: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,13 +17,11 @@ import torch
 from shortlist.core import Features
 from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput
+from shortlist.processes import environment, last_line
 from shortlist.selectors.base import UNRANKED, TransductiveSelector, documents_of
 from shortlist.settings import Positive
 from shortlist.store.atomic import write_jsonl
 from shortlist.store.provenance import commit
-
-# The variables of this process's environment that the peer's process gets; it gets no others.
-PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE")
 
 
 class Peer(TransductiveSelector):
@@ -140,13 +137,12 @@ class Peer(TransductiveSelector):
         checkout = str(Path(self.checkout).absolute()) if self.checkout else None
         request = {"checkout": checkout, "arguments": self.arguments}
         (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        passed_on = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         try:
             with log.open("wb") as output:
                 done = subprocess.run(
                     [str(self.python), "-s", str(self.script), str(work)],
                     cwd=work,
-                    env={**passed_on, "PYTHONHASHSEED": "0"},
+                    env=environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -159,8 +155,7 @@ class Peer(TransductiveSelector):
                 f"(log: {log})"
             ) from error
         if done.returncode != 0:
-            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line.strip() for line in lines[::-1] if line.strip()), "it said nothing")
+            last = last_line(log.read_bytes()) or "it said nothing"
             raise InvalidInput(
                 f"peer {self.name} ended with code {done.returncode}: {last} (log: {log})"
             )
