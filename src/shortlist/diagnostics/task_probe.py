@@ -16,14 +16,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from shortlist.stats.uncertainty import log_loss
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INVERSE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 UNCHOSEN = 0.1  # the inverse penalty where no validation item chooses one
-_SMALLEST = 1e-12  # probability in a logarithm
 
 
 def fit_classes(
@@ -50,7 +49,7 @@ def fit_classes(
 
     def loss(model: Any) -> float:
         rows = _probabilities(model, validation[known], classes)
-        return float(log_losses(rows, validation_truth[known]).mean())
+        return float(log_loss(rows, validation_truth[known]).mean())
 
     def fitted(inverse_penalty: float) -> Any:
         regression = LogisticRegression(C=inverse_penalty, max_iter=5000)
@@ -82,12 +81,6 @@ def fit_numbers(
 
     chosen = _chosen(fitted, loss, len(validation) > 0)
     return np.asarray(fitted(chosen).predict(test), dtype=np.float64), chosen
-
-
-def log_losses(probabilities: NDArray[np.float64], truth: Sequence[int] | NDArray[np.int64]) -> Any:
-    """Returns (n,) minus the logarithm of the probability of the true class, in nats."""
-    rows = np.arange(len(probabilities))
-    return -np.log(np.maximum(probabilities[rows, np.asarray(truth)], _SMALLEST))
 
 
 def _chosen(fitted: Any, loss: Any, measured: bool) -> float:

@@ -12,13 +12,14 @@ import numpy as np
 from shortlist.core import Metric, digest, pack_item_scores
 from shortlist.diagnostics.assumption import reference_texts
 from shortlist.diagnostics.forgetting import mean_vectors, probes, under_head
-from shortlist.diagnostics.task_probe import fit_classes, fit_numbers, log_losses
+from shortlist.diagnostics.task_probe import fit_classes, fit_numbers
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
 from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.data import CORPORA
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.stats.intervals import linearised_ratio, ratio_of_sums
+from shortlist.stats.uncertainty import log_loss
 from shortlist.trainers.base import EFFICIENCY, FOUND
 from shortlist.trainers.classify import Validation
 
@@ -274,7 +275,7 @@ def measure_probe(cell: Cell, warm: CellModel, task: TaskSplits) -> Notes:
     known = _truth(data.test, data.labels)
     told = np.flatnonzero(known >= 0)
     return notes + _mean(
-        log_losses(values[told], known[told]),
+        log_loss(values[told], known[told]),
         np.ones(len(told)),
         name="probe_log_loss",
         unit="nats",

@@ -10,8 +10,8 @@ from shortlist.diagnostics.task_probe import (
     UNCHOSEN,
     fit_classes,
     fit_numbers,
-    log_losses,
 )
+from shortlist.stats.uncertainty import log_loss
 
 RNG = np.random.default_rng(0)
 
@@ -37,7 +37,7 @@ def test_the_penalty_of_least_validation_loss_is_refitted_and_predicts(signal: f
     best = int(np.argmin(losses))
     assert chosen == INVERSE_PENALTIES[best]
     np.testing.assert_allclose(values, predicted[best], atol=1e-8)
-    np.testing.assert_allclose(log_losses(values, [1] * 60), -np.log(values[:, 1]))
+    np.testing.assert_allclose(log_loss(values, np.ones(60, np.int64)), -np.log(values[:, 1]))
 
 
 def test_without_validation_the_penalty_is_fixed_and_a_class_without_examples_gets_nothing() -> (
