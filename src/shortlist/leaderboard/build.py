@@ -20,6 +20,7 @@ from typing import Any
 from shortlist.core import Record
 from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
 from shortlist.leaderboard.cross_validation import join_folds
+from shortlist.leaderboard.options import typed_values
 from shortlist.leaderboard.significance import NoiseFloors, with_significance
 from shortlist.leaderboard.table import (
     Aggregate,
@@ -138,9 +139,7 @@ def _as_typed(
     """Returns what was typed of each record where that tells apart the same rows as all settings do
     (`practice=lora` in place of what it sets), else the settings.
     """
-    typed = [
-        dict(text.split("=", 1) for text in record.overrides if "=" in text) for record in records
-    ]
+    typed = [typed_values(record) for record in records]
     varied = sorted(
         name
         for name in {name for one in typed for name in one} - set(_AXES)

@@ -142,7 +142,7 @@ def protocol_problems(records: Mapping[str, Record]) -> Iterator[tuple[str, str]
     Args:
         records: records by their names (paths).
     """
-    held: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    held: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, record in records.items():
         config = record.config
         measured = [
@@ -152,20 +152,18 @@ def protocol_problems(records: Mapping[str, Record]) -> Iterator[tuple[str, str]
         ]
         items = [record.inputs.get(f"task_{split}") for split in _SPLITS[1:]]
         for metric in record.metrics:
-            group = [metric.name, metric.split, metric.n, items, measured, record.reads]
-            group = json.dumps(group, sort_keys=True, default=str)
-            held[group][f"{metric.name} {metric.protocol}"].append(name)
-    for protocols in held.values():
+            alike = [metric.split, metric.n, items, measured, record.reads]
+            group = json.dumps(alike, sort_keys=True, default=str)
+            held[metric.name, group][metric.protocol].append(name)
+    for (metric, _), protocols in held.items():
         usual = max(protocols, key=lambda one: len(protocols[one]))
         for other, names in protocols.items():
             if other != usual:
-                metric, found = other.split(" ")
-                for name in names:
-                    yield (
-                        name,
-                        f"metric {metric} has the protocol {found}, {len(protocols[usual])} records of "
-                        f"the same task, items and model have {usual.split(' ')[1]}",
-                    )
+                problem = (
+                    f"metric {metric} has the protocol {other}, {len(protocols[usual])} records of "
+                    f"the same task, items and model have {usual}"
+                )
+                yield from ((name, problem) for name in names)
 
 
 def override_problems(record: Record) -> Iterator[str]:

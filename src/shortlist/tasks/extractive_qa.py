@@ -71,8 +71,7 @@ class ExtractiveQa(Structured):
     ) -> Values:
         """Returns (n, 2) scores of the predictions, and ones."""
         right = [json.loads(label)["text"] for label in corpus.labels or ()]
-        score = getattr(text_metrics, metric)
-        return text_metrics.means(score, predictions.tolist(), right)
+        return text_metrics.means(text_metrics.SCORES[metric], predictions.tolist(), right)
 
 
 def _answers(value: Any, column: str) -> list[tuple[str, int | None]]:

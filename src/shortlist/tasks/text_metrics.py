@@ -50,6 +50,9 @@ def _f1(found: list[str], right: list[str]) -> float:
     return 2 * shared / (len(found) + len(right))
 
 
+SCORES = {"exact_match": exact_match, "token_f1": token_f1}
+
+
 def means(
     score: Callable[[str, Sequence[str]], float],
     found: Sequence[str],
@@ -77,8 +80,7 @@ def statistics(metric: str, found: Sequence[str], right: Sequence[str]) -> Value
             found,
             [[one] for one in right],
         )
-    score = {"exact_match": exact_match, "token_f1": token_f1}[metric]
-    return means(score, found, [[one] for one in right])
+    return means(SCORES[metric], found, [[one] for one in right])
 
 
 def signature(metric: str) -> str:
