@@ -160,9 +160,12 @@ def _absent(record: Record, parts: Components) -> Iterator[str]:
 
 def _of_task_alone(record: Record, parts: Components) -> bool:
     """Returns whether leaks are looked for among the texts of the task's splits and no others."""
-    config = record.config
-    alone = config.get("targets") is None and config.get("negative_target") is None
-    return alone and not parts.task.evaluators
+    return _one_target(record) and not parts.task.evaluators
+
+
+def _one_target(record: Record) -> bool:
+    """Returns whether the task's own target is the only one."""
+    return record.config.get("targets") is None and record.config.get("negative_target") is None
 
 
 def _error_problems(record: Record) -> Iterator[str]:
@@ -234,8 +237,7 @@ def _possible_keys(
     Versions of a stage are not in a record: any up to the present one is possible.
     """
     config, inputs = record.config, record.inputs
-    alone = config.get("targets") is None and config.get("negative_target") is None
-    single = alone and not parts.selector.members
+    alone = _one_target(record)
     source = {"source": config["source"]}
 
     def read(part: str) -> dict[str, str]:
@@ -257,7 +259,7 @@ def _possible_keys(
     pairs = [{"fit": fit, "pool": one} for fit in keys.get("fit", ()) for one in features]
     yield "scores", _keys("scores", 1, {}, pairs)
     selector = parts.selector
-    if single:
+    if alone and not selector.members:
         between = itertools.product(features, features)
         vectors = [{"target": t, "pool": p, **read("selector")} for t, p in between]
         yield "fit", _keys("fit", selector.version, config["selector"], vectors)
@@ -281,22 +283,15 @@ def _possible_keys(
     ]
     warmup = {**config["warmup"], "seed": config["seed"]}
     yield "warmup", _keys("warmup", parts.warmup.version, warmup, trained)
-    split = parts.task.held_out
     measured = {
         "objective": parts.warmup.objective,
         "max_length": parts.warmup.max_length,
         "documents": HELD_OUT_DOCUMENTS,
     }
     models = {*bases, *keys.get("warmup", ())}
-    yield (
-        "held_out",
-        _keys(
-            "held_out",
-            3,
-            measured,
-            [{"model": one, split: inputs[f"task_{split}"]} for one in models],
-        ),
-    )
+    split = parts.task.held_out
+    read_by = [{"model": one, split: inputs[f"task_{split}"]} for one in models]
+    yield "held_out", _keys("held_out", 3, measured, read_by)
 
 
 def _keys(

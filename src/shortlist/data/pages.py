@@ -47,8 +47,7 @@ def pdf_text(raw: bytes, most: int) -> str:
     except DependencyError as error:
         raise NoText("encrypted by AES; remove that, as with qpdf --decrypt") from error
     except Exception as error:  # of a dozen unrelated classes, RecursionError among them
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:120]
-        raise NoText(f"a damaged PDF file ({reason}); print it to a new file") from error
+        raise NoText(f"a damaged PDF file ({_reason(error)}); print it to a new file") from error
     text = "\n\n".join(filter(None, pages))
     if not text:
         raise NoText(
@@ -76,13 +75,16 @@ def html_text(raw: bytes, most: int) -> str:
     try:
         text: Any = trafilatura.extract(raw, include_comments=False)
     except Exception as error:  # of lxml, justext and its own
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:120]
-        raise NoText(f"a damaged HTML file ({reason})") from error
+        raise NoText(f"a damaged HTML file ({_reason(error)})") from error
     if not text or not text.strip():
         raise NoText("no main text, only menus, scripts or nothing")
     if len(text) > most:
         raise NoText(f"more than {most:,} characters of text")
     return text.strip()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__} {error}".split())[:120]
 
 
 def _extra(kind: str, error: ImportError) -> Missing:

@@ -253,8 +253,8 @@ def _clusters(
     sides = labels[: len(old)], labels[len(old) :]
     shifts: list[tuple[Any, ...]] = []
     for cluster in range(count):
-        counts = [int((side == cluster).sum()) for side in sides]
         rows = [np.flatnonzero(side == cluster) for side in sides]
+        counts = [len(own) for own in rows]
         table = [counts, [len(old) - counts[0], len(new) - counts[1]]]
         p = float(cast(Any, scipy.stats.fisher_exact(table)).pvalue)
         distances = near[: len(old), cluster], near[len(old) :, cluster]
