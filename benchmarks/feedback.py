@@ -30,7 +30,8 @@ from scipy.stats import t as student  # isort: skip
 from sklearn.metrics import f1_score  # isort: skip
 
 from shortlist.core import Corpus, Record
-from shortlist.data.feedback import Correction, error_of, feedback_lines
+from shortlist.data.corrections import Correction, error_of
+from shortlist.data.feedback import feedback_lines
 from shortlist.overrides import composed, override
 from shortlist.pipeline.cell import execute, open_cell
 from shortlist.stats.uncertainty import entropy

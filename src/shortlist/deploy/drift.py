@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core import Corpus
-from shortlist.data.feedback import is_log
+from shortlist.data.corrections import is_log
 from shortlist.data.splits import sample_rows
 from shortlist.deploy.runs import RECORD, open_run
 from shortlist.deploy.texts import featurizer, read_texts, vectors

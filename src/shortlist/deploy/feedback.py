@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shortlist.data.feedback import (
-    Read,
-    Screened,
-    compared,
-    feedback_lines,
-    in_words,
-    read_corrections,
-    read_feedback,
-    screen,
-)
+from shortlist.data.corrections import Read, compared, in_words, read_corrections
+from shortlist.data.feedback import Screened, feedback_lines, read_feedback, screen
 from shortlist.deploy.runs import open_run
 from shortlist.errors import InvalidInput, near
 from shortlist.store.atomic import write_jsonl, write_text

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Corpus
-from shortlist.data.feedback import compared, in_words
+from shortlist.data.corrections import compared, in_words
 from shortlist.deploy.model_dir import version_of
 from shortlist.deploy.runs import StoredRun, open_run
 from shortlist.deploy.texts import featurizer, read_texts, usable, vectors

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.core import Corpus
-from shortlist.data.feedback import is_log, served_texts
+from shortlist.data.corrections import is_log, served_texts
 from shortlist.data.files import check_file
 from shortlist.data.finding import find
 from shortlist.data.readers import Columns, read_files
