@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         how = f"stopped by {signal.Signals(stopped.number).name}"
         print(f"error: {how}; the same command continues where it stopped", file=sys.stderr)
         return 128 + stopped.number
-    except BrokenPipeError:  # the reader of the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         sys.stderr.close()
         return DONE
     except ShortlistError as error:

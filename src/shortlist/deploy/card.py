@@ -16,20 +16,20 @@ PIPELINES: Mapping[Kind, str] = {  # tasks of transformers and of the hub
     "regression": "text-classification",
     "tokens": "token-classification",
 }
-SAYS: Mapping[Kind, str] = {
+PREDICTED: Mapping[Kind, str] = {
     "single_label": "one class of a text",
     "pairs": "one class of two texts",
     "multi_label": "any number of classes of a text",
     "regression": "a number",
     "tokens": "a tag for each word of a text",
 }
-MAPS: Mapping[Method, str] = {
+MAP_NAMES: Mapping[Method, str] = {
     "temperature": "temperature scaling",
     "vector": "vector scaling",
     "platt": "Platt scaling",
     "isotonic": "isotonic regression",
 }
-MOST = 50  # classes or domains that a table lists
+LISTED = 50  # classes or domains that a table lists
 
 
 def model_card(
@@ -50,7 +50,7 @@ def model_card(
         licences: number of selected documents by licence.
         licence: the hub's identifier of the licence of the model.
     """
-    title = f"{facts.task}: {SAYS[facts.kind]}"
+    title = f"{facts.task}: {PREDICTED[facts.kind]}"
     selection, axes = record.selection, record.axes
     size = int(selection.get("size", 0))
     metrics = [one for one in record.metrics if one.split == "test"]
@@ -58,7 +58,7 @@ def model_card(
     parts = [
         f"---\n{_metadata(record, facts, measured, licence)}\n---\n",
         f"# {escape_markdown(title)}\n",
-        f"A model that predicts {SAYS[facts.kind]}, fine-tuned on the task `{_code(facts.task)}` "
+        f"A model that predicts {PREDICTED[facts.kind]}, fine-tuned on the task `{_code(facts.task)}` "
         + (
             f"after continued pre-training on {size:,} documents that `{_code(axes.selector)}` selected.\n"
             if size
@@ -71,8 +71,8 @@ def model_card(
         "who checks them.\n",
         *_use(facts),
         "## Labels\n" if facts.labels else "",
-        ", ".join(f"`{_code(name)}`" for name in facts.labels[:MOST])
-        + (f" and {len(facts.labels) - MOST:,} more" if len(facts.labels) > MOST else "")
+        ", ".join(f"`{_code(name)}`" for name in facts.labels[:LISTED])
+        + (f" and {len(facts.labels) - LISTED:,} more" if len(facts.labels) > LISTED else "")
         + "\n"
         if facts.labels
         else "",
@@ -92,10 +92,10 @@ def model_card(
         f"`{facts.selection}`. Their licences and conditions hold for the texts.\n",
         _table(
             ("licence of the documents", "documents", "share"),
-            [(name, f"{n:,}", f"{n / max(size, 1):.1%}") for name, n in licences.items()][:MOST],
+            [(name, f"{n:,}", f"{n / max(size, 1):.1%}") for name, n in licences.items()][:LISTED],
         ),
-        _table(("domain", "documents"), [(name, f"{n:,}") for name, n in domains[:MOST]]),
-        f"and {len(domains) - MOST:,} further domains\n" if len(domains) > MOST else "",
+        _table(("domain", "documents"), [(name, f"{n:,}") for name, n in domains[:LISTED]]),
+        f"and {len(domains) - LISTED:,} further domains\n" if len(domains) > LISTED else "",
         *(f"> Warning: {escape_markdown(warning)}\n" for warning in record.warnings),
         "## Provenance\n",
         f"Run `{_code(facts.run)}`, record `{record.key}`, {record.started} UTC, seed {axes.seed}, base "
@@ -189,7 +189,7 @@ def _calibration(facts: ModelFacts) -> list[str]:
     if facts.calibration is None:
         return ["Probabilities are not calibrated.\n"] if facts.labels else []
     return [
-        f"Probabilities are calibrated on validation items by {MAPS[facts.calibration.method]} "
+        f"Probabilities are calibrated on validation items by {MAP_NAMES[facts.calibration.method]} "
         f"(`calibration` in `shortlist.json`); with it, {facts.metric}.\n"
     ]
 

@@ -89,12 +89,12 @@ class _Server(uvicorn.Server):
         started: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._state, self._bound, self._drain, self._told = state, bound, drain, started
+        self._state, self._bound, self._drain, self._on_start = state, bound, drain, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            self._told()
+            self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._state.ending:
