@@ -1,5 +1,5 @@
-"""The console script `shortlist`. It composes the configuration that `run.py` composes and calls the
-same pipeline; nothing heavy is imported before a command needs it.
+"""The console script `shortlist`. It composes the configuration that `run.py` composes and calls
+the same pipeline; nothing heavy is imported before a command needs it.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def columns() -> int:
 
 
 def log_to_terminal(options: argparse.Namespace) -> None:
-    """Shows warnings and the progress of long work, with --verbose every stage, on standard error."""
+    """Shows warnings and progress on standard error, with --verbose every stage."""
 
     def wanted(entry: logging.LogRecord) -> bool:
         if options.quiet:

@@ -1,4 +1,4 @@
-"""Model cards: what a model is for, what it was made from and how good it is, as the hub reads it."""
+"""Model cards: use, data, metrics and provenance of a model, as the hub reads them."""
 
 from __future__ import annotations
 

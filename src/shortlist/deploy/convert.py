@@ -155,7 +155,7 @@ class Converted:
         self.difference, self.largest = 0.0, 0.0
 
     def __call__(self, **given: torch.Tensor) -> Any:
-        """Returns the converted model's outputs of a batch, after a comparison with the original's."""
+        """Returns the converted model's outputs of a batch, compared with the original's."""
         expected = self._original(**given).logits.numpy()
         found = outputs(self._session, **given)
         self.difference = max(self.difference, float(np.abs(found - expected).max()))

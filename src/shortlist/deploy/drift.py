@@ -73,7 +73,7 @@ def compare(
     old: Path, new: Path, settings: DriftSettings, overrides: Sequence[str], *, documents: int = 400,
     vectors_of: str = "static", text: str = "text",
 ) -> Compared:  # fmt: skip
-    """Returns the comparison of two sets of distinct texts: a text that was served often counts once.
+    """Returns the comparison of two sets of distinct texts: one that was served often counts once.
 
     Args:
         old: a file of texts, the log of a server, or a run, whose training texts are meant.

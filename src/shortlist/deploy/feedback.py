@@ -1,4 +1,4 @@
-"""From the labels of people to the file of corrections that the next run reads (`task.feedback`)."""
+"""From labels to the file of corrections that the next run reads (`task.feedback`)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Imported:
 def import_feedback(
     file: Path, run: Path, out: Path, settings: Sequence[str], text: str = "text"
 ) -> Imported:
-    """Returns what became of the corrections in a file, after writing those of earlier rounds and the
-    new ones to `out`; those that are left out go to a file beside it, with the reason.
+    """Returns what became of the corrections in a file, after writing those of earlier rounds and
+    the new ones to `out`; those that are left out go to a file beside it, with the reason.
 
     Args:
         file: what `read_corrections` reads.

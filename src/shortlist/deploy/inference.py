@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
 
 WHOLE, SMALL = "model.onnx", "model.int8.onnx"
-# Padded tokens that are run together. On two cores MiniLM takes as long for a text in groups of 512 as
-# alone, a third longer in groups of 1,024, and in one padded batch of 32 texts five times as long.
+# Padded tokens that are run together. On two cores MiniLM takes as long for a text in groups of 512
+# as alone, a third longer in groups of 1,024, and in one padded batch of 32 five times as long.
 GROUP = 512
 
 
@@ -37,7 +37,7 @@ class Prediction:
     Attributes:
         label: the class, the classes, the number, or a tag for each word.
         probability: of the class; None where there is no single one.
-        probabilities: of all classes, calibrated where the model has a map; none of numbers and tags.
+        probabilities: of all classes, calibrated if the model has a map; none of numbers and tags.
         truncated: whether the input was longer than the model reads.
     """
 

@@ -37,7 +37,7 @@ By = Literal["uncertain", "disagreement", "loss"]
 NEAREST = 3  # training texts and selected documents that are named for each item
 SNIPPET = 200  # characters of their texts
 Measure: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
-# Of (r, n, k) probabilities of r models, and the (n,) numbers of the labels, which only `loss` reads.
+# Of (r, n, k) probabilities of r models and the (n,) numbers of the labels, for `loss`.
 MEASURES: Mapping[By, Mapping[str, Measure]] = {
     "uncertain": {
         "entropy": lambda p, _: entropy(p.mean(0)),

@@ -1,8 +1,9 @@
 """Model directories: a fine-tuned model with its tokenizer, its card and a manifest.
 
 It is a directory as transformers writes it, which `transformers.pipeline` opens, with the manifest
-`shortlist.json` beside the files: what the model predicts, from which run it comes, and the SHA-256 of
-every file but the card, which people edit. The manifest is written last and holds a digest of itself.
+`shortlist.json` beside the files: what the model predicts, from which run it comes, and the SHA-256
+of every file but the card, which people edit. The manifest is written last and holds a digest of
+itself.
 """
 
 from __future__ import annotations
@@ -227,8 +228,8 @@ def open_model_dir(path: Path) -> ModelDir:
 
     Raises:
         Missing: there is no manifest.
-        BrokenArtifact: the manifest is not one that was written, or a file is missing, is not in it,
-            or differs from its digest.
+        BrokenArtifact: the manifest is not one that was written, or a file is missing, is not in
+            it, or differs from its digest.
     """
     path = path.expanduser().absolute()
     manifest = path / MANIFEST
@@ -314,8 +315,8 @@ def _names(path: Path) -> list[str]:
 
 
 def version_of(path: Path, digests: Mapping[str, str]) -> str:
-    """Returns the version of a model from the SHA-256 of its files by name: the first digits of that
-    of the weights, of several files of their digests.
+    """Returns the version of a model from the SHA-256 of its files by name: the first digits of
+    that of the weights, of several files of their digests.
 
     Raises:
         BrokenArtifact: there are no weights.

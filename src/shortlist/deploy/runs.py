@@ -196,9 +196,9 @@ def read_run(run: Path) -> tuple[str, Record]:
 def open_run(run: Path, settings: Sequence[str] = ()) -> Generator[StoredRun]:
     """Returns a context whose value is a run that was fine-tuned.
 
-    The configuration is composed of what was typed, which the run's directory holds; of the file of a
-    record, of its overrides, and the settings of the machine (`paths.data`, `paths.cache`) must be
-    given.
+    The configuration is composed of what was typed, which the run's directory holds; of the file of
+    a record, of its overrides, and the settings of the machine (`paths.data`, `paths.cache`) must
+    be given.
 
     Args:
         run: as in `read_run`.

@@ -1,4 +1,4 @@
-"""The comparison of a run's models: their size and metric from the record, their latency measured."""
+"""The comparison of a run's models: size and metric from the record, and measured latency."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ class _Opened:
 def compare_models(run: StoredRun, passes: int, *, onnx: bool = False) -> Comparison:
     """Returns sizes, metrics and latencies of a run's models.
 
-    Sizes and metrics of the run's own models are those of its record. Latency is that of a pass over
-    one text, and over 32, of the first validation texts by id, already tokenised, in float32 on the
-    CPU: see `compression.size.latencies`.
+    Sizes and metrics of the run's own models are those of its record. Latency is that of a pass
+    over one text, and over 32, of the first validation texts by id, already tokenised, in float32
+    on the CPU: see `compression.size.latencies`.
 
     Args:
         run: the run.
         passes: number of timed passes of each model and batch.
-        onnx: whether the last model that is not quantised is compared as ONNX too, in float32 and with
-            int8 weights; each then predicts the test items once.
+        onnx: whether the last model that is not quantised is compared as ONNX too, in float32 and
+            with int8 weights; each then predicts the test items once.
 
     Raises:
         InvalidInput: the run has no smaller model, or a number is out of range.

@@ -1,1 +1,1 @@
-"""A model directory over HTTP: batching, limits, metrics, a page to try it, a log of corrections."""
+"""A model directory over HTTP: batching, limits, metrics, a page, a log of corrections."""

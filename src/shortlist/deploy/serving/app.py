@@ -1,8 +1,8 @@
 """The HTTP interface of a model: requests are checked, batched, answered and counted.
 
-Every answer that is no prediction is `{"error": LINE}` with the status of its cause: 400 no JSON, 404
-and 405 unknown places, 408 a body that does not come, 413 too large, 415 no JSON by its header, 422 not
-what is expected, 503 too busy or ending, 504 too late.
+Every answer that is no prediction is `{"error": LINE}` with the status of its cause: 400 no JSON,
+404 and 405 unknown places, 408 a body that does not come, 413 too large, 415 no JSON by its header,
+422 not what is expected, 503 too busy or ending, 504 too late.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class _Service:
         return JSONResponse({"corrected": given.id, **self.versions})
 
     async def _logged(self, write: Callable[..., Any], *arguments: Any) -> Any:
-        """Returns what a method of the log returns; `_FAILED`, counted and said, where it cannot."""
+        """Returns what a method of the log returns; `_FAILED`, counted and said, if it fails."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self.log_thread, write, *arguments)

@@ -35,8 +35,8 @@ class Batcher(Generic[Item, Answer]):
 
     A batch starts when `max_batch` items wait, or `max_wait` seconds after the first of them came;
     items that came while another batch ran start with the next one. An item whose request has timed
-    out is not run. Where a batch fails, each of its items is run alone, so that one item cannot fail
-    the requests of others.
+    out is not run. Where a batch fails, each of its items is run alone, so that one item cannot
+    fail the requests of others.
     """
 
     def __init__(

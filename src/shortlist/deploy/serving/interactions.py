@@ -1,10 +1,10 @@
-"""Predictions and corrections in an SQLite file, written only where asked for, without personal data.
+"""Predictions and corrections in an SQLite file, written only if asked for, without personal data.
 
 Table `predictions(id, time, text, label, probability, model_version, data_version)`: `text` with
 placeholders such as `[EMAIL_1]` in the place of personal data (`prepare.anonymise`), of two texts a
 JSON list; `label` a class, or JSON: a list of classes or tags, a number; `probability` null where
-there is no single one. Table `corrections(id, time, prediction, label)`: `prediction` is the id in the
-first table; the latest correction of a prediction counts. Times are UTC, ISO 8601.
+there is no single one. Table `corrections(id, time, prediction, label)`: `prediction` is the id in
+the first table; the latest correction of a prediction counts. Times are UTC, ISO 8601.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page to try a served model: one file that requests nothing but predictions of its own server."""
+"""The page to try a served model: one file that requests predictions of its own server alone."""
 
 from __future__ import annotations
 

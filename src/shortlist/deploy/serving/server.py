@@ -54,9 +54,9 @@ def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
-    After the first signal `/health` says so and requests are answered for `drain` seconds more, each
-    answer with `Connection: close`; then no connections are taken, and what has been accepted is
-    answered. A second signal ends at once.
+    After the first signal `/health` says so and requests are answered for `drain` seconds more,
+    each answer with `Connection: close`; then no connections are taken, and what has been accepted
+    is answered. A second signal ends at once.
 
     Args:
         app: the application.
