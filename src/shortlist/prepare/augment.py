@@ -137,7 +137,7 @@ class _Copies:
             self.texts.append(made)
             self.counts[f"made_{kind}"] += 1
 
-    def grown(self) -> tuple[Corpus, dict[str, int]]:
+    def result(self) -> tuple[Corpus, dict[str, int]]:
         """Returns the rows and their copies, and the counts."""
         train, source = self.train, self.train.take(self.rows)
         first, second = train.masses, source.masses
@@ -145,14 +145,14 @@ class _Copies:
         def both(own: Sequence[Any] | None, copied: Sequence[Any] | None) -> list[Any] | None:
             return None if own is None or copied is None else [*own, *copied]
 
-        grown = Corpus.build(
+        joined = Corpus.build(
             [*train.texts, *self.texts],
             [*train.domains, *source.domains],
             texts_b=both(train.texts_b, source.texts_b),
             labels=both(train.labels, source.labels),
             masses=None if first is None or second is None else np.concatenate([first, second]),
         )
-        return grown.canonical(), {"copies": len(self.texts), **dict(sorted(self.counts.items()))}
+        return joined.canonical(), {"copies": len(self.texts), **dict(sorted(self.counts.items()))}
 
 
 def _check(copies: int, rate: float) -> None:
@@ -237,7 +237,7 @@ class Augmentation(Augmenter):
                 else:
                     changed = EDITS[kind](own, max(1, round(self.rate * len(own))), rng)
                 made.offer(row, own, changed, kind)
-        return made.grown()
+        return made.result()
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ class Substitution(Augmenter):
         if not self._checked(train):
             made.counts["label_unchecked"] = len(made.texts)
         made.counts = +made.counts
-        return made.grown()
+        return made.result()
 
     @property
     def masked_lm(self) -> Pretrained:
