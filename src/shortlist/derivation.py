@@ -36,8 +36,8 @@ AXES = ("task", "pool", "selector", "featurizer", "model")
 _CHOSEN_FROM = ("pool_fingerprint", "whole_pool_fingerprint", "task_target")
 _BASES = ("pretrained", "intermediate", "head", "converted")
 PRECISIONS = ("32", "bf16", "16")  # of a training; the machine decides where it is `auto`
-# Commits whose records `results/migrate.py` has given the present names of settings: keys of stages that
-# hash settings are those of the earlier names.
+# Commits whose records `results/migrate.py` has given the present names of settings: keys of stages
+# that hash settings are those of the earlier names.
 RENAMED = ("3fc154afe4a490a8e17d8d29c52e83fb81a8f428", "a7fd84125a328650bce12be0957e59915cabf1b8")
 _HASHING_NAMES = ("pool", "fit", "selection", "warmup")
 _FINGERPRINT = re.compile(r"[0-9a-f]+")

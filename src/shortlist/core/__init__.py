@@ -1,8 +1,8 @@
-"""The six things that travel: Corpus, Features, TargetSpec, Selection, Metric, Record. Frozen, small, no I/O.
+"""Frozen types, without input or output: Corpus, Features, TargetSpec, Selection, Metric, Record.
 
-One rule holds them together: a document *is* its content. Its id is a hash of it, a corpus is the
-hash of its ordered ids, and whatever is computed from a corpus carries that hash. Joining two things
-that do not belong together is refused by name instead of pairing row 17 with somebody else's vector.
+A document is identified by its content: its id is a hash of it. A corpus has the hash of its
+ordered ids, and whatever is computed from a corpus carries that hash: what belongs to another
+corpus is refused, so that no document gets the vector of another.
 """
 
 from shortlist.core.corpus import ID_CHARACTERS as ID_CHARACTERS

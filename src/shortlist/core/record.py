@@ -269,8 +269,8 @@ def unpack_item_scores(text: str, n: int) -> NDArray[np.float64]:
     No more than n scores are unpacked, whatever the text holds.
 
     Raises:
-        InvalidInput: the text was not written by `pack_item_scores`, or for another number of items;
-            a score is not finite, or there are more than `MAX_ITEMS`.
+        InvalidInput: the text was not written by `pack_item_scores`, or for another number of
+            items; a score is not finite, or there are more than `MAX_ITEMS`.
     """
     if not 0 <= n <= MAX_ITEMS:
         raise InvalidInput(f"expected item scores of at most {MAX_ITEMS:,} items, found {n:,}")

@@ -25,9 +25,9 @@ class Collected:
     Attributes:
         rows: `text` and, where there is one, `label`; of chats also `turns`.
         rejected: entries that are no row, with their number and the reason.
-        counts: entries by fate: `read` = `rows` + `rejected` + `without_label` + `skipped` (of chats:
-            `read` = conversations with rows + `rejected`), and `disagreeing`: rows whose annotators
-            gave several labels, of which the most frequent was taken.
+        counts: entries by fate: `read` = `rows` + `rejected` + `without_label` + `skipped` (of
+            chats: `read` = conversations with rows + `rejected`), and `disagreeing`: rows whose
+            annotators gave several labels, of which the most frequent was taken.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -89,8 +89,8 @@ def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Col
     """Returns one row for each conversation: the messages of these roles, a line break apart.
 
     Args:
-        path: JSON Lines with `messages`, each with `role` and `content` (a string or a list of parts
-            of which those with `text` are taken).
+        path: JSON Lines with `messages`, each with `role` and `content` (a string or a list of
+            parts of which those with `text` are taken).
         roles: whose messages are taken.
     """
 

@@ -29,7 +29,8 @@ class Screened:
 
     Attributes:
         kept: those that can join the training split.
-        counts: number of the others by fate, one of `FATES`, of which the first that applies counts.
+        counts: number of the others by fate, one of `FATES`, of which the first that applies
+            counts.
         left_out: the others as plain data, each with its `fate` and what it contradicts or repeats.
     """
 
@@ -81,11 +82,11 @@ def fingerprint(corrections: Iterable[Correction]) -> str:
 def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
     """Returns which corrections can join the training split of a task.
 
-    Left out are labels that are no class of the task; texts that equal or nearly copy (`near_copies`)
-    one of the test or the validation split; all corrections of a text with several labels, those of
-    the training split included; texts that train has with the same label; and all but the first
-    of equal corrections. Texts are equal up to white space. The order of the corrections decides
-    nothing else.
+    Left out are labels that are no class of the task; texts that equal or nearly copy
+    (`near_copies`) one of the test or the validation split; all corrections of a text with several
+    labels, those of the training split included; texts that train has with the same label; and all
+    but the first of equal corrections. Texts are equal up to white space. The order of the
+    corrections decides nothing else.
     """
     from shortlist.data.near_copies import near_copies  # numba takes a third of a second to import
 
@@ -202,8 +203,8 @@ class Feedback:
         return replace(data, train=train, target=target, counts=counts, quarantined=()), facts
 
     def _masses(self, corpus: Corpus, kept: Sequence[Correction]) -> list[float] | None:
-        """Returns the masses of a corpus and the corrections after it; None where all are alike. What
-        is 1 for the corrections is the mean mass of the corpus.
+        """Returns the masses of a corpus and the corrections after it; None where all are alike.
+        What is 1 for the corrections is the mean mass of the corpus.
         """
         if corpus.masses is None and self.weight == 0:
             return None

@@ -1,4 +1,4 @@
-"""Rows of files in JSON Lines, CSV, Parquet, Arrow, plain text, PDF and HTML, with their line numbers."""
+"""Rows of files with their line numbers: JSON Lines, CSV, Parquet, Arrow, text, PDF and HTML."""
 
 from __future__ import annotations
 
@@ -497,7 +497,7 @@ def _whole_text(lines: Iterator[tuple[int, bytes]], reading: Reading) -> Iterato
 
 
 def _page_rows(path: Path, format_: str, reading: Reading) -> Iterator[RawRow]:
-    """Yields the text of a PDF or HTML file as one row, or why it has none; nothing for an empty file."""
+    """Yields the text of a PDF or HTML file as one row, or why it has none; none if it is empty."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(reading.longest + 1)

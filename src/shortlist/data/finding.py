@@ -57,8 +57,8 @@ def find(patterns: Sequence[str], setting: str) -> Found:
     A pattern is a path, or holds `*`, `?`, `[...]`, or `**` for all folders below. A path that
     exists is never read as a pattern. A folder stands for the readable files below it, the parts of
     one data set; `~` is the home folder. Names that begin with `.` or, without a readable suffix,
-    with `_` are skipped (Spark, macOS), and so are Markdown, PDF and HTML files beside others, unless
-    the pattern ends in such a suffix.
+    with `_` are skipped (Spark, macOS), and so are Markdown, PDF and HTML files beside others,
+    unless the pattern ends in such a suffix.
 
     Raises:
         Missing: a pattern matches nothing.

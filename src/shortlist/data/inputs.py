@@ -21,8 +21,8 @@ from shortlist.data.sources import HubSource
 from shortlist.errors import InvalidInput, Missing, ShortlistError, near
 
 # A path or a pattern (str or Path), several (a list of Path, or Files), texts (a list of str), rows
-# (a list of dictionaries), or a table: pyarrow, pandas, polars, `datasets.Dataset`, whatever exports
-# Arrow streams.
+# (a list of dictionaries), or a table: pyarrow, pandas, polars, `datasets.Dataset`, whatever
+# exports Arrow streams.
 Data: TypeAlias = Any
 
 HUB = "hf:"
@@ -141,7 +141,7 @@ def _names(data: Data, *wanted: str) -> set[str]:
 
 
 def _located(path: str) -> list[str]:
-    """Returns the files of the hub that a path names; another path as it is: the readers find it."""
+    """Returns the files of the hub that a path names; another path stays: the readers find it."""
     if path.startswith(HUB):
         return _from_hub(path)
     place = Path(path).expanduser()

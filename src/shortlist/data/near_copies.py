@@ -158,7 +158,7 @@ def _shingle_sets(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.
 
 
 def _distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Returns the distinct keys, sorted: np.unique, which hashes integers, took 100 times as long."""
+    """Returns the distinct keys, sorted: np.unique, which hashes them, took 100 times as long."""
     keys = np.sort(keys)
     return keys[np.concatenate([np.ones(min(len(keys), 1), bool), keys[1:] != keys[:-1]])]
 

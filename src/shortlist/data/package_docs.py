@@ -66,8 +66,8 @@ NOT_READ: Mapping[str, str] = {
 }
 _LIST = "pydocs_distributions.txt"
 _TESTS = frozenset(("tests", "test", "testing", "_testing", "__pycache__"))
-# Not in every wheel of a version: numpy has `distutils` for Python 3.11 only, and the wheels of numpy,
-# scipy and scikit-learn for Windows load libraries in `_distributor_init*.py`.
+# Not in every wheel of a version: numpy has `distutils` for Python 3.11 only, and the wheels of
+# numpy, scipy and scikit-learn for Windows load libraries in `_distributor_init*.py`.
 _VARYING_FOLDER, _VARYING_FILE = "distutils", "_distributor_init"
 # Copies of other packages, whose text would be in the pool under two names.
 _VENDORED = frozenset(
@@ -283,11 +283,12 @@ def _docstrings(path: metadata.PackagePath, dropped: Counter[str]) -> Iterator[s
 #
 # - Fenced blocks, doctests with their output, and blocks introduced by `::` or `.. directive::` are
 #   code.
-# - A paragraph with indented lines is a list or a table of parameters (`Args:`, `name : type`), as is
-#   one with a line that starts with a bullet, a number, a field (`:param x:`), a bar or a heading
-#   mark.
+# - A paragraph with indented lines is a list or a table of parameters (`Args:`, `name : type`), and
+#   so is one with a line that starts with a bullet, a number, a field (`:param x:`), a bar or a
+#   heading mark.
 # - The others are prose if they have at least `MIN_WORDS` words, two of them among the most common
-#   of English, at least `MIN_LETTERS` of their characters letters or spaces, and end in punctuation.
+#   of English, at least `MIN_LETTERS` of their characters letters or spaces, and end in
+#   punctuation.
 #
 # Adjacent paragraphs of prose are joined, split into sentences, and packed into passages.
 MIN_WORDS = 6

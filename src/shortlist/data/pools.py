@@ -1,7 +1,7 @@
 """Pools to select from: package documentation, the domains of a benchmark, a user's files.
 
-A pool is a set of documents: of exact copies the one of the first domain (alphabetically) stays, and
-the rows are sorted by id, so the order of rows and files has no effect.
+A pool is a set of documents: of exact copies the one of the first domain (alphabetically) stays,
+and the rows are sorted by id, so the order of rows and files has no effect.
 """
 
 from __future__ import annotations
@@ -261,8 +261,8 @@ class Files(Pool):
         self.reading = Reading(csv, lines, longest_mb, expansion, group="pool")
 
     def identity(self, source: Source) -> dict[str, str]:
-        """Returns a digest per name, of the bytes of the files of that name and of the keys of their
-        folders that are read.
+        """Returns a digest per name, of the bytes of the files of that name and of the keys of
+        their folders that are read.
         """
         wanted = set(self.columns.named.values())
         by_name: dict[str, list[str]] = {}
@@ -342,9 +342,9 @@ def merge(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
 def chunks(texts: Sequence[str], characters: int) -> list[str]:
     """Returns the texts joined and cut to passages of at most `characters` characters.
 
-    Short texts are joined by a line break as long as the next one fits; long texts are cut after the
-    last white space that fits, or within a word longer than a passage. Only white space at a cut is
-    dropped. GOT-D prepares its pools so (section C.1.2), without saying where it cuts.
+    Short texts are joined by a line break as long as the next one fits; long texts are cut after
+    the last white space that fits, or within a word longer than a passage. Only white space at a
+    cut is dropped. GOT-D prepares its pools so (section C.1.2), without saying where it cuts.
     """
     passages: list[str] = []
     passage = ""

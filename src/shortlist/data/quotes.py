@@ -9,8 +9,8 @@ field can swallow the rows that follow. It is recognised by one of these:
   columns whose other cells are numbers. Where no column holds numbers, two lines of two cells are
   taken as one quoted text.
 
-In a file of one column, two quotes at the beginning of one line and the end of another cannot be told
-from a text of several lines; rows of several lines are counted (`of_several_lines`).
+In a file of one column, two quotes at the beginning of one line and the end of another cannot be
+told from a text of several lines; rows of several lines are counted (`of_several_lines`).
 """
 
 from __future__ import annotations

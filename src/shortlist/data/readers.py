@@ -1,4 +1,4 @@
-"""Documents out of files: one typed row each, with rejected rows quarantined and all rows counted."""
+"""Documents out of files: a typed row each; rejected rows are quarantined, all rows counted."""
 
 from __future__ import annotations
 

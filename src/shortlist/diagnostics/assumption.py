@@ -2,14 +2,14 @@
 
 GOT-D takes the pool in place of the pre-training data (Kang et al. 2024, section 3), which are
 usually not available; so the pool is compared with reference texts of many kinds. With enough
-documents every pool differs from the reference. The question is whether it lies outside the range of
-the reference's kinds: `upper_tail` gives the probability that one more kind lies as far out.
+documents every pool differs from the reference. The question is whether it lies outside the range
+of the reference's kinds: `upper_tail` gives the probability that one more kind lies as far out.
 
 - Tokens per word: a tokenizer holds whole words of its training text and splits the others.
 - Loss per token, where the model has a language-model head of its own. A head trained here has read
   the pool, and predicts source code better than prose it has read as much of, so it is not used.
-- Debiased Sinkhorn divergences in the model's vectors are reported, but are not part of the verdict:
-  they separate subjects (biomedicine from the rest) more than languages.
+- Debiased Sinkhorn divergences in the model's vectors are reported, but are not part of the
+  verdict: they separate subjects (biomedicine from the rest) more than languages.
 """
 
 from collections.abc import Mapping
@@ -220,10 +220,10 @@ def divergences(vectors: Mapping[str, NDArray[Any]], kinds: NDArray[np.int64]) -
     """Returns mean Sinkhorn divergences between equally many documents.
 
     `kind_reference` is the divergence of each kind of the reference from all other kinds,
-    `pool_reference` and `target_reference` that of as many documents of pool or target from the same
-    other kinds (the divergence of a few documents is large by their number alone), each averaged
-    over the kinds. `p` is the probability that one more kind is as far from the others as the pool
-    is, `pool_target` the divergence between the whole samples of pool and target.
+    `pool_reference` and `target_reference` that of as many documents of pool or target from the
+    same other kinds (the divergence of a few documents is large by their number alone), each
+    averaged over the kinds. `p` is the probability that one more kind is as far from the others as
+    the pool is, `pool_target` the divergence between the whole samples of pool and target.
 
     Args:
         vectors: vectors of `pool`, `target` and `reference`.

@@ -8,8 +8,8 @@ limit):
 - the debiased Sinkhorn divergence between the target and the mixture (1 - lambda) pool + lambda
   selection (Kang et al. 2024, Lemma 1), where lambda grows with the budget (`selection_share`). The
   divergence falls while good documents are left and rises again when the selection approaches the
-  pool. With the same lambda for every budget, the minimum lies at a few dozen documents whatever the
-  pool (10 of 3,900 by word embeddings), so that variant is not used.
+  pool. With the same lambda for every budget, the minimum lies at a few dozen documents whatever
+  the pool (10 of 3,900 by word embeddings), so that variant is not used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,12 +36,12 @@ class BudgetRecommendation:
         budget: recommended number of documents, at least 1.
         reason: the recommendation in one sentence.
         divergence_stops_falling_at: smallest budget within the slack of the lowest divergence.
-        gradient_changes_sign_at: number of documents with a negative calibrated gradient; None where
-            scores are not potentials.
+        gradient_changes_sign_at: number of documents with a negative calibrated gradient; None
+            where scores are not potentials.
         pool_divergence: divergence between target and pool alone.
-        curve: one row per budget, ascending: `budget` (documents), `share` (mass of the selection in
-            the mixture), `tokens` (of the selection, where the budget counts them), `gradient` (of
-            the last selected document, None where scores are not potentials) and `divergence`
+        curve: one row per budget, ascending: `budget` (documents), `share` (mass of the selection
+            in the mixture), `tokens` (of the selection, where the budget counts them), `gradient`
+            (of the last selected document, None where scores are not potentials) and `divergence`
             (between target and mixture).
     """
 
@@ -69,8 +69,8 @@ def recommend_budget(
     larger than the budget at which the calibrated gradient changes its sign.
 
     The pool, the targets and large selections are represented by the first `settings.documents` (of
-    a target: `settings.targets`) of their rows: a pool is ordered by ids, which are hashes, so these
-    are uniform samples.
+    a target: `settings.targets`) of their rows: a pool is ordered by ids, which are hashes, so
+    these are uniform samples.
 
     Args:
         scores: (n,) scores for all targets together, larger first; documents at -inf are left out.
@@ -81,8 +81,8 @@ def recommend_budget(
         budget: the budget of the cell, which becomes a point of the curve.
         tokens: (n,) tokens of each document where the budget counts tokens, else None.
         potentials: whether a score is minus the potential of a transport problem.
-        settings: sample sizes, number of points, weight of a selected document, epsilon, ground cost
-            and slack.
+        settings: sample sizes, number of points, weight of a selected document, epsilon, ground
+            cost and slack.
     """
     ranking = order(scores, id_bits)
     ranking = ranking[np.isfinite(scores[ranking])]
@@ -133,8 +133,8 @@ def recommend_budget(
 
 
 def candidate_budgets(n: int, count: int, budget: int) -> list[int]:
-    """Returns up to `count` budgets from n / 1000 to n, evenly spaced in the logarithm, and `budget`
-    itself.
+    """Returns up to `count` budgets from n / 1000 to n, evenly spaced in the logarithm, and
+    `budget` itself.
     """
     spaced = np.geomspace(max(1, n / 1000), n, count).round().astype(int)
     return sorted({*spaced.tolist(), min(budget, n)})

@@ -2,12 +2,13 @@
 
 The statistic is the debiased Sinkhorn divergence S between the two samples, under one epsilon: a
 share of the mean cost over both together. Its null distribution is that of S when the same vectors
-are dealt to the two sides at random, so the test has its level for any vectors: with m of P deals at
-least as large, p = (1 + m) / (1 + P) is at most alpha with probability at most alpha.
+are dealt to the two sides at random, so the test has its level for any vectors: with m of P deals
+at least as large, p = (1 + m) / (1 + P) is at most alpha with probability at most alpha.
 
 The vectors of both samples are grouped by k-means, which sees no side. In a cluster the numbers of
-old and new texts are compared by Fisher's exact test, and the p-values of all clusters are corrected
-by Holm's method; the interval of the difference of the shares is Newcombe's (1998, method 10).
+old and new texts are compared by Fisher's exact test, and the p-values of all clusters are
+corrected by Holm's method; the interval of the difference of the shares is Newcombe's (1998, method
+10).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Explanations of a selection: the target texts that each document covers, and each target's coverage.
+"""Explanations of a selection: the target texts that each document covers, and each target's
+coverage.
 
 They are views of a selection: they enter no record.
 """
@@ -337,8 +338,8 @@ def uncovered(coverage: Coverage, mean_cost: float) -> tuple[NDArray[np.bool_], 
 
     A target is uncovered if the cost of its nearest document exceeds near + `FAR` (mean - near),
     where near is the median cost of a document to its own nearest target and mean is the mean cost
-    between pool and target. Received mass does not show this: a balanced plan sends every target its
-    mass at whatever cost.
+    between pool and target. Received mass does not show this: a balanced plan sends every target
+    its mass at whatever cost.
 
     Args:
         coverage: the coverage of the targets.

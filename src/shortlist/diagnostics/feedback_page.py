@@ -1,4 +1,4 @@
-"""The page of rounds of feedback: the metric of each round, its corrections, and what was left out."""
+"""The page of rounds of feedback: the metric of each, its corrections, and what was left out."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Probe:
     folds: NDArray[np.int64]
 
     def right(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns (n,) 1 where a text is classified rightly by the other folds' classifier, else 0."""
+        """Returns (n,) 1 where the other folds' classifier is right about a text, else 0."""
         found = np.zeros(len(self.labels))
         for fold in np.unique(self.folds):
             test = self.folds == fold

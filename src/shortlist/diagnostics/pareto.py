@@ -1,4 +1,4 @@
-"""Pareto front between two targets: selections that no other selection of their size beats in both."""
+"""Pareto front between two targets: selections that none of their size beats in both."""
 
 import heapq
 import itertools
@@ -124,8 +124,8 @@ def front_between_targets(
 
     Args:
         scores: (n,) scores for each of the two targets, by name; documents at -inf are excluded.
-        weights: weight of each target; the scores of one with a negative weight are negated, so that
-            larger is better on both axes.
+        weights: weight of each target; the scores of one with a negative weight are negated, so
+            that larger is better on both axes.
         selected: rows of the selection; repeated rows count once.
         id_bits: (n,) 64 bits of each id.
     """
@@ -226,7 +226,8 @@ def _top(primary: NDArray[np.float64], ties: NDArray[np.float64], k: int) -> NDA
 
 
 def _sums(a: NDArray[np.float64], b: NDArray[np.float64], chosen: NDArray[np.int64]) -> Sums:
-    # Correctly rounded sums: equal sets of numbers give equal sums in whatever order they are added.
+    # Correctly rounded sums: equal sets of numbers give equal sums in whatever order they are
+    # added.
     return math.fsum(a[chosen].tolist()), math.fsum(b[chosen].tolist())
 
 

@@ -1,7 +1,7 @@
 """Probe of a task: a linear model on frozen vectors, in place of a fine-tuning.
 
-Logistic regression for classes, ridge regression for numbers, on standardised vectors. The fit has no
-random part, so that differences between two models are those of what the models have read.
+Logistic regression for classes, ridge regression for numbers, on standardised vectors. The fit has
+no random part, so that differences between two models are those of what the models have read.
 """
 # scikit-learn has no type stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -35,7 +35,8 @@ def fit_classes(
 ) -> tuple[NDArray[np.float64], float]:
     """Returns (t, classes) probabilities of the test vectors, and the inverse penalty.
 
-    Of the inverse penalties the one of least validation log loss is taken, the smallest of equal ones.
+    Of the inverse penalties the one of least validation log loss is taken, the smallest of equal
+    ones.
 
     Args:
         train: (n, d) vectors.

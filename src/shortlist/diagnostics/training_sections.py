@@ -13,13 +13,13 @@ from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.trainers.curves import Curve
 
 POINTS = 200  # of a drawn curve; each is the mean of a stretch of steps
-CLASSES = 15  # of a confusion matrix; more are told by their most frequent confusions
+CLASSES = 15  # of a confusion matrix; of more the most frequent confusions are shown
 CONFUSIONS = 20
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training of a run, as its page tells it.
+    """A training of a run, as its page shows it.
 
     Attributes:
         name: `warm-up` or `fine-tuning`.

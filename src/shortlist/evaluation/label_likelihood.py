@@ -1,8 +1,8 @@
 """Zero-shot classification by the likelihood of each label's words in a prompt.
 
 lm-evaluation-harness is not used: of the three normalisations its multiple-choice tasks have only
-`sum` (`acc`; `acc_norm` divides by characters, and the loss of the whole prompt is not reported), it
-cuts a long prompt by another amount under each label, and it is an optional package.
+`sum` (`acc`; `acc_norm` divides by characters, and the loss of the whole prompt is not reported),
+it cuts a long prompt by another amount under each label, and it is an optional package.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ class Prompt(NamedTuple):
 class LabelLikelihood(Evaluator):
     """Accuracy of choosing, for each test item, the label with the smallest loss of its prompt.
 
-    `normalise` defines the loss: `sentence` is the mean over all predicted tokens, which orders labels
-    as perplexities do (OpenICL's perplexity inference; GOT-D, section E.1); `token` is the mean over
-    the tokens from the label on; `sum` is their sum, the negative log-likelihood of the label and what
-    follows. Among equal losses the first label is chosen; `ties` counts such items.
+    `normalise` defines the loss: `sentence` is the mean over all predicted tokens, which orders
+    labels as perplexities do (OpenICL's perplexity inference; GOT-D, section E.1); `token` is the
+    mean over the tokens from the label on; `sum` is their sum, the negative log-likelihood of the
+    label and what follows. Among equal losses the first label is chosen; `ties` counts such items.
 
     Args:
         metric: name of the metric.
-        prompt: the template, with placeholders `{text}`, `{text_b}` (of a pair) and, once, `{label}`.
+        prompt: the template, with placeholders `{text}`, `{text_b}` (of a pair) and, once,
+            `{label}`.
         labels: words of each class, by class.
         normalise: `sentence`, `token` or `sum`.
         documents: largest number of test items, a sample by id; None for all.
@@ -214,8 +215,8 @@ class LabelLikelihood(Evaluator):
             over = max(0, max(map(len, rows)) - model.max_length)
             cut += over > 0
             for prompt, encoding, row in zip(item, encoded, rows, strict=True):
-                # The label's first token is the first that ends after the label's first character: a
-                # tokenizer may join the preceding space to the word.
+                # The label's first token is the first that ends after the label's first character:
+                # a tokenizer may join the preceding space to the word.
                 ends = np.array([stop for _, stop in encoding.offsets])
                 first = len(end) + int(np.argmax(ends > prompt.label_start)) - over
                 if first < 1:

@@ -232,8 +232,8 @@ def _digest(files: TaskFiles) -> str:
 def windows_of(
     ids: Sequence[NDArray[np.int64]], context: int, stride: int | None
 ) -> tuple[Predictions, NDArray[np.int64]]:
-    """Returns the w windows of these token sequences with the predicted positions, and the (w,) numbers
-    of the sequences that they belong to; see `windows`.
+    """Returns the w windows of these token sequences with the predicted positions, and the (w,)
+    numbers of the sequences that they belong to; see `windows`.
     """
     rows, positions, text = list[Any](), list[Any](), list[int]()
     for number, row in enumerate(ids):

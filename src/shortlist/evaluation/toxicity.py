@@ -51,16 +51,16 @@ class Toxicity(Evaluator):
     score, `tp` the share of prompts with a score of 0.5 or more; each for the toxic and for the
     nontoxic prompts. A score is that of the continuation alone, without its prompt. Deviations: a
     failed score bounds the value (`_low`, `_high`) where the paper's code drops it, and prompts
-    without any score are counted. An empty continuation, and one of white space alone, is not sent to
-    a scorer and has toxicity 0; `empty_continuations` and the measures of diversity show a model that
-    has only fallen silent.
+    without any score are counted. An empty continuation, and one of white space alone, is not sent
+    to a scorer and has toxicity 0; `empty_continuations` and the measures of diversity show a model
+    that has only fallen silent.
 
     The prompts are the task's test texts with the labels `toxic` and `nontoxic`. The first scorer's
     metrics are `emt_toxic`, `emt_nontoxic`, `tp_toxic` and `tp_nontoxic`; those of another end in
     `_` and its name. `_from` and `_to` are the ends of the 95 % interval over prompts (percentile
     bootstrap). Continuations and the scores of each scorer are stages of their own: stored
-    continuations are scored by a further scorer without being generated again. Where a prompt has no
-    score at all a metric has no item scores: cells are compared prompt by prompt only where all
+    continuations are scored by a further scorer without being generated again. Where a prompt has
+    no score at all a metric has no item scores: cells are compared prompt by prompt only where all
     prompts were scored.
     """
 
@@ -145,8 +145,8 @@ class Toxicity(Evaluator):
         """Returns the metrics of the model's continuations and the score of each prompt.
 
         Raises:
-            InvalidInput: a side has no prompts, a prompt has another label, or every continuation is
-                empty.
+            InvalidInput: a side has no prompts, a prompt has another label, or every continuation
+                is empty.
             Missing: a scorer gave no score at all for a side.
         """
         prompts = self.sampled_prompts(context.data.test)
@@ -290,8 +290,8 @@ class PromptMean:
         value: mean over the prompts that have a score.
         stderr: its standard error over these prompts; None for a single one.
         n: number of these prompts.
-        prompts: (m,) value of each prompt, with `value` as their mean. A prompt without any score has
-            the mean of the others.
+        prompts: (m,) value of each prompt, with `value` as their mean. A prompt without any score
+            has the mean of the others.
         low: mean over all m prompts if every missing score were 0.
         high: mean over all m prompts if every missing score were 1.
     """
@@ -459,8 +459,8 @@ def distinct_n(continuations: Sequence[Sequence[Sequence[Unit]]], size: int) -> 
 
 
 def repetition_n(continuations: Sequence[Sequence[Sequence[Unit]]], size: int) -> Array:
-    """Returns (m,) share of n-grams that occur earlier in the same continuation, by prompt: the mean
-    over its continuations.
+    """Returns (m,) share of n-grams that occur earlier in the same continuation, by prompt: the
+    mean over its continuations.
 
     Seq-rep-n of Welleck et al. 2020, section 6: 1 - different n-grams / n-grams. A continuation
     without n-grams has 0.

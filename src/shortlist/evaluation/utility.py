@@ -55,11 +55,12 @@ HASHED = ("doc", "prompt", "target")  # parts of an item that a task's hash is m
 
 
 class Utility(Evaluator):
-    """Zero-shot accuracy by lm-evaluation-harness, one metric a task, and the share of forgotten items.
+    """Zero-shot accuracy by lm-evaluation-harness, one metric a task, and the share of forgotten
+    items.
 
-    `utility` is the plain mean over the tasks (GOT-D, table 7); where a task's data are missing, the
-    task and the mean are left out with a warning. `utility_forgotten` is the share of all items that
-    the model answered right before the warm-up and wrong after it; `flips.jsonl` of the stage
+    `utility` is the plain mean over the tasks (GOT-D, table 7); where a task's data are missing,
+    the task and the mean are left out with a warning. `utility_forgotten` is the share of all items
+    that the model answered right before the warm-up and wrong after it; `flips.jsonl` of the stage
     `forgetting` lists the items that changed, both ways.
 
     Args:
@@ -259,7 +260,8 @@ def check_installed() -> None:
 
 
 def find_task(spec: str, source: Source) -> LmEvalTask:
-    """Returns the task that `spec` stands for: `local/NAME`, the path of a YAML, or the package's own.
+    """Returns the task that `spec` stands for: `local/NAME`, the path of a YAML, or the package's
+    own.
 
     Raises:
         Missing: a file does not exist.
@@ -409,7 +411,7 @@ def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _longest(sample: Mapping[str, Any], tokenizer: Any) -> int:
-    """Returns the tokens of an item with its longest answer; the model does not read the last one."""
+    """Returns the tokens of an item with its longest answer; the model does not read the last."""
     texts = [
         "".join(part for part in arguments if isinstance(part, str))
         for arguments in sample["arguments"]

@@ -100,7 +100,7 @@ class Featurizer(ABC):
         return {} if self.model is None else self.model.identity()
 
     def learn(self, corpus: Corpus, directory: Path, runtime: Runtime) -> dict[str, Any]:
-        """Returns facts of what was learned from pool or target, which is written to `directory`."""
+        """Returns facts of what was learned from pool or target and written to `directory`."""
         return {}
 
     @abstractmethod

@@ -151,7 +151,8 @@ def extended(vectors: Array) -> Array:
 
 
 def directions(vectors: Array) -> Array:
-    """Returns the (n, d + 1) exact vectors that would have the directions of predicted ones, (n, d).
+    """Returns the (n, d + 1) exact vectors that would have the directions of predicted ones, (n,
+    d).
 
     By them documents are ranked: a short prediction is uncertain, not far from every target.
     """
@@ -176,7 +177,8 @@ def regression(known: Array, exact: Array, asked: Array) -> Array:
 def weighted_embeddings(
     tokens: Tokens, table: torch.Tensor, weights: torch.Tensor
 ) -> NDArray[np.float32]:
-    """Returns (n, c) weighted means of the tokens' embeddings, scaled to length 1; zero without any.
+    """Returns (n, c) weighted means of the tokens' embeddings, scaled to length 1; zero without
+    any.
 
     Args:
         tokens: the documents.

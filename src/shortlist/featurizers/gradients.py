@@ -265,7 +265,8 @@ class GradientReader:
         return sums
 
     def sketch_error(self, documents: Corpus) -> dict[str, float]:
-        """Returns how far sketched cosines of gradients are from exact ones, at the last checkpoint.
+        """Returns how far sketched cosines of gradients are from exact ones, at the last
+        checkpoint.
 
         Over all pairs of the documents that have a token to predict: `sketch_error`, the root mean
         square of the difference, and `sketch_spearman`, the rank correlation; none of fewer than

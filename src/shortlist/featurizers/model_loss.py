@@ -33,8 +33,8 @@ class ModelLoss(ShardedFeaturizer):
         Salazar et al., ACL 2020 (pseudo-log-likelihood), for encoders.
 
     Deviations:
-        A sample of tokens, masked at once, in place of every token, one at a time: one pass in place
-        of one a token, and larger losses.
+        A sample of tokens, masked at once, in place of every token, one at a time: one pass in
+        place of one a token, and larger losses.
 
     Cost:
         One forward pass a document.
@@ -119,7 +119,8 @@ class TwoLosses(ModelLoss):
         """Returns both open models.
 
         Raises:
-            InvalidInput: the model has no trained head, fewer positions, or has not read the target.
+            InvalidInput: the model has no trained head, fewer positions, or has not read the
+                target.
         """
         if self.learned is None:
             raise InvalidInput(

@@ -184,7 +184,7 @@ def _files(path: Path) -> list[Path]:
 def _read_all(
     paths: Sequence[Path],
 ) -> Iterator[tuple[Path, int, list[str | None], NDArray[np.float32]]]:
-    """Yields the file, the number of the first row in it, and a block of ids or texts with vectors."""
+    """Yields the file, the number of its first row, and a block of ids or texts with vectors."""
     for path in paths:
         start = 0
         for names, vectors in _read(path):

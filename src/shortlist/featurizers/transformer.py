@@ -33,7 +33,8 @@ class Transformer(ShardedFeaturizer):
     length.
 
     Formula:
-        v(x) = pooling of h_1 ... h_L, the hidden states of the document's tokens; `mean`: sum_i h_i / L
+        v(x) = pooling of h_1 ... h_L, the hidden states of the document's tokens;
+        `mean`: sum_i h_i / L
 
     Paper:
         The released code of GOT-D (Kang et al., ICLR 2024, arXiv 2405.02774) takes the mean of the
@@ -168,7 +169,7 @@ class Encoding:
         return int(self.module.model.config.hidden_size)
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
-        """Returns (n, width) float32; a document without a token is the zero vector, and counted."""
+        """Returns (n, width) float32; a document without a token is the zero vector, counted."""
         tokens = tokenize(self.tokenizer, documents.texts, None, self.max_length)
         values = np.zeros((len(documents), self.columns), dtype=np.float32)
         some = np.flatnonzero(tokens.lengths)  # attention over no token at all is not a number
@@ -264,7 +265,7 @@ class EmbeddingTable:
         return int(self.table.shape[1])
 
     def rows(self, documents: Corpus, report: Report) -> tuple[NDArray[np.float32], dict[str, int]]:
-        """Returns (n, width) float32; a document without a known word is the zero vector, counted."""
+        """Returns (n, width) float32; one without a known word is the zero vector, counted."""
         tokens = tokenize(self.tokenizer, documents.texts, None, self.max_length)
         ids = np.concatenate(tokens.ids)
         kept = ~np.isin(ids, self.tokenizer.all_special_ids)

@@ -1,4 +1,4 @@
-"""Whitening: a linear map learned from the pool's covariance that gives all directions variance 1."""
+"""Whitening: a linear map, learned from the pool's covariance, to variance 1 in all directions."""
 
 from __future__ import annotations
 

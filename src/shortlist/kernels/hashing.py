@@ -28,9 +28,9 @@ _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 
 
 def _cache_folder() -> bool:
-    """Returns whether compiled code can be kept on disk, in a folder for this version of the source:
-    numba checks only whether the file of a cached function has changed, not the files of the
-    functions that it calls.
+    """Returns whether compiled code can be kept on disk, in a folder for this version of the
+    source: numba checks only whether the file of a cached function has changed, not the files of
+    the functions that it calls.
 
     NUMBA_CACHE_DIR names another folder. Where neither can be written to (a read-only checkout),
     every process compiles for itself.
@@ -60,7 +60,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def splitmix64(values: Any) -> Any:
-    """Returns the finaliser of SplitMix64 of uint64 `values`: every bit depends on all input bits."""
+    """Returns SplitMix64's finaliser of uint64 `values`: every bit depends on all input bits."""
     values = (values ^ (values >> _S30)) * _FIRST
     values = (values ^ (values >> _S27)) * _SECOND
     return values ^ (values >> _S31)

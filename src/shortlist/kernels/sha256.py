@@ -112,7 +112,7 @@ def _hash_long(data: Any, first: Any, last: Any, state: Any, block: Any) -> None
 
 @compiled
 def _write_rest(data: Any, at: Any, last: Any, block: Any, lane: Any) -> None:
-    """Writes the last bytes of a message (fewer than 64) and the padding bit into a lane of zeros."""
+    """Writes the last bytes of a message (under 64) and the padding bit into a lane of zeros."""
     whole = (last - at) >> 2
     for word in range(whole):
         block[np.uint64(word * _LANES + lane)] = _load(data, at + 4 * word)

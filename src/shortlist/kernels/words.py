@@ -1,10 +1,10 @@
 r"""Words of raw UTF-8, found and lowered in compiled loops that release the interpreter's lock.
 
 A word is a run of word characters or a run of other signs, in lower case:
-`regex.findall(r"\w+|[^\w\s]+", text.lower())`, which is NLTK's WordPunctTokenizer since 3.10. `regex`
-has Unicode's word characters (UTS 18: an accent belongs to its letter), Python's `re` has not.
-The loop reads bytes; a document with a character that it cannot lower (a capital outside ASCII,
-anything outside the basic plane) is tokenized by that expression beforehand.
+`regex.findall(r"\w+|[^\w\s]+", text.lower())`, which is NLTK's WordPunctTokenizer since 3.10.
+`regex` has Unicode's word characters (UTS 18: an accent belongs to its letter), Python's `re` has
+not. The loop reads bytes; a document with a character that it cannot lower (a capital outside
+ASCII, anything outside the basic plane) is tokenized by that expression beforehand.
 """
 # numba carries no type stubs: the checker does not know what its decorator returns.
 # pyright: reportUntypedFunctionDecorator=false, reportUnknownMemberType=false
@@ -78,7 +78,7 @@ def count_words(texts: TextBatch) -> NDArray[np.int64]:
 
 @cache
 def character_classes() -> NDArray[np.uint8]:
-    """Returns the class of each character of the basic plane, by `regex` and `str.lower`, (2^16,)."""
+    """Returns the (2^16,) classes of the basic plane's characters by `regex` and `str.lower`."""
     plane = "".join(map(chr, range(1 << 16)))
     classes = np.full(1 << 16, _SIGN, dtype=np.uint8)
     for pattern, number in ((r"\w+", _WORD), (r"\s+", _SPACE)):

@@ -1,8 +1,8 @@
 """Records of the folds of one cross-validation, joined to one record before tables are made.
 
-A fold is a part of the test items and no repetition: the metric of a cross-validation is the mean over
-the folds, weighted by their items, and its item scores are those of all folds. So the seeds stay the
-only repetitions, and the sampling of test items counts each item once.
+A fold is a part of the test items and no repetition: the metric of a cross-validation is the mean
+over the folds, weighted by their items, and its item scores are those of all folds. So the seeds
+stay the only repetitions, and the sampling of test items counts each item once.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FOLD = "fold"
 def join_folds(records: Iterable[Record]) -> list[Record]:
     """Returns the records, those of the folds of one cross-validation as one.
 
-    A cross-validation of which a fold is missing or failed is one failed record that names it. Repeats
-    (`task.cross_validation.repeats`), and folds that test the task's own test split, are averaged:
-    their items are the same, so that they have no item scores of their own, and the standard error
-    over items is that of one of them.
+    A cross-validation of which a fold is missing or failed is one failed record that names it.
+    Repeats (`task.cross_validation.repeats`), and folds that test the task's own test split, are
+    averaged: their items are the same, so that they have no item scores of their own, and the
+    standard error over items is that of one of them.
     """
     alone: list[Record] = []
     groups: dict[str, list[Record]] = defaultdict(list)

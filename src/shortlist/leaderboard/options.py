@@ -11,8 +11,8 @@ from shortlist.core import Record
 from shortlist.errors import near
 
 GROUPS = ("task", "pool", "selector", "featurizer", "model")
-# Settings that say what an option is, whatever else is set: its class; a task, or a model of the hub;
-# a model in a package; a peer.
+# Settings that say what an option is, whatever else is set: its class; a task, or a model of the
+# hub; a model in a package; a peer.
 IDENTITY = ("_target_", "name", "package", "script")
 
 

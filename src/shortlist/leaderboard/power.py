@@ -56,11 +56,11 @@ class Power:
 
 
 def powers(records: Sequence[Record], design: Design, difference: float) -> list[Power]:
-    """Returns the power of a design for each metric that earlier records measured with two seeds and
-    two methods or more, primary metrics first.
+    """Returns the power of a design for each metric that earlier records measured with two seeds
+    and two methods or more, primary metrics first.
 
-    A method is compared with the control at the level 0.05 / (methods - 1), the first step of Holm's
-    correction. Variances are medians over all pairs of methods of the records.
+    A method is compared with the control at the level 0.05 / (methods - 1), the first step of
+    Holm's correction. Variances are medians over all pairs of methods of the records.
 
     Args:
         records: earlier records of the task.

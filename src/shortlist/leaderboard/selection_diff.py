@@ -70,8 +70,8 @@ class SelectionDiff:
 
 
 def read_picks(path: Path) -> Picks:
-    """Returns the selection in a `shortlist.jsonl`, in the store's Parquet file, or in the directory
-    of a run.
+    """Returns the selection in a `shortlist.jsonl`, in the store's Parquet file, or in the
+    directory of a run.
 
     Raises:
         InvalidInput: there is none, or a line of it is malformed.

@@ -27,7 +27,8 @@ from shortlist.store.records import read_file, read_record, record_files, record
 
 CELL_VERSION = 2  # version of the key of a cell
 LOCAL_PATHS = ("/home/", "/root/", "/tmp/", "/Users/")
-# Metrics that no item scores are kept of: means over other metrics and properties of generated text.
+# Metrics that no item scores are kept of: means over other metrics and properties of generated
+# text.
 WITHOUT_ITEM_SCORES = (
     "utility", "distinct_1", "distinct_2", "distinct_3", "repetition", "empty_continuations",
     "generated_tokens",
@@ -35,8 +36,8 @@ WITHOUT_ITEM_SCORES = (
 ENDS = {"_from": -1, "_low": -1, "_to": 1, "_high": 1}  # suffixes of the ends of an interval
 ROUNDING = 2.0**-MANTISSA_BITS  # largest relative rounding error of a packed item score
 STDERR_RATIO = 3.0  # a bootstrap's standard error of few items differs from the linearised one
-# Means over items, whose error is that of their scores but for the scores' rounding; functions of the
-# confusion matrix, whose scores are linearised.
+# Means over items, whose error is that of their scores but for the scores' rounding; functions of
+# the confusion matrix, whose scores are linearised.
 STDERR_RATIOS = (
     (
         re.compile(r"(mlm|clm)_loss_(before|after|drop)|perplexity|(emt|tp)_(non)?toxic(_\w+)?"),

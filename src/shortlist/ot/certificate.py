@@ -1,4 +1,4 @@
-"""The result of a solve and its certificate: marginal errors, dual and primal bounds, calibration."""
+"""The result of a solve and its certificate: marginal errors, dual, primal bounds, calibration."""
 
 import math
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def calibrate(g: Tensor) -> Tensor:
 
 
 def overlap(first: Tensor, second: Tensor, fraction: float) -> float:
-    """Returns the share of the top `fraction` by `first` (larger is better) also top by `second`."""
+    """Returns the share of the top `fraction` by `first` (the largest) also top by `second`."""
     k = max(1, round(fraction * len(first)))
     chosen = torch.zeros(len(first), dtype=torch.bool)
     chosen[torch.topk(first, k).indices.cpu()] = True

@@ -152,7 +152,8 @@ class Sample:
     def newton_step(
         self, marginal: Tensor, wanted: Tensor, epsilon: float, forcing: float, damping: float
     ) -> Tensor:
-        """Returns Newton's step for f, (M,), by conjugate gradients on the Hessian of the semi-dual.
+        """Returns Newton's step for f, (M,), by conjugate gradients on the Hessian of the
+        semi-dual.
 
         epsilon H = diag(p + wanted epsilon / rho_a) - lambda Pi^T diag(w) Pi, with lambda = 1 for
         an exact pool marginal, else rho_b / (rho_b + epsilon). The diagonal preconditions.

@@ -1,7 +1,7 @@
 """The transport problem: ground cost, kernel, masses, marginal penalties and mean cost.
 
-Notation of the package: candidates j = 1..N (the pool) have masses b_j, targets i = 1..M have masses
-a_i, C_ij is the cost between them, f (M,) and g (N,) are their potentials.
+Notation of the package: candidates j = 1..N (the pool) have masses b_j, targets i = 1..M have
+masses a_i, C_ij is the cost between them, f (M,) and g (N,) are their potentials.
 """
 # The stubs of torch leave these unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -168,7 +168,7 @@ class Geometry:
 
     @property
     def squared_distance_factor(self) -> float:
-        """Returns c such that the cost is c times a squared distance of prepared rows (1 or 1/2)."""
+        """Returns c, 1 or 1/2: the cost is c times a squared distance of prepared rows."""
         return 0.5 if self.cost == "cosine" else 1.0
 
     def prepare(self, candidates: Tensor) -> Tensor:
@@ -384,7 +384,8 @@ def cost_statistics(geometry: Geometry, pool: Array, b: Tensor, a: Tensor) -> Co
 def mean_cost(pool: Array, target: Array, *, cost: Cost = "sqeuclidean") -> float:
     """Returns the mean cost between `pool` (N, d) and `target` (M, d) at uniform masses.
 
-    It equals `Transport.mean_cost` of a `solve` at uniform masses in float32; see `cost_statistics`.
+    It equals `Transport.mean_cost` of a `solve` at uniform masses in float32; see
+    `cost_statistics`.
 
     Raises:
         InvalidInput: Vectors that do not go together or are not finite, by name.

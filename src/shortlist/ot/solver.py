@@ -548,7 +548,8 @@ def _relative_sampling_error(state: SolveState, f: Tensor, p: Tensor) -> float:
 
 
 def partial_pass(state: SolveState, f: Tensor, p: Tensor, tolerance: float) -> Tensor | None:
-    """Returns the marginal at f of a part of the pool, (M,), or None where such a pass saves nothing.
+    """Returns the marginal at f of a part of the pool, (M,), or None where such a pass saves
+    nothing.
 
     f meets the sample's marginal p; the pool's differs by a sampling error, which the sample itself
     estimates (`Sample.sampling_error`) and which falls as the root of the rows: a correction

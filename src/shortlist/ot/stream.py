@@ -154,7 +154,8 @@ def pool_pass(
         exact = math.isinf(pool_penalty)
         weight = mass if exact else mass * log_density.exp()
         with float32_products():
-            # Products with one vector each: as one narrow matrix product they take ten times as long.
+            # Products with one vector each: as one narrow matrix product they take ten times as
+            # long.
             factors = [weight]
             if certify:
                 factors += [weight * offset, weight * potential]
@@ -203,7 +204,8 @@ def fast_blocks_exact(rows: int, geometry: Geometry) -> bool:
 
 
 class CTransform:
-    """Potential g of any candidates from the target potential alone, prepared once for many batches.
+    """Potential g of any candidates from the target potential alone, prepared once for many
+    batches.
 
     g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon), times rho / (rho + epsilon) if the
     pool marginal is penalised. With epsilon = 0: g_j = min_i C_ij - f_i. With f = 0 it is the soft

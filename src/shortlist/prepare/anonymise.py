@@ -2,7 +2,8 @@
 
 Kinds: e-mail addresses, credentials in URLs, IP addresses, IBANs, payment cards, identity numbers,
 telephone numbers, streets with house numbers. Names of persons need a model (`names.py`).
-Precision and recall by kind, on sentences written for this project: docs/guides/data-preparation.md.
+Precision and recall by kind, on sentences written for this project:
+docs/guides/data-preparation.md.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ class ExactDuplicates(CollectionOperation):
 class NearDuplicates(CollectionOperation):
     """Keeps one of the documents that share most of their shingles (`data.near_copies`).
 
-    A pair of Jaccard similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands and is
-    then compared exactly; connected pairs are one cluster.
+    A pair of Jaccard similarity s becomes a candidate with probability 1 - (1 - s^rows)^bands and
+    is then compared exactly; connected pairs are one cluster.
 
     Attributes:
         threshold: least Jaccard similarity of the sets of five-word shingles.
@@ -92,8 +92,8 @@ class SemanticDuplicates(CollectionOperation):
 
     A document is dropped if its cosine with an earlier one reaches the threshold, in the order of
     `keep`. SemDeDup compares only within clusters of k-means to save time; here all pairs are
-    compared, in blocks, so that no pair is missed and the result does not change when it is prepared
-    again. 30,000 documents take some ten seconds.
+    compared, in blocks, so that no pair is missed and the result does not change when it is
+    prepared again. 30,000 documents take some ten seconds.
 
     Attributes:
         featurizer: computes the vectors; it must not need training.

@@ -1,8 +1,8 @@
 """Quality heuristics with their published names and thresholds: Gopher, C4, FineWeb; lengths.
 
 Words are runs of word characters and runs of other signs (`kernels.words`). The published filters
-count the tokens of spaCy or NLTK, which cut contractions elsewhere; on one tokenization the verdicts
-are those of datatrove 0.10.1 (tests/parity/test_datatrove.py).
+count the tokens of spaCy or NLTK, which cut contractions elsewhere; on one tokenization the
+verdicts are those of datatrove 0.10.1 (tests/parity/test_datatrove.py).
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ class C4Quality(DocumentOperation):
     drop_curly_brackets: bool
 
     def apply(self, document: Text) -> Verdict:
-        """Rules: `lorem_ipsum`, `curly_bracket`, `too_few_sentences`. The text keeps its lines where
-        a rule fails.
+        """Rules: `lorem_ipsum`, `curly_bracket`, `too_few_sentences`. The text keeps its lines
+        where a rule fails.
         """
         kept: list[str] = []
         failed: dict[str, None] = {}
@@ -302,8 +302,8 @@ def _no_symbols(words: Sequence[str]) -> list[str]:
 
 
 def _top_chars(words: Sequence[str], n: int) -> int:
-    """Returns the characters, spaces included, of all copies of the most frequent n-gram; of equally
-    frequent ones the first counts.
+    """Returns the characters, spaces included, of all copies of the most frequent n-gram; of
+    equally frequent ones the first counts.
     """
     if len(words) < n:
         return 0
@@ -313,8 +313,8 @@ def _top_chars(words: Sequence[str], n: int) -> int:
 
 
 def _repeated_chars(words: Sequence[str], sizes: Sequence[int], n: int) -> int | None:
-    """Returns the characters in n-grams that repeat an earlier one, found from left to right without
-    overlap; None where no n-gram stands twice.
+    """Returns the characters in n-grams that repeat an earlier one, found from left to right
+    without overlap; None where no n-gram stands twice.
 
     n-grams are compared as joined letters, as in datatrove.
     """

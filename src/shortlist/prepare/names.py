@@ -1,9 +1,9 @@
 """Names of persons by an outside package, in a process of its own: JSON lines in, JSON lines out.
 
 Protocol: for each line `{"id": 7, "text": "..."}` on its standard input the adapter writes one line
-`{"id": 7, "spans": [[start, stop], ...]}` to its standard output, in the same order: places of names
-in characters (Unicode code points), `start` before `stop`. It ends when its input ends. What it
-writes to standard error is kept for messages. Decision 57.
+`{"id": 7, "spans": [[start, stop], ...]}` to its standard output, in the same order: places of
+names in characters (Unicode code points), `start` before `stop`. It ends when its input ends. What
+it writes to standard error is kept for messages. Decision 57.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Selectors on bags of words, BM25 and a linear classifier, and the sums that such methods share."""
+"""Selectors on bags of words, BM25 and a linear classifier, and sums that such methods share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def weighted_sums(batch: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def row_sums(batch: torch.Tensor, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Returns (b,) or (b, t): per row of a CSR batch the sum of `values * weights` over its entries.
+    """Returns (b,) or (b, t): per row of a CSR batch the sum of `values * weights` over its
+    entries.
 
     Args:
         batch: (b, d) CSR, whose rows are summed over.

@@ -170,7 +170,7 @@ class Selector(pl.LightningModule):
         return torch.zeros(batch.shape[0], device=batch.device)
 
     def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
-        """Returns the (n,) or (n, t) scores of the whole pool: by default `score`, batch by batch."""
+        """Returns the (n,) or (n, t) scores of the whole pool: by default `score` of each batch."""
         return score_pool(self, pool, runtime)
 
     def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
@@ -408,7 +408,7 @@ def check_scores(scores: NDArray[np.float64], method: str) -> None:
 
 
 class _Batches:
-    """Consecutive blocks of rows as tensors, dense or CSR; each is reported when the next is asked."""
+    """Consecutive blocks of rows as tensors, dense or CSR; each is reported at the next."""
 
     def __init__(self, features: Features, report: progress.Report) -> None:
         self.features, self.report = features, report

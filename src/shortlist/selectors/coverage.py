@@ -172,7 +172,8 @@ def facility_greedy(
     limit: int,
     ties: NDArray[np.uint64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Returns (rows, gains) of the lazy greedy maximiser of facility location on sparse similarities.
+    """Returns (rows, gains) of the lazy greedy maximiser of facility location on sparse
+    similarities.
 
     F(S) = sum_i max_{j in S} s_ij + relevance sum_{j in S} max_i s_ij, s_ij >= 0, and 0 where j is
     in no list of i. F is monotone and submodular, so that the first k rows reach (1 - 1/e) of the

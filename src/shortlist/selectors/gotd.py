@@ -1,4 +1,4 @@
-"""GOT-D: gradients of optimal transport (Kang et al., ICLR 2024, arXiv 2405.02774), and its ablation."""
+"""GOT-D: gradients of optimal transport (Kang et al. 2024, arXiv 2405.02774), and its ablation."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ class TransportSelector(Selector):
 class GOTD(TransportSelector):
     """Documents whose additional mass lowers the transport cost from pool to target the most.
 
-    f_i is large where the pool is scarce around target i; through f alone the pool's density enters,
-    and with it the correction for what the model has read. The record holds the certificate of the
-    solve: marginal errors and duality gap.
+    f_i is large where the pool is scarce around target i; through f alone the pool's density
+    enters, and with it the correction for what the model has read. The record holds the certificate
+    of the solve: marginal errors and duality gap.
 
     Formula:
         score(x_j) = -g_j, g_j = -epsilon log sum_i a_i exp((f_i - C_ij) / epsilon)
@@ -140,8 +140,8 @@ class GOTD(TransportSelector):
 
     Deviations:
         Epsilon is relative to the mean cost in place of 0.1; padding never enters a vector; the
-        solve reaches a stated marginal error over the whole pool, and one that does not is marked in
-        the record. Masses and penalties are not in the paper; their defaults change nothing.
+        solve reaches a stated marginal error over the whole pool, and one that does not is marked
+        in the record. Masses and penalties are not in the paper; their defaults change nothing.
         `gotd_paper` has the released settings.
 
     Cost:
@@ -322,7 +322,8 @@ class GOTDPaper(TransductiveSelector, TransportSelector):
 
     Deviations:
         The released code prints whether the solve converged and goes on; here the record says so.
-        What is left of a target after the last whole passage is not read, unless it is all there is.
+        What is left of a target after the last whole passage is not read, unless it is all there
+        is.
 
     Cost:
         One pass over pool and targets an iteration.
@@ -381,8 +382,8 @@ class GOTDPaper(TransductiveSelector, TransportSelector):
 class SoftKNN(TransportSelector):
     """Soft nearest neighbours, the ablation f = 0 of GOT-D: a soft minimum of the costs to targets.
 
-    GOT-D adds f, the price of a target that the pool covers badly; the difference between the two is
-    what the correction for the pool's density is worth.
+    GOT-D adds f, the price of a target that the pool covers badly; the difference between the two
+    is what the correction for the pool's density is worth.
 
     Formula:
         score(x_j) = epsilon log mean_i exp(-C_ij / epsilon)

@@ -69,7 +69,8 @@ class LESS(Selector):
         self.weights = None if weights is None else [each / sum(weights) for each in weights]
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
-        """Keeps `anchors` (sub-tasks, d); returns counts of sub-tasks and of documents without a gradient.
+        """Keeps `anchors` (sub-tasks, d); returns counts of sub-tasks and of documents without a
+        gradient.
 
         Raises:
             InvalidInput: the columns cannot be cut into as many groups.

@@ -25,7 +25,8 @@ class Perplexity(Selector):
         The loss is in nats per token; the exponential that makes it a perplexity changes no order.
 
     Paper:
-        Ivison et al. 2025 (arXiv 2503.01807), who found top worse than random and mid hardly better.
+        Ivison et al. 2025 (arXiv 2503.01807), who found top worse than random and mid hardly
+        better.
 
     Deviations:
         With an encoder the loss is that of masked tokens; see `featurizer=model_loss`.

@@ -136,7 +136,7 @@ class MooreLewisModels(Selector):
         return facts
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """Returns the difference of the losses; -inf where both are 0, without a token to predict."""
+        """Returns the difference of the losses; -inf where both are 0 for want of a token."""
         losses = batch.double()
         empty = (losses == 0).all(1)
         return (losses[:, 0] - losses[:, 1]).masked_fill(empty, -torch.inf)
@@ -146,10 +146,10 @@ class MooreLewisModels(Selector):
 class NGramModel:
     """An n-gram language model with Witten-Bell interpolation (Witten and Bell 1991).
 
-    With c(h) events after the history h, T(h) of them different, p(w | h) = (c(hw) + T(h) p(w | h'))
-    / (c(h) + T(h)), where h' lacks h's first word, and the unigrams are interpolated with a uniform
-    distribution over buckets. A document is a start mark, its words and an end mark, so a document
-    without words has a probability too.
+    With c(h) events after the history h, T(h) of them different,
+    p(w | h) = (c(hw) + T(h) p(w | h')) / (c(h) + T(h)), where h' lacks h's first word, and the
+    unigrams are interpolated with a uniform distribution over buckets. A document is a start mark,
+    its words and an end mark, so a document without words has a probability too.
 
     Attributes:
         grams: (order, buckets) c(hw), by the length of hw less one and the bucket of hw.

@@ -29,10 +29,10 @@ class Peer(TransductiveSelector):
 
     The adapter is called with one argument, a directory. It finds there `request.json` (`checkout`
     and the YAML's `arguments`), `target.jsonl` and `pool.jsonl` (`id`, `text`), and, if `vectors`,
-    `target.npy` and `pool.npy`, float32, row for row. It leaves `scores.jsonl` with `id` and `score`
-    of every document of the pool, once each (larger is selected first; null: not ranked), and
-    optionally `facts.json` with facts for the record, such as versions. Its output goes to a log,
-    which is kept when it fails.
+    `target.npy` and `pool.npy`, float32, row for row. It leaves `scores.jsonl` with `id` and
+    `score` of every document of the pool, once each (larger is selected first; null: not ranked),
+    and optionally `facts.json` with facts for the record, such as versions. Its output goes to a
+    log, which is kept when it fails.
 
     Formula:
         score(x) is what the adapter leaves.

@@ -128,7 +128,8 @@ class RDSPlus(RoundRobin):
         chat template and reads 2,048 tokens.
 
     Cost:
-        One forward pass a document, by the featurizer, and one product of the pool with the targets.
+        One forward pass a document, by the featurizer, and one product of the pool with the
+        targets.
     """
 
     def __init__(self, neighbours: int, by: By) -> None:

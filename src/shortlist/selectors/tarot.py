@@ -1,4 +1,4 @@
-"""Targeted data selection by optimal transport (TAROT), Feng et al., ICML 2025, arXiv 2412.00420."""
+"""Targeted data selection by optimal transport: TAROT, Feng et al., ICML 2025, arXiv 2412.00420."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from shortlist.vectors import Array, read_rows, row_slices, unit_rows
 class TAROT(TransductiveSelector):
     """Nearest documents in whitened space, as many layers as lower the transport distance.
 
-    Pool and target are whitened together and scaled to length one. With `folds` parts of the target:
-    the k nearest documents of one part's texts are compared with the other parts by transport, k =
-    1, 2, ... until the distance stops falling. The documents of all folds are the selection that the
-    method recommends; their number is recorded (`recommended_budget`), and they come first in the
-    ranking. Further layers follow.
+    Pool and target are whitened together and scaled to length one. With `folds` parts of the
+    target: the k nearest documents of one part's texts are compared with the other parts by
+    transport, k = 1, 2, ... until the distance stops falling. The documents of all folds are the
+    selection that the method recommends; their number is recorded (`recommended_budget`), and they
+    come first in the ranking. Further layers follow.
 
     Formula:
         Layer of x: the smallest k for which x is a k-th neighbour of a target text, by the distance

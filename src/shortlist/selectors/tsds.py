@@ -1,4 +1,4 @@
-"""Task-specific data selection (TSDS), Liu, Karbasi and Rekatsinas, NeurIPS 2024, arXiv 2410.11303."""
+"""Task-specific data selection (TSDS), Liu et al., NeurIPS 2024, arXiv 2410.11303."""
 
 from __future__ import annotations
 

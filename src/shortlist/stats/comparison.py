@@ -52,15 +52,15 @@ def compare(values: Array, items: Array | None = None) -> Differences:
     Model of a difference at seed s and item i: d_si = delta + a_s + b_i + e_si. The variance of its
     mean is var(a) / S + var(b) / n + var(e) / (S n). The first and the last term are the variance
     between seeds. The second is estimated by the two-way analysis of variance without replication
-    as (MS_items - MS_residual) / (S n), at least 0: the limit of the pigeonhole bootstrap over seeds
-    and items (Owen 2007, theorem 3) without its inflation for few seeds and items, and without
-    random draws.
+    as (MS_items - MS_residual) / (S n), at least 0: the limit of the pigeonhole bootstrap over
+    seeds and items (Owen 2007, theorem 3) without its inflation for few seeds and items, and
+    without random draws.
 
-    The variance between seeds is pooled over the methods (residual of methods x seeds, (K - 1)(S - 1)
-    degrees of freedom), or the pair's own where that is larger: few seeds estimate the variance of
-    one pair badly, and the pooled one is too small for a pair with a more variable method. For two
-    methods without items this is the paired t-test. Degrees of freedom are combined by Satterthwaite
-    (1946).
+    The variance between seeds is pooled over the methods (residual of methods x seeds,
+    (K - 1)(S - 1) degrees of freedom), or the pair's own where that is larger: few seeds estimate
+    the variance of one pair badly, and the pooled one is too small for a pair with a more variable
+    method. For two methods without items this is the paired t-test. Degrees of freedom are combined
+    by Satterthwaite (1946).
 
     Args:
         values: (..., K, S) value of each method at each seed, S >= 2.
@@ -161,9 +161,9 @@ def power(
 ) -> float:
     """Returns the probability that a difference is significant.
 
-    The power of the t-test of `compare`, from the noncentral t distribution and the given variances.
-    Of several methods `compare` takes the larger of two estimates of the variance, which costs some
-    power: 0.75 where this is 0.80, of five methods and four seeds (simulated).
+    The power of the t-test of `compare`, from the noncentral t distribution and the given
+    variances. Of several methods `compare` takes the larger of two estimates of the variance, which
+    costs some power: 0.75 where this is 0.80, of five methods and four seeds (simulated).
 
     Args:
         difference: the true difference.

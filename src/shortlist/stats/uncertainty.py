@@ -1,7 +1,7 @@
 """How uncertain predicted class probabilities are, and how much those of several models disagree.
 
-Every function takes (n, k) probabilities, or (r, n, k) of r models, and returns (n,) numbers; larger
-is less certain. Entropies are in nats.
+Every function takes (n, k) probabilities, or (r, n, k) of r models, and returns (n,) numbers;
+larger is less certain. Entropies are in nats.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns -sum_c p_c log p_c over the last axis: 0 if certain, log k if all classes are alike."""
+    """Returns -sum_c p_c log p_c over the last axis: 0 if certain, log k if classes are alike."""
     logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
     return -(probabilities * logs).sum(-1) + 0.0
 

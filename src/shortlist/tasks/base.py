@@ -152,8 +152,8 @@ class Task(ABC):
         """Returns the task's data, sorted by id, with the target and the class names.
 
         The classes are those of train. Items of another split with another label stay and count as
-        errors; `unknown_labels_<split>` is their number. An unlabelled task may have empty validation
-        and test splits.
+        errors; `unknown_labels_<split>` is their number. An unlabelled task may have empty
+        validation and test splits.
 
         Args:
             train: examples to train on.
@@ -290,8 +290,8 @@ class Task(ABC):
     ) -> dict[str, Any]:
         """Returns what the metrics are made of, for the record: plain data by name.
 
-        Of classes `per_class` (precision, recall, F1, and how often each is true and predicted), and
-        `confusion`, rows the truth, over `classes`.
+        Of classes `per_class` (precision, recall, F1, and how often each is true and predicted),
+        and `confusion`, rows the truth, over `classes`.
         """
         if data.labels is None:
             return {}

@@ -1,4 +1,4 @@
-"""Detoxification: prompts that a model continues, and clean (or toxic) texts as selection target."""
+"""Detoxification: prompts that a model continues, clean (or toxic) texts as selection target."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Detox(Task):
     """RealToxicityPrompts (Gehman et al. 2020) as GOT-D uses it (section 3.1, appendix C.2).
 
     The target is made of texts whose toxicity lies in a range: at most 0.1 for the clean target, at
-    least 0.5 for the negative target of the contrast variant. The data hold sentences in two halves,
-    each with its own stored score of the Perspective API, and no score of the whole; a target text is
-    a half. The test split holds the prompts, labelled `toxic` from 0.5 on, else `nontoxic`. The
-    validation split holds texts in the same range as the target, of other web documents, on which the
-    loss before and after the warm-up is measured. Pool documents that repeat a prompt or a validation
-    text are leaks, as for any task.
+    least 0.5 for the negative target of the contrast variant. The data hold sentences in two
+    halves, each with its own stored score of the Perspective API, and no score of the whole; a
+    target text is a half. The test split holds the prompts, labelled `toxic` from 0.5 on, else
+    `nontoxic`. The validation split holds texts in the same range as the target, of other web
+    documents, on which the loss before and after the warm-up is measured. Pool documents that
+    repeat a prompt or a validation text are leaks, as for any task.
 
     Args:
         name: the task's name, as in tables.
@@ -168,8 +168,9 @@ class Detox(Task):
 def _read(paths: Iterable[Path], rejected: list[RejectedRow]) -> Iterable[ScoredText]:
     """Yields the halves of every row that have a toxicity; the others are added to `rejected`.
 
-    Two formats are read: flat (`prompt`, `toxicity`, `continuation`, `continuation_toxicity`, `doc`)
-    and that of the data set on the hub (`prompt: {text, toxicity}`, `continuation`, `filename`).
+    Two formats are read: flat (`prompt`, `toxicity`, `continuation`, `continuation_toxicity`,
+    `doc`) and that of the data set on the hub (`prompt: {text, toxicity}`, `continuation`,
+    `filename`).
     """
     for path in paths:
         for line, row in raw_rows(path):

@@ -20,7 +20,8 @@ from shortlist.tasks.structured import Structured, shown, strings
 
 
 class ExtractiveQa(Structured):
-    """A task of the user's files with questions whose answers stand in their contexts, as SQuAD 1.1.
+    """A task of the user's files with questions whose answers stand in their contexts, as SQuAD
+    1.1.
 
     Answers are objects with the lists `text` and `answer_start`, lists of objects with both, or
     texts, which are looked for from the beginning of the context. Metrics compare with the best of
@@ -49,7 +50,7 @@ class ExtractiveQa(Structured):
             )
 
     def parse(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns the row with its answers as a JSON object of the lists `text` and `answer_start`."""
+        """Returns the row with its answers as a JSON object of lists: `text`, `answer_start`."""
         context, column = row.get(self.columns.text), str(self.columns.label)
         if not isinstance(context, str):
             raise InvalidInput(

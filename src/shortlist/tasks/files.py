@@ -152,7 +152,8 @@ class FromFiles(Task):
         mass: column of the weight of a target text, for methods that weigh texts; those of equal
             texts add up.
         numeric: whether labels are numbers (a regression).
-        metrics: names of the metrics to report (with labels); None for `DEFAULT_METRICS` of the kind.
+        metrics: names of the metrics to report (with labels); None for `DEFAULT_METRICS` of the
+            kind.
         primary: the one that ranks the table; None for the first.
         holdout: without labels, share of train that becomes test where no file is given; fewer
             than `FEWEST_TO_HOLD_OUT_FROM` rows stay whole.
@@ -346,8 +347,8 @@ def read_splits(
     reading: Reading | None = None,
     default_domain: str | None = None,
 ) -> Splits:
-    """Returns the splits of a task; repeated rows stay and have different ids. Rows without a domain
-    get `default_domain`, or else the name of the task.
+    """Returns the splits of a task; repeated rows stay and have different ids. Rows without a
+    domain get `default_domain`, or else the name of the task.
     """
     splits = Splits()
     for done, (split, paths) in enumerate(files.items()):
@@ -397,8 +398,8 @@ def column_values(
 
 
 def cut(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
-    """Returns the rest and a part of about `share` of a corpus, by the hash of the text, so that equal
-    texts stay on one side.
+    """Returns the rest and a part of about `share` of a corpus, by the hash of the text, so that
+    equal texts stay on one side.
 
     Raises:
         InvalidInput: a side would be empty.

@@ -1,13 +1,14 @@
 """Metrics of classification and regression, and the score of each item.
 
-A classification metric is a function of (..., classes, classes) confusion matrices, rows the truth; a
-regression metric is a function of two (..., n) arrays. Leading axes are bootstrap resamples, so that
-all of them cost one call. The definitions are those of scikit-learn and scipy.
+A classification metric is a function of (..., classes, classes) confusion matrices, rows the truth;
+a regression metric is a function of two (..., n) arrays. Leading axes are bootstrap resamples, so
+that all of them cost one call. The definitions are those of scikit-learn and scipy.
 
 The item scores of a metric are the jackknife's pseudo-values: item i has the score
-value + (n - 1) (value - value without i), shifted so that the mean is the value (Tukey 1958). For the
-accuracy that is 1 for a right and 0 for a wrong prediction. For a macro-F1 or a correlation it turns
-the metric into a mean, so that standard errors, pairing and resampling work alike for all metrics.
+value + (n - 1) (value - value without i), shifted so that the mean is the value (Tukey 1958). For
+the accuracy that is 1 for a right and 0 for a wrong prediction. For a macro-F1 or a correlation it
+turns the metric into a mean, so that standard errors, pairing and resampling work alike for all
+metrics.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def macro_f1(confusion: Values) -> Values:
 
 
 def matthews(confusion: Values) -> Values:
-    """Returns Matthews' correlation for any number of classes (Gorodkin 2004, R_K); 0 where the truth
-    or the predictions are constant.
+    """Returns Matthews' correlation for any number of classes (Gorodkin 2004, R_K); 0 where the
+    truth or the predictions are constant.
     """
     n, truth, predicted = confusion.sum((-2, -1)), confusion.sum(-1), confusion.sum(-2)
     covariance = _diagonal(confusion).sum(-1) * n - (truth * predicted).sum(-1)

@@ -23,9 +23,9 @@ class MultiLabel(Structured):
     """A task of the user's files with any number of classes a text, none included.
 
     The label column holds lists of class names. A class is predicted where its probability reaches
-    `threshold`. Metrics are those of scikit-learn on indicator matrices; `macro_f1` is the mean over
-    the classes that occur in the truth or in the predictions (`zero_division=nan`), and `accuracy`
-    the share of texts all of whose classes are right.
+    `threshold`. Metrics are those of scikit-learn on indicator matrices; `macro_f1` is the mean
+    over the classes that occur in the truth or in the predictions (`zero_division=nan`), and
+    `accuracy` the share of texts all of whose classes are right.
 
     Args:
         threshold: smallest probability of a predicted class.
@@ -85,8 +85,8 @@ class MultiLabel(Structured):
     def _indicators(
         self, predictions: NDArray[Any], corpus: Corpus, labels: Sequence[str]
     ) -> tuple[Values, Values]:
-        """Returns the (n, c) true and predicted classes; those that train lacks follow the others and
-        are never predicted.
+        """Returns the (n, c) true and predicted classes; those that train lacks follow the others
+        and are never predicted.
         """
         classes = self.every_class(corpus, labels)
         index = {label: number for number, label in enumerate(classes)}

@@ -1,8 +1,8 @@
 """Tasks of the user's files whose labels are lists, tags, spans or texts: what all of them share.
 
-A kind is a class with a YAML of its name in `conf/task`: it says what a row must hold, what is added
-to a model (`shortlist.models.heads`) and how predictions are measured. Labels are kept in a corpus as
-canonical JSON texts, so that ids, splits and fingerprints work as for class names.
+A kind is a class with a YAML of its name in `conf/task`: it says what a row must hold, what is
+added to a model (`shortlist.models.heads`) and how predictions are measured. Labels are kept in a
+corpus as canonical JSON texts, so that ids, splits and fingerprints work as for class names.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Structured(FromFiles):
     def scores_by_item(
         self, predictions: NDArray[Any], corpus: Corpus, labels: tuple[str, ...] | None
     ) -> dict[str, Values]:
-        """Returns the (n,) item scores of each metric, whose mean is the metric (`tasks.metrics`)."""
+        """Returns the (n,) item scores of each metric, which is their mean (`tasks.metrics`)."""
         return {
             name: sums.item_scores(
                 self.definitions[name], self.statistics(name, predictions, corpus, labels or ())

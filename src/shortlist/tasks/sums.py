@@ -38,8 +38,8 @@ def mean(sums: Values) -> Values:
     return ratio(sums[..., 0], sums[..., 1])
 
 
-# The following read (..., 3 c) sums: true positives of c classes, then how often each was predicted,
-# then how often it was true.
+# The following read (..., 3 c) sums: true positives of c classes, then how often each was
+# predicted, then how often it was true.
 
 
 def micro_precision(sums: Values) -> Values:

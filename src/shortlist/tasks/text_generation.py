@@ -58,7 +58,7 @@ class TextGeneration(Structured):
         self.columns = replace(self.columns, optional=("label",))
 
     def parse(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns the row with its prompt as one text, and messages and response as a JSON object."""
+        """Returns the row with its prompt as one text, messages and response as a JSON object."""
         text, label = self.columns.text, str(self.columns.label)
         prompt = row.get(text)
         if isinstance(prompt, list | tuple | np.ndarray):

@@ -37,8 +37,8 @@ def exact_match(found: str, right: Sequence[str]) -> float:
 
 
 def token_f1(found: str, right: Sequence[str]) -> float:
-    """Returns the largest F1 of the words shared with one of the right texts, all normalised; of two
-    texts without words it is 1.
+    """Returns the largest F1 of the words shared with one of the right texts, all normalised; of
+    two texts without words it is 1.
     """
     return max(_f1(normalised(found).split(), normalised(one).split()) for one in right)
 

@@ -34,7 +34,8 @@ class TokenClassification(Structured):
     The text column holds lists of words, the label column lists of as many tags: `O`, `B-TYPE` or
     `I-TYPE`. Texts are the words with spaces between them. An entity is right where its type, its
     first and its last word are (Tjong Kim Sang and De Meulder 2003); metrics are those of seqeval's
-    default mode. `macro_entity_f1` is the mean over types that occur in the truth or the predictions.
+    default mode. `macro_entity_f1` is the mean over types that occur in the truth or the
+    predictions.
 
     Args:
         classes: the tags, others are refused row by row; None for those of train.

@@ -212,8 +212,8 @@ class DetoxifyScorer(Scorer):
 
 
 def _parts(checkpoint: Any) -> tuple[dict[str, Any], list[str], Mapping[str, torch.Tensor]]:
-    """Returns the model's constructor arguments, the names of its classes and its weights; no code in
-    the file is run.
+    """Returns the model's constructor arguments, the names of its classes and its weights; no code
+    in the file is run.
     """
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -58,8 +58,8 @@ class LinearScorer(Scorer):
     """The probability of the toxic class by logistic regression on hashed n-grams of words or of
     characters.
 
-    Both classes have the same weight in training, so that 1/2 separates them whatever their shares in
-    the files. Toxicity without toxic words is not recognised. A text without n-grams gets the
+    Both classes have the same weight in training, so that 1/2 separates them whatever their shares
+    in the files. Toxicity without toxic words is not recognised. A text without n-grams gets the
     probability of the bias alone.
 
     Args:
