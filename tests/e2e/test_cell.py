@@ -85,6 +85,7 @@ def test_a_rate_that_is_found_is_recorded_and_its_curve_drawn(run: Any) -> None:
     steps = record.counts["finetune_range_test_steps"]
     chosen = record.counts["finetune_learning_rate_parts_per_billion"] / 1e9
     page = (directory / "report.html").read_text()
+    assert page.count('<section id="training">') == 1
     assert page.count(f"Range test of {steps} steps; chosen: {chosen:g}.") == 1
 
 
