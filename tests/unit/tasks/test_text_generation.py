@@ -54,6 +54,16 @@ def corpus_of(pairs: dict[str, str]) -> Corpus:
     return Corpus.build(list(pairs), labels=labels)
 
 
+@pytest.fixture(params=["tiny_gpt2", "tiny_llama"])
+def decoder(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def opened(directory: Path, answer_tokens: int) -> tuple[Responses, Any, Any]:
+    head = Responses("{prompt}\n", None, answer_tokens)
+    return head, checkpoint.tokenizer(directory), head.open(directory).eval()
+
+
 def test_prompts_and_conversations_are_the_same_kind_of_row(tmp_path: Path) -> None:
     plain = {"prompt": "a ship?", "response": "Fram"}
     data = made(tmp_path, [plain]).load(LocalSource(None), silent)
@@ -93,13 +103,8 @@ def test_a_template_without_one_place_is_refused(tmp_path: Path, template: str) 
         made(tmp_path, [{"prompt": "a", "response": "b"}], template=template)
 
 
-@pytest.mark.parametrize("kind", ["tiny_gpt2", "tiny_llama"])
-def test_the_loss_is_the_mean_over_the_tokens_of_responses_and_their_ends(
-    kind: str, request: pytest.FixtureRequest
-) -> None:
-    directory = request.getfixturevalue(kind)
-    head, words = Responses("{prompt}\n", None, 4), checkpoint.tokenizer(directory)
-    model = head.open(directory).eval()
+def test_the_loss_is_the_mean_over_the_tokens_of_responses_and_their_ends(decoder: Path) -> None:
+    head, words, model = opened(decoder, 4)
     pairs = {"a ship?": "Fram", "and who sailed it so far?": "Amundsen"}
     read = head.read(corpus_of(pairs), model, words, 64, labelled=True)
     batch = read.labelled([0, 1])
@@ -161,13 +166,8 @@ def test_a_chat_template_is_used_where_there_is_one_and_else_refused_if_asked_fo
         prompt(None)
 
 
-@pytest.mark.parametrize("kind", ["tiny_gpt2", "tiny_llama"])
-def test_predictions_are_the_most_likely_tokens_whatever_the_batch(
-    kind: str, request: pytest.FixtureRequest
-) -> None:
-    directory = request.getfixturevalue(kind)
-    head, words = Responses("{prompt}\n", None, 6), checkpoint.tokenizer(directory)
-    model = head.open(directory).eval()
+def test_predictions_are_the_most_likely_tokens_whatever_the_batch(decoder: Path) -> None:
+    head, words, model = opened(decoder, 6)
     prompts = toy.sentences("stars", 5)
     corpus = corpus_of(dict.fromkeys(prompts, "x"))
     inputs = head.read(corpus, model, words, 128, labelled=False)

@@ -72,6 +72,32 @@ def trained(
     return {**facts, "losses": module.losses}
 
 
+CHILD = """
+import sys; sys.path[:0] = {tests}
+import json, os, signal
+from pathlib import Path
+import test_resuming
+from shortlist.runtime import Runtime
+test_resuming.die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+machine = Runtime(accelerator="cpu", progress=False, checkpoint_seconds=0.0)
+at = Path({at!r}); at.mkdir()
+facts = test_resuming.{call}
+(at / "facts.json").write_text(json.dumps(facts))
+"""
+
+
+def in_process(at: Path, call: str) -> int:
+    """Returns the exit code of a process that trains by a call of a function of this module."""
+    tests = [str(Path(toy.__file__).parent), str(Path(__file__).parent)]
+    code = CHILD.format(tests=tests, at=str(at), call=call)
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = (load_file(place / "model.safetensors") for place in (one, other))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 @pytest.mark.parametrize("practice", PRACTICES)
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     tiny_model: Path, tmp_path: Path, machine: Runtime, practice: str
@@ -88,10 +114,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
         assert state.facts.get("epoch", 0) == stop
     found = trained(tiny_model, tmp_path / ".killed.9", saving, practice)
     assert found == whole
-    ours, theirs = (
-        load_file(tmp_path / f / "model.safetensors") for f in (".killed.9", ".whole.1")
-    )
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same_weights(tmp_path / ".killed.9", tmp_path / ".whole.1")
     assert not unfinished(tmp_path / ".killed.9").exists()
 
 
@@ -124,6 +147,7 @@ OBJECTIVES: dict[str, tuple[type[LanguageModelTrainer], dict[str, Any]]] = {
     "mlm": (MaskedLM, {"mask_share": 0.3}),
     "clm": (CausalLM, {"block": 64}),
 }
+QUICK = (("mlm", "averaged"), ("clm", "plain"))  # in the default suite
 
 
 def warmed(
@@ -143,27 +167,18 @@ def warmed(
     return {**facts, "losses": module.losses}
 
 
-def killed_at_every_step(
-    objective: str, start: Path, home: Path, machine: Runtime, practice: str
-) -> None:
-    """Compares an undisturbed warm-up with one that goes on after a death in each of its steps."""
-    never = replace(machine, checkpoint_seconds=None)
-    whole = warmed(objective, start, home / ".whole.1", never, practice)
-    assert not unfinished(home / ".whole.1").exists() and whole["steps"] >= 9
-    saving = replace(machine, checkpoint_seconds=0.0)
-    for stop in (0, *range(whole["steps"])):
-        with pytest.raises(Killed):
-            warmed(objective, start, home / f".killed.{stop}", saving, practice, stop)
-        state = State.read(unfinished(home / ".killed.0") / STATE)
-        assert len(state.losses) == stop
-    found = warmed(objective, start, home / ".killed.99", saving, practice)
-    assert found == whole
-    ours, theirs = (load_file(home / f / "model.safetensors") for f in (".killed.99", ".whole.1"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not unfinished(home / ".killed.99").exists()
-
-
-@pytest.mark.parametrize(("objective", "practice"), [("mlm", "averaged"), ("clm", "plain")])
+@pytest.mark.parametrize(
+    ("objective", "practice"),
+    [
+        pytest.param(
+            objective,
+            practice,
+            marks=() if (objective, practice) in QUICK else pytest.mark.slow,
+        )
+        for objective in OBJECTIVES
+        for practice in WARM_UPS
+    ],
+)
 def test_a_warm_up_killed_at_any_step_ends_with_the_same_weights(
     tiny_model: Path,
     tiny_gpt2: Path,
@@ -173,22 +188,19 @@ def test_a_warm_up_killed_at_any_step_ends_with_the_same_weights(
     practice: str,
 ) -> None:
     start = tiny_model if objective == "mlm" else tiny_gpt2
-    killed_at_every_step(objective, start, tmp_path, machine, practice)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("practice", WARM_UPS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_warm_up_by_any_practice_killed_at_any_step_ends_with_the_same_weights(
-    tiny_model: Path,
-    tiny_gpt2: Path,
-    tmp_path: Path,
-    machine: Runtime,
-    objective: str,
-    practice: str,
-) -> None:
-    start = tiny_model if objective == "mlm" else tiny_gpt2
-    killed_at_every_step(objective, start, tmp_path, machine, practice)
+    never = replace(machine, checkpoint_seconds=None)
+    whole = warmed(objective, start, tmp_path / ".whole.1", never, practice)
+    assert not unfinished(tmp_path / ".whole.1").exists() and whole["steps"] >= 9
+    saving = replace(machine, checkpoint_seconds=0.0)
+    for stop in (0, *range(whole["steps"])):
+        with pytest.raises(Killed):
+            warmed(objective, start, tmp_path / f".killed.{stop}", saving, practice, stop)
+        state = State.read(unfinished(tmp_path / ".killed.0") / STATE)
+        assert len(state.losses) == stop
+    found = warmed(objective, start, tmp_path / ".killed.99", saving, practice)
+    assert found == whole
+    assert_same_weights(tmp_path / ".killed.99", tmp_path / ".whole.1")
+    assert not unfinished(tmp_path / ".killed.99").exists()
 
 
 @pytest.mark.slow  # three range tests
@@ -220,11 +232,8 @@ def test_processes_killed_in_every_epoch_leave_the_weights_of_an_undisturbed_one
     tiny_model: Path, tmp_path: Path, practice: str
 ) -> None:
     def child(name: str, stop: int) -> int:
-        code = CHILD.format(
-            tests=[str(Path(toy.__file__).parent), str(Path(__file__).parent)],
-            start=str(tiny_model), at=str(tmp_path / name), practice=practice, stop=stop,
-        )  # fmt: skip
-        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+        call = f"trained(Path({str(tiny_model)!r}), at, machine, {practice!r}, {stop})"
+        return in_process(tmp_path / name, call)
 
     assert child(".whole.1", -1) == 0
     ended = [child(f".killed.{stop}", stop) for stop in range(BASE["epochs"])]
@@ -237,8 +246,7 @@ def test_processes_killed_in_every_epoch_leave_the_weights_of_an_undisturbed_one
         last = f".killed.{died}"
     facts = [(tmp_path / name / "facts.json").read_text() for name in (".whole.1", last)]
     assert facts[0] == facts[1]
-    ours, theirs = (load_file(tmp_path / f / "model.safetensors") for f in (last, ".whole.1"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same_weights(tmp_path / last, tmp_path / ".whole.1")
 
 
 @pytest.mark.slow  # a process for each step
@@ -249,11 +257,8 @@ def test_processes_killed_in_steps_of_a_warm_up_leave_the_weights_of_an_undistur
     start = tiny_model if objective == "mlm" else tiny_gpt2
 
     def child(name: str, stop: int) -> int:
-        code = WARM_CHILD.format(
-            tests=[str(Path(toy.__file__).parent), str(Path(__file__).parent)],
-            start=str(start), at=str(tmp_path / name), objective=objective, stop=stop,
-        )  # fmt: skip
-        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+        call = f"warmed({objective!r}, Path({str(start)!r}), at, machine, 'plain', {stop})"
+        return in_process(tmp_path / name, call)
 
     assert child(".whole.1", -1) == 0
     for stop in (2, 5, 6):
@@ -261,33 +266,4 @@ def test_processes_killed_in_steps_of_a_warm_up_leave_the_weights_of_an_undistur
     assert child(".killed.9", -1) == 0
     facts = [(tmp_path / name / "facts.json").read_text() for name in (".whole.1", ".killed.9")]
     assert facts[0] == facts[1]
-    ours, theirs = (
-        load_file(tmp_path / f / "model.safetensors") for f in (".killed.9", ".whole.1")
-    )
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-WARM_CHILD = """
-import sys; sys.path[:0] = {tests}
-import json, os, signal
-from pathlib import Path
-import test_resuming
-from shortlist.runtime import Runtime
-test_resuming.die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-machine = Runtime(accelerator="cpu", progress=False, checkpoint_seconds=0.0)
-at = Path({at!r}); at.mkdir()
-facts = test_resuming.warmed({objective!r}, Path({start!r}), at, machine, "plain", {stop})
-(at / "facts.json").write_text(json.dumps(facts))
-"""
-CHILD = """
-import sys; sys.path[:0] = {tests}
-import json, os, signal
-from pathlib import Path
-import test_resuming
-from shortlist.runtime import Runtime
-test_resuming.die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-machine = Runtime(accelerator="cpu", progress=False, checkpoint_seconds=0.0)
-at = Path({at!r}); at.mkdir()
-facts = test_resuming.trained(Path({start!r}), at, machine, {practice!r}, {stop})
-(at / "facts.json").write_text(json.dumps(facts))
-"""
+    assert_same_weights(tmp_path / ".killed.9", tmp_path / ".whole.1")
