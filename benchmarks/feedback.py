@@ -261,15 +261,15 @@ def page(done: Mapping[str, Any]) -> str:
         )
     paired = done["metrics"]["accuracy"]["uncertain_minus_random"]
     if paired["low"] > 0:
-        verdict = "Choosing the least certain texts helps more than labelling as many at random."
+        conclusion = "Choosing the least certain texts helps more than labelling as many at random."
     elif paired["high"] < 0:
-        verdict = "Labelling texts at random helps more than choosing the least certain ones."
+        conclusion = "Labelling texts at random helps more than choosing the least certain ones."
     else:
-        verdict = (
+        conclusion = (
             "A difference between the least certain texts and as many random ones is not shown: the "
             "interval over seeds contains 0."
         )
-    return "\n".join([*lines, "", verdict, ""])
+    return "\n".join([*lines, "", conclusion, ""])
 
 
 def main() -> None:

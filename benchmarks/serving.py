@@ -219,7 +219,7 @@ def main() -> None:
             for row in rows
         ),
         "",
-        "A SIGTERM after 2 s under 32 clients, who go on until connections are refused:",
+        "A SIGTERM after 2 s under 32 clients, which go on until connections are refused:",
         "",
         "| answered | as the server counts | lost | connections not taken | exit code |",
         "| ---: | ---: | ---: | ---: | ---: |",

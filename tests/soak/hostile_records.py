@@ -80,7 +80,7 @@ def attack(seed: int, size: float, scratch: Path) -> Outcome:
         try:
             trouble = _meet(kind, folder, place, good)
             located += kind.must_refuse and not trouble
-        except Exception as error:
+        except Exception as error:  # any that a record brings about is what is counted
             tracebacks += 1
             trouble = f"{type(error).__name__}: {str(error)[:200]}"
         else:

@@ -126,7 +126,7 @@ def offence(client: TestClient, sent: Sent) -> str:
     headers = {} if sent.declared is None else {"content-type": sent.declared}
     try:
         answer = client.request(sent.method, sent.path, content=sent.body, headers=headers)
-    except Exception as error:
+    except Exception as error:  # any is a fault of the server, and is counted
         return f"{type(error).__name__}: {error}"
     if not 400 <= answer.status_code < 500:
         return f"status {answer.status_code}"

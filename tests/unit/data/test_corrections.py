@@ -43,8 +43,8 @@ def test_a_probability_outside_its_range_is_refused(value: Any) -> None:
 def test_annotations_have_one_class_each_and_several_annotators_are_kept_apart(
     tmp_path: Path,
 ) -> None:
-    def annotation(who: Any, *labels: str, **more: Any) -> dict[str, Any]:
-        return {"completed_by": who, "result": [{"value": {"choices": list(labels)}}], **more}
+    def annotation(annotator: Any, *labels: str, **more: Any) -> dict[str, Any]:
+        return {"completed_by": annotator, "result": [{"value": {"choices": list(labels)}}], **more}
 
     tasks = [
         {"data": {"text": "a cake"}, "annotations": [annotation(1, "baking"), annotation(2, "music")]},

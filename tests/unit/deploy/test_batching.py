@@ -1,4 +1,4 @@
-"""Batching: which items run together, how long they wait, and whom a failure reaches."""
+"""Batching: which items run together, how long they wait, and which ones a failure reaches."""
 
 from __future__ import annotations
 

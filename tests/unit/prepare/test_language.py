@@ -1,4 +1,4 @@
-"""Languages by a fastText model of the user's: stand-ins for the packages that read it."""
+"""Languages by a fastText model of the user's: fakes of the packages that read it."""
 
 from __future__ import annotations
 

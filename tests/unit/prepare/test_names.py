@@ -1,4 +1,4 @@
-"""Names by an outside package: what the process boundary lets through, with stand-ins for it."""
+"""Names by an outside package: what the process boundary lets through, with fakes of the package."""
 
 from __future__ import annotations
 

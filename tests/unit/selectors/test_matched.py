@@ -123,7 +123,7 @@ def test_a_method_that_orders_a_part_of_the_pool_alone_has_a_control_of_as_many_
     )
     choice = choose(selector, like, Budget(5000, "tokens"), costs=TOKENS)
     assert 5000 - TOKENS.max() < TOKENS[choice.rows].sum() <= 5000
-    # The same stand-ins, one for each pick, as of a method that has put all in order.
+    # The same matched controls, one for each pick, as of a method that has put all in order.
     whole = RandomTokens(members={"like": Member(Selector(), NoFeatures())}, neighbours=20)
     other = choose(whole, NOISE, Budget(5000, "tokens"), costs=TOKENS)
     assert choice.rows.tolist() == other.rows.tolist()
