@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from personal_data import disagreements, labelled, measure
 
 from shortlist.errors import InvalidInput
-from shortlist.prepare.anonymise import KINDS, Anonymise, find_personal_data, luhn
+from shortlist.prepare.anonymise import by_patterns, find_personal_data, luhn
 from shortlist.prepare.base import Text, prepare
 
 GUIDE = Path(__file__).parents[3] / "docs/guides/data-preparation.md"
-ALL = Anonymise(KINDS, None, None, 1.0)
+ALL = by_patterns()
 
 
 def replaced(text: str) -> str:
@@ -85,6 +85,6 @@ def test_nothing_personal_is_left_and_no_placeholder_is_torn(parts: list[str]) -
 
 def test_only_the_chosen_kinds_are_replaced_and_others_are_refused() -> None:
     text = "a@b.example, 203.0.113.9"
-    assert Anonymise(["ip"], None, None, 1.0).apply(Text(text)).text == "a@b.example, [IP_1]"
+    assert by_patterns(["ip"]).apply(Text(text)).text == "a@b.example, [IP_1]"
     with pytest.raises(InvalidInput, match="there is no kind 'emial'; did you mean `email`"):
-        Anonymise(["emial"], None, None, 1.0)
+        by_patterns(["emial"])

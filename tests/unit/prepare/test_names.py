@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shortlist.errors import InvalidInput, Missing
-from shortlist.prepare.anonymise import KINDS, Anonymise
+from shortlist.prepare.anonymise import KINDS, Anonymise, by_patterns
 from shortlist.prepare.base import Text, prepare
 from shortlist.prepare.names import ADAPTERS
 
@@ -108,6 +108,6 @@ def test_what_cannot_run_is_refused_before_anything_is_computed(made: Made) -> N
         Anonymise(KINDS, "gliner", None, 1.0)
     first, other = made(DOCTORS), made(DOCTORS + "# other")
     assert list(first.identity()) == ["names.adapter"] and made(DOCTORS).identity() != {}
-    assert Anonymise(KINDS, None, None, 1.0).identity() == {}
+    assert by_patterns().identity() == {}
     assert made(DOCTORS).identity() != made(DOCTORS + "# other").identity()
     del first, other

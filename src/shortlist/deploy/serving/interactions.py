@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.errors import InvalidInput
-from shortlist.prepare.anonymise import KINDS, Anonymise
+from shortlist.prepare.anonymise import by_patterns
 from shortlist.prepare.base import Text
 
 COLUMNS = {
@@ -54,7 +54,7 @@ class Interactions:
             InvalidInput: it is not such a file, or cannot be written.
         """
         self._versions = (model_version, data_version)
-        self._mask = Anonymise(KINDS, names=None, python=None, timeout=1.0)
+        self._mask = by_patterns()
         try:
             self._file = sqlite3.connect(path)
             self._file.execute("PRAGMA journal_mode=WAL")
