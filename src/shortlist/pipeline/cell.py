@@ -25,7 +25,13 @@ from shortlist.pipeline.calibration import calibrate, check_calibration
 from shortlist.pipeline.compose import Components, absolute, build_components
 from shortlist.pipeline.compression import check_compressions, compress
 from shortlist.pipeline.data import choose_from
-from shortlist.pipeline.diagnostics import REPORT, check_assumption, diagnose, write_datasheet
+from shortlist.pipeline.diagnostics import (
+    REPORT,
+    check_assumption,
+    describe_selection,
+    diagnose,
+    write_datasheet,
+)
 from shortlist.pipeline.identity import cell_key, hashed_settings, input_digests
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
@@ -46,7 +52,7 @@ from shortlist.pipeline.training import (
     measure_probe,
     warm_up,
 )
-from shortlist.pipeline.training_page import add_trainings, trainings_of
+from shortlist.pipeline.training_page import training_sections, trainings_of
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
 from shortlist.store.disk import room_for
@@ -59,14 +65,16 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from shortlist.diagnostics.datasheet.page import Datasheet
     from shortlist.diagnostics.training_sections import Training
 
 log = logging.getLogger(__name__)
 MAX_REASON = 2000  # characters of the reason of a failure in a record
 
 
-def run(cell: Cell) -> dict[str, Any]:
-    """Returns the fields of the record that the stages of the cell decide.
+def run(cell: Cell) -> tuple[dict[str, Any], Datasheet | None]:
+    """Returns the fields of the record that the stages of the cell decide, and the datasheet of the
+    selection where one is written.
 
     Each line calls one stage and binds its frozen result. What it computes is charged to the role
     of the `Cell` that it is given, hence to one cost column of a table.
@@ -77,7 +85,7 @@ def run(cell: Cell) -> dict[str, Any]:
     parts, until = cell.parts, cell.parts.until
     reason = parts.selector.applicable(parts.task.kind)
     if reason is not None:
-        return {"status": "skipped", "reason": reason}
+        return {"status": "skipped", "reason": reason}, None
     check_labels(cell)
     check_trainings(cell)
     check_compressions(cell)
@@ -99,9 +107,9 @@ def run(cell: Cell) -> dict[str, Any]:
     diagnosis = diagnose(diagnostics, data, ranking, selected)
     notes = checks + data.notes + candidates.notes + ranking.notes + selected.notes
     notes += assumption + diagnosis
-    write_datasheet(diagnostics, ranking, selected, notes)
+    sheet = describe_selection(diagnostics, ranking, selected, notes)
     if until == "select":
-        return record_fields(notes)
+        return record_fields(notes), sheet
 
     base = base_model(training, data)
     warm = warm_up(training, base, selected)
@@ -110,18 +118,19 @@ def run(cell: Cell) -> dict[str, Any]:
     if until == "warmup" or parts.task.evaluators:
         notes += measure_forgetting(evaluation, base, warm, None)
     if until == "warmup":
-        return record_fields(notes)
+        return record_fields(notes), sheet
     if parts.task.evaluators:
-        return record_fields(notes, evaluate_language_model(evaluation, base, warm, data.task))
+        found = evaluate_language_model(evaluation, base, warm, data.task)
+        return record_fields(notes, found), sheet
 
     tuned = fine_tune(training, warm, data.task)
     notes += tuned.notes + measure_forgetting(evaluation, base, warm, tuned)
     if until == "finetune":
-        return record_fields(notes)
+        return record_fields(notes), sheet
     evaluated = evaluate_predictions(evaluation, tuned, data.task)
     notes += calibrate(evaluation, tuned, data.task, evaluated)
     notes += compress(training, evaluation, tuned, data.task, evaluated)
-    return record_fields(notes, evaluated.notes)
+    return record_fields(notes, evaluated.notes), sheet
 
 
 def tune(cell: Cell, watch: Callable[[Sequence[float]], None]) -> Stage:
@@ -215,13 +224,15 @@ def execute(
         command = command or shlex.join(["python", "run.py", *overrides])
         cell = _cell(config, parts, record.axes, directory, command)
         with raised(), room_for("the cell", directory, "paths.runs"):
-            fields = run(cell)
+            fields, sheet = run(cell)
         inputs = {**reads, **fields.pop("inputs", {})}
         if search is not None:
             fields["selection"] = {**fields.get("selection", {}), "search": dict(search)}
         record = replace(record, **fields, inputs=inputs)
         trainings = trainings_of(cell, record)
-        add_trainings(cell, record, trainings)
+        sections = training_sections(record, trainings.values())
+        if sheet is not None and sections:
+            write_datasheet(directory, replace(sheet, sections=(*sheet.sections, *sections)))
     except Exception as error:
         record = replace(record, reason=_keep(error, directory))
     record = record.sealed()

@@ -20,7 +20,7 @@ from shortlist.diagnostics.ablation import baseline_overlap
 from shortlist.diagnostics.assumption import check_assumption as assess_assumption
 from shortlist.diagnostics.assumption import reference_texts
 from shortlist.diagnostics.budget import recommend_budget
-from shortlist.diagnostics.datasheet.page import html, markdown
+from shortlist.diagnostics.datasheet.page import Datasheet, html, markdown
 from shortlist.diagnostics.datasheet.sections import Evidence, datasheet
 from shortlist.diagnostics.explanations import (
     CoverageSummary,
@@ -249,18 +249,20 @@ def advise_budget(cell: Cell, ranking: Ranking) -> Notes:
     return Notes(stages=(stage,), selection={"recommended": facts})
 
 
-def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Notes) -> None:
-    """Writes the datasheet (`report.html`, `report.md`), `reasons.jsonl` and `targets.jsonl` into
-    the run's directory; an empty selection has none.
+def describe_selection(
+    cell: Cell, ranking: Ranking, selected: Selected, notes: Notes
+) -> Datasheet | None:
+    """Returns the datasheet after writing it, `reasons.jsonl` and `targets.jsonl` into the run's
+    directory; None for an empty selection.
 
     The datasheet enters no key and no record, and `runtime.report=false` leaves it out. What takes
     time is in the store, so the page of a cell that is reused is written in a second.
     """
     if not cell.parts.runtime.report:
-        return
+        return None
     if selected.size == 0:
         log.info("report: no document was selected, so there is no page")
-        return
+        return None
     begin = time.perf_counter()
     copies = find_near_copies(cell, ranking.candidates)
     explainers = explainers_of(ranking)
@@ -303,9 +305,15 @@ def write_datasheet(cell: Cell, ranking: Ranking, selected: Selected, notes: Not
         },
         warnings=notes.warnings,
     )
-    page = write_text(cell.directory / REPORT, html(sheet))
-    write_text(cell.directory / "report.md", markdown(sheet))
+    page = write_datasheet(cell.directory, sheet)
     log.info("report     %s  written in %.1f s", page, time.perf_counter() - begin)
+    return sheet
+
+
+def write_datasheet(directory: Path, sheet: Datasheet) -> Path:
+    """Returns the path of `report.html`, after writing it and `report.md`."""
+    write_text(directory / "report.md", markdown(sheet))
+    return write_text(directory / REPORT, html(sheet))
 
 
 def find_near_copies(cell: Cell, candidates: Candidates) -> Stage:

@@ -129,7 +129,7 @@ def _diagnostic_steps(
     ranking: Any,
     selected: Any,
 ) -> Iterator[Step]:
-    """Yields what `diagnostics.diagnose` and `diagnostics.write_datasheet` compute; `ranking` and
+    """Yields what `diagnostics.diagnose` and `diagnostics.describe_selection` compute; `ranking` and
     `selected` are None where they are not stored.
     """
     parts, report = cell.parts, cell.parts.runtime.report

@@ -1,4 +1,4 @@
-"""The trainings of a cell on its page: written when the cell has ended, from the store and its record."""
+"""The trainings of a cell and their sections of its page, from the store and the record."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from shortlist.diagnostics.datasheet.page import (
-    Section,
-    sections_html,
-    sections_markdown,
-)
-from shortlist.diagnostics.training_sections import (
-    Training,
-    evaluation_section,
-    training_section,
-)
+from shortlist.diagnostics.training_sections import Training, evaluation_section, training_section
 from shortlist.pipeline.compression import STAGE
-from shortlist.pipeline.diagnostics import REPORT
-from shortlist.store.atomic import write_text
 from shortlist.trainers.base import RANGE_TEST
 from shortlist.trainers.curves import Curve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shortlist.core import Record
+    from shortlist.diagnostics.datasheet.page import Section
     from shortlist.pipeline.stage import Cell
 
 NAMES = {"warmup": "warm-up", "finetune": "fine-tuning"}
@@ -61,23 +53,14 @@ def trainings_of(cell: Cell, record: Record) -> dict[str, Training]:
     return found
 
 
-def add_trainings(cell: Cell, record: Record, trainings: dict[str, Training]) -> None:
-    """Adds the curves of the trainings, and what the evaluation found for each class, to the page of
-    the run, where there is one.
+def training_sections(record: Record, trainings: Iterable[Training]) -> tuple[Section, ...]:
+    """Returns the sections of the page on the trainings, where there are any, and on what the
+    evaluation found for each class, where it did.
     """
     sections: list[Section] = []
-    if trainings:
-        sections.append(training_section(list(trainings.values())))
+    if curves := list(trainings):
+        sections.append(training_section(curves))
     details: Any = record.selection.get("evaluation") or {}
     if details.get("per_class") or details.get("confusion"):
         sections.append(evaluation_section(details))
-    page = cell.directory / REPORT
-    if not sections or not page.is_file():
-        return
-    text = page.read_text(encoding="utf-8")
-    links = "".join(f'<a href="#{one.name}">{one.title}</a>\n' for one in sections)
-    text = text.replace("</nav>", f"{links}</nav>", 1)
-    write_text(page, text.replace("</main>", f"{sections_html(sections)}</main>", 1))
-    sheet = page.with_suffix(".md")
-    text = sheet.read_text(encoding="utf-8")
-    write_text(sheet, f"{text}\n{sections_markdown(sections)}")
+    return tuple(sections)

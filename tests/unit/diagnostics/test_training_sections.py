@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from shortlist.diagnostics.datasheet.page import sections_html, sections_markdown
+from shortlist.diagnostics.datasheet.page import Datasheet, Section, html, markdown
 from shortlist.diagnostics.training_sections import (
     CONFUSIONS,
     Training,
@@ -19,15 +19,19 @@ ROWS = [
 ]
 
 
+def sheet(section: Section) -> Datasheet:
+    return Datasheet("title", "lead", (), (), (section,))
+
+
 def test_curves_are_drawn_and_described() -> None:
     warm = Training("warm-up", Curve([3.0, 2.0, 1.0] * 300, 300), held_out=(2.5, 1.5))
     tuned = Training("fine-tuning", Curve([1.0, 0.5], 1, [0.9, None], [-0.4, -0.3], 2), "rmse", -1)
     section = training_section([warm, tuned])
-    html, text = sections_html([section]), sections_markdown([section])
+    page, text = html(sheet(section)), markdown(sheet(section))
     assert [figure.title for figure in section.figures] == [
         "Loss of the warm-up", "Loss of the fine-tuning", "rmse on validation"
     ]  # fmt: skip
-    assert html.count("<svg") == 3 and 'id="training"' in html
+    assert page.count("<svg") == 3 and 'id="training"' in page
     assert "900 steps, 300 an epoch; each point of the training loss is the mean of 5 steps" in text
     assert "held-out" in section.figures[0].svg and "held-out" not in section.figures[1].svg
     assert "The weights of epoch 2 of 2 were kept." in text
@@ -36,11 +40,11 @@ def test_curves_are_drawn_and_described() -> None:
 
 def test_classes_and_confusions_are_tables_and_escaped() -> None:
     details = {"per_class": ROWS, "classes": ["<b>", "c"], "confusion": [[1, 0], [1, 1]]}
-    html = sections_html([evaluation_section(details)])
-    assert "<b>" not in html and html.count("&lt;b&gt;") == 3
-    cells = re.findall(r"--share:([\d.]+)\">(\d+)<", html)
+    page = html(sheet(evaluation_section(details)))
+    assert "<b>" not in page and page.count("&lt;b&gt;") == 3
+    cells = re.findall(r"--share:([\d.]+)\">(\d+)<", page)
     assert cells == [("1.0000", "1"), ("0.0000", "0"), ("0.5000", "1"), ("0.5000", "1")]
-    assert "<table" not in sections_html([evaluation_section({})])
+    assert "<table" not in html(sheet(evaluation_section({})))
     section = evaluation_section({"per_class": ROWS, "threshold": 0.4})
     assert len(section.tables) == 1 and "from a probability of 0.4 on" in section.tables[0].note
 

@@ -1,6 +1,5 @@
 """Content of a datasheet, and its rendering as one HTML file and as Markdown."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shortlist.rendering.page import render_html, render_markdown
@@ -112,13 +111,3 @@ def html(sheet: Datasheet) -> str:
 def markdown(sheet: Datasheet) -> str:
     """Returns the sheet as Markdown: its tables and texts, and the description of each plot."""
     return render_markdown(PACKAGE, "page.md.j2", sheet=sheet)
-
-
-def sections_html(sections: Sequence[Section]) -> str:
-    """Returns further sections of a page."""
-    return render_html(PACKAGE, "sections.html.j2", sections=sections)
-
-
-def sections_markdown(sections: Sequence[Section]) -> str:
-    """Returns further sections of the sheet as Markdown."""
-    return render_markdown(PACKAGE, "sections.md.j2", sections=sections)
