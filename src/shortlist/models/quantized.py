@@ -66,14 +66,18 @@ class QuantizedModel(Pretrained):
         """The stage that converts the file: name, version, settings, inputs, computation."""
         return STAGE, self.version, {}, {"gguf": self.sha256}, self._convert
 
+    @property
+    def _is_converted(self) -> bool:
+        stage, version, settings, inputs, _ = self.conversion
+        return (self.cache / stage / make_key(stage, version, settings, inputs)).is_dir()
+
     def identity(self) -> dict[str, str]:
         """Returns the SHA-256 of the GGUF file.
 
         Raises:
             Missing: neither the file nor what it is converted to is in the cache.
         """
-        stage, version, settings, inputs, _ = self.conversion
-        if not (self.cache / stage / make_key(stage, version, settings, inputs)).is_dir():
+        if not self._is_converted:
             self._check_fetched()
         return {"gguf": self.sha256}
 
@@ -93,9 +97,7 @@ class QuantizedModel(Pretrained):
             InvalidInput: the wheel does not hold the file.
             BrokenArtifact: the file has another digest.
         """
-        stage, version, settings, inputs, _ = self.conversion
-        known = self.cache / stage / make_key(stage, version, settings, inputs)
-        if file is not None or not (known.is_dir() or self.gguf.is_file()):
+        if file is not None or not (self._is_converted or self.gguf.is_file()):
             folder = make_directory(self.cache / FOLDER, "paths.cache")
             with (
                 room_for(f"the file of model={self.option}", folder, "paths.cache"),
