@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,28 +56,64 @@ def tokenize(
         max_length: tokens kept of a document, the longer text of a pair being cut first; None for all.
         report: called with the number of documents just tokenized.
     """
-    backend: Any = tokenizer.backend_tokenizer
-    if max_length is None:
-        backend.no_truncation()
-    else:
-        backend.enable_truncation(max_length=max_length, strategy="longest_first")
     rows: list[Any] = list(zip(texts, texts_b, strict=True)) if texts_b is not None else list(texts)
     ids: list[NDArray[np.int64]] = []
     types: list[NDArray[np.int64]] = []
     truncated = 0
-    parallel = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # only here: see shortlist/__init__.py
-    try:
+    with _truncating(tokenizer, max_length, strategy="longest_first") as backend:
         for start in range(0, len(rows), _CHUNK):
             encodings = backend.encode_batch_fast(rows[start : start + _CHUNK])
             ids += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
             types += [np.array(encoding.type_ids, dtype=np.int64) for encoding in encodings]
             truncated += sum(bool(encoding.overflowing) for encoding in encodings)
             report(len(encodings))
+    return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
+
+
+def encode(
+    tokenizer: Any,
+    rows: Sequence[str] | Sequence[tuple[str, str]],
+    max_length: int | None,
+    *,
+    special: bool = True,
+    **truncation: Any,
+) -> list[Any]:
+    """Returns the encodings of texts or pairs with offsets.
+
+    Args:
+        tokenizer: a tokenizer of `checkpoint.tokenizer`.
+        rows: the texts, or pairs of them.
+        max_length: tokens that an encoding is cut to; None for all.
+        special: whether special tokens are added.
+        truncation: `stride` and `strategy` of the tokenizer's truncation.
+    """
+    with _truncating(tokenizer, max_length, **truncation) as backend:
+        return list(backend.encode_batch(list(rows), add_special_tokens=special))
+
+
+def tokens_of(encodings: Sequence[Any]) -> Tokens:
+    """Returns the token ids of encodings."""
+    ids = [np.array(one.ids, dtype=np.int64) for one in encodings]
+    types = [np.array(one.type_ids, dtype=np.int64) for one in encodings]
+    truncated = sum(bool(one.overflowing) for one in encodings)
+    return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
+
+
+@contextmanager
+def _truncating(tokenizer: Any, max_length: int | None, **truncation: Any) -> Generator[Any]:
+    """Gives the tokenizer's backend, which cuts to `max_length` and runs in parallel."""
+    backend: Any = tokenizer.backend_tokenizer
+    if max_length is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(max_length=max_length, **truncation)
+    parallel = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # only here: see shortlist/__init__.py
+    try:
+        yield backend
     finally:
         os.environ["TOKENIZERS_PARALLELISM"] = parallel or "false"
         backend.no_truncation()
-    return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
 
 
 def pad(rows: Sequence[NDArray[np.int64]], value: int, width: int = 0) -> torch.Tensor:

@@ -17,9 +17,8 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.generation import Sampling, Writer
 from shortlist.models.heads.base import Head, Inputs, LossOptions
-from shortlist.models.heads.tags import encode
 from shortlist.models.likelihood import IGNORED
-from shortlist.models.tokens import Tokens
+from shortlist.models.tokens import Tokens, encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

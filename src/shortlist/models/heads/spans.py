@@ -16,7 +16,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.heads.base import Head, Inputs, LossOptions, outputs_of, reads_pairs
 from shortlist.models.heads.labels import named
-from shortlist.models.heads.tags import encode, tokens_of
+from shortlist.models.tokens import encode, tokens_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

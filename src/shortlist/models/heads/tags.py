@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from shortlist.models import checkpoint
 from shortlist.models.heads.base import Head, Inputs, LossOptions, outputs_of
 from shortlist.models.heads.labels import named
 from shortlist.models.likelihood import IGNORED
-from shortlist.models.tokens import Tokens
+from shortlist.models.tokens import encode, tokens_of
 from shortlist.models.words import OUTSIDE, first_tokens
 
 if TYPE_CHECKING:
@@ -94,40 +93,3 @@ class Tags(Head):
                 ]
                 found[row] = json.dumps(tags, ensure_ascii=False)
         return np.array(found)
-
-
-def encode(
-    tokenizer: Any,
-    rows: Sequence[str] | Sequence[tuple[str, str]],
-    max_length: int | None,
-    *,
-    special: bool = True,
-    **truncation: Any,
-) -> list[Any]:
-    """Returns the encodings of texts or pairs with offsets.
-
-    Args:
-        tokenizer: a tokenizer of `checkpoint.tokenizer`.
-        rows: the texts, or pairs of them.
-        max_length: tokens that an encoding is cut to; None for all.
-        special: whether special tokens are added.
-        truncation: `stride` and `strategy` of the tokenizer's truncation.
-    """
-    backend: Any = tokenizer.backend_tokenizer
-    if max_length is not None:
-        backend.enable_truncation(max_length=max_length, **truncation)
-    parallel = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # only here: see shortlist/__init__.py
-    try:
-        return list(backend.encode_batch(list(rows), add_special_tokens=special))
-    finally:
-        os.environ["TOKENIZERS_PARALLELISM"] = parallel or "false"
-        backend.no_truncation()
-
-
-def tokens_of(encodings: Sequence[Any]) -> Tokens:
-    """Returns the token ids of encodings."""
-    ids = [np.array(one.ids, dtype=np.int64) for one in encodings]
-    types = [np.array(one.type_ids, dtype=np.int64) for one in encodings]
-    truncated = sum(bool(one.overflowing) for one in encodings)
-    return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
