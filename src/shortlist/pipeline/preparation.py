@@ -86,8 +86,7 @@ def resolve(node: Any, place: str) -> list[dict[str, Any]]:
         if isinstance(entry, Mapping | DictConfig) and "name" in entry:  # resolved before
             resolved.append(plain(entry) if isinstance(entry, DictConfig) else dict(entry))
             continue
-        named = entry.items() if isinstance(entry, Mapping | DictConfig) else [(entry, {})]
-        for name, changes in named:
+        for name, changes in _named(entry):
             resolved += _option("prepare", str(name), changes, place)
     counts = Counter(entry["name"] for entry in resolved)
     for name, count in counts.items():
@@ -97,6 +96,11 @@ def resolve(node: Any, place: str) -> list[dict[str, Any]]:
                 "are repeated until nothing changes, so one suffices"
             )
     return resolved
+
+
+def _named(entry: Any) -> list[tuple[Any, Any]]:
+    """Returns (name, settings that differ) of a name, or of a mapping of names to such settings."""
+    return list(entry.items()) if isinstance(entry, Mapping | DictConfig) else [(entry, {})]
 
 
 def _option(group: str, name: str, changes: Any, place: str) -> list[dict[str, Any]]:
@@ -139,19 +143,27 @@ def with_preparation(config: DictConfig) -> DictConfig:
     if config.task is not None and config.task.get("augment") is not None:
         chosen = config.task.augment
         if not (isinstance(chosen, DictConfig) and "_target_" in chosen):
-            named = [(chosen, {})] if isinstance(chosen, str) else list(chosen.items())
-            settings = _one_option("augment", str(named[0][0]), named[0][1], "task.augment")
+            settings = _one_option("augment", chosen, "task.augment")
             if (model := settings.get("model")) is not None:
-                ((option, changes),) = ({model: {}} if isinstance(model, str) else model).items()
-                settings["model"] = _one_option("model", str(option), changes, "task.augment.model")
+                settings["model"] = _one_option("model", model, "task.augment.model")
             with open_dict(config.task):
                 config.task.augment = settings
     return config
 
 
-def _one_option(group: str, name: str, changes: Any, place: str) -> dict[str, Any]:
-    """Returns the object that one file of a group describes."""
-    (settings,) = _option(group, name, changes, place)
+def _one_option(group: str, chosen: Any, place: str) -> dict[str, Any]:
+    """Returns the object that one file of a group describes; `chosen` as an entry of `_named`.
+
+    Raises:
+        InvalidInput: there is no such file, or several are named.
+    """
+    named = _named(chosen)
+    if len(named) != 1:
+        raise InvalidInput(
+            f"{place}: expected one option, found {', '.join(map(str, dict(named)))}"
+        )
+    ((name, changes),) = named
+    (settings,) = _option(group, str(name), changes, place)
     settings.pop("name")
     return settings
 
