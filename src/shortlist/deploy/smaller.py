@@ -158,7 +158,8 @@ def _converted(
     for file, kind in ((WHOLE, "ONNX"), (SMALL, "ONNX int8")):
         path, (_, found) = directory / file, models[file]
         metric = next(one for one in spec.evaluate(found, data, "test") if one.primary)
-        gain = gain_of(metric, spec.item_scores(found, data)[metric.name], before[metric.name])
+        items = spec.item_scores(found, data)[metric.name]
+        gain = gain_of(metric, items - before[metric.name])
         name = f"{run.model}, {kind}"
         row = CompressedModel(name, of.parameters, path.stat().st_size, metric, gain)
         added.append(row)

@@ -128,22 +128,18 @@ def _measured(
         for one in (own, original)
     )
     value = replace(metric, name=f"{metric.name}_{name}", primary=False)
-    gained = replace(gain_of(metric, items, known), name=f"{metric.name}_gain_of_{name}")
-    of = ((value, items), (gained, items - known))
+    gain = items - known
+    gained = replace(gain_of(metric, gain), name=f"{metric.name}_gain_of_{name}")
+    of = ((value, items), (gained, gain))
     scores = {one.name: pack_item_scores(values) for one, values in of}
     notes = Notes(own.notes.stages, own.notes.counts, metrics=(value, gained), item_scores=scores)
     return notes + calibrate(cell, model, task, own, name)
 
 
-def gain_of(metric: Metric, items: NDArray[np.float64], known: NDArray[np.float64]) -> Metric:
-    """Returns the mean difference of two models' item scores, whose standard error is paired by item.
-
-    Args:
-        metric: the metric.
-        items: (n,) item scores of the model.
-        known: (n,) those of the original.
+def gain_of(metric: Metric, gain: NDArray[np.float64]) -> Metric:
+    """Returns the mean of the (n,) differences of a metric's item scores between two models, whose
+    standard error is hence paired by item.
     """
-    gain = items - known
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5 if len(gain) > 1 else None
     return replace(
         metric, unit="fraction_gained", value=float(gain.mean()), stderr=error, primary=False

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from shortlist.core import Metric, Record, pack_item_scores
 from shortlist.errors import InvalidInput, Missing
 from shortlist.pipeline.cell import open_cell
+from shortlist.pipeline.compression import gain_of
 from shortlist.pipeline.data import load_task
 from shortlist.store.keys import canonical
 from shortlist.store.keys import key as make_key
@@ -142,17 +143,7 @@ def _ensemble(
         gain = items[metric.name] - np.mean([one[metric.name] for one in singles], axis=0)
         name = f"{metric.name}_{GAIN}"
         scores[name] = pack_item_scores(gain)
-        error = float(gain.std(ddof=1)) / len(gain) ** 0.5 if len(gain) > 1 else None
-        gains.append(
-            replace(
-                metric,
-                name=name,
-                unit="fraction_gained",
-                value=float(gain.mean()),
-                stderr=error,
-                primary=False,
-            )
-        )
+        gains.append(replace(gain_of(metric, gain), name=name))
     numbers = [_number(member, over) for member in members]
     said = (
         f"the mean of the predictions of {over}s {numbers}; the selection is that of {numbers[0]}"
