@@ -25,10 +25,10 @@ from shortlist.data.splits import PROTECTED
 from shortlist.errors import ShortlistError
 from shortlist.overrides import composed
 from shortlist.pipeline.compose import APART, Components, build_components
+from shortlist.pipeline.evaluation import HELD_OUT_DOCUMENTS
 from shortlist.pipeline.identity import hashed_settings
 from shortlist.pipeline.preparation import with_preparation
 from shortlist.pipeline.targets import with_targets
-from shortlist.pipeline.training import HELD_OUT_DOCUMENTS
 from shortlist.store.keys import key as make_key
 from shortlist.tasks.metrics import bootstrap_rows
 

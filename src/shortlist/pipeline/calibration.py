@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from shortlist.data.splits import Split
     from shortlist.pipeline.base_model import CellModel
     from shortlist.pipeline.data import TaskSplits
+    from shortlist.pipeline.evaluation import Evaluated
     from shortlist.pipeline.stage import Cell
-    from shortlist.pipeline.training import Evaluated
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,9 @@ def calibrate(
 
     def truth_of(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns rows with a known class, and the numbers of their classes."""
-        numbers = {label: number for number, label in enumerate(labels)}
-        places = [numbers.get(str(label), -1) for label in task.data.split(split).labels or ()]
-        known = np.flatnonzero(np.array(places) >= 0)
-        return known, np.array(places, dtype=np.int64)[known]
+        numbers = task.class_numbers(split)
+        known = np.flatnonzero(numbers >= 0)
+        return known, numbers[known]
 
     def compute(directory: Path) -> dict[str, Any]:
         predicted = trainer.predict(

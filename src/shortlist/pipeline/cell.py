@@ -32,6 +32,14 @@ from shortlist.pipeline.diagnostics import (
     diagnose,
     write_datasheet,
 )
+from shortlist.pipeline.evaluation import (
+    check_evaluators,
+    compare_losses,
+    evaluate_language_model,
+    evaluate_predictions,
+    measure_forgetting,
+    measure_probe,
+)
 from shortlist.pipeline.identity import cell_key, hashed_settings, input_digests
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
@@ -41,17 +49,7 @@ from shortlist.pipeline.selection import SHORTLIST, check_documents, rank, selec
 from shortlist.pipeline.signals import raised
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.pipeline.targets import with_targets
-from shortlist.pipeline.training import (
-    check_evaluators,
-    check_trainings,
-    compare_losses,
-    evaluate_language_model,
-    evaluate_predictions,
-    fine_tune,
-    measure_forgetting,
-    measure_probe,
-    warm_up,
-)
+from shortlist.pipeline.training import check_trainings, fine_tune, warm_up
 from shortlist.pipeline.training_page import training_sections, trainings_of
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store

@@ -18,8 +18,9 @@ from shortlist.errors import InvalidInput
 from shortlist.models.checkpoint import outline
 from shortlist.pipeline.base_model import CellModel
 from shortlist.pipeline.calibration import calibrate
+from shortlist.pipeline.evaluation import evaluate_predictions
 from shortlist.pipeline.stage import Cell, Notes
-from shortlist.pipeline.training import evaluate_predictions, validation_of
+from shortlist.pipeline.training import validation_of
 from shortlist.store.atomic import write_text
 from shortlist.trainers.base import TrainingModule
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from shortlist.compression.base import Compression
     from shortlist.core import Record
     from shortlist.pipeline.data import TaskSplits
-    from shortlist.pipeline.training import Evaluated
+    from shortlist.pipeline.evaluation import Evaluated
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from shortlist.data.decontamination import KINDS
 from shortlist.data.files import file_digest
 from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.readers import render
-from shortlist.data.splits import PROTECTED, SPLITS, TaskData
+from shortlist.data.splits import PROTECTED, SPLITS, Split, TaskData
 from shortlist.errors import InvalidInput
 from shortlist.pipeline.compose import APART
 from shortlist.pipeline.preparation import (
@@ -116,6 +116,12 @@ class TaskSplits:
     def labels(self) -> list[str] | None:
         """Class names in the order of the model's outputs, or None where there are no classes."""
         return self.stage.facts["labels"]
+
+    def class_numbers(self, split: Split) -> NDArray[np.int64]:
+        """Returns (n,) places of the items' classes in `labels`, -1 for a class that is not there."""
+        numbers = {label: number for number, label in enumerate(self.labels or ())}
+        found = [numbers.get(label, -1) for label in self.data.split(split).labels or ()]
+        return np.array(found, dtype=np.int64)
 
     def fingerprint(self, split: str) -> str:
         """Returns the fingerprint of one of `CORPORA`."""
