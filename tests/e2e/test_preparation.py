@@ -190,6 +190,10 @@ def test_substitution_asks_a_masked_lm_whose_head_is_trained_once(
     assert "expected a model whose weights exist, found ScratchModel" in wrong.reason
     with pytest.raises(InvalidInput, match="there is no option `minilmm`; did you mean `minilm`"):
         record(task__augment={"masked_lm": {"model": "minilmm"}})
+    with pytest.raises(
+        InvalidInput, match=r"task\.augment: expected one option, found words, masked_lm"
+    ):
+        record(task__augment={"words": {}, "masked_lm": {}})
 
 
 def test_the_rows_of_a_users_file_are_split_by_time_or_by_the_groups_of_a_column(
