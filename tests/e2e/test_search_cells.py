@@ -12,9 +12,10 @@ import cells
 import pytest
 
 from shortlist.errors import InvalidInput
-from shortlist.search import Trial, search
+from shortlist.search import search
 from shortlist.store.cache import executions
 from shortlist.store.records import read_records
+from shortlist.trials import Trial
 
 pytestmark = pytest.mark.whole
 

@@ -115,8 +115,8 @@ def plan(options: argparse.Namespace) -> None:
 
 def search(options: argparse.Namespace) -> int:
     """Runs the trials that are missing and the cell of the best one; returns the exit code."""
-    from shortlist.search import Trial
     from shortlist.search import search as run_search
+    from shortlist.trials import Trial
 
     def report(trial: Trial, best: Trial | None, metric: str) -> None:
         told = {

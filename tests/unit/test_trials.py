@@ -18,7 +18,7 @@ import pytest
 
 from shortlist.config import Search
 from shortlist.errors import InvalidInput
-from shortlist.search import Dimension, Watch, best_of, dimensions, goes_on, halves, run_trials
+from shortlist.trials import Dimension, Watch, best_of, dimensions, goes_on, halves, run_trials
 
 SPACE = (
     Dimension("finetune.learning_rate", 1e-5, 1e-1, log=True),
@@ -257,15 +257,15 @@ def test_processes_killed_in_a_search_leave_the_trials_of_an_undisturbed_one(
 CHILD = """
 import sys; sys.path[:0] = [{here!r}]
 import os, signal
-import test_search
+import test_trials
 calls = 0
 def objective(overrides, watch):
     global calls
     calls += 1
     if calls == {stop}:
-        watch(test_search.curve(overrides)[:1])
+        watch(test_trials.curve(overrides)[:1])
         os.kill(os.getpid(), signal.SIGKILL)
-    return test_search.objective(overrides, watch)
-for trial in test_search.searched(test_search.PLAN, "sqlite:///{at}.sqlite", objective):
+    return test_trials.objective(overrides, watch)
+for trial in test_trials.searched(test_trials.PLAN, "sqlite:///{at}.sqlite", objective):
     print(trial)
 """
