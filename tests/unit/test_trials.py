@@ -263,8 +263,10 @@ def objective(overrides, watch):
     global calls
     calls += 1
     if calls == {stop}:
-        watch(test_trials.curve(overrides)[:1])
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            watch(test_trials.curve(overrides)[:1])
+        finally:  # also of a trial that ends here
+            os.kill(os.getpid(), signal.SIGKILL)
     return test_trials.objective(overrides, watch)
 for trial in test_trials.searched(test_trials.PLAN, "sqlite:///{at}.sqlite", objective):
     print(trial)
