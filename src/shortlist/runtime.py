@@ -22,12 +22,12 @@ class Runtime:
     Attributes:
         accelerator: `auto`, `cpu` or `cuda`.
         threads: threads of torch on a CPU, or None for torch's own choice.
-        inference_tokens: padded tokens a batch in passes without gradient: 2,048 suit the caches of a
-            CPU (8,192 take a quarter longer), a GPU likes 32,768.
+        inference_tokens: padded tokens a batch in passes without gradient: 2,048 suit the caches of
+            a CPU (8,192 take a quarter longer), a GPU likes 32,768.
         progress: whether long work shows a bar.
         checkpoint_seconds: least time between two states of a training in its unfinished artifact,
-            from which it goes on after a kill; writing takes at most a twentieth of the time. 0 saves
-            as often as it can, None never.
+            from which it goes on after a kill; writing takes at most a twentieth of the time. 0
+            saves as often as it can, None never.
         report: whether a selection comes with its reasons and a page on it.
     """
 

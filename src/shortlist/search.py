@@ -67,8 +67,8 @@ def search(typed: Sequence[str], report: Callable[[Trial, Trial | None, str], No
         report: called with each trial that has ended, the best one so far, and the metric's name.
 
     Raises:
-        InvalidInput: the cell has no validation metric to compare trials by, the space is no space of
-            its settings, or every trial failed.
+        InvalidInput: the cell has no validation metric to compare trials by, the space is no space
+            of its settings, or every trial failed.
         Missing: optuna is not installed, or an input is not there.
     """
     optuna_module()
@@ -147,7 +147,8 @@ def search(typed: Sequence[str], report: Callable[[Trial, Trial | None, str], No
 
 
 def check_space(config: DictConfig, space: Sequence[Dimension]) -> None:
-    """Refuses settings that the configuration does not have, and values that they cannot take alone.
+    """Refuses settings that the configuration does not have, and values that they cannot take
+    alone.
 
     Raises:
         InvalidInput: there is one.

@@ -1,4 +1,5 @@
-"""Trials of settings: the space that they are drawn from, how they are chosen, and how bad ones end.
+"""Trials of settings: the space that they are drawn from, how they are chosen, and how bad ones
+end.
 
 Values are chosen by TPE (Bergstra et al. 2011), bad trials end early by successive halving (Li et
 al. 2020, ASHA), both of optuna. What a trial tries is a function of the seed, of its number and of
@@ -21,8 +22,8 @@ from shortlist.errors import InvalidInput, Missing, near
 from shortlist.overrides import override
 from shortlist.trainers.classify import Pruned
 
-# What may be searched: these groups and settings, and what lies inside them. The others decide what is
-# measured, or on what, so that trials would not be comparable.
+# What may be searched: these groups and settings, and what lies inside them. The others decide
+# what is measured, or on what, so that trials would not be comparable.
 SEARCHED = (
     "budget", "cascade", "featurizer", "finetune", "model", "peft", "practice", "selector",
     "target_weights", "trainer", "warmup",
@@ -137,8 +138,8 @@ class Trial:
         number: its place, from 0.
         settings: the overrides that it tried.
         state: how it ended.
-        value: the validation metric, larger is better: of the epoch that was kept, or of the best one
-            before the end of a pruned trial; None of a failed one.
+        value: the validation metric, larger is better: of the epoch that was kept, or of the best
+            one before the end of a pruned trial; None of a failed one.
         epochs: epochs that were validated.
         reason: why it failed.
     """
@@ -163,9 +164,9 @@ def run_trials(
     Args:
         space: the settings that are searched.
         settings: numbers of trials and their seed.
-        objective: returns the value of a trial, larger is better, for its overrides; calls what it is
-            given with the metric of all epochs so far, after each one. `InvalidInput`, and memory that
-            does not suffice, is a failed trial; any other error ends the search.
+        objective: returns the value of a trial, larger is better, for its overrides; calls what it
+            is given with the metric of all epochs so far, after each one. `InvalidInput`, and
+            memory that does not suffice, is a failed trial; any other error ends the search.
         storage: of optuna: an address or an object.
         report: called with each trial that has ended and the best one so far.
 
@@ -275,8 +276,8 @@ def halves(settings: Search, epoch: int) -> bool:
 
 
 def goes_on(value: float, others: Sequence[float], reduction: int) -> bool:
-    """Returns whether a trial is among the best 1 / `reduction` after an epoch, at least the best of
-    all: the rule of optuna's `SuccessiveHalvingPruner`, from the stored values alone.
+    """Returns whether a trial is among the best 1 / `reduction` after an epoch, at least the best
+    of all: the rule of optuna's `SuccessiveHalvingPruner`, from the stored values alone.
 
     Args:
         value: its metric, larger is better.

@@ -51,7 +51,8 @@ class Compression(ABC):
     last: ClassVar[bool] = False
 
     def check(self, head: Head, place: str) -> None:
-        """Refuses tasks of a kind that the compression has no meaning for, before anything is trained.
+        """Refuses tasks of a kind that the compression has no meaning for, before anything is
+        trained.
 
         Raises:
             InvalidInput: the task is not of one class a text.
@@ -67,8 +68,8 @@ class Compression(ABC):
         return {}
 
     def outline(self, model: Any) -> Any:
-        """Returns the model that is left, without weights, of a model without weights; called before
-        anything is trained.
+        """Returns the model that is left, without weights, of a model without weights; called
+        before anything is trained.
 
         Raises:
             InvalidInput: the architecture does not allow the compression.

@@ -50,8 +50,8 @@ def divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float)
 def distance_of_states(
     student: tuple[torch.Tensor, ...], teacher: tuple[torch.Tensor, ...], mask: torch.Tensor
 ) -> torch.Tensor:
-    """Returns the mean squared difference of hidden states over layers of the student, tokens that are
-    no padding, and coordinates. Layers are mapped by `even_layers`; embeddings are left out.
+    """Returns the mean squared difference of hidden states over layers of the student, tokens that
+    are no padding, and coordinates. Layers are mapped by `even_layers`; embeddings are left out.
 
     Args:
         student: n + 1 arrays of (b, t, w) states: of the embeddings and of n layers.
@@ -134,8 +134,8 @@ class Distil(Classifier, Compression):
 
         Args:
             student: a model that learns; None for a cut of the teacher.
-            student_layers: number of the teacher's layers that the cut keeps, at even distances; None
-                for half of them, rounded up.
+            student_layers: number of the teacher's layers that the cut keeps, at even distances;
+                None for half of them, rounded up.
             temperature: T of the answers that are compared.
             hard: weight of the labels; the teacher's answers have the rest.
             hidden: weight of the squared distance between hidden states, for a student of the

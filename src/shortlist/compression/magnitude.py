@@ -28,11 +28,11 @@ def zero_smallest(weight: torch.Tensor, share: float) -> int:
 
 @dataclass(frozen=True)
 class Magnitude(Compression):
-    """A share of the weights of each matrix of the layers becomes zero (Han et al. 2015), at once and
-    without training afterwards.
+    """A share of the weights of each matrix of the layers becomes zero (Han et al. 2015), at once
+    and without training afterwards.
 
-    Zeros alone make nothing faster and no file smaller: a dense product multiplies by them. What they
-    show is how much of a model is needed.
+    Zeros alone make nothing faster and no file smaller: a dense product multiplies by them. What
+    they show is how much of a model is needed.
 
     Attributes:
         share: share of the weights of each matrix.

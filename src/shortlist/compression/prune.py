@@ -35,8 +35,9 @@ def strongest(importance: torch.Tensor, share: float) -> list[list[int]]:
 
 
 def norms(layers: Sequence[BertLayer]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the (l, heads) and (l, units) Euclidean norms of the weights of heads and units: rows of
-    query, key, value or inner matrix with their biases, and columns of the matrix that reads them.
+    """Returns the (l, heads) and (l, units) Euclidean norms of the weights of heads and units: rows
+    of query, key, value or inner matrix with their biases, and columns of the matrix that reads
+    them.
 
     Filter pruning of Li et al. (2017) with the norm l2.
     """
@@ -59,13 +60,13 @@ def _rows(linear: Any) -> torch.Tensor:
 def taylor(
     model: Any, layers: Sequence[BertLayer], inputs: Inputs, given: Given
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the (l, heads) and (l, units) mean absolute changes of the loss that removing one of them
-    causes, to first order.
+    """Returns the (l, heads) and (l, units) mean absolute changes of the loss that removing one of
+    them causes, to first order.
 
     Formula:
-        mean over texts of |sum over tokens and coordinates of a dL/da|, with a what the head or unit
-        gives to the matrix that reads it: the gradient of the loss by a factor of a, at 1 (Michel et
-        al. 2019, equation 2, for heads; Molchanov et al. 2019 for units).
+        mean over texts of |sum over tokens and coordinates of a dL/da|, with a what the head or
+        unit gives to the matrix that reads it: the gradient of the loss by a factor of a, at 1
+        (Michel et al. 2019, equation 2, for heads; Molchanov et al. 2019 for units).
 
     Args:
         model: the model, in evaluation mode.
@@ -111,8 +112,9 @@ def taylor(
 class Prune(Classifier, Compression):
     """Removal of the least important heads and units of every layer, then training on the labels.
 
-    Every layer keeps as many, so that the configuration describes the model. A model with fewer units
-    is opened by transformers as any other; one with fewer heads only here (`models.shrinking`).
+    Every layer keeps as many, so that the configuration describes the model. A model with fewer
+    units is opened by transformers as any other; one with fewer heads only here
+    (`models.shrinking`).
     """
 
     setting = "compress.prune"

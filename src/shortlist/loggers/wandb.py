@@ -235,8 +235,8 @@ def selection_artifact(report: CellReport, picks: Path, texts: bool) -> Any:
 
 
 def _log_curve(run: wandb.Run, stage: str, curve: Curve) -> None:
-    """Logs the losses of a training over its own steps, each the mean of a stretch of steps, and what
-    was measured on validation after each epoch: rows that are sent twice are one point.
+    """Logs the losses of a training over its own steps, each the mean of a stretch of steps, and
+    what was measured on validation after each epoch: rows that are sent twice are one point.
     """
     for axis, names in (("step", ["loss"]), ("epoch", ["validation_loss", "validation_metric"])):
         run.define_metric(f"{stage}/{axis}", hidden=True)

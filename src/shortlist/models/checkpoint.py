@@ -54,8 +54,8 @@ def silenced_transformers() -> Generator[None]:
 
 
 def _opened(kind: str, directory: Path, **settings: Any) -> Any:
-    """Returns what a class of transformers makes of a directory, without network and without running
-    code that lies there.
+    """Returns what a class of transformers makes of a directory, without network and without
+    running code that lies there.
 
     Raises:
         InvalidInput: the model needs code of its own, or has another architecture than `kind`.

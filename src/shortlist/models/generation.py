@@ -1,9 +1,9 @@
 """Continuations of prompts by a causal language model, independent of batch size and order.
 
 The loop is written here and `transformers.generate` is not used, because that draws tokens from
-torch's global generator in the order of the batch: a continuation would depend on the other prompts.
-Here every draw has random numbers of its own, a hash of seed, prompt, continuation and step, and
-tokens are drawn by bisection, which rounding hardly ever changes (`draw_tokens`).
+torch's global generator in the order of the batch: a continuation would depend on the other
+prompts. Here every draw has random numbers of its own, a hash of seed, prompt, continuation and
+step, and tokens are drawn by bisection, which rounding hardly ever changes (`draw_tokens`).
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ class Writer:
             )
 
     def read(self, prompts: Corpus) -> tuple[list[NDArray[np.int64]], dict[str, int]]:
-        """Returns the tokens of each prompt, and the numbers of prompts that were cut or were empty.
+        """Returns the tokens of each prompt, and the numbers of prompts that were cut or were
+        empty.
 
         A prompt longer than the context less a continuation loses its beginning; one without tokens
         becomes an end token, after which the model begins a text.
@@ -307,9 +308,9 @@ def generate(
     kept.
 
     A token depends on the model, the prompt and the token's own random numbers. Batch and order of
-    the prompts act through the rounding of float32 sums alone: they change about 2 draws in 10^6, one
-    continuation of 20 tokens in 25,000 (a GPT-2 of 4 layers; see `draw_tokens`). bf16 and fp16 round
-    some 10^4 times more coarsely, so that there the batch size is part of the key. A run that
+    the prompts act through the rounding of float32 sums alone: they change about 2 draws in 10^6,
+    one continuation of 20 tokens in 25,000 (a GPT-2 of 4 layers; see `draw_tokens`). bf16 and fp16
+    round some 10^4 times more coarsely, so that there the batch size is part of the key. A run that
     continues after an interruption has the batches, and the bytes, of an uninterrupted one: shards
     are consecutive ids, and a shard is written as a whole.
 
@@ -395,11 +396,12 @@ def bisections(vocabulary: int) -> int:
 
 
 def nucleus(weights: torch.Tensor, total: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Returns a (r, k) boolean mask of the tokens in the nucleus (Holtzman et al. 2020, section 3.1).
+    """Returns a (r, k) boolean mask of the tokens in the nucleus (Holtzman et al. 2020, section
+    3.1).
 
-    The nucleus is the smallest set of most likely tokens whose probability reaches `top_p`: the token
-    that crosses the threshold is in, as in transformers' `TopPLogitsWarper`. Of tokens that are
-    exactly as likely as that one, the first columns are in, as many as are needed.
+    The nucleus is the smallest set of most likely tokens whose probability reaches `top_p`: the
+    token that crosses the threshold is in, as in transformers' `TopPLogitsWarper`. Of tokens that
+    are exactly as likely as that one, the first columns are in, as many as are needed.
 
     Args:
         weights: (r, k) probabilities up to a factor a row.
@@ -426,12 +428,12 @@ def draw_tokens(
     """Returns (r,) token ids, drawn from the renormalised nucleus by bisection of the token ids.
 
     Each level keeps the lower or the upper half of the remaining ids, in proportion to their
-    probabilities, by a random number of its own. Logits that were summed in another order then change
-    a draw only where a number falls between two roundings of one share. The sum of these
-    probabilities over the levels is near the smallest that any coupling of the two distributions has,
-    their total variation distance. Inverting the distribution function accumulates the differences of
-    all its steps and changes 10 to 30 times as many draws; in the order of the probabilities, where
-    near ties change places, up to some hundred times as many.
+    probabilities, by a random number of its own. Logits that were summed in another order then
+    change a draw only where a number falls between two roundings of one share. The sum of these
+    probabilities over the levels is near the smallest that any coupling of the two distributions
+    has, their total variation distance. Inverting the distribution function accumulates the
+    differences of all its steps and changes 10 to 30 times as many draws; in the order of the
+    probabilities, where near ties change places, up to some hundred times as many.
 
     Args:
         logits: (r, v) float32.

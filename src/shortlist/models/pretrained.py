@@ -414,8 +414,8 @@ class IntermediateModel(UntrainedModel):
 
 
 def byte_level_bpe(texts: Sequence[str], vocabulary: int) -> Any:
-    """Returns a byte-level BPE tokenizer as GPT-2 has it (Radford et al. 2019, section 2.2), trained
-    on the texts; decoding the tokens of any text returns the text.
+    """Returns a byte-level BPE tokenizer as GPT-2 has it (Radford et al. 2019, section 2.2),
+    trained on the texts; decoding the tokens of any text returns the text.
 
     `<|endoftext|>` is its only special token and serves as every other. Texts too few for
     `vocabulary` entries give fewer.

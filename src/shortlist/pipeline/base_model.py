@@ -1,5 +1,5 @@
-"""The base model of a cell: as it is, converted, pre-trained here, fine-tuned on another task first,
-or given a head that predicts tokens.
+"""The base model of a cell: as it is, converted, pre-trained here, fine-tuned on another task
+first, or given a head that predicts tokens.
 """
 
 from __future__ import annotations

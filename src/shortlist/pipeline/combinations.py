@@ -64,7 +64,9 @@ def check_pretraining(model: Any, warmup: Any, config: DictConfig) -> None:
 
 
 def check_fine_tuning(task: Task, trainer: Any, warmup: Any, config: DictConfig) -> None:
-    """Refuses settings of the fine-tuning that the task does not allow, before anything is computed."""
+    """Refuses settings of the fine-tuning that the task does not allow, before anything is
+    computed.
+    """
     for setting in ("prepare", "augment", "folds", "split.by"):
         if task.kind == "structured" and OmegaConf.select(config.task, setting) is not None:
             raise InvalidInput(
@@ -106,8 +108,8 @@ def check_merged(groups: Mapping[str, Any]) -> None:
 
 
 def check_compressed(task: Task, trainer: Any, setting: str) -> None:
-    """Refuses trainings of a model that is made smaller whose weights would not hold what it learns,
-    and metrics that the task lacks.
+    """Refuses trainings of a model that is made smaller whose weights would not hold what it
+    learns, and metrics that the task lacks.
     """
     if not isinstance(trainer, Classifier):
         return

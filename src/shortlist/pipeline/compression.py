@@ -1,4 +1,6 @@
-"""Smaller models of the fine-tuned one: made one of the other, each measured once on the test items."""
+"""Smaller models of the fine-tuned one: made one of the other, each measured once on the test
+items.
+"""
 
 from __future__ import annotations
 
@@ -63,12 +65,12 @@ def check_compressions(cell: Cell) -> None:
 def compress(
     training: Cell, evaluation: Cell, tuned: CellModel, task: TaskSplits, evaluated: Evaluated
 ) -> Notes:
-    """Returns the stages, sizes and metrics of the smaller models that `compress` names; nothing where
-    it is off. A page with the table is written into the directory of the run.
+    """Returns the stages, sizes and metrics of the smaller models that `compress` names; nothing
+    where it is off. A page with the table is written into the directory of the run.
 
-    The first is made of the fine-tuned model, every other one of the model before it. For the primary
-    metric M and a model NAME the metrics are M_NAME and M_gain_of_NAME: its item scores less those of
-    the fine-tuned model, hence paired by item.
+    The first is made of the fine-tuned model, every other one of the model before it. For the
+    primary metric M and a model NAME the metrics are M_NAME and M_gain_of_NAME: its item scores
+    less those of the fine-tuned model, hence paired by item.
     """
     steps, before, notes = training.parts.compressions, tuned, Notes()
     if not steps:
@@ -120,7 +122,9 @@ def _counts(name: str, facts: dict[str, int]) -> Notes:
 def _measured(
     cell: Cell, name: str, model: CellModel, task: TaskSplits, original: Evaluated
 ) -> Notes:
-    """Returns the primary metric of a model on the test items, and its difference from the original."""
+    """Returns the primary metric of a model on the test items, and its difference from the
+    original.
+    """
     spec = cell.parts.task
     own = evaluate_predictions(cell, model, task, f"evaluate_{name}")
     metric = next(one for one in own.notes.metrics if one.primary)

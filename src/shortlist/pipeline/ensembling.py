@@ -47,8 +47,9 @@ def ensembles(
     alone.
 
     Its metrics are those of the mean of the cells' predictions (probabilities, or values of a
-    regression) on the test split, and for each metric NAME, `NAME_gain_of_ensemble`: its item scores
-    less the mean of the cells' item scores, hence paired by item. Its costs are those of all cells.
+    regression) on the test split, and for each metric NAME, `NAME_gain_of_ensemble`: its item
+    scores less the mean of the cells' item scores, hence paired by item. Its costs are those of all
+    cells.
 
     Args:
         results: the directory that contains records/.
@@ -96,7 +97,9 @@ def _number(record: Record, over: Over) -> int:
 
 
 def _other_items(group: Sequence[Record], over: Over) -> str:
-    """Returns why cells are no ensemble: they test different items; an empty text where they do not."""
+    """Returns why cells are no ensemble: they test different items; an empty text where they do
+    not.
+    """
     tested = {record.inputs.get("task_test") for record in group}
     if len(tested) == 1:
         return ""

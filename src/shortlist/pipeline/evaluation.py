@@ -100,9 +100,9 @@ def held_out_loss(cell: Cell, current: CellModel, task: TaskSplits) -> Stage:
 def measure_forgetting(
     cell: Cell, base: CellModel, warm: CellModel, tuned: CellModel | None
 ) -> Notes:
-    """Returns what is kept of general texts, where `check.forgetting` asks for it: loss and accuracy
-    of probes of the base model, and how each stage changed them since, passage by passage; positive
-    is better. See `diagnostics.forgetting`.
+    """Returns what is kept of general texts, where `check.forgetting` asks for it: loss and
+    accuracy of probes of the base model, and how each stage changed them since, passage by passage;
+    positive is better. See `diagnostics.forgetting`.
 
     Raises:
         InvalidInput: the reference cannot be read, or holds too little.
@@ -265,8 +265,8 @@ class Evaluated:
 def evaluate_predictions(
     cell: Cell, tuned: CellModel, task: TaskSplits, name: str = "evaluate"
 ) -> Evaluated:
-    """Returns predictions on the test split with the task's metrics and the score of each item, by a
-    stage of this name.
+    """Returns predictions on the test split with the task's metrics and the score of each item, by
+    a stage of this name.
 
     No earlier stage reads the labels of the test split.
     """

@@ -1,4 +1,5 @@
-"""What a selection would compute: its stages, which of them are stored, and how long the others take.
+"""What a selection would compute: its stages, which of them are stored, and how long the others
+take.
 
 Pool and target are read, because every key depends on their content; nothing else is computed, but
 the vectors of a sample, whose time is measured.
@@ -129,8 +130,8 @@ def _diagnostic_steps(
     ranking: Any,
     selected: Any,
 ) -> Iterator[Step]:
-    """Yields what `diagnostics.diagnose` and `diagnostics.describe_selection` compute; `ranking` and
-    `selected` are None where they are not stored.
+    """Yields what `diagnostics.diagnose` and `diagnostics.describe_selection` compute; `ranking`
+    and `selected` are None where they are not stored.
     """
     parts, report = cell.parts, cell.parts.runtime.report
     spec = targets_of(parts.target_spec, parts.selector)

@@ -205,9 +205,9 @@ def name_sizes(arguments: list[str]) -> list[str]:
 def sweep_group_settings(arguments: list[str]) -> list[str]:
     """Returns the arguments with the settings of a swept group made part of the sweep.
 
-    Of `-m selector=gotd,soft_knn selector.cost=cosine` Hydra composes what is not swept first, under
-    the default selector, which may not have the setting. As a sweep over one value it is applied
-    to each cell.
+    Of `-m selector=gotd,soft_knn selector.cost=cosine` Hydra composes what is not swept first,
+    under the default selector, which may not have the setting. As a sweep over one value it is
+    applied to each cell.
     """
     if not {"-m", "--multirun"} & set(arguments):
         return arguments
@@ -571,8 +571,8 @@ def designs(config: DictConfig, typed: Sequence[str]) -> list[Design]:
 
 
 def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
-    """Returns the first cell, and one cell for each value of each axis: the sum of the axes' lengths
-    instead of their product.
+    """Returns the first cell, and one cell for each value of each axis: the sum of the axes'
+    lengths instead of their product.
     """
     seen: set[tuple[int, str]] = set()
     kept: list[list[str]] = []
@@ -585,8 +585,8 @@ def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
 
 
 def read_run(directory: Path) -> tuple[dict[Path, Record], list[str]]:
-    """Returns the records of a run or a sweep by the directory of the cell, in the cells' order, and
-    one sentence for each file that is not a record.
+    """Returns the records of a run or a sweep by the directory of the cell, in the cells' order,
+    and one sentence for each file that is not a record.
 
     Raises:
         InvalidInput: there is no record.

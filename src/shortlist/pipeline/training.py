@@ -49,9 +49,9 @@ def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
 
 
 def check_trainings(cell: Cell) -> None:
-    """Refuses, before anything is computed, settings of trainings that the model lacks the parts for.
-    A model that has to be trained first, and a head of other than whole texts, are checked when they
-    are there.
+    """Refuses, before anything is computed, settings of trainings that the model lacks the parts
+    for. A model that has to be trained first, and a head of other than whole texts, are checked
+    when they are there.
 
     Raises:
         InvalidInput: there is one.
@@ -107,8 +107,8 @@ def validation_of(
     wanted: str | None,
     watch: Callable[[Sequence[float]], None] = lambda scores: None,
 ) -> Validation:
-    """Returns the validation examples with a metric of the task, by default the primary one; no test
-    item is in reach of it. `watch` as in `Validation`.
+    """Returns the validation examples with a metric of the task, by default the primary one; no
+    test item is in reach of it. `watch` as in `Validation`.
     """
     data = replace(task.data, test=task.data.test.take(np.arange(0)))
 

@@ -33,8 +33,8 @@ class Adapter(ABC):
 
     @abstractmethod
     def attach(self, model: Any, frozen_layers: int, head: bool, setting: str) -> Any:
-        """Returns the model to train: the adapter's weights alone require gradients and, where `head`
-        is true, what follows the last layer (pooler, last norm, classifier).
+        """Returns the model to train: the adapter's weights alone require gradients and, where
+        `head` is true, what follows the last layer (pooler, last norm, classifier).
 
         The adapter is initialised from torch's global generator.
 
@@ -117,8 +117,8 @@ class Dora(Lora):
 
 @dataclass(frozen=True)
 class Ia3(Adapter):
-    """IA3 (Liu et al. 2022): vectors, 1 at first, scale outputs of matrices, of feed-forward ones the
-    inputs.
+    """IA3 (Liu et al. 2022): vectors, 1 at first, scale outputs of matrices, of feed-forward ones
+    the inputs.
 
     Attributes:
         targets: patterns of names of matrices; None for the keys, values and feed-forward outputs
@@ -246,8 +246,8 @@ def memory_saved(parameters: int, trained: int) -> int:
     `parameters` of the model saves.
 
     Formula:
-        12 * (parameters - trained): gradient and AdamW's two moments, 4 bytes each (float32, also in
-        mixed precision). Activations are not counted.
+        12 * (parameters - trained): gradient and AdamW's two moments, 4 bytes each (float32, also
+        in mixed precision). Activations are not counted.
     """
     return BYTES_A_PARAMETER * (parameters - trained)
 
@@ -274,8 +274,8 @@ def _matrices(
 ) -> Mapping[str, Any]:
     """Returns the modules of a model's layers after the frozen ones whose matrices get an adapter.
 
-    A matrix outside of the layers is refused: where it is tied to another one, an adapter merged into
-    it would change both (peft issue 2777).
+    A matrix outside of the layers is refused: where it is tied to another one, an adapter merged
+    into it would change both (peft issue 2777).
     """
     place = f"{setting}.targets"
     layers = int(model.config.num_hidden_layers)

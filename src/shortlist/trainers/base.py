@@ -130,11 +130,12 @@ class TrainingModule(pl.LightningModule):
             frozen_layers: number of a model's first layers that, with its embeddings, stay as they
                 are; 0 trains all.
             freeze: weights that are not trained: `embeddings`, `all` (all but the head and a
-                pooler), or patterns of names; None trains all. Unlike `frozen_layers` for every architecture.
+                pooler), or patterns of names; None trains all. Unlike `frozen_layers` for every
+                architecture.
             unfreeze: number of layers by which training grows downwards with every epoch, after a
                 first epoch that trains what follows the last layer only; None trains all at once.
-            layer_decay: ratio of the learning rates of a layer and the next one (timm); None for one
-                rate.
+            layer_decay: ratio of the learning rates of a layer and the next one (timm); None for
+                one rate.
             head_learning_rate: peak rate of the head; None for `learning_rate`.
             schedule: how the rate falls after the warm-up; see `practice.rate_factor`.
             warmup_steps: steps of the warm-up, in place of `warmup_fraction`, which is 0 then.
@@ -142,10 +143,11 @@ class TrainingModule(pl.LightningModule):
             attention_dropout: dropout of attention weights; None for the model's own.
             l2_sp: strength of the pull of the base's weights toward those of the start.
             ema: decay of an average of the weights, which takes their place; None for none.
-            divergence: training ends with an error where the mean loss of 20 steps exceeds this many
-                times its lowest value; None for never.
+            divergence: training ends with an error where the mean loss of 20 steps exceeds this
+                many times its lowest value; None for never.
             peft: trains few weights in place of the model's own; None trains these.
-            unfreeze_steps: number of steps after which `unfreeze` adds layers, in place of an epoch.
+            unfreeze_steps: number of steps after which `unfreeze` adds layers, in place of an
+                epoch.
             swa_epoch: first epoch, counted from 1, whose last weights enter an equal average that
                 takes their place (Izmailov et al. 2018, as `torch.optim.swa_utils`); None for none.
             swa_learning_rate: rate from that epoch on; None for that of the schedule.
@@ -301,7 +303,8 @@ class TrainingModule(pl.LightningModule):
         """Sets which weights of `self.model` are trained, and the groups of the optimiser.
 
         Raises:
-            InvalidInput: the model does not have what the settings name, or nothing is left to train.
+            InvalidInput: the model does not have what the settings name, or nothing is left to
+                train.
         """
         self.efficiency = {}
         if self.finds_rate:
@@ -528,8 +531,8 @@ class TrainingModule(pl.LightningModule):
         return rise
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Adds the pull toward the start, and clips the gradient, which Lightning refuses to do for a
-        fused optimiser (needlessly: no gradient scaler is used).
+        """Adds the pull toward the start, and clips the gradient, which Lightning refuses to do for
+        a fused optimiser (needlessly: no gradient scaler is used).
         """
         if self.l2_sp is not None:
             add_pull(*zip(*self.starts, strict=True), strength=self.l2_sp)

@@ -100,16 +100,18 @@ class Classifier(TrainingModule):
         """Stores the settings.
 
         Args:
-            keep: `best` keeps the weights of the epoch with the best validation metric, the first of
-                equal ones; `last` those of the last epoch, without validation.
+            keep: `best` keeps the weights of the epoch with the best validation metric, the first
+                of equal ones; `last` those of the last epoch, without validation.
             patience: number of epochs without a better one after which training stops; None for
                 never.
-            metric: name of the task's metric by which epochs are compared; None for the primary one.
+            metric: name of the task's metric by which epochs are compared; None for the primary
+                one.
             min_delta: an epoch is better where its metric exceeds the best one by more than this.
             classifier_dropout: dropout before the head; None for the model's own.
             label_smoothing: share of each target that is spread evenly over all classes.
             class_weights: `balanced` weights classes by n / (classes * examples); None by 1.
-            r_drop: weight of the divergence between two passes with other dropout; None for one pass.
+            r_drop: weight of the divergence between two passes with other dropout; None for one
+                pass.
             settings: those of `TrainingModule`.
 
         Raises:

@@ -50,8 +50,8 @@ class Depths:
     """How far each weight is from a model's input.
 
     Attributes:
-        of: depth by name: 0 for embeddings, i + 1 for layer i, `top` for what follows the last layer.
-            A matrix that embeddings share with a head counts as embeddings.
+        of: depth by name: 0 for embeddings, i + 1 for layer i, `top` for what follows the last
+            layer. A matrix that embeddings share with a head counts as embeddings.
         head: names of the weights outside of the model's base.
         top: number of layers + 1.
     """
@@ -107,8 +107,8 @@ def groups(
     head_learning_rate: float | None,
     setting: str,
 ) -> list[Group]:
-    """Returns the weights that require gradients, each in one group; vectors (biases, norms, those of
-    IA3 and DoRA) have no weight decay.
+    """Returns the weights that require gradients, each in one group; vectors (biases, norms, those
+    of IA3 and DoRA) have no weight decay.
 
     Formula (timm's `param_groups_layer_decay`):
         rate(w) = learning_rate * layer_decay ** (layers + 1 - depth(w))

@@ -231,10 +231,11 @@ class CausalLM(LanguageModelTrainer):
 class MaskedLMHead(TrainingModule):
     """The masked-LM head of an encoder that comes without one, trained alone.
 
-    The encoder is frozen, so that its hidden states at the masked positions are computed once and the
-    epochs cost the head only. The decoder stays tied to the (frozen) word embeddings; the transform
-    before it and the bias are trained. The bias starts at the log-frequencies of the sample's tokens:
-    the first loss is the unigram entropy and not the logarithm of the vocabulary's size.
+    The encoder is frozen, so that its hidden states at the masked positions are computed once and
+    the epochs cost the head only. The decoder stays tied to the (frozen) word embeddings; the
+    transform before it and the bias are trained. The bias starts at the log-frequencies of the
+    sample's tokens: the first loss is the unigram entropy and not the logarithm of the vocabulary's
+    size.
     """
 
     version = 2
@@ -405,8 +406,8 @@ def pack(documents: list[NDArray[np.int64]], block: int, end: int) -> NDArray[np
         end: id of the end token.
 
     Returns:
-        (b, block) token ids; (1, n) of a stream of n tokens that is shorter than a block. The places
-        that the stream does not fill, at the end of the last block, are `IGNORED`.
+        (b, block) token ids; (1, n) of a stream of n tokens that is shorter than a block. The
+        places that the stream does not fill, at the end of the last block, are `IGNORED`.
     """
     stream = np.concatenate([np.append(document, end) for document in documents])
     width = min(block, len(stream))

@@ -1,4 +1,6 @@
-"""What a training would take: its parameter groups, steps, memory and time, measured on some batches."""
+"""What a training would take: its parameter groups, steps, memory and time, measured on some
+batches.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class TrainingPlan:
         epochs: passes.
         seconds: expected time of all steps, without validation.
         state_bytes: weights, and gradients and moments of those that are trained, in float32.
-        activation_bytes: largest memory that a step of the measured batches keeps for its gradients.
+        activation_bytes: largest memory that a step of the measured batches keeps for its
+            gradients.
     """
 
     what: str

@@ -1,4 +1,6 @@
-"""Practices of training as functions: schedules, losses, pulls toward the base, averages of weights."""
+"""Practices of training as functions: schedules, losses, pulls toward the base, averages of
+weights.
+"""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Pretraining(CausalLM):
     """Next-token prediction whose state is saved in between beside the stage's directory.
 
-    The order of all epochs' batches is drawn before the first, and every step draws its dropout from
-    a seed of its own: an interrupted run ends with the same weights as an uninterrupted one.
+    The order of all epochs' batches is drawn before the first, and every step draws its dropout
+    from a seed of its own: an interrupted run ends with the same weights as an uninterrupted one.
     """
 
     setting = "model.pretraining"
@@ -146,12 +146,13 @@ class _SaveSteps(pl.Callback):
 
 
 class MuonAndAdam(torch.optim.Optimizer):
-    """Two optimisers as one: Muon for the matrices of a model's layers, AdamW for all other weights.
+    """Two optimisers as one: Muon for the matrices of a model's layers, AdamW for all other
+    weights.
 
     Muon orthogonalises its momentum (Jordan et al. 2024), so that all directions of a matrix are
-    learnt at one rate; embeddings, biases and norms are no such maps. Both optimisers share parameter
-    groups and state with this object: a schedule moves both rates, and `state` holds everything that
-    has to be saved.
+    learnt at one rate; embeddings, biases and norms are no such maps. Both optimisers share
+    parameter groups and state with this object: a schedule moves both rates, and `state` holds
+    everything that has to be saved.
     """
 
     def __init__(

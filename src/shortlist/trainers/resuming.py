@@ -32,8 +32,8 @@ class State:
     """What a training needs to go on.
 
     Attributes:
-        tensors: weights (`weight NAME`), moments of the optimiser (`KEY NAME`), `losses` of all steps
-            and what else the training names.
+        tensors: weights (`weight NAME`), moments of the optimiser (`KEY NAME`), `losses` of all
+            steps and what else the training names.
         facts: small plain data.
     """
 
@@ -117,7 +117,8 @@ def _digest(tensors: Mapping[str, torch.Tensor], facts: str) -> str:
 
 @dataclass
 class Clock:
-    """Tells when a state is due. Writing takes at most a twentieth of the time, unless `seconds` is 0.
+    """Tells when a state is due. Writing takes at most a twentieth of the time, unless `seconds` is
+    0.
 
     Attributes:
         seconds: least time between two states; None for never.
@@ -144,12 +145,12 @@ class Clock:
 
 
 class SaveState(pl.Callback):
-    """Writes the state of a training at the start of a step, and restores torch's random generator at
-    the start of the first one.
+    """Writes the state of a training at the start of a step, and restores torch's random generator
+    at the start of the first one.
 
-    The state of torch's generator is that of this moment, in which all draws for the order of an epoch
-    and for the batch are done; those of the generators that draw order and batch are of the moment
-    before.
+    The state of torch's generator is that of this moment, in which all draws for the order of an
+    epoch and for the batch are done; those of the generators that draw order and batch are of the
+    moment before.
     """
 
     def __init__(

@@ -157,20 +157,20 @@ class Head(ABC):
         """
 
     def loss_of(self, values: NDArray[Any], corpus: Corpus) -> float | None:
-        """Returns the mean loss of predictions, without the options of a training; None where they do
-        not tell it.
+        """Returns the mean loss of predictions, without the options of a training; None where they
+        do not tell it.
 
         Args:
             values: what `predict` returns.
-            corpus: the documents with their labels; those of a class that the model does not know are
-                left out.
+            corpus: the documents with their labels; those of a class that the model does not know
+                are left out.
         """
         return None
 
     @abstractmethod
     def predict(self, model: Any, inputs: Inputs, runtime: Runtime, report: Report) -> NDArray[Any]:
-        """Returns one prediction a document: an array whose first axis are the documents, of numbers
-        or of texts.
+        """Returns one prediction a document: an array whose first axis are the documents, of
+        numbers or of texts.
 
         Args:
             model: the model in evaluation mode.

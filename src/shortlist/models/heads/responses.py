@@ -85,8 +85,9 @@ class Responses(Head):
     def read(
         self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int, *, labelled: bool
     ) -> Inputs:
-        """Returns the prompts, with `labelled` followed by response and end token, whose ids are the
-        labels. Responses are cut to `max_length`, which `truncated` counts; prompts are read whole.
+        """Returns the prompts, with `labelled` followed by response and end token, whose ids are
+        the labels. Responses are cut to `max_length`, which `truncated` counts; prompts are read
+        whole.
 
         Raises:
             InvalidInput: a prompt leaves no token for its response, or the tokenizer has no chat

@@ -57,7 +57,8 @@ class Window:
 
 
 class Spans(Head):
-    """Two outputs a token, whether the answer starts or ends there: the mean of two cross-entropies.
+    """Two outputs a token, whether the answer starts or ends there: the mean of two
+    cross-entropies.
 
     Texts are contexts, second texts questions; the model reads the question first. What is longer
     than the model's length is read in windows that overlap. A window without the whole answer is
@@ -94,8 +95,8 @@ class Spans(Head):
     def read(
         self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int, *, labelled: bool
     ) -> Inputs:
-        """Returns the windows; of labelled documents `truncated` counts those whose answer no window
-        holds as a whole.
+        """Returns the windows; of labelled documents `truncated` counts those whose answer no
+        window holds as a whole.
         """
         inputs = super().read(corpus, model, tokenizer, max_length, labelled=labelled)
         if not labelled:
