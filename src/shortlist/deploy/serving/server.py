@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -14,6 +17,8 @@ import uvicorn
 from shortlist.deploy.serving.app import State
 from shortlist.errors import InvalidInput
 
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux
+_RETURN = 0x06  # BPF_RET | BPF_K: the instruction that keeps so many bytes of a packet, here none
 QUIET = 0.3  # seconds after the last new connection until the open ones are taken to be idle
 
 
@@ -41,6 +46,22 @@ def listening(host: str, port: int) -> socket.socket:
             f"{error.strerror or error}; choose another"
         ) from error
     return bound
+
+
+def take_no_more(bound: socket.socket) -> None:
+    """Lets no further connection into the queue of a listening socket; those in it can be accepted.
+
+    Closing the socket resets what came into the queue since the last look. On Linux a filter drops
+    all packets that ask for a connection; elsewhere the queue becomes short, which leaves a moment
+    in which a connection is lost.
+    """
+    if not sys.platform.startswith("linux"):
+        bound.listen(0)
+        return
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", _RETURN, 0, 0, 0))
+    bound.setsockopt(
+        socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop))
+    )
 
 
 def serve(
@@ -111,8 +132,8 @@ class _Server(uvicorn.Server):
         until = time.monotonic() + self._drain
         while time.monotonic() < until and not self.force_exit:
             await asyncio.sleep(0.02)
-        self._bound.listen(0)  # shortens the queue of connections that are not accepted yet
-        await asyncio.sleep(0.05)
+        take_no_more(self._bound)
+        await asyncio.sleep(0.05)  # what is in the queue is accepted
         for server in self.servers:
             server.close()
         # A connection that was accepted last gets the time to send its request.
