@@ -27,6 +27,8 @@ _TEXT_FILES = ("txt", *_WHOLE)
 _TEXT_FORMATS = (".jsonl", ".csv", ".tsv", ".txt", ".md")
 READABLE = (
     *(f"{name}{packed}" for name in _TEXT_FORMATS for packed in ("", ".gz", ".zst")),
+    ".json.gz",
+    ".json.zst",
     ".parquet",
     ".arrow",
     *(f".{name}" for name in TEXT_OF),
@@ -282,9 +284,13 @@ def _readable_suffix(path: Path) -> str:
 
 
 def _format(path: Path) -> tuple[str, str | None]:
-    """Returns the format by the file's name (`jsonl`, `csv`, ...) and its compression."""
-    suffix = _readable_suffix(path)
-    return suffix.split(".")[1], _COMPRESSION.get(path.suffix.lower())
+    """Returns the format by the file's name (`jsonl`, `csv`, ...) and its compression.
+
+    A compressed `.json` holds an object a line, as C4 has it. One that is not compressed is not
+    read: beside other data it mostly describes them (`dataset_info.json`).
+    """
+    name = _readable_suffix(path).split(".")[1]
+    return "jsonl" if name == "json" else name, _COMPRESSION.get(path.suffix.lower())
 
 
 class _TooLarge(Exception):

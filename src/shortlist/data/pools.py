@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,17 +21,18 @@ from shortlist.data.finding import Found, find
 from shortlist.data.quotes import CsvDialect
 from shortlist.data.readers import (
     Columns,
+    DocumentStream,
     Loaded,
     Progress,
     RowFilter,
     column_name,
-    read_documents,
     read_files,
     tracked,
     unreadable,
 )
-from shortlist.data.sources import Source
+from shortlist.data.sources import Source, TaskFiles
 from shortlist.data.splits import sample_rows
+from shortlist.data.streams import Distinct, sample_texts
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.settings import Count, Seed
 
@@ -187,20 +188,38 @@ class Domains(Pool):
         counts: Counter[str] = Counter()
         for name in tracked(self._names(source), "pool domains", progress):
             files = source.pool_files(name, self.hub, self.files)
-            documents = read_documents(
+            loaded = self._domain(name, files)
+            counts.update({key: value for key, value in loaded.counts.items() if key != "kept"})
+            parts.append(loaded)
+        return merge(parts, counts)
+
+    def _domain(self, name: str, files: TaskFiles) -> Loaded:
+        """Returns the sample of one domain; no text outside it is held in memory."""
+
+        def stream() -> DocumentStream:
+            return DocumentStream(
                 files.files["pool"],
                 Columns(text=files.columns.text) if files.columns else Columns(),
                 row_filter=RowFilter(files.only, self.min_chars, self.max_chars),
             )
-            counts.update({key: value for key, value in documents.counts.items() if key != "kept"})
-            texts = documents.texts
-            if self.chunk is not None:
-                texts = list(dict.fromkeys(chunks(texts, self.chunk)))
-            corpus = _sampled(Corpus.build(texts, name), self.per_domain, self.seed, counts)
-            parts.append(
-                Loaded(corpus, {}, documents.quarantined, files.revision, documents.warnings)
-            )
-        return merge(parts, counts)
+
+        read = stream()
+        if self.chunk is None:
+            sample = sample_texts((row.text for row in read), self.per_domain, self.seed)
+            copies = sample.copies
+        else:
+            distinct = Distinct(row.text for row in read)
+            copies = distinct.copies
+            texts = distinct.of(row.text for row in stream())
+            sample = sample_texts(chunks(texts, self.chunk), self.per_domain, self.seed)
+        counts = read.fates(len(sample.texts), copies) | {"not_sampled": sample.left_out}
+        return Loaded(
+            Corpus.build(sample.texts, name),
+            counts,
+            tuple(read.rejected),
+            files.revision,
+            tuple(read.warnings),
+        )
 
     def _names(self, source: Source) -> tuple[str, ...]:
         known = source.pool_names(self.hub, self.files)
@@ -339,26 +358,26 @@ def merge(parts: Sequence[Loaded], counts: Counter[str]) -> Loaded:
     )
 
 
-def chunks(texts: Sequence[str], characters: int) -> list[str]:
-    """Returns the texts joined and cut to passages of at most `characters` characters.
+def chunks(texts: Iterable[str], characters: int) -> Iterator[str]:
+    """Yields the texts joined and cut to passages of at most `characters` characters.
 
     Short texts are joined by a line break as long as the next one fits; long texts are cut after
     the last white space that fits, or within a word longer than a passage. Only white space at a
     cut is dropped. GOT-D prepares its pools so (section C.1.2), without saying where it cuts.
     """
-    passages: list[str] = []
     passage = ""
     for text in texts:
         rest = text.strip()
         if passage and len(passage) + 1 + len(rest) > characters:
-            passages.append(passage)
+            yield passage
             passage = ""
         while len(rest) > characters:
             head = rest[: characters + 1]
             space = max((at for at, letter in enumerate(head) if letter.isspace()), default=0)
             cut = space or characters
-            passages.append(rest[:cut].rstrip())
+            yield rest[:cut].rstrip()
             rest = rest[cut:].lstrip()
         if rest:
             passage = f"{passage}\n{rest}" if passage else rest
-    return [*passages, passage] if passage else passages
+    if passage:
+        yield passage

@@ -19,6 +19,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 T = TypeVar("T")
 
 CSV_COUNTS = ("of_several_lines", "quotes_unbalanced", "quotes_repaired")
+MOST_VALUES = 10_000  # of a column that rows are chosen by: those that a message may name
 MANY_LINES = 20  # a text file with so many lines a document may hold a document a line
 
 
@@ -243,36 +244,31 @@ def read_documents(
         InvalidInput: a file cannot be read, lacks a column, or all of its rows are rejected; no
             file holds a row; no row holds a value of `row_filter.only`.
     """
-    reader = _Reader(columns, default_domain, row_filter or RowFilter(), reading or Reading())
+    reader = DocumentStream(
+        paths,
+        columns,
+        default_domain=default_domain,
+        row_filter=row_filter,
+        reading=reading,
+        may_be_empty=may_be_empty,
+    )
     first: dict[Any, int] = {}
     rows: list[Document] = []
     masses: list[tuple[Any, float]] = []
     copies = 0
-    for path in paths:
-        file = path if isinstance(path, DataFile) else DataFile(Path(path), default_domain)
-        for document in reader.documents(file):
-            content = document.content
-            if not keep_copies:
-                masses += [(content, document.mass)] if columns.mass else []
-                if first.setdefault(content, len(rows)) < len(rows):
-                    copies += 1
-                    continue
-            rows.append(document)
-    if reader.empty and not may_be_empty and not reader.filled:
-        raise InvalidInput(
-            f"{shown(reader.empty[0])}: expected rows with the column {columns.text!r}, found none; "
-            "repair or replace the file"
-        )
-    if reader.filled and not reader.read_well and not may_be_empty:
-        raise unreadable(reader.rejected)
+    for document in reader:
+        content = document.content
+        if not keep_copies:
+            masses += [(content, document.mass)] if columns.mass else []
+            if first.setdefault(content, len(rows)) < len(rows):
+                copies += 1
+                continue
+        rows.append(document)
     if masses:
         keys, parts = zip(*masses, strict=True)
         sums = added_masses(keys, parts, list(first)).tolist()
         rows = [row._replace(mass=mass) for row, mass in zip(rows, sums, strict=True)]
-    fates = {"kept": len(rows), "quarantined": len(reader.rejected), "exact_copies": copies}
-    left_out = reader.counts["filtered"] + reader.counts["too_short"]
-    reader.counts["empty_files"] = len(reader.empty)
-    counts = {"rows_read": sum(fates.values()) + left_out, **fates, **+reader.counts}
+    counts = reader.fates(len(rows), copies)
     return Documents(rows, counts, tuple(reader.rejected), tuple(reader.warnings))
 
 
@@ -283,8 +279,11 @@ def unreadable(rejected: Sequence[RejectedRow]) -> InvalidInput:
     return InvalidInput(f"{first.path}: expected a document, found {first.reason}{others}")
 
 
-class _Reader:
-    """Turns the rows of files into documents and keeps account of the others.
+class DocumentStream:
+    """The documents of several files as of one, in the order of their rows; account of the others.
+
+    It is iterated over once, holds one document at a time, and refuses what `read_documents`, whose
+    arguments it has, refuses. The attributes are complete after the last document.
 
     Attributes:
         rejected: the quarantined rows.
@@ -293,22 +292,66 @@ class _Reader:
         empty: the files without rows.
         filled: number of the others.
         read_well: number of these with a row that is a document.
+        read: number of the documents.
     """
 
     def __init__(
-        self, columns: Columns, default_domain: str, row_filter: RowFilter, reading: Reading
+        self,
+        paths: Iterable[str | Path | DataFile],
+        columns: Columns,
+        *,
+        default_domain: str = "",
+        row_filter: RowFilter | None = None,
+        reading: Reading | None = None,
+        may_be_empty: bool = False,
     ) -> None:
-        self.columns, self.default_domain, self.filter = columns, default_domain, row_filter
-        self.reading = reading
-        self.wanted = {*columns.named.values(), *row_filter.only}
+        self.paths, self.columns, self.default_domain = paths, columns, default_domain
+        self.filter, self.reading = row_filter or RowFilter(), reading or Reading()
+        self.may_be_empty = may_be_empty
+        self.wanted = {*columns.named.values(), *self.filter.only}
         self.rejected: list[RejectedRow] = []
         self.counts: Counter[str] = Counter()
         self.warnings: list[str] = []
         self.empty: list[Path] = []
-        self.filled = self.read_well = 0
-        self._values: dict[str, set[str]] = {column: set() for column in row_filter.only}
+        self.filled = self.read_well = self.read = 0
+        self._values: dict[str, set[str]] = {column: set() for column in self.filter.only}
 
-    def documents(self, file: DataFile) -> Iterator[Document]:
+    def __iter__(self) -> Iterator[Document]:
+        """Yields the documents.
+
+        Raises:
+            Missing: there is no such file.
+            InvalidInput: as `read_documents` says.
+        """
+        for path in self.paths:
+            file = path if isinstance(path, DataFile) else DataFile(Path(path), self.default_domain)
+            for document in self._documents(file):
+                self.read += 1
+                yield document
+        if self.may_be_empty:
+            return
+        if self.empty and not self.filled:
+            raise InvalidInput(
+                f"{shown(self.empty[0])}: expected rows with the column {self.columns.text!r}, found "
+                "none; repair or replace the file"
+            )
+        if self.filled and not self.read_well:
+            raise unreadable(self.rejected)
+
+    def fates(self, kept: int, copies: int) -> dict[str, int]:
+        """Returns the rows by fate, as `Documents.counts` has them.
+
+        Args:
+            kept: how many of the documents are kept.
+            copies: how many repeat an earlier one.
+        """
+        fates = {"kept": kept, "quarantined": len(self.rejected), "exact_copies": copies}
+        left_out = self.counts["filtered"] + self.counts["too_short"]
+        rows = self.read + len(self.rejected) + left_out
+        empty = {"empty_files": len(self.empty)} if self.empty else {}
+        return {"rows_read": rows, **fates, **empty, **+self.counts}
+
+    def _documents(self, file: DataFile) -> Iterator[Document]:
         """Returns the documents of one file in the order of its rows."""
         columns, path = self.columns, file.path
         raw = open_rows(path, self.reading, self.wanted - file.keys.keys())
@@ -384,7 +427,9 @@ class _Reader:
         passes = True
         for column, accepted in self.filter.only.items():
             value = str(row.get(column))
-            self._values[column].add(value)
+            known = self._values[column]
+            if value in accepted or len(known) < MOST_VALUES:
+                known.add(value)
             passes = passes and value in accepted
         self.counts["filtered"] += not passes
         return passes

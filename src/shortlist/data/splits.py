@@ -71,14 +71,23 @@ def sample_rows(ids: Sequence[str], size: int | None, seed: int) -> NDArray[np.i
     Raises:
         InvalidInput: `size` is negative.
     """
-    if size is not None and size < 0:
-        raise InvalidInput(
-            f"a sample needs a size of 0 or more, found {size}; set null to take everything"
-        )
+    check_size(size)
     if size is None or size >= len(ids):
         return np.arange(len(ids))
     order = sorted(range(len(ids)), key=lambda row: (draw(ids[row], seed), ids[row]))
     return np.sort(np.array(order[:size], dtype=np.int64))
+
+
+def check_size(size: int | None) -> None:
+    """Refuses the size of a sample that is negative.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    if size is not None and size < 0:
+        raise InvalidInput(
+            f"a sample needs a size of 0 or more, found {size}; set null to take everything"
+        )
 
 
 def split_of(document: str, fractions: Mapping[str, float], seed: int) -> str:

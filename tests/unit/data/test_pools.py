@@ -268,14 +268,14 @@ def letters(texts: list[str]) -> str:
 
 @given(TEXTS, st.integers(1, 40))
 def test_no_letter_is_lost_and_no_passage_is_longer_or_empty(texts: list[str], size: int) -> None:
-    passages = chunks(texts, size)
+    passages = list(chunks(texts, size))
     assert letters(passages) == letters(texts)
     assert all(0 < len(passage) <= size for passage in passages)
 
 
 @given(st.lists(st.text(alphabet="ab", min_size=1, max_size=9), max_size=12), st.integers(9, 30))
 def test_short_texts_are_joined_as_long_as_the_next_one_fits(texts: list[str], size: int) -> None:
-    passages = chunks(texts, size)
+    passages = list(chunks(texts, size))
     assert [line for passage in passages for line in passage.split("\n")] == texts
     for passage, following in pairwise(passages):
         assert len(passage) + 1 + len(following.split("\n")[0]) > size
@@ -292,7 +292,7 @@ def test_short_texts_are_joined_as_long_as_the_next_one_fits(texts: list[str], s
 def test_long_texts_are_cut_at_white_space_where_there_is_some(
     text: str, expected: list[str]
 ) -> None:
-    assert chunks([text], 7) == expected
+    assert list(chunks([text], 7)) == expected
 
 
 WEIGHTED = [{"text": f"text {row}", "weight": row + 0.5} for row in range(20)]

@@ -1,0 +1,151 @@
+"""Streams of texts that need not fit into memory: their exact copies, and samples by hash of id."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shortlist.core import ID_CHARACTERS, document_id
+from shortlist.data.splits import check_size, draw
+
+_ID_BYTES = ID_CHARACTERS // 2
+_RECORD = np.dtype([("id", f"S{_ID_BYTES}"), ("row", "<i8")])
+_PARTS = 256  # of the ids on disk, by their first byte
+_HELD = 1 << 20  # ids in memory, 20 bytes each, before they go to disk
+
+
+class Copies:
+    """Which rows of a stream repeat an earlier one, exactly: no filter that may err.
+
+    Ids are held in memory up to `held` of them, then in files by their first byte, one of which is
+    sorted at a time: 20 bytes of disk a row (TMPDIR), and of memory 80 MB a billion rows.
+    """
+
+    def __init__(self, held: int = _HELD) -> None:
+        self.rows, self._held = 0, held
+        self._ids = bytearray()
+        self._folder: TemporaryDirectory[str] | None = None
+
+    def add(self, key: str) -> None:
+        """Adds the id of the next row."""
+        self._ids += bytes.fromhex(key)
+        self.rows += 1
+        if len(self._ids) == self._held * _ID_BYTES:
+            self._to_disk()
+
+    def repeats(self) -> Iterator[NDArray[np.int64]]:
+        """Yields the rows whose id an earlier row has, some at a time, each once; ends the stream."""
+        try:
+            if self._folder is None:
+                yield _repeats(self._records())
+                return
+            self._to_disk()
+            for part in sorted(Path(self._folder.name).iterdir()):
+                yield _repeats(np.fromfile(part, _RECORD))
+        finally:
+            if self._folder is not None:
+                self._folder.cleanup()
+
+    def _records(self) -> NDArray[np.void]:
+        ids = np.frombuffer(bytes(self._ids), _RECORD["id"])
+        records = np.empty(len(ids), _RECORD)
+        records["id"], records["row"] = ids, np.arange(self.rows - len(ids), self.rows)
+        return records
+
+    def _to_disk(self) -> None:
+        self._folder = self._folder or TemporaryDirectory(prefix="shortlist_ids_")
+        records = self._records()
+        parts = np.frombuffer(bytes(self._ids), np.uint8)[::_ID_BYTES]
+        order = np.argsort(parts, kind="stable")
+        ends = np.searchsorted(parts[order], np.arange(1, _PARTS + 1))
+        for part, rows in enumerate(np.split(order, ends[:-1])):
+            if len(rows):
+                with (Path(self._folder.name) / f"{part:03d}").open("ab") as file:
+                    records[rows].tofile(file)
+        self._ids.clear()
+
+
+def _repeats(records: NDArray[np.void]) -> NDArray[np.int64]:
+    order = np.argsort(records["id"], kind="stable")  # of equal ids the first row stays first
+    ids = records["id"][order]
+    return records["row"][order[1:][ids[1:] == ids[:-1]]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of the distinct texts of a stream.
+
+    Attributes:
+        texts: the texts, in the order in which they were first read.
+        copies: rows that repeat an earlier text.
+        left_out: distinct texts outside the sample.
+    """
+
+    texts: list[str]
+    copies: int
+    left_out: int
+
+
+def sample_texts(texts: Iterable[str], size: int | None, seed: int, held: int = _HELD) -> Sample:
+    """Returns the distinct texts of a stream, or a sample of `size` of them without replacement.
+
+    The sample is that of `splits.sample_rows`: the ids of smallest hash, whatever the order of the
+    texts. No text outside the sample is kept: memory is that of the sample, and of `Copies`.
+
+    Raises:
+        InvalidInput: `size` is negative.
+    """
+    check_size(size)
+    if size is None:
+        rows, distinct = 0, dict[str, None]()
+        for rows, text in enumerate(texts, start=1):  # noqa: B007, the last number is used
+            distinct[text] = None
+        return Sample(list(distinct), rows - len(distinct), 0)
+    kept: dict[int, tuple[int, str]] = {}  # by the number (hash, id): place and text
+    largest: list[int] = []  # the same numbers, negative, as a heap
+    ids = Copies(held)
+    for place, text in enumerate(texts):
+        key = document_id(text)
+        ids.add(key)
+        number = draw(key, seed) << 4 * ID_CHARACTERS | int(key, 16)
+        if number in kept or not size or (len(kept) == size and number > -largest[0]):
+            continue
+        kept[number] = (place, text)
+        heapq.heappush(largest, -number)
+        if len(kept) > size:
+            del kept[-heapq.heappop(largest)]
+    copies = sum(map(len, ids.repeats()))
+    return Sample(
+        [text for _, text in sorted(kept.values())], copies, ids.rows - copies - len(kept)
+    )
+
+
+class Distinct:
+    """The distinct texts of a stream that is read twice: first their ids, then the texts.
+
+    Memory is one bit a row, and that of `Copies`.
+
+    Attributes:
+        copies: rows that repeat an earlier text.
+    """
+
+    def __init__(self, texts: Iterable[str], held: int = _HELD) -> None:
+        found, self.copies = Copies(held), 0
+        for text in texts:
+            found.add(document_id(text))
+        self._repeats = np.zeros(found.rows // 8 + 1, np.uint8)
+        for rows in found.repeats():
+            self.copies += len(rows)
+            np.bitwise_or.at(self._repeats, rows >> 3, (1 << (rows & 7)).astype(np.uint8))
+
+    def of(self, texts: Iterable[str]) -> Iterator[str]:
+        """Yields each distinct text of the same stream once, where it first occurs."""
+        for row, text in enumerate(texts):
+            if not self._repeats[row >> 3] >> (row & 7) & 1:
+                yield text
