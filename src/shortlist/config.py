@@ -39,9 +39,12 @@ LeakAction = Enum("LeakAction", ["drop", "report", "refuse"])
 
 @dataclass
 class Leaks:
-    """What to do with leaks: pool documents that repeat an evaluation text."""
+    """Leaks, pool documents that repeat an evaluation text: which count, and what to do with them."""
 
     action: LeakAction = MISSING
+    targets: bool = MISSING
+    semantic: float | None = MISSING
+    vectors: Component = MISSING
 
 
 @dataclass

@@ -159,8 +159,11 @@ def _absent(record: Record, parts: Components) -> Iterator[str]:
 
 
 def _of_task_alone(record: Record, parts: Components) -> bool:
-    """Returns whether leaks are looked for among the texts of the task's splits and no others."""
-    return _one_target(record) and not parts.task.evaluators
+    """Returns whether leaks are documents that share words with the texts of the task's evaluation
+    splits, and no others.
+    """
+    plain = parts.leaks.semantic is None and not parts.leaks.targets
+    return plain and _one_target(record) and not parts.task.evaluators
 
 
 def _one_target(record: Record) -> bool:
@@ -253,7 +256,7 @@ def _possible_keys(
     if _of_task_alone(record, parts):
         texts = {split: inputs[f"task_{split}"] for split in PROTECTED}
         pools = {inputs[name] for name in _CHOSEN_FROM if name in inputs}
-        keep = {"keep": parts.leaks == "report"}
+        keep = {"keep": parts.leaks.action == "report"}
         yield "leaks", _keys("leaks", 3, keep, [{"pool": one, **texts} for one in pools])
     features, scores = keys.get("features", ()), keys.get("scores", ())
     pairs = [{"fit": fit, "pool": one} for fit in keys.get("fit", ()) for one in features]

@@ -100,6 +100,38 @@ def test_tests_of_a_further_target_leak_too_but_not_of_what_is_chosen_away_from(
             assert {json.loads(row)["split"] for row in rows} == {"other.test"}
 
 
+def test_a_text_of_the_same_words_in_another_order_leaks_by_its_embedding_if_asked(
+    run: Any, data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(data, tmp_path / "shuffled")
+    lines = (data / "tasks/citation_intent/test.jsonl").read_text().splitlines()
+    words = max((json.loads(line)["text"] for line in lines), key=len).split()
+    with (copied / "pools" / "near.jsonl").open("a") as file:
+        file.write(json.dumps({"text": (shuffled := " ".join(sorted(words)))}) + "\n")
+    typed = (
+        *CHEAP,
+        f"paths.data={copied}",
+        "model@leaks.vectors.model=local",
+        f"leaks.vectors.model.path={tiny_model}",
+    )
+    plain, _ = run(*typed)
+    record, directory = run(*typed, "leaks.semantic=0.9999")
+    assert plain.counts["leaked"] == 0 and "semantic" not in plain.selection["leaks"]
+    assert listed(directory)[shuffled] == "semantic"
+    assert record.counts["leaked"] == record.selection["leaks"]["semantic"] >= 1
+    assert plain.key != record.key
+
+
+def test_copies_of_a_targets_own_texts_leak_if_asked(run: Any, data: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(data, tmp_path / "repeated")
+    lines = (data / "tasks/citation_intent/train.jsonl").read_text().splitlines()
+    with (copied / "pools" / "near.jsonl").open("a") as file:
+        file.write(json.dumps({"text": (text := json.loads(lines[0])["text"])}) + "\n")
+    plain, _ = run(*CHEAP, f"paths.data={copied}")
+    _, directory = run(*CHEAP, f"paths.data={copied}", "leaks.targets=true")
+    assert plain.counts["leaked"] == 0 and listed(directory) == {text: "exact"}
+
+
 def test_leaks_among_the_tasks_own_texts_stand_beside_those_of_the_pool(
     run: Any, leaky: tuple[Path, dict[str, str]]
 ) -> None:

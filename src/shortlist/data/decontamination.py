@@ -4,7 +4,8 @@ After folding case, punctuation and space, a document leaks if
 - it equals a protected text (`exact`, `normalised`),
 - it shares `RUN` consecutive words with one, or contains a whole one of `SHORTEST` to `RUN` - 1
   words (`ngram`); shorter texts ("I agree.") leak only by equality,
-- it paraphrases one (`near`): see `Pairs`.
+- it paraphrases one (`near`): see `Pairs`,
+- its embedding has nearly the direction of one's (`semantic`), if that is asked for.
 
 Runs and pairs of words are compared by 64-bit hashes. A shared run is confirmed on the text; a
 chance match of as many pairs as a leak needs does not occur.
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus
 from shortlist.data.near_copies import BREAK, SPACE, as_lines, fold, pieces, word_runs
+from shortlist.data.semantic_copies import nearest
 from shortlist.data.splits import Split, TaskData
 from shortlist.kernels.hashing import FNV_BASIS, compiled, fnv1a, mix
 
@@ -37,8 +39,8 @@ FEWEST = 20  # counted pairs of a text that can be paraphrased
 BASE, SHARE = 8, 0.3  # a paraphrase holds BASE + SHARE * (number of counted pairs) of them
 STRETCH = 2  # lengths of the text within which a paraphrase holds them
 
-Kind: TypeAlias = Literal["exact", "normalised", "ngram", "near"]
-KINDS: tuple[Kind, ...] = ("exact", "normalised", "ngram", "near")  # the strongest first
+Kind: TypeAlias = Literal["exact", "normalised", "ngram", "near", "semantic"]
+KINDS: tuple[Kind, ...] = ("exact", "normalised", "ngram", "near", "semantic")  # strongest first
 _Hashes: TypeAlias = NDArray[np.uint64]
 _Rows: TypeAlias = NDArray[np.int64]
 
@@ -53,10 +55,11 @@ class Leak:
 
     Attributes:
         id: the document's id.
-        kind: `exact`, `normalised` (equal after folding), `ngram` (a run of words) or `near` (a
-            paraphrase).
+        kind: `exact`, `normalised` (equal after folding), `ngram` (a run of words), `near` (a
+            paraphrase) or `semantic` (nearly the direction of its embedding).
         where: id of the protected document.
-        share: share of the protected text's counted pairs that the document holds (`near`); else 1.
+        share: share of the protected text's counted pairs that the document holds (`near`), cosine
+            of the embeddings (`semantic`); else 1.
     """
 
     id: str
@@ -107,6 +110,32 @@ def find_leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
                 share, owner = near[offset]
                 leaks.append(Leak(ids[row], "near", owners[owner], share))
     return leaks
+
+
+def find_semantic_leaks(
+    pool: Corpus,
+    vectors: NDArray[Any],
+    protected: Corpus,
+    protected_vectors: NDArray[Any],
+    threshold: float,
+) -> list[Leak]:
+    """Returns the documents of `pool` whose embedding has a cosine of at least `threshold` with
+    that of a text of `protected`, each once with the text of largest cosine, in pool order.
+
+    Args:
+        pool: n documents.
+        vectors: (n, d) their embeddings.
+        protected: m documents.
+        protected_vectors: (m, d) their embeddings; of a pair, those of both texts together.
+        threshold: above 0, so that a document without a known word is no leak.
+    """
+    if len(pool) == 0 or len(protected) == 0:
+        return []
+    owners, cosines = nearest(vectors, protected_vectors)
+    return [
+        Leak(pool.ids[row], "semantic", protected.ids[owners[row]], min(float(cosines[row]), 1.0))
+        for row in np.flatnonzero(cosines >= threshold)
+    ]
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,34 @@ class AblationBaseline:
 
 
 @dataclass(frozen=True)
+class SemanticLeaks:
+    """Embeddings by which documents leak that share no words with an evaluation text.
+
+    Attributes:
+        vectors: computes the embeddings.
+        threshold: least cosine.
+    """
+
+    vectors: Featurizer
+    threshold: float
+
+
+@dataclass(frozen=True)
+class LeakPolicy:
+    """Which documents leak, and what is done with them.
+
+    Attributes:
+        action: `drop`, `report` or `refuse`.
+        targets: whether documents that repeat a training text of a target leak too.
+        semantic: how documents are compared by embeddings; None compares words alone.
+    """
+
+    action: str
+    targets: bool
+    semantic: SemanticLeaks | None
+
+
+@dataclass(frozen=True)
 class Components:
     """The objects that a configuration names, before any of them has computed anything.
 
@@ -149,7 +177,7 @@ class Components:
     ablation: AblationBaseline | None
     advice: Advice | None
     cascade: Cascade | None
-    leaks: str
+    leaks: LeakPolicy
     check: Check
     check_vectors: Featurizer
     prepare: Mapping[str, Preparation]
@@ -203,7 +231,7 @@ def build_components(config: DictConfig) -> Components:
         ),
         advice=cast("Advice | None", advice),
         cascade=cast("Cascade | None", cascade),
-        leaks=config.leaks.action.name,
+        leaks=_leaks(config),
         check=Check(
             config.check.assumption,
             absolute(config.check.reference),
@@ -233,6 +261,18 @@ def _probe(config: DictConfig, task: Task) -> bool:
             "check.probe=false"
         )
     return bool(config.check.probe)
+
+
+def _leaks(config: DictConfig) -> LeakPolicy:
+    """Returns which documents leak, and what is done with them."""
+    semantic = config.leaks.semantic
+    if semantic is not None and not 0 < semantic <= 1:
+        raise InvalidInput(
+            f"leaks.semantic must be a cosine above 0 and at most 1, or null, found {semantic:g}"
+        )
+    vectors = _shared_featurizer(config, "leaks.vectors", semantic is not None)
+    used = None if semantic is None else SemanticLeaks(vectors, float(semantic))
+    return LeakPolicy(config.leaks.action.name, bool(config.leaks.targets), used)
 
 
 def _feedback(config: DictConfig) -> Feedback | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,7 @@ from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.readers import render
 from shortlist.data.splits import PROTECTED, SPLITS, Split, TaskData
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import check_computed
 from shortlist.pipeline.compose import APART
 from shortlist.pipeline.preparation import (
     VERDICTS,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
     from shortlist.data.readers import RejectedRow
     from shortlist.models.heads.base import Head
+    from shortlist.pipeline.compose import SemanticLeaks
+    from shortlist.runtime import Runtime
     from shortlist.store.cache import Compute
     from shortlist.tasks.base import Task
 
@@ -481,6 +485,7 @@ def check_leaks(
     task: TaskSplits,
     targets: Mapping[str, TaskSplits],
     name: str = "pool",
+    against_targets: bool = False,
 ) -> LeakCheck:
     """Returns the documents that repeat a validation or test text.
 
@@ -495,12 +500,19 @@ def check_leaks(
         task: the task.
         targets: the targets by name.
         name: what the documents are called in counts, messages and file names.
+        against_targets: whether the texts to select toward (`leaks.targets`) count as well.
 
     Raises:
         InvalidInput: there are leaks, and `leaks.action` is `refuse`.
     """
-    action = cell.parts.leaks
+    action, semantic = cell.parts.leaks.action, cell.parts.leaks.semantic
     protected, evaluator_stages = _evaluation_texts(cell, task, targets)
+    if against_targets:
+        protected |= {
+            f"{name}.target": (targets[name].stage, "target")
+            for name, weight in cell.parts.target_spec.weights.items()
+            if weight > 0
+        }
 
     def compute(directory: Path) -> dict[str, Any]:
         corpus = documents.corpus
@@ -508,6 +520,13 @@ def check_leaks(
         for split, (stage, file) in protected.items():
             texts = formats.load_corpus(stage.path / f"{file}.arrow")
             found = decontamination.find_leaks(corpus, texts)
+            if semantic is not None:
+                said = {leak.id for leak in found}
+                found += [
+                    leak
+                    for leak in _semantic_leaks(semantic, corpus, texts, cell.parts.runtime)
+                    if leak.id not in said
+                ]
             leaked = _texts_of(corpus, {leak.id for leak in found})
             repeated = _texts_of(texts, {leak.where for leak in found})
             rows += [
@@ -530,7 +549,7 @@ def check_leaks(
         return {
             "leaked": len(strongest),
             "first": min(strongest, default=""),
-            "kinds": {kind: kinds[kind] for kind in KINDS},
+            "kinds": {kind: kinds[kind] for kind in KINDS if semantic or kind != "semantic"},
         }
 
     inputs = {
@@ -538,7 +557,11 @@ def check_leaks(
         **{split: stage.facts[file] for split, (stage, file) in protected.items()},
     }
     # `refuse` finds what `drop` finds: the two share an artifact.
-    stage = cell.stage("leaks", 3, {"keep": action == "report"}, inputs, compute)
+    settings: dict[str, Any] = {"keep": action == "report"}
+    if semantic is not None:
+        settings |= {"semantic": semantic.threshold, "vectors": cell.settings["leaks"]["vectors"]}
+        inputs |= semantic.vectors.identity(cell.parts.runtime)
+    stage = cell.stage("leaks", 3, settings, inputs, compute)
     kinds = stage.facts["kinds"]
     prefix = "" if name == "pool" else f"{name}_"
     notes = Notes(
@@ -565,6 +588,30 @@ def check_leaks(
     if action == "report":
         notes += Notes(warnings=(f"{summary} and stay (leaks.action=report)",))
     return LeakCheck(stage, notes)
+
+
+def _semantic_leaks(
+    semantic: SemanticLeaks, documents: Corpus, protected: Corpus, runtime: Runtime
+) -> list[decontamination.Leak]:
+    """Returns the documents whose embedding has nearly the direction of a protected text's.
+
+    Raises:
+        InvalidInput: `leaks.vectors` gives sparse vectors, or such that are not finite.
+    """
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        dense: list[NDArray[Any]] = []
+        for corpus, folder in ((documents, first), (protected, second)):
+            values, _ = semantic.vectors.compute(corpus, Path(folder), runtime)
+            check_computed(values, corpus, "leaks.vectors")
+            if not isinstance(values, np.ndarray):
+                raise InvalidInput(
+                    f"leaks.vectors must give dense vectors, found the sparse ones of "
+                    f"{type(semantic.vectors).__name__}; choose featurizer@leaks.vectors=static, say"
+                )
+            dense.append(values)
+        return decontamination.find_semantic_leaks(
+            documents, dense[0], protected, dense[1], semantic.threshold
+        )
 
 
 def _evaluation_texts(

@@ -41,6 +41,12 @@ def hashed_settings(config: DictConfig) -> dict[str, Any]:
     for setting in ("forgetting", "probe"):
         if settings["check"] and not settings["check"].get(setting):
             settings["check"].pop(setting, None)
+    leaks = settings["leaks"] or {}
+    if leaks.get("semantic") is None:
+        for setting in ("semantic", "vectors"):
+            leaks.pop(setting, None)
+    if not leaks.get("targets"):
+        leaks.pop("targets", None)
     groups = [settings[name] for name in ("targets", "negative_target")]
     named = [node for group in groups if isinstance(group, dict) for node in group.values()]
     for part in (settings["pool"], settings["task"], *named):

@@ -33,7 +33,8 @@ def load_data(cell: Cell) -> CellData:
     """
     pool, task = load_pool(cell), load_task(cell)
     targets = load_targets(cell, task)
-    data = CellData(pool, task, targets, check_leaks(cell, pool, task, targets))
+    leaks = check_leaks(cell, pool, task, targets, against_targets=cell.parts.leaks.targets)
+    data = CellData(pool, task, targets, leaks)
     how = cell.parts.augmentation
     return data if how is None else _augmented(cell, data, how)
 

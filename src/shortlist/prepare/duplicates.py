@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus, document_id
 from shortlist.data.near_copies import clusters, fold
+from shortlist.data.semantic_copies import repeats_an_earlier, spherical_kmeans
 from shortlist.errors import InvalidInput, near
 from shortlist.featurizers.base import Featurizer
 from shortlist.prepare.base import CollectionOperation, Verdict
 from shortlist.runtime import Runtime
+from shortlist.settings import Count
 
 _RANK: Mapping[str, Callable[[str], int]] = {
     "longest": lambda text: -len(text),
     "shortest": len,
     "hash": lambda text: 0,
 }
-_BLOCK = 1024  # documents whose cosines with all others are computed at a time
 
 
 @dataclass(frozen=True)
@@ -91,22 +92,29 @@ class SemanticDuplicates(CollectionOperation):
     arXiv:2303.09540).
 
     A document is dropped if its cosine with an earlier one reaches the threshold, in the order of
-    `keep`. SemDeDup compares only within clusters of k-means to save time; here all pairs are
-    compared, in blocks, so that no pair is missed and the result does not change when it is
-    prepared again. 30,000 documents take some ten seconds.
+    `keep`. By default all pairs are compared, in blocks: 30,000 vectors take some ten seconds.
+    With `clusters`, as in SemDeDup, only pairs within a cluster of spherical k-means are; a pair
+    that lies in two clusters is missed.
 
     Attributes:
         featurizer: computes the vectors; it must not need training.
         threshold: least cosine; 1 - epsilon in the paper's terms.
         keep: the order, as in `ExactDuplicates`; ties are broken by hash.
+        clusters: number of clusters; fewer where there are fewer documents. None for all pairs.
     """
 
     featurizer: Featurizer
     threshold: float
     keep: str
+    clusters: Count | None = None
 
     def __post_init__(self) -> None:
         _check(self.keep)
+        if not 0 < self.threshold <= 1:
+            raise InvalidInput(
+                "semantic_duplicates.threshold must be a cosine above 0 and at most 1, found "
+                f"{self.threshold:g}"
+            )
         if self.featurizer.requirements().any or self.featurizer.inner is not None:
             raise InvalidInput(
                 "semantic_duplicates.featurizer takes vectors as they are, found "
@@ -128,26 +136,15 @@ class SemanticDuplicates(CollectionOperation):
             )
             vectors = np.array(values, dtype=np.float32)
         order = _order(texts, self.keep)
+        vectors, labels = vectors[order], None
+        if self.clusters is not None:
+            labels = spherical_kmeans(vectors, min(self.clusters, len(vectors))).labels
         repeated = np.zeros(len(texts), dtype=bool)
-        repeated[order] = repeats_an_earlier(vectors[order], self.threshold)
+        repeated[order] = repeats_an_earlier(vectors, self.threshold, labels)
         return [
             Verdict(text, ("semantic_duplicate",) if again else ())
             for text, again in zip(texts, repeated, strict=True)
         ]
-
-
-def repeats_an_earlier(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Returns (n,) whether the cosine of a row with an earlier row is at least `threshold`."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(norms > 0, norms, 1.0)
-    found = np.zeros(len(unit), dtype=bool)
-    for start in range(0, len(unit), _BLOCK):
-        block = unit[start : start + _BLOCK]
-        cosines = block @ unit[: start + len(block)].T
-        within = np.triu_indices(len(block))
-        cosines[within[0], start + within[1]] = -1.0  # itself and those after it
-        found[start : start + len(block)] = cosines.max(axis=1) >= threshold
-    return found
 
 
 def _check(keep: str) -> None:

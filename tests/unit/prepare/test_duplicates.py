@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 
 from shortlist.errors import InvalidInput
 from shortlist.prepare.base import prepare
-from shortlist.prepare.duplicates import ExactDuplicates, NearDuplicates, repeats_an_earlier
+from shortlist.prepare.duplicates import ExactDuplicates, NearDuplicates
 
 
 def planted(
@@ -52,16 +51,6 @@ def test_the_policy_decides_which_copy_stays_whatever_the_order(keep: str, kept:
 def test_texts_without_words_are_copies_only_when_they_are_equal() -> None:
     prepared = prepare(["!!!", "???", "!!!"], {"exact": ExactDuplicates(True, "hash")})
     assert sorted(prepared.texts[row] for row in prepared.kept) == ["!!!", "???"]
-
-
-def test_rows_that_repeat_an_earlier_one_are_those_of_the_whole_matrix() -> None:
-    rng = np.random.default_rng(3)
-    vectors = rng.standard_normal((2100, 8)).astype(np.float32)  # more than two blocks
-    vectors[5] = 0
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    wanted = np.tril(unit @ unit.T, -1).max(axis=1) >= 0.9
-    assert wanted.sum() > 100
-    np.testing.assert_array_equal(repeats_an_earlier(vectors, 0.9), wanted)
 
 
 def test_an_unknown_policy_is_refused() -> None:
