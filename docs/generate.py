@@ -83,10 +83,11 @@ PAGES_OF = {
 FAMILIES = {
     "Toward a target, by vectors": (
         "gotd", "soft_knn", "gotd_diverse", "gotd_paper", "tsds", "tarot", "rds_plus",
-        "tapt_curated", "centroid", "facility_location", "herding",
+        "tapt_curated", "centroid", "facility_location", "submodular", "herding",
+        "ot_batches",
     ),
     "Toward a target, by words": ("dsir", "classifier", "bm25", "moore_lewis"),
-    "Toward a target, by a model's losses or gradients": ("less", "moore_lewis_models"),
+    "Toward a target, by a model's losses or gradients": ("less", "moore_lewis_models", "target_path"),
     "Several methods together": ("ensemble",),
     "Away from toxic text": ("gotd_clean", "gotd_contrast", "least_toxic"),
     "Without a target": ("perplexity", "k_center"),
@@ -112,6 +113,7 @@ NEEDS = {
     "toxicity": "one toxicity score a document",
     "model_loss": "one model loss a document",
     "two_losses": "two model losses a document",
+    "target_path": "two model losses a document",
     "gradients": "a gradient a document",
     "gradients_adam": "a gradient a document and checkpoint",
 }

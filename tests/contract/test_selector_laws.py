@@ -45,6 +45,7 @@ TYPED = {
     "dapt": ["selector.domains=[sailing,baking,gardens,music,stars]"],
     "less": ["featurizer=transformer"],  # gradients of an untrained toy model know no topic
     "moore_lewis_models": ["trainer@warmup=clm"],
+    "target_path": ["trainer@featurizer.reading=clm"],
 }
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
 # stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.
@@ -164,7 +165,7 @@ class Toy:
         if "reading" in config.featurizer:  # random weights learn twelve texts by heart, or nothing
             config.featurizer.reading = {
                 **config.featurizer.reading, "block": 64, "batch_size": 2, "epochs": 60,
-                "learning_rate": 1e-2, "precision": "32",
+                "learning_rate": 1e-2, "precision": "32", "peft": None,
             }  # fmt: skip
         return config
 
@@ -212,7 +213,7 @@ def toy(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Toy:
     # A decoder is asked for every token; an encoder for one or two of a toy text, by chance.
-    models = {"moore_lewis_models": tiny_gpt2, "": tiny_model}
+    models = {"moore_lewis_models": tiny_gpt2, "target_path": tiny_gpt2, "": tiny_model}
     return Toy(composed, models, target, tmp_path_factory.mktemp("vectors"))
 
 

@@ -131,7 +131,8 @@ def solve(
         stored_bytes=stored_bytes,
         names=names,
     )
-    log.info(plan.sentence)
+    # A dense problem is done within seconds, and may be one of many.
+    log.log(logging.DEBUG if plan.regime == "dense" else logging.INFO, plan.sentence)
     penalties = Penalties(target_penalty, pool_penalty)
     if plan.regime == "exact":
         if not penalties.balanced:

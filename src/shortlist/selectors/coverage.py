@@ -1,10 +1,10 @@
-"""Greedy selectors for coverage: facility location, k-centre, and herding to the target's mean."""
+"""Greedy selectors for coverage: submodular mutual information, k-centre, herding to a mean."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from shortlist.core import Features
 from shortlist.errors import InvalidInput
-from shortlist.selectors.base import Traits, TransductiveSelector, documents_of
+from shortlist.selectors.base import (
+    Traits,
+    TransductiveSelector,
+    documents_of,
+    option_name,
+)
 from shortlist.selectors.neighbours import nearest
 from shortlist.vectors import (
     Array,
@@ -23,6 +28,7 @@ from shortlist.vectors import (
     unit_rows,
 )
 
+Information = Literal["concave_over_modular", "graph_cut"]
 _ROWS = 8192
 _CENTRES = 64  # centres whose distances to the whole pool are computed by one product
 _CANDIDATES = 2048  # rows whose distances are kept up to date in between
@@ -74,8 +80,8 @@ class FacilityLocation(TransductiveSelector):
         points, targets = pool.dense, target.dense
         near = nearest(points, targets, self.neighbours, "cosine", device=self.device)
         rows, values = near.rows.cpu().numpy(), near.values.cpu().numpy()
-        ties = documents_of(pool, "selector=facility_location").id_bits()
-        ranking, gains = facility_greedy(rows, values, len(pool), self.relevance, self.limit, ties)
+        ties = documents_of(pool, f"selector={option_name(type(self).__name__)}").id_bits()
+        ranking, gains = self.greedy(rows, values, ties)
         self.keep_ranking(ranking, len(pool))
         return {
             "seen": len(np.unique(rows)),
@@ -83,6 +89,81 @@ class FacilityLocation(TransductiveSelector):
             "value": float(gains.sum()),
             "best_cover": float(np.maximum(values[:, 0], 0).sum()),
         }
+
+    def greedy(
+        self, rows: NDArray[np.int64], values: NDArray[np.float32], ties: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Returns (rows, gains) of the greedy maximiser on sparse similarities."""
+        own = np.zeros(len(ties))
+        np.maximum.at(own, rows.ravel(), np.maximum(values.ravel(), 0))
+        return lazy_greedy(
+            rows, values, self.relevance * own, np.maximum, _itself, self.limit, ties
+        )
+
+
+class Submodular(FacilityLocation):
+    """Greedy maximiser of submodular mutual information between targets and selection.
+
+    Each target saturates as more documents near it are taken, by the square root of their total
+    similarity (concave over modular, COM), where `facility_location` (FLQMI) counts the nearest of
+    them alone. `graph_cut` (GCMI) does not saturate: it ranks by the sum of similarities.
+
+    Formula:
+        concave_over_modular: F(S) = sum_i sqrt(sum_{j in S} s_ij)
+        + relevance sum_{j in S} sqrt(sum_i s_ij)
+
+        graph_cut: F(S) = sum_{j in S} sum_i s_ij
+
+        s_ij is the cosine of target i and document j, 0 where it is negative.
+
+    Paper:
+        Kothawade et al. 2022 (arXiv 2103.00128), table 1.
+
+    Deviations:
+        s_ij is 0 unless j is among the `neighbours` nearest documents of target i; the paper has
+        all pairs. The variants with similarities within the pool (FLVMI, LogDetMI) are left out:
+        they need all pairs of the pool.
+
+    Cost:
+        That of `facility_location`.
+    """
+
+    def __init__(
+        self, information: Information, neighbours: int, relevance: float, limit: int
+    ) -> None:
+        """Stores the settings.
+
+        Args:
+            information: the function that is maximised.
+            neighbours: nearest documents of each target with a similarity above 0.
+            relevance: weight of a document's own similarity beside what it adds; graph_cut has no
+                such part.
+            limit: length of the ranking.
+
+        Raises:
+            InvalidInput: there is no such function, or a number is out of range.
+        """
+        super().__init__(neighbours, relevance, limit)
+        if information not in get_args(Information):
+            known = ", ".join(get_args(Information))
+            raise InvalidInput(f"selector.information must be one of {known}, found {information}")
+        self.information: Information = information
+
+    def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:
+        """Keeps the greedy ranking; returns how much of the pool was seen, and its value."""
+        facts = super().fit(target, pool)
+        return {name: facts[name] for name in ("seen", "ordered", "value")}
+
+    def greedy(
+        self, rows: NDArray[np.int64], values: NDArray[np.float32], ties: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Returns (rows, gains) of the greedy maximiser on sparse similarities."""
+        weights = np.maximum(values, 0).ravel()
+        own = np.bincount(rows.ravel(), weights=weights, minlength=len(ties))
+        saturates = self.information == "concave_over_modular"
+        own = self.relevance * np.sqrt(own) if saturates else np.zeros(len(ties))
+        worth = np.sqrt if saturates else _itself
+        return lazy_greedy(rows, values, own, np.add, worth, self.limit, ties)
 
 
 class KCenter(TransductiveSelector):
@@ -164,40 +245,43 @@ def _at_least_1(limit: int) -> int:
     return limit
 
 
-def facility_greedy(
+def _itself(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values
+
+
+def lazy_greedy(
     rows: NDArray[np.int64],
     values: NDArray[np.float32],
-    count: int,
-    relevance: float,
+    own: NDArray[np.float64],
+    join: np.ufunc,
+    worth: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     limit: int,
     ties: NDArray[np.uint64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Returns (rows, gains) of the lazy greedy maximiser of facility location on sparse
-    similarities.
+    """Returns (rows, gains) of the lazy greedy maximiser of a cover on sparse similarities.
 
-    F(S) = sum_i max_{j in S} s_ij + relevance sum_{j in S} max_i s_ij, s_ij >= 0, and 0 where j is
-    in no list of i. F is monotone and submodular, so that the first k rows reach (1 - 1/e) of the
-    best k (Nemhauser et al. 1978); gains only shrink, so a row's gain is computed again only when
-    its last one is the largest (Minoux 1978). Rows in no list are never taken.
+    F(S) = sum_i worth(join_{j in S} s_ij) + sum_{j in S} own_j, s_ij >= 0, and 0 where j is in no
+    list of i. With a maximum or a concave function of a sum F is monotone and submodular, so that
+    the first k rows reach (1 - 1/e) of the best k (Nemhauser et al. 1978); gains only shrink, so a
+    row's gain is computed again only when its last one is the largest (Minoux 1978). Rows in no
+    list are never taken.
 
     Args:
         rows: (M, k) rows of the pool near each target.
         values: (M, k) their similarities; negative ones count 0.
-        count: rows of the pool.
-        relevance: weight of a row's own similarity beside what it adds to the cover.
+        own: (n,) what each row of the pool is worth beside what it adds to the cover.
+        join: `numpy.maximum` or `numpy.add`, of the similarities to a target that are taken.
+        worth: increasing and, for sums, concave; 0 at 0.
         limit: most rows to take.
-        ties: (count,) numbers that decide between equal gains, the smaller first.
+        ties: (n,) numbers that decide between equal gains, the smaller first.
     """
     similar = np.maximum(values, 0).astype(np.float64).ravel()
     column = rows.ravel()
     targets = np.repeat(np.arange(len(rows)), rows.shape[1])
     order = np.argsort(column, kind="stable")
     similar, targets = similar[order], targets[order]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=count))])
-    own = np.zeros(count)
-    np.maximum.at(own, column[order], similar)
-    own *= relevance
-    bounds = own + np.bincount(column[order], weights=similar, minlength=count)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=len(own)))])
+    bounds = own + np.bincount(column[order], weights=worth(similar), minlength=len(own))
     listed = np.flatnonzero(np.diff(starts))
     heap = [(-float(bounds[row]), int(ties[row]), int(row)) for row in listed]
     heapq.heapify(heap)
@@ -207,14 +291,15 @@ def facility_greedy(
     while heap and len(taken) < limit:
         _, tie, row = heap[0]
         part = slice(starts[row], starts[row + 1])
-        near, of = similar[part], targets[part]
-        gain = float(own[row] + np.maximum(near - cover[of], 0).sum())
+        before = cover[targets[part]]
+        after = join(before, similar[part])
+        gain = float(own[row] + (worth(after) - worth(before)).sum())
         following = min(heap[1:3], default=None)  # a heap's second smallest is one of these two
         if following is None or (-gain, tie, row) <= following:
             heapq.heappop(heap)
             taken.append(row)
             gains.append(gain)
-            cover[of] = np.maximum(cover[of], near)
+            cover[targets[part]] = after
         else:
             heapq.heapreplace(heap, (-gain, tie, row))
     return np.array(taken, dtype=np.int64), np.array(gains)

@@ -20,7 +20,7 @@ from shortlist.kernels.hashing import bucket, combine, compiled, mix
 from shortlist.kernels.words import TextBatch, character_classes, hash_words, max_bytes
 from shortlist.runtime import Runtime
 from shortlist.selectors.bag_of_words import text_batches
-from shortlist.selectors.base import Selector, Traits
+from shortlist.selectors.base import Selector, Traits, option_name
 
 _START, _END = np.uint64(0x5EED5EED5EED5EED), np.uint64(0xE0DE0DE0DE0DE0DE)
 _MODELS = ("near", "far")  # of the target and of the pool, as buffers name them
@@ -126,8 +126,8 @@ class MooreLewisModels(Selector):
         """
         if not isinstance(pool.values, np.ndarray) or pool.dimension != 2:
             raise InvalidInput(
-                "selector=moore_lewis_models needs two losses a document, found vectors of "
-                f"{pool.dimension}; set featurizer=two_losses"
+                f"selector={option_name(type(self).__name__)} needs two losses a document, found "
+                f"vectors of {pool.dimension}; set featurizer=two_losses"
             )
         facts: dict[str, float] = {}
         for name, features in (("target", target), ("pool", pool)):
@@ -140,6 +140,36 @@ class MooreLewisModels(Selector):
         losses = batch.double()
         empty = (losses == 0).all(1)
         return (losses[:, 0] - losses[:, 1]).masked_fill(empty, -torch.inf)
+
+
+class TargetPath(MooreLewisModels):
+    """The share of its loss on a document that the model loses while it reads the target.
+
+    `moore_lewis_models` ranks by the drop itself, in nats, which favours documents that the base
+    model predicts badly. A document without a token to predict has no score and is counted.
+
+    Formula:
+        score(x) = (H_base(x) - H_tuned(x)) / H_base(x)
+
+    Paper:
+        Yang, He and Cheng 2026 (arXiv 2605.09404): the normalised loss drop at the end of a short
+        path of low capacity that the target alone induces; the released code has the same formula.
+
+    Deviations:
+        Depth and rate of the path are settings (`featurizer.reading.epochs`, `learning_rate`) in
+        place of a search on held-out folds of the target; the loss is the language model's, for
+        pool and target alike.
+
+    Cost:
+        Two forward passes a document and the training of an adapter of rank one on the target, by
+        the featurizer (`featurizer=target_path`).
+    """
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """Returns the relative drop of the loss; -inf where the loss before is 0."""
+        losses = batch.double()
+        share = (losses[:, 0] - losses[:, 1]) / losses[:, 0]
+        return share.masked_fill(losses[:, 0] == 0, -torch.inf)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Greedy orders against brute force and against themselves written the plain way."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 from shortlist.selectors import coverage
-from shortlist.selectors.coverage import facility_greedy, farthest_first, herd
+from shortlist.selectors.coverage import FacilityLocation, Submodular, farthest_first, herd
 from shortlist.selectors.similarity import round_robin
 
 
@@ -41,7 +42,7 @@ def dense(seed: int, targets: int, pool: int) -> tuple[np.ndarray, np.ndarray, n
 def test_the_lazy_greedy_takes_what_the_naive_greedy_takes(relevance: float, seed: int) -> None:
     similar, rows, values = dense(seed, 6, 30)
     ties = np.arange(30, dtype=np.uint64)
-    order, gains = facility_greedy(rows, values, 30, relevance, 12, ties)
+    order, gains = FacilityLocation(30, relevance, 12).greedy(rows, values, ties)
     taken: list[int] = []
     for step in range(12):
         now = value(similar, tuple(taken), relevance)
@@ -54,10 +55,41 @@ def test_the_lazy_greedy_takes_what_the_naive_greedy_takes(relevance: float, see
     assert order[: len(taken)].tolist() == taken and len(taken) >= 4
 
 
+def information(similar: np.ndarray, rows: list[int], relevance: float) -> float:
+    """Concave over modular by its definition, in numbers of Python."""
+    near = [[max(float(value), 0.0) for value in line] for line in similar]
+    covered = sum(math.sqrt(sum(line[row] for row in rows)) for line in near)
+    return covered + relevance * sum(math.sqrt(sum(line[row] for line in near)) for row in rows)
+
+
+@pytest.mark.parametrize("relevance", [0.0, 0.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_greedy_of_concave_over_modular_is_the_naive_one(relevance: float, seed: int) -> None:
+    similar, rows, values = dense(seed, 6, 30)
+    ties = np.arange(30, dtype=np.uint64)
+    selector = Submodular("concave_over_modular", 30, relevance, 30)
+    order, gains = selector.greedy(rows, values, ties)
+    taken: list[int] = []
+    for _ in range(30):
+        rest = [row for row in range(30) if row not in taken]
+        taken.append(max(rest, key=lambda row: information(similar, [*taken, row], relevance)))
+    assert order.tolist() == taken
+    assert gains.sum() == pytest.approx(information(similar, taken, relevance), rel=1e-9)
+
+
+def test_graph_cut_ranks_by_the_sum_of_similarities_to_the_targets() -> None:
+    similar, rows, values = dense(0, 6, 30)
+    order, _ = Submodular("graph_cut", 30, 1.0, 30).greedy(
+        rows, values, np.arange(30, dtype=np.uint64)
+    )
+    assert order.tolist() == np.argsort(-np.maximum(similar, 0).astype(float).sum(0)).tolist()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_greedy_value_is_within_one_minus_one_over_e_of_the_best(seed: int) -> None:
     similar, rows, values = dense(seed, 7, 11)
-    order, gains = facility_greedy(rows, values, 11, 0.2, 4, np.arange(11, dtype=np.uint64))
+    ties = np.arange(11, dtype=np.uint64)
+    order, gains = FacilityLocation(11, 0.2, 4).greedy(rows, values, ties)
     fours = [value(similar, four, 0.2) for four in itertools.combinations(range(11), 4)]
     best = max(fours)
     found = value(similar, tuple(order.tolist()), 0.2)
@@ -68,7 +100,8 @@ def test_the_greedy_value_is_within_one_minus_one_over_e_of_the_best(seed: int) 
 
 def test_equal_gains_are_taken_in_the_order_of_the_ties_and_unlisted_rows_never() -> None:
     rows, values = np.array([[4, 2]]), np.array([[0.5, 0.5]], dtype=np.float32)
-    order, _ = facility_greedy(rows, values, 6, 1.0, 6, np.array([0, 1, 9, 3, 5, 2], np.uint64))
+    ties = np.array([0, 1, 9, 3, 5, 2], np.uint64)
+    order, _ = FacilityLocation(6, 1.0, 6).greedy(rows, values, ties)
     assert order.tolist() == [4, 2]
 
 

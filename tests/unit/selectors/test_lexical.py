@@ -19,7 +19,7 @@ from shortlist.featurizers.ngrams import NGrams
 from shortlist.selectors.bag_of_words import BM25, Classifier
 from shortlist.selectors.base import score_pool
 from shortlist.selectors.model_scores import LeastToxic, Perplexity
-from shortlist.selectors.moore_lewis import MooreLewis
+from shortlist.selectors.moore_lewis import MooreLewis, MooreLewisModels, TargetPath
 
 TARGET = Corpus.build([*toy.sentences("sailing", 6), "A reef, a reef!"])
 POOL = Corpus.build([*toy.sentences("sailing", 9, 5), *toy.sentences("baking", 9), "", "Zyx"])
@@ -141,6 +141,21 @@ def test_least_toxic_takes_the_smallest_numbers(machine: Any) -> None:
     pool, selector = numbers(0.3, 0.1, 0.9), LeastToxic()
     selector.fit(pool, pool)
     assert np.argsort(-score_pool(selector, pool, machine)).tolist() == [1, 0, 2]
+
+
+def test_target_path_ranks_by_the_share_of_the_loss_that_is_lost_and_moore_lewis_by_the_loss(
+    machine: Any,
+) -> None:
+    losses = np.array([[4.0, 3.0], [2.0, 1.2], [1.0, 1.5], [0.0, 0.0]], dtype=np.float32)
+    pool = Features(losses, "print", "key")
+    scores = []
+    for selector in (TargetPath(), MooreLewisModels()):
+        assert selector.fit(pool, pool)["saved_on_pool"] == pytest.approx(1.3 / 4, rel=1e-6)
+        scores.append(score_pool(selector, pool, machine))
+    np.testing.assert_allclose(scores[0], [0.25, 0.4, -0.5, -np.inf], rtol=1e-6)
+    np.testing.assert_allclose(scores[1], [1.0, 0.8, -0.5, -np.inf], rtol=1e-6)
+    with pytest.raises(InvalidInput, match="selector=target_path needs two losses"):
+        TargetPath().fit(numbers(1.0), numbers(1.0))
 
 
 @pytest.mark.parametrize("selector", [Perplexity("top"), LeastToxic()])
