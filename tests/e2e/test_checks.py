@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import toy
 
 from shortlist.core import unpack_item_scores
+from shortlist.leaderboard import build
+from shortlist.leaderboard.consistency import metric_problems
 from shortlist.store.cache import executions
 
 pytestmark = pytest.mark.whole
@@ -284,6 +287,7 @@ def test_the_probe_measures_the_warmed_up_model_alone(run: Any) -> None:
     record, _ = run(*typed, "check.probe=true")
     assert plain.key != record.key and "probe" not in plain.config["check"]
     assert set(plain.metrics) <= set(record.metrics)
+    (plain_primary,) = [one.name for one in plain.metrics if one.primary]
     found = {one.name: one for one in record.metrics if one.name.startswith("probe_")}
     assert {*found} == {"probe_accuracy", "probe_macro_f1", "probe_log_loss"}
     assert not any(one.primary for one in found.values())
@@ -293,4 +297,11 @@ def test_the_probe_measures_the_warmed_up_model_alone(run: Any) -> None:
     other, _ = run(*typed, "check.probe=true", "finetune.learning_rate=0.02")
     assert {one.name: one for one in other.metrics if one.name in found} == found
     warm, _ = run(*typed, "check.probe=true", "until=warmup")
-    assert {one.name: one for one in warm.metrics if one.name in found} == found
+    assert [one.name for one in warm.metrics if one.primary] == [f"probe_{plain_primary}"]
+    unranked = [replace(one, primary=False) for one in warm.metrics]
+    assert {one.name: one for one in unranked if one.name in found} == found
+    assert not [problem for one in warm.metrics for problem in metric_problems(one)]
+    (table,) = build([warm])
+    assert table.headline is not None and len(table.rows) == 1
+    (both,) = build([warm, record])
+    assert both.rows[0].record_keys == (record.key,)

@@ -45,6 +45,7 @@ def test_a_sweep_over_methods_reads_pool_and_task_once(
 ) -> None:
     ended = cells.command("-m", *small, "until=select", "selector=gotd,dsir,random")
     assert (ended.code, ended.refusals) == (0, [])
+    assert "citation_intent: 3 methods, 1 seeds: macro_f1: shows nothing: one seed" in ended.err
     assert {record.axes.selector for record in read_records(tmp_path / "results")} == {
         "gotd", "dsir", "random",
     }  # fmt: skip

@@ -54,12 +54,10 @@ def power(options: argparse.Namespace) -> None:
     with composed([text for text in typed if "," not in text]) as config:
         planned = designs(config, typed)
     results = options.results or Path("results")
-    records = [record for record in read_records(results) if record.status == "done"]
+    records = read_records(results, [design.task for design in planned])
     for design in planned:
-        found = powers(
-            [one for one in records if one.axes.task == design.task], design, options.difference
-        )
-        print(f"{design.task}: {design.methods} methods, {design.seeds} seeds")
+        found = powers(records, design, options.difference)
+        print(design)
         if not found:
             print(
                 f"  {results}/records has no two methods with two seeds on this task: run "
@@ -67,10 +65,8 @@ def power(options: argparse.Namespace) -> None:
             )
         for one in found:
             needed = "more than 1,000" if one.seeds_needed is None else f"{one.seeds_needed:,}"
-            shows = "nothing: one seed" if design.seeds < 2 else f"{one.smallest:.4f} {one.unit}"
             print(
-                f"  {one.metric}: shows {shows} in four of five experiments; "
-                f"{options.difference:g} needs {needed} seeds ({one.records} records, "
+                f"  {one}; {options.difference:g} needs {needed} seeds ({one.records} records, "
                 f"{one.items:,} test items)"
             )
 

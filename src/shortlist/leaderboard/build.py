@@ -44,6 +44,9 @@ TaskRow = tuple[ComparisonTable, Row]  # a row of an overview, in the table of o
 def build(records: Iterable[Record], floors: NoiseFloors | None = None) -> list[ComparisonTable]:
     """Returns one table per task and pool, sorted; the order of the records has no effect.
 
+    Cells that stopped before the evaluation are in a table only if none of its cells went on, and
+    if they have a primary metric: that of the probe after the warm-up.
+
     Args:
         records: the cells.
         floors: differences that count as noise, by task and metric.
@@ -55,10 +58,10 @@ def build(records: Iterable[Record], floors: NoiseFloors | None = None) -> list[
 
 
 def _table(task: str, pool: str, records: Sequence[Record], floors: NoiseFloors) -> ComparisonTable:
-    evaluated = sorted(
-        (record for record in records if record.until == "evaluate"),
-        key=lambda record: (record.axes.seed, record.key),
-    )
+    evaluated = [record for record in records if record.until == "evaluate"]
+    probed = (record for record in records if any(metric.primary for metric in record.metrics))
+    evaluated = sorted(evaluated or probed, key=lambda record: (record.axes.seed, record.key))
+    shown = set(map(id, evaluated))
     measured = {record.key: measurements(record) for record in evaluated}
     described = columns(evaluated, measured.values())
     groups = _with_missing_rows(_group_by_row(evaluated))
@@ -80,14 +83,17 @@ def _table(task: str, pool: str, records: Sequence[Record], floors: NoiseFloors)
         caption=caption,
         columns=tuple(described.values()),
         rows=tuple(rows),
-        notes=(*_stopped_early(records), *_sensitivity_in_fit(evaluated)),
+        notes=(
+            *_stopped_early(r for r in records if id(r) not in shown),
+            *_sensitivity_in_fit(evaluated),
+        ),
     )
     return with_significance(table, {record.key: record for record in evaluated}, floors)
 
 
-def _stopped_early(records: Sequence[Record]) -> Iterator[str]:
+def _stopped_early(records: Iterable[Record]) -> Iterator[str]:
     """Yields a sentence for each stage after which cells stopped."""
-    stopped = Counter((r.until, r.status) for r in records if r.until != "evaluate")
+    stopped = Counter((record.until, record.status) for record in records)
     for until in sorted({until for until, _ in stopped}):
         parts = [
             f"{n:,} {status}" for (stage, status), n in sorted(stopped.items()) if stage == until

@@ -29,6 +29,9 @@ _KINDS = tuple(
         (r"accuracy|(micro|macro)_f1|distinct_\d|utility(_\w+)?|probe_\w+_base", "fraction", True),
     )
 )
+_GENERAL = re.compile(
+    r"general_\w+|probe_\w+_(base|gain_\w+)"
+)  # the reference of `check.forgetting`
 _PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "pearson", "spearman")
 
 # The counts that the rows read are the sum of, and those that are no part of it (`OTHERS`). Counts
@@ -48,7 +51,7 @@ def metric_problems(metric: Metric) -> Iterator[str]:
     if metric.higher_is_better != higher_is_better:
         better = "higher" if higher_is_better else "lower"
         yield f"metric {metric.name} has the wrong direction: {better} is better"
-    split = "general" if metric.name.startswith(("general_", "probe_")) else "test"
+    split = "general" if _GENERAL.fullmatch(metric.name) else "test"
     if metric.split != split:
         yield f"metric {metric.name} is of the {metric.split} split, expected {split}"
 

@@ -27,6 +27,9 @@ class Design:
     seeds: int
     methods: int
 
+    def __str__(self) -> str:
+        return f"{self.task}: {self.methods} methods, {self.seeds} seeds"
+
 
 @dataclass(frozen=True)
 class Power:
@@ -54,6 +57,13 @@ class Power:
     smallest: float
     seeds_needed: int | None
 
+    def __str__(self) -> str:
+        if self.design.seeds < 2:
+            shows = "nothing: one seed"
+        else:
+            shows = f"{self.smallest:.4f} {self.unit} in four of five experiments"
+        return f"{self.metric}: shows {shows}"
+
 
 def powers(records: Sequence[Record], design: Design, difference: float) -> list[Power]:
     """Returns the power of a design for each metric that earlier records measured with two seeds
@@ -63,16 +73,18 @@ def powers(records: Sequence[Record], design: Design, difference: float) -> list
     Holm's correction. Variances are medians over all pairs of methods of the records.
 
     Args:
-        records: earlier records of the task.
+        records: earlier records, of any task.
         design: the design.
         difference: a difference of interest.
     """
-    by_key = {record.key: record for record in records}
+    by_key = {
+        record.key: record
+        for record in records
+        if record.status == "done" and record.axes.task == design.task
+    }
     level = LEVEL / max(design.methods - 1, 1)
     found: dict[str, Power] = {}
-    for table in build(records):
-        if table.task != design.task:
-            continue
+    for table in build(by_key.values()):
         ordered = sorted(enumerate(table.columns), key=lambda one: not one[1].primary)
         for index, column in ordered:
             if column.kind != "metric" or column.higher_is_better is None:

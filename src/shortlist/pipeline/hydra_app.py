@@ -35,14 +35,14 @@ from omegaconf.errors import OmegaConfBaseException
 from shortlist.config import folder, register
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
-from shortlist.leaderboard.power import Design
+from shortlist.leaderboard.power import Design, powers
 from shortlist.pipeline.build import check_targets
 from shortlist.pipeline.signals import Stopped, raised
 from shortlist.rendering.tables import visible
 from shortlist.store.atomic import make_directory
 from shortlist.store.cache import open_cache
 from shortlist.store.disk import room, room_for, says_full
-from shortlist.store.records import read_file
+from shortlist.store.records import read_file, read_records
 
 OPTIONAL = (
     "cascade",
@@ -420,6 +420,7 @@ class Publish(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks every cell, so that an error in the last one stops the first."""
         self._check(config, None)
+        show_power(config)
 
     def _check(self, config: DictConfig, cells: Sequence[list[str] | None] | None) -> None:
         from shortlist.pipeline.compose import absolute
@@ -570,6 +571,21 @@ def designs(config: DictConfig, typed: Sequence[str]) -> list[Design]:
     return [Design(task, len(seeds[task]), len(methods[task])) for task in seeds]
 
 
+def show_power(config: DictConfig) -> None:
+    """Prints, for each task of a sweep, the smallest difference of methods that it can show in the
+    primary metric, from the records in `results/` and in `paths.results`, where there are any.
+    """
+    from shortlist.pipeline.compose import absolute
+
+    planned = designs(config, list(config.hydra.overrides.task))
+    tasks = [design.task for design in planned if design.methods > 1]
+    places = dict.fromkeys((absolute(config.paths.results), Path("results").absolute()))
+    records = [record for place in places for record in read_records(place, tasks)]
+    for design in planned:
+        for power in powers(records, design, 0.0)[:1]:
+            print(f"{design}: {power} ({power.records} earlier records)", file=sys.stderr)
+
+
 def one_at_a_time(cells: Sequence[list[str]]) -> list[list[str]]:
     """Returns the first cell, and one cell for each value of each axis: the sum of the axes'
     lengths instead of their product.
@@ -615,7 +631,7 @@ def conclude(config: DictConfig, directory: Path, cells: Mapping[Path, Record]) 
     from shortlist.leaderboard import build, console_table, publish
     from shortlist.pipeline.compose import absolute, build_component
 
-    tables = build([record for record in cells.values() if record.until == "evaluate"])
+    tables = [table for table in build(cells.values()) if table.rows]
     written = publish(absolute(config.paths.results)) if tables else []
     for name in config.logger:
         build_component(config, f"logger.{name}").log_table(tables, directory.name, directory)

@@ -1,6 +1,7 @@
 """Records on disk: one JSON file per cell, whose path names the cell."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from shortlist.core import Record
@@ -53,14 +54,17 @@ def write_record(results: Path, record: Record) -> Path:
     return write_text(path, record.to_json())
 
 
-def read_records(results: Path) -> list[Record]:
-    """Returns every record under `results/records`, sorted by task, selector and key.
+def read_records(results: Path, tasks: Collection[str] | None = None) -> list[Record]:
+    """Returns every record under `results/records`, or those of some tasks, sorted by task,
+    selector and key.
 
     A file that is not a record, or not that of the cell that its path names, is left out with a
     warning that names it.
     """
     records: list[Record] = []
     for path in record_files(results):
+        if tasks is not None and path.parents[1].name not in tasks:
+            continue
         try:
             records.append(read_record(results, path))
         except InvalidInput as error:

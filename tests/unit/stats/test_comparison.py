@@ -175,6 +175,16 @@ def test_the_seeds_needed_are_those_at_which_four_in_five_boards_decide() -> Non
         assert (decided > 0.785) == enough  # two standard errors of 4,000 boards below 0.8
 
 
+@pytest.mark.parametrize("seeds", [2, 4, 30])
+def test_the_power_for_two_methods_is_that_of_students_test(seeds: int) -> None:
+    for t in (0.5, 2.0, 5.0):
+        critical = stats.t.ppf(0.975, seeds - 1)
+        law = stats.nct(seeds - 1, t)
+        found = power(t * 0.02 / seeds**0.5, 0.02**2, 0.0, seeds, 2, 0.05)
+        # 24 quantiles of the chi-square distribution
+        assert found == pytest.approx(law.sf(critical) + law.cdf(-critical), abs=0.004)
+
+
 @pytest.mark.parametrize("methods", [2, 5])
 def test_four_in_five_boards_show_the_smallest_difference(methods: int) -> None:
     seeds, items, alpha, number = 4, 60, 0.05 / (methods - 1), 2000
@@ -184,7 +194,8 @@ def test_four_in_five_boards_show_the_smallest_difference(methods: int) -> None:
     size = smallest_difference(by_seed, by_item, seeds, methods, alpha)
     assert power(size, by_seed, by_item, seeds, methods, alpha) == pytest.approx(0.8, abs=1e-3)
     effects = np.zeros(methods)
-    for effect, low, high in ((size, 0.72, 0.86), (size / 3, 0.0, 0.4)):
+    # The standard error of 2,000 boards is 0.01.
+    for effect, low, high in ((size, 0.77, 0.83), (size / 3, 0.0, 0.4)):
         effects[0] = effect
         found = boards(number, methods, seeds, items, effects)
         p = compare(found.mean(-1), found).p[:, 0, 1]
