@@ -66,6 +66,7 @@ GROUPS = {
     "cascade": "whether the encoder reads every document of the pool",
     "calibration": "maps the probabilities of the fine-tuned model",
     "compress": "makes smaller models of the fine-tuned one",
+    "distil": "makes a scorer file of the scores of the pool",
     "search": "settings that `shortlist search` tries",
 }
 NO_GROUPS = (

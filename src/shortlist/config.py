@@ -20,7 +20,7 @@ HASHED = (
     "task", "pool", "selector", "featurizer", "model", "warmup", "finetune",
     "budget", "budget_unit", "seed", "until", "source", "leaks", "check",
     "targets", "target_weights", "target_floors", "negative_target", "fold", "cascade", "calibration",
-    "compress",
+    "compress", "distil",
 )  # fmt: skip
 
 
@@ -173,6 +173,7 @@ class Config:
     calibration: Component = None
     search: Search | None = None
     compress: dict[str, dict[str, Any]] = field(default_factory=dict)  # in this order
+    distil: Component = None
     leaks: Leaks = MISSING
     check: Check = MISSING
 

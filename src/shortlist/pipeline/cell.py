@@ -32,6 +32,7 @@ from shortlist.pipeline.diagnostics import (
     diagnose,
     write_datasheet,
 )
+from shortlist.pipeline.distillation import distil_scores
 from shortlist.pipeline.evaluation import (
     check_evaluators,
     compare_losses,
@@ -102,9 +103,10 @@ def run(cell: Cell) -> tuple[dict[str, Any], Datasheet | None]:
     selected = select(selection, ranking)
     write_shortlist(cell.directory / SHORTLIST, selected)
 
+    distilled = distil_scores(diagnostics, ranking)
     diagnosis = diagnose(diagnostics, data, ranking, selected)
     notes = checks + data.notes + candidates.notes + ranking.notes + selected.notes
-    notes += assumption + diagnosis
+    notes += assumption + distilled + diagnosis
     sheet = describe_selection(diagnostics, ranking, selected, notes)
     if until == "select":
         return record_fields(notes), sheet

@@ -21,6 +21,7 @@ from shortlist.data.feedback import Feedback
 from shortlist.data.folds import CrossValidation, Resplit
 from shortlist.data.pools import Pool
 from shortlist.data.sources import HubSource, LocalSource
+from shortlist.distil.base import Distiller
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer
 from shortlist.loggers import Logger
@@ -185,6 +186,7 @@ class Components:
     augmentation: Augmenter | None
     calibration: Calibrator | None
     compressions: Mapping[str, Compression]
+    distiller: Distiller | None
     feedback: Feedback | None
 
 
@@ -245,6 +247,7 @@ def build_components(config: DictConfig) -> Components:
         augmentation=augmentation(config),
         calibration=_calibration(config, groups["task"]),
         compressions=_compressions(config, groups["task"], groups["finetune"]),
+        distiller=_distiller(config),
         feedback=_feedback(config),
     )
 
@@ -332,6 +335,13 @@ def _calibration(config: DictConfig, task: Task) -> Calibrator | None:
             f"which has none; set calibration=off"
         )
     return build(config.calibration, "calibration", Calibrator, extensions=extensions_of(config))
+
+
+def _distiller(config: DictConfig) -> Distiller | None:
+    """Returns what makes a scorer file of the scores; None where none is made."""
+    if config.distil is None:
+        return None
+    return build(config.distil, "distil", Distiller, extensions=extensions_of(config))
 
 
 def _compressions(config: DictConfig, task: Task, tuning: Any) -> dict[str, Compression]:

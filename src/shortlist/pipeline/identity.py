@@ -118,6 +118,8 @@ def input_digests(components: Components) -> dict[str, str]:
     }
     digests |= {f"prepare.{place}": one.identity for place, one in components.prepare.items()}
     digests |= {f"compress.{name}": one.reads() for name, one in components.compressions.items()}
+    if components.distiller is not None:
+        digests["distil"] = components.distiller.identity()
     if (how := components.augmentation) is not None and how.masked_lm is not None:
         digests["augment"] = how.masked_lm.identity()
     if components.feedback is not None:

@@ -1,0 +1,56 @@
+"""A scorer file of the scores of a cell, as a stage."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from shortlist.distil.base import distil
+from shortlist.pipeline.stage import Cell, Notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shortlist.pipeline.selection import Ranking
+
+log = logging.getLogger(__name__)
+
+SCORER = "scorer"  # name of the file, before the ending of its kind
+
+
+def distil_scores(cell: Cell, ranking: Ranking) -> Notes:
+    """Returns the fidelity of the scorer file that `distil` asks for; the file is copied into the
+    directory of the run.
+    """
+    distiller, candidates = cell.parts.distiller, ranking.candidates
+    if distiller is None:
+        return Notes()
+    name, targets = f"{SCORER}{distiller.suffix}", list(ranking.spec.weights)
+    method = type(ranking.selector).__name__
+
+    def compute(directory: Path) -> dict[str, Any]:
+        values = ranking.combined.total.values
+        made = {
+            "method": method,
+            "targets": ", ".join(targets),
+            "pool": candidates.corpus.fingerprint,
+        }
+        return distil(distiller, candidates.corpus, values, directory / name, made=made).facts
+
+    settings = {
+        "distil": cell.settings["distil"],
+        "selector": ranking.settings,
+        "version": ranking.selector.version,
+        "weights": ranking.spec.weights,
+    }
+    inputs = ranking.inputs | {f"read_{one}": key for one, key in distiller.identity().items()}
+    stage = cell.stage("distil", distiller.version, settings, inputs, compute)
+    path = cell.directory / name
+    shutil.copyfile(stage.path / name, path)
+    facts = stage.facts
+    log.info(
+        "scorer     %s  %.1f MB; on %s held-out documents Spearman %.3f, recall of the top 1 %% %.3f",
+        path, facts["bytes"] / 1e6, f"{facts['held_out']:,}", facts["spearman"], facts["top_recall"],
+    )  # fmt: skip
+    return Notes(stages=(stage,), selection={"distil": dict(facts)})
