@@ -88,7 +88,9 @@ FAMILIES = {
         "ot_batches",
     ),
     "Toward a target, by words": ("dsir", "classifier", "bm25", "moore_lewis"),
-    "Toward a target, by a model's losses or gradients": ("less", "moore_lewis_models", "target_path"),
+    "Toward a target, by a model's losses or gradients": (
+        "less", "influence", "moore_lewis_models", "target_path",
+    ),
     "Several methods together": ("ensemble",),
     "Away from toxic text": ("gotd_clean", "gotd_contrast", "least_toxic"),
     "Without a target": ("perplexity", "k_center"),
@@ -116,6 +118,7 @@ NEEDS = {
     "two_losses": "two model losses a document",
     "target_path": "two model losses a document",
     "gradients": "a gradient a document",
+    "landmarks": "one vector a document, a gradient a landmark",
     "gradients_adam": "a gradient a document and checkpoint",
 }
 FAMILY_OF = {
