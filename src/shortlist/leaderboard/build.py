@@ -21,7 +21,7 @@ from shortlist.core import Record
 from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
 from shortlist.leaderboard.cross_validation import join_folds
 from shortlist.leaderboard.options import typed_values
-from shortlist.leaderboard.significance import NoiseFloors, with_significance
+from shortlist.leaderboard.significance import NoiseFloors, predictions_of, with_significance
 from shortlist.leaderboard.table import (
     Aggregate,
     Column,
@@ -310,15 +310,22 @@ def overview(tables: Sequence[ComparisonTable]) -> list[ComparisonTable]:
     A column is the primary metric of a task and pool. The rank of a method on a task is its place
     by the mean; methods of equal means share the mean of their places. The mean rank is missing if
     any task is. Ranks show neither the size nor the significance of differences; the tables of the
-    tasks do.
+    tasks do. A task whose predictions are not compared is named in a note alone.
     """
     blocks: dict[tuple[str, int, str], list[ComparisonTable]] = defaultdict(list)
+    left_out: dict[tuple[str, int, str], list[str]] = defaultdict(list)
     for table in tables:
-        if table.headline is not None:
-            for block in dict.fromkeys(_block(row) for row in table.rows if row.record_keys):
+        if table.headline is None:
+            continue
+        predicted = predictions_of(table.columns[table.headline].name)
+        for block in dict.fromkeys(_block(row) for row in table.rows if row.record_keys):
+            reason = table.refused.get((block[-1], predicted or ""))
+            if predicted is None or reason is None:
                 blocks[block].append(table)
+            else:
+                left_out[block].append(f"left out: {table.task}, {reason}")
     return [
-        _overview(block, held)
+        replace(_overview(block, held), notes=tuple(left_out[block]))
         for block, held in sorted(blocks.items())
         if len({table.task for table in held}) > 1
     ]

@@ -77,6 +77,9 @@ MARGINAL_ERROR = Measurement("certificate", "marginal_error", "relative", False)
 FIXED = (*(cost.measurement for cost in COSTS.values()), PEAK_MEMORY, DOCUMENTS, MARGINAL_ERROR)
 TITLES = {cost.name: cost.title for cost in COSTS.values()} | {"peak_memory": "peak memory (MiB)"}
 DESCRIPTIONS = {cost.name: f"seconds of: {cost.description}" for cost in COSTS.values()}
+# Metrics of predictions by their names; `probe_` before a name: those of the linear probe.
+PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "f1", "pearson", "spearman")
+PROBE = "probe_"
 INTERVAL_ENDS = ("_from", "_to")  # suffixes of metrics that are the interval of another metric
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from shortlist.core import Metric, Record
+from shortlist.leaderboard.columns import PREDICTED
 from shortlist.leaderboard.options import typed_values
 
 # Unit and direction by name, the first that matches; evaluators of a user's own have other names.
@@ -32,7 +33,6 @@ _KINDS = tuple(
 _GENERAL = re.compile(
     r"general_\w+|probe_\w+_(base|gain_\w+)"
 )  # the reference of `check.forgetting`
-_PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "pearson", "spearman")
 
 # The counts that the rows read are the sum of, and those that are no part of it (`OTHERS`). Counts
 # of a record with further names are not added up: rows may have left in another way.
@@ -82,7 +82,7 @@ def count_problems(record: Record) -> Iterator[str]:
         yield f"the warm-up read {counts['warmup_documents']} documents, the selection holds {size}"
     if "finetune_truncated" in counts and "task_test" in counts:
         for metric in record.metrics:
-            if metric.name in _PREDICTED and metric.n != counts["task_test"]:
+            if metric.name in PREDICTED and metric.n != counts["task_test"]:
                 yield (
                     f"metric {metric.name} was measured on {metric.n} items, the test split has "
                     f"{counts['task_test']}"

@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import re
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Record, unpack_item_scores
 from shortlist.errors import InvalidInput
+from shortlist.leaderboard.columns import PREDICTED, PROBE
 from shortlist.leaderboard.table import (
     Aggregate,
     Column,
@@ -49,6 +51,7 @@ from shortlist.stats.comparison import (
 log = logging.getLogger(__name__)
 LEVEL = 0.05
 MAX_ITEM_SCORES = 50_000_000  # methods x seeds x items of one comparison: 400 MB
+VANILLA = "vanilla"  # the selector of no document: the model without a warm-up
 CONTROL = "random"  # the selector, or the beginning of the names of matched random selectors
 
 NOISE_FILE = "noise_floor.csv"
@@ -114,7 +117,7 @@ class Block:
 def with_significance(
     table: ComparisonTable, records: Mapping[str, Record], floors: NoiseFloors
 ) -> ComparisonTable:
-    """Returns the table with `standing` and `gain` of the cells of its metrics.
+    """Returns the table with `refused`, and with `standing` and `gain` of the cells of its metrics.
 
     Args:
         table: the table.
@@ -122,11 +125,14 @@ def with_significance(
         floors: noise floors.
     """
     cells = [list(row.cells) for row in table.rows]
+    refused = refusals(table, records)
     for index, column in enumerate(table.columns):
         if column.kind != "metric" or column.higher_is_better is None:
             continue
         floor = noise_floor(floors, table.task, column.name)
         for block in blocks(table, index, records):
+            if (table.rows[block.rows[0]].axes.model, predictions_of(column.name)) in refused:
+                continue
             standings = _standings(block, floor)
             gains = _gains(block, [table.rows[place] for place in block.rows], records, floor)
             for position, place in enumerate(block.rows):
@@ -136,7 +142,63 @@ def with_significance(
                     gain=gains.get(position),
                 )
     rows = (replace(row, cells=tuple(own)) for row, own in zip(table.rows, cells, strict=True))
-    return replace(table, rows=tuple(rows))
+    return replace(table, rows=tuple(rows), refused=refused)
+
+
+def predictions_of(metric: str) -> str | None:
+    """Returns whose predictions a metric is made of: `PROBE`, or "" for the fine-tuned model; None
+    for another metric.
+    """
+    if metric.startswith(PROBE):
+        probed = metric.removeprefix(PROBE)
+        return PROBE if probed in PREDICTED or probed == "log_loss" else None
+    return "" if metric in PREDICTED else None
+
+
+def refusals(table: ComparisonTable, records: Mapping[str, Record]) -> dict[tuple[str, str], str]:
+    """Returns the predictions that `ComparisonTable.refused` names, each with the reason.
+
+    Of the vanilla model the 95 % interval over seeds and test items (Satterthwaite) must lie above
+    the share of the largest class, by accuracy or micro-F1; where the records do not hold the
+    classes, above 0 by Matthews' correlation, which a constant prediction has.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for row in table.rows:
+        held = [records[key] for key in row.record_keys]
+        if row.axes.selector != VANILLA or not held:
+            continue
+        for prefix in ("", PROBE):
+            share = largest_class(held[0], prefix)
+            names = ("matthews",) if share is None else ("accuracy", "micro_f1")
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                metrics = [metric for one in held if (metric := one.metric(column.name))]
+                if column.name not in [prefix + name for name in names] or cell.mean is None:
+                    continue
+                by_seed = (cell.sd or 0.0) ** 2 / len(cell.values)
+                by_item = statistics.fmean((metric.stderr or 0.0) ** 2 for metric in metrics)
+                both = by_seed + by_item
+                weight = by_seed**2 / max(len(cell.values) - 1, 1)
+                weight += by_item**2 / max(metrics[0].n - 1, 1)
+                half = half_width(math.sqrt(both), both**2 / weight) if weight else 0.0
+                if cell.mean - half > (share or 0.0):
+                    continue
+                found[row.axes.model, prefix] = (
+                    f"predictions of {row.axes.model} are not compared: without a warm-up the "
+                    f"{column.title} is {cell.mean:.4f}, 95 % interval {cell.mean - half:.4f} to "
+                    f"{cell.mean + half:.4f}, not above that of the majority class, {share or 0.0:.4f}"
+                )
+    return found
+
+
+def largest_class(record: Record, prefix: str) -> float | None:
+    """Returns the share of the largest class among the test items; None where it is not known."""
+    if prefix == PROBE:
+        return record.selection.get("probe", {}).get("largest_class")
+    confusion = record.selection.get("evaluation", {}).get("confusion")
+    if not confusion:
+        return None
+    sizes = [sum(row) for row in confusion]
+    return max(sizes) / sum(sizes)
 
 
 def blocks(table: ComparisonTable, index: int, records: Mapping[str, Record]) -> Iterator[Block]:

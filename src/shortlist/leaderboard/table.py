@@ -5,8 +5,8 @@ Tables hold numbers; text is made from them by `text` and `page`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Kind = Literal["rank", "metric", "cost", "certificate", "count"]
@@ -196,6 +196,8 @@ class ComparisonTable:
         columns: primary metrics first, then other metrics, costs, certificates and counts.
         rows: by budget, then by method.
         notes: limitations of the table, such as cells that stopped early.
+        refused: predictions that are not compared, since without a warm-up they are not above the
+            majority class: by model and by prefix of their metrics (`PROBE` or none) the reason.
     """
 
     task: str
@@ -205,6 +207,7 @@ class ComparisonTable:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     @property
     def name(self) -> str:

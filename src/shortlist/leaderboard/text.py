@@ -127,9 +127,10 @@ def legend(table: ComparisonTable) -> str:
     standings = {cell.standing for row in table.rows for cell in row.cells}
     compared = any(gain.p is not None for row in table.rows if (gain := table.gain(row)))
     texts = [table.caption] if table.caption else []
+    texts += [f"{reason[0].upper()}{reason[1:]}." for reason in table.refused.values()]
     if "best" in standings:
         texts.append(f"Bold: the best, and methods not significantly different from it ({TIED}).")
-    elif table.headline is not None:
+    elif table.headline is not None and not table.refused:
         texts.append("No mark: no method is significantly better than another.")
     if compared:
         texts.append("Gain: on the same seeds, with its 95 % interval; bold where significant.")
@@ -355,7 +356,8 @@ def console_table(table: ComparisonTable) -> rich.table.Table:
             room -= widths[3 + index] + GUTTER
     shown.sort()
     left_out = [column.title for i, column in enumerate(table.columns) if 3 + i not in shown]
-    notes = [f"also measured: {', '.join(left_out)}"] if left_out else []
+    notes = [*table.refused.values()]
+    notes += [f"also measured: {', '.join(left_out)}"] if left_out else []
     for row in table.rows:
         gain = table.gain(row)
         if gain is not None and table.headline is not None:

@@ -214,9 +214,14 @@ def measure_probe(cell: Cell, warm: CellModel, task: TaskSplits) -> Notes:
     values = np.load(stage.path / "predictions.npy")
     metrics = [Metric(**metric) for metric in stage.facts["metrics"]]
     items = spec.item_scores(values, data)
+    facts = {"inverse_penalty": stage.facts["inverse_penalty"]}
+    truth = task.class_numbers("test")
+    known = np.flatnonzero(truth >= 0)
+    if len(known):
+        facts["largest_class"] = int(np.bincount(truth[known]).max()) / len(truth)
     notes = Notes(
         stages=(stage,),
-        selection={"probe": {"inverse_penalty": stage.facts["inverse_penalty"]}},
+        selection={"probe": facts},
         metrics=tuple(
             replace(
                 one,
@@ -230,8 +235,6 @@ def measure_probe(cell: Cell, warm: CellModel, task: TaskSplits) -> Notes:
     )
     if data.labels is None:
         return notes
-    truth = task.class_numbers("test")
-    known = np.flatnonzero(truth >= 0)
     return notes + _mean(
         log_loss(values[known], truth[known]),
         np.ones(len(known)),

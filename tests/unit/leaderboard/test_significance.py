@@ -14,8 +14,10 @@ from scipy import stats
 from shortlist.core import Metric, Record, pack_item_scores, unpack_item_scores
 from shortlist.errors import InvalidInput
 from shortlist.leaderboard import ComparisonTable, build
+from shortlist.leaderboard.build import overview
+from shortlist.leaderboard.page import page
 from shortlist.leaderboard.significance import NOISE_FILE, noise_floor, read_noise_floors
-from shortlist.leaderboard.text import gain_sentence
+from shortlist.leaderboard.text import gain_sentence, markdown
 
 Maker = Callable[..., Record]
 ITEMS = 400
@@ -261,3 +263,80 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / NOISE_FILE).write_text(content)
     with pytest.raises(InvalidInput, match=NOISE_FILE):
         read_noise_floors(tmp_path)
+
+
+def test_a_task_that_vanilla_has_not_learned_is_not_compared(record: Maker) -> None:
+    generator = np.random.default_rng(3)
+    seeds, largest = range(3), 0.6
+
+    def records(task: str, vanilla: float, held: bool = True) -> list[Record]:
+        facts = {"size": 9, "unique": 9, "domains": {}}
+        if held:  # rows are the truth
+            facts["evaluation"] = {"confusion": [[200, 40], [100, 60]]}
+        found = [
+            run(record, name, seed, generator.random(ITEMS) < rate, selection=facts, task=task)
+            for name, rate in (("vanilla", vanilla), ("gotd", 0.95), ("random", 0.5))
+            for seed in seeds
+        ]
+        return [
+            replace(one, metrics=(replace(one.metrics[0], stderr=0.02), *one.metrics[1:]))
+            for one in found
+        ]
+
+    tables = {
+        table.task: table
+        for table in build(
+            [
+                *records("learned", largest + 0.15),
+                *records("not", largest),
+                *records("near", largest + 0.03),  # above, but not by its interval
+                *records("unknown", 0.1, held=False),
+                *records("again", largest + 0.2),
+            ]
+        )
+    }
+    assert tables["learned"].refused == tables["again"].refused == tables["unknown"].refused == {}
+    assert standings(tables["learned"])["gotd"] == standings(tables["unknown"])["gotd"] == "best"
+    for name in ("not", "near"):
+        ((where, reason),) = tables[name].refused.items()
+        assert where == ("tiny", "") and "not above that of the majority class, 0.6000" in reason
+        assert set(standings(tables[name]).values()) == {""} and not tables[name].has_gains
+        shown = markdown([tables[name]])
+        assert "without a warm-up the accuracy is 0." in shown and "No mark" not in shown
+        assert reason[1:] in page([tables[name]], [])
+    (ranked,) = overview(list(tables.values()))
+    assert [column.title for column in ranked.columns if column.kind == "metric"] == [
+        "again [accuracy]", "learned [accuracy]", "unknown [accuracy]",
+    ]  # fmt: skip
+    assert [note.split(",")[0] for note in ranked.notes] == ["left out: near", "left out: not"]
+
+
+def test_what_a_majority_scores_is_compared_with_the_probe_and_with_matthews_too(
+    record: Maker,
+) -> None:
+    def board_of(name: str, value: float, facts: dict[str, Any]) -> ComparisonTable:
+        made = [
+            record(
+                selector=method,
+                seed=seed,
+                selection=facts,
+                metrics=(
+                    Metric("mlm_loss_drop", "nats_gained", True, 0.1 + seed / 100, 40, 0.01),
+                    Metric(name, "correlation", True, value, 400, 0.03, primary=True),
+                ),
+            )
+            for method in ("vanilla", "random")
+            for seed in (0, 1)
+        ]
+        (table,) = build(made)
+        return table
+
+    assert {*board_of("matthews", 0.05, {}).refused} == {("tiny", "")}
+    assert board_of("matthews", 0.1, {}).refused == {}
+    probed = {"probe": {"inverse_penalty": 1.0, "largest_class": 0.5}}
+    table = board_of("probe_accuracy", 0.55, probed)
+    assert {*table.refused} == {("tiny", "probe_")}
+    assert board_of("probe_accuracy", 0.6, probed).refused == {}
+    assert board_of("pearson", 0.0, {}).refused == {}  # no classes
+    drops = [row.cells[1].gain for row in table.rows if row.axes.selector == "vanilla"]
+    assert table.columns[1].name == "mlm_loss_drop" and drops != [None]  # no prediction
