@@ -104,6 +104,17 @@ def parser() -> argparse.ArgumentParser:
         help="the directory that contains records/ (default: results)")  # fmt: skip
     power.add_argument("--difference", type=float, default=0.01, metavar="X",
         help="the difference of which the number of seeds is printed (default: 0.01)")  # fmt: skip
+    datamodel = command(
+        "datamodel", runs.datamodel, "say whether the scores of methods predict the benefit of documents",
+        "shortlist datamodel task=rte selector=gotd,dsir,random budget=100 --subsets 50 --out lds.md\n"
+        "Warms the model up on random subsets of the pool, once for all methods, and prints the rank "
+        "correlation\nbetween a subset's summed scores and its benefit (linear datamodelling score).",
+    )  # fmt: skip
+    datamodel.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="in Hydra's grammar")
+    datamodel.add_argument("--subsets", type=_number, default=50, metavar="N",
+        help="number of random subsets (default: 50)")  # fmt: skip
+    datamodel.add_argument("-o", "--out", type=Path, metavar="FILE.md",
+        help="write the tables there, and all numbers beside them as .json")  # fmt: skip
     ensemble = command(
         "ensemble", runs.ensemble, "average the predictions of cells that differ in the seed alone",
         "shortlist ensemble -- paths.cache=outputs/cache\n"

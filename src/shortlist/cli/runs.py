@@ -1,5 +1,5 @@
 """The commands on cells and their records: `run`, `sweep`, `explain`, `plan`, `search`,
-`leaderboard`, `power`, `ensemble`, `report`.
+`leaderboard`, `power`, `datamodel`, `ensemble`, `report`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shortlist.cli.terminal import DONE, REFUSED, console, shown
 from shortlist.errors import Missing
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.stage import Cell
 
 
 def run(options: argparse.Namespace) -> None:
@@ -69,6 +73,44 @@ def power(options: argparse.Namespace) -> None:
                 f"  {one}; {options.difference:g} needs {needed} seeds ({one.records} records, "
                 f"{one.items:,} test items)"
             )
+
+
+def datamodel(options: argparse.Namespace) -> None:
+    """Prints and writes whether the scores of methods predict the benefit of random subsets."""
+    import json
+    import tempfile
+
+    from shortlist.overrides import composed
+    from shortlist.pipeline.cell import open_cell
+    from shortlist.pipeline.datamodel import markdown, measure_subsets, plain, score_method
+    from shortlist.store.atomic import write_text
+
+    typed = [*options.overrides, *options.hydra]
+    named = [text.removeprefix("selector=") for text in typed if text.startswith("selector=")]
+    methods = (named[-1] if named else "gotd,random").split(",")
+    given = {text.partition("=")[0] for text in typed}
+    common = [text for text in typed if not text.startswith("selector=")]
+    for name, value in (("until", "warmup"), ("check.probe", "true"), ("advice", "null")):
+        common += [] if name in given else [f"{name}={value}"]
+
+    def progress(done: int) -> None:
+        print(f"subset {done} of {options.subsets}", file=sys.stderr)
+
+    with tempfile.TemporaryDirectory() as directory:
+
+        def opened(method: str) -> Cell:
+            with composed([*common, f"selector={method}"]) as config:
+                return open_cell(config, dict(config.hydra.runtime.choices), Path(directory))
+
+        cell = opened("random")
+        subsets = measure_subsets(cell, options.subsets, progress)
+        scored = [score_method(opened(method), subsets, method) for method in methods]
+    page = markdown(cell, subsets, scored)
+    if options.out is not None:
+        write_text(options.out, page)
+        numbers = json.dumps(plain(cell, subsets, scored), indent=2)
+        write_text(options.out.with_suffix(".json"), f"{numbers}\n")
+    print(page)
 
 
 def report(options: argparse.Namespace) -> None:
