@@ -166,6 +166,21 @@ def parser() -> argparse.ArgumentParser:
         help="key of the text in the export (default: text)")  # fmt: skip
     collect.add_argument("--question", metavar="NAME",
         help="the question or control whose answer is the label, where there are several")  # fmt: skip
+    score = command(
+        "score", data.score, "score files by a scorer file, without the method's model",
+        "shortlist run -- pool=files pool.paths=[pool.jsonl] distil=static until=select\n"
+        "shortlist score web/*.jsonl.zst --scorer outputs/RUN/scorer.safetensors --out scores.parquet\n"
+        "Writes id, score (larger is chosen first) and percentile of each document, in their order.",
+    )  # fmt: skip
+    score.add_argument("paths", nargs="+", metavar="POOL", help="files, patterns or folders")
+    score.add_argument("-s", "--scorer", type=Path, required=True, metavar="FILE",
+        help="a file of `distil`, or a fastText classifier (.bin)")  # fmt: skip
+    score.add_argument("-o", "--out", type=Path, default=Path("scores.parquet"), metavar="FILE",
+        help="the scores: .parquet, .jsonl or .csv (default: scores.parquet)")  # fmt: skip
+    score.add_argument("-c", "--text-column", default="text", metavar="NAME",
+        help="(default: text)")  # fmt: skip
+    score.add_argument("--label", default="high", metavar="NAME",
+        help="class of a fastText classifier whose probability is the score (default: high)")  # fmt: skip
     check = command(
         "check", data.check, "check a task: labels, contradictions, copies across splits, lengths",
         "shortlist check chemprot -- paths.data=DATA\n"

@@ -96,6 +96,35 @@ def check(options: argparse.Namespace) -> None:
     print(f"page         {shown(page.absolute())}\nfindings     {shown(plain.absolute())}")
 
 
+def score(options: argparse.Namespace) -> None:
+    """Writes the scores of files by a scorer file."""
+    import sys
+
+    from shortlist import progress
+    from shortlist.data.finding import find
+    from shortlist.data.readers import Columns, DocumentStream
+    from shortlist.distil.files import open_scorer
+    from shortlist.distil.pools import score_documents
+    from shortlist.picks import check_format
+
+    check_format(options.out)
+    scorer = open_scorer(options.scorer, options.label)
+    stream = DocumentStream(find(options.paths, "POOL").files, Columns(options.text_column))
+    with progress.bar("scores", None, "documents", show=sys.stderr.isatty()) as report:
+        count = score_documents(scorer, stream, options.out, report)
+    said = scorer.description
+    made = ", ".join(f"{name} {value}" for name, value in said.made.items() if name != "pool")
+    print(f"scorer       {shown(options.scorer.absolute())}  {said.kind}{made and f' of {made}'}")
+    if said.fidelity is not None:
+        print(
+            f"fidelity     Spearman {said.fidelity.spearman:.3f}, recall of the top 1 % "
+            f"{said.fidelity.top_recall:.3f} on {said.fidelity.held_out:,} held-out documents"
+        )
+    print(counted({"documents_scored": count, "rows_rejected": len(stream.rejected)}))
+    print_rejected(stream.rejected)
+    print(f"scores       {shown(options.out.absolute())}")
+
+
 def fetch(options: argparse.Namespace) -> None:
     """Brings a model onto this machine and prints where it lies."""
     from shortlist.models.pretrained import Pretrained
