@@ -6,14 +6,16 @@ a cell's key; the others decide how it is run and never enter a key.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from shortlist.errors import InvalidInput
 from shortlist.settings import Count, Positive, Range, Seed, checked
 
 HASHED = (
@@ -176,6 +178,40 @@ class Config:
     distil: Component = None
     leaks: Leaks = MISSING
     check: Check = MISSING
+
+
+SECTIONS = ("task.cross_validation", "task.split", "pool.prefilter")  # of components: mappings
+
+
+def check_sections(config: DictConfig) -> None:
+    """Refuses what stands in place of a section of settings: an interpolation may refer to anything.
+
+    Raises:
+        InvalidInput: a section is not a mapping, or holds the settings of another one.
+    """
+    hints = get_type_hints(Config)
+    typed = {
+        field.name: get_args(hints[field.name]) or (hints[field.name],) for field in fields(Config)
+    }
+    wanted = {name: next(filter(is_dataclass, kinds), None) for name, kinds in typed.items()}
+    sections = {name: kind for name, kind in wanted.items() if kind is not None}
+    for name, kind in (sections | dict.fromkeys(SECTIONS)).items():
+        outer = name.rpartition(".")[0]
+        try:
+            if outer and not isinstance(OmegaConf.select(config, outer), DictConfig):
+                continue
+            node = OmegaConf.select(config, name)
+        except OmegaConfBaseException:
+            continue  # refused where it is read, in a line on the interpolation
+        if node is None or (
+            isinstance(node, DictConfig) and kind in (None, OmegaConf.get_type(node))
+        ):
+            continue
+        found = "the settings of another section" if isinstance(node, DictConfig) else str(node)
+        raise InvalidInput(
+            f"{name} must be a section of settings of its own, found {found}; set single settings: "
+            f"{name}.SETTING=VALUE"
+        )
 
 
 def folder() -> Path:

@@ -32,7 +32,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shortlist.config import folder, register
+from shortlist.config import check_sections, folder, register
 from shortlist.core import Record
 from shortlist.errors import InvalidInput, ShortlistError, near
 from shortlist.leaderboard.power import Design, powers
@@ -54,6 +54,8 @@ OPTIONAL = (
     "protocol",
     "search",
 )  # groups a cell can lack
+# Groups without an option by default, so that there is nothing to merge a mapping into.
+UNSET = ("calibration", "cascade", "experiment", "peft", "practice", "protocol", "search")
 # Groups of which a cell has one option; `logger=[csv,wandb]` has several.
 SINGLE = (
     "cascade", "featurizer", "launcher", "model", "paths", "peft", "pool", "practice",
@@ -84,6 +86,7 @@ def checking(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     def checked(*arguments: Any, **settings: Any) -> DictConfig:
         config = load(*arguments, **settings)
         check_targets(config)
+        check_sections(config)
         return config
 
     return checked
@@ -135,8 +138,9 @@ def guard(main: Callable[[], Any]) -> None:
         if not tracebacks and not isinstance(error, ShortlistError) and says_full(error):
             refuse(_full_disk(error, sys.argv[1:]))
         known = isinstance(error, ShortlistError | HydraException | OmegaConfBaseException)
-        # OmegaConf only asserts that what a setting is added to is not null.
-        known = known or "Unexpected type for root: NoneType" in str(error)
+        # OmegaConf does not check that what a setting or a mapping is merged into is not null.
+        null = ("Unexpected type for root: NoneType", "'NoneType' object has no attribute 'get'")
+        known = known or str(error).startswith(null)
         if tracebacks or not known:
             raise
         refuse(describe(error, sys.argv[1:]))
@@ -240,9 +244,8 @@ def check_choices(arguments: Iterable[str]) -> None:
         value = override.value()
         single = override.key_or_group in SINGLE
         names = value if isinstance(value, list) and not single else [value]
-        if value and (
-            isinstance(value, dict) or (names and all(isinstance(name, str) for name in names))
-        ):
+        mapping = isinstance(value, dict) and override.key_or_group not in UNSET
+        if value and (mapping or (names and all(isinstance(name, str) for name in names))):
             continue
         advice = f"~{key} leaves it out; " if optional else ""
         raise InvalidInput(
@@ -328,9 +331,11 @@ def _refusal(override: Override, config: DictConfig, choices: Mapping[str, str])
         return ""
     try:
         OmegaConf.update(config, name, override.value())
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, AttributeError) as error:
         value = override.get_value_element_as_str()
-        return f"{name} cannot be `{value}`: {str(error).splitlines()[0]}"
+        null = isinstance(error, AttributeError) and OmegaConf.select(config, name) is None
+        reason = "it is null, and takes no mapping" if null else str(error).splitlines()[0]
+        return f"{name} cannot be `{value}`: {reason}"
     return ""
 
 

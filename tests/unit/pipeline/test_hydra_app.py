@@ -231,6 +231,8 @@ def test_a_size_is_part_of_the_experiments_option(typed: str, composed: str) -> 
         ("featurizer=1", "error: featurizer must be one of its options, found 1; "),
         ("trainer@warmup=[]", "error: trainer@warmup must be one of its options, found []; "),
         ("selector={}", "error: selector must be one of its options, found {}; "),
+        ("protocol={a: 1}", "error: protocol must be one of its options, found {a: 1}; ~protocol"),
+        ("calibration={a: 1}", "error: calibration must be one of its options, found {a: 1}; "),
         ("task=[own]", "error: task must be one of its options, found [own]; "),
         ("selector=[dsir,gotd]", "error: selector must be one of its options, found [dsir,gotd]; "),
         ("task=1e5", "error: task must be one of its options, found 1e5; "),
@@ -244,6 +246,24 @@ def test_a_group_whose_value_is_no_option_is_refused(
     with pytest.raises(SystemExit):
         guard(lambda: pytest.fail("the cell was run"))
     assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("advice=${budget}", "advice must be a section of settings of its own, found 500; "),
+        (
+            "leaks=${check}",
+            "leaks must be a section of settings of its own, found the settings of another section",
+        ),
+        ("task.split=${seed}", "task.split must be a section of settings of its own, found 0; "),
+        ("sizes={a: 1}", "sizes cannot be `{a:1}`: it is null, and takes no mapping"),
+    ],
+)
+def test_what_stands_in_place_of_a_section_of_settings_is_refused(
+    composed: Any, typed: str, line: str
+) -> None:
+    assert refusal(composed, typed).startswith(line)
 
 
 def test_a_setting_that_every_cell_needs_cannot_be_left_out() -> None:
