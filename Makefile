@@ -29,6 +29,9 @@ test: install ## the default test suite: no network, two minutes
 test-whole: install ## the tests of whole cells, commands and pages: no network, one to two minutes
 	$(RUN)python -m pytest -m "whole and not slow and not gpu and not network and not peer"
 
+rehearse: install ## run every experiment on a stand-in of the hub: files, columns, models
+	$(RUN)python -m pytest -n 0 -m "rehearse or whole" tests/rehearsal
+
 soak: install ## attack the whole product: kills, damage, full disks, hostile input; hours. SOAK="--size .05"
 	$(RUN)python -m tests.soak $(SOAK)
 
@@ -102,4 +105,4 @@ bench-prepare: install $(if $(PREPARE_PEER),,.cache/prepare/installed) ## time d
 clean: ## remove artifacts, runs and what they wrote, not results/
 	rm -rf .cache outputs
 
-.PHONY: help install demo test test-whole package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-text clean
+.PHONY: help install demo test test-whole rehearse package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-text clean

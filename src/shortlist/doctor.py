@@ -1,4 +1,4 @@
-"""What this machine has of what the commands need."""
+"""What this machine has of what the commands need, and of what a run would read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.needs import Need
 
 EXTRAS = {
     "hub": ("datasets", "data sets in memory and of the hub: picks.to_dataset(), push_to_hub"),
@@ -39,6 +43,32 @@ class Finding:
 def check_machine() -> list[Finding]:
     """Returns what was found, without using the network."""
     return [*_program(), *_machine(), *_folders(), *_models(), *_extras()]
+
+
+def check_run(typed: Sequence[str], *, online: bool = False) -> tuple[Need, ...]:
+    """Returns what the cells of a command would read, each thing once, without fetching any.
+
+    Args:
+        typed: the command's overrides, axes included; an experiment brings its own.
+        online: whether the hub is asked for sizes and licences.
+
+    Raises:
+        ShortlistError: a setting is wrong, or the hub is asked and does not have it.
+    """
+    from shortlist.overrides import cells_of, composed
+    from shortlist.pipeline.needs import asked, needs
+
+    found: dict[tuple[str, ...], Need] = {}
+    for cell in cells_of(typed, apart=("seed", "budget")):
+        with composed(cell) as config:
+            for need in needs(config):
+                found.setdefault((need.kind, need.name, need.revision, *need.files), need)
+    if not online:
+        return tuple(found.values())
+    hub = ("model", "data set")
+    return tuple(
+        asked(need) if need.kind in hub and need.revision else need for need in found.values()
+    )
 
 
 def _program() -> Iterator[Finding]:

@@ -73,6 +73,45 @@ def composed(overrides: Sequence[str]) -> Generator[DictConfig]:
         GlobalHydra.instance().hydra = before
 
 
+def cells_of(typed: Sequence[str], apart: Sequence[str] = ()) -> list[list[str]]:
+    """Returns the overrides of the first cell of a command, and of one cell more for each further
+    value of an axis; `size=SIZE` is part of the experiment's name.
+
+    Args:
+        typed: overrides, axes included; those of an experiment are added.
+        apart: axes of which the first value is enough.
+
+    Raises:
+        InvalidInput: an override cannot be applied, or an axis is an interval.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from shortlist.pipeline.hydra_app import (
+        check_choices,
+        name_sizes,
+        one_at_a_time,
+        typed_cells,
+        unreadable,
+    )
+
+    typed, parser = name_sizes(list(typed)), OverridesParser.create()
+    check_choices(typed)
+    try:
+        single = [text for text in typed if not parser.parse_override(text).is_sweep_override()]
+    except HydraException as error:
+        raise InvalidInput(unreadable(str(error).splitlines()[0], typed)) from error
+    with composed(single) as config:
+        cells = typed_cells(config, typed)
+    if not cells:
+        raise InvalidInput("the sweep is empty: an axis matched nothing; name one option at least")
+    places = [at for at, text in enumerate(cells[0]) if text.partition("=")[0] in apart]
+    for cell in cells:
+        for at in places:
+            cell[at] = cells[0][at]
+    return one_at_a_time(cells)
+
+
 @cache
 def _register() -> None:
     from shortlist.config import folder, register

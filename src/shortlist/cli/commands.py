@@ -203,9 +203,17 @@ def parser() -> argparse.ArgumentParser:
     form = methods.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print them as JSON")
     form.add_argument("--names", action="store_true", help="print the names alone")
-    command(
-        "doctor", listings.doctor, "check this machine: versions, device, memory, models, extras"
-    )
+    doctor = command(
+        "doctor", listings.doctor,
+        "check this machine, or what a run would read: models, data sets, files, packages",
+        "shortlist doctor                               versions, device, memory, models, extras\n"
+        "shortlist doctor experiment=gotd_table3        what its cells read, and what is missing\n"
+        "Nothing is fetched. Sizes of what is missing are those published, or with --online the hub's.",
+    )  # fmt: skip
+    doctor.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="in Hydra's grammar")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.add_argument("--online", action="store_true",
+        help="ask the hub for sizes and licences, and whether it has what is named")  # fmt: skip
     completion = command(
         "completion", _completion, "print the completion script of a shell",
         'bash: eval "$(shortlist completion bash)"\nzsh:  eval "$(shortlist completion zsh)"\n'

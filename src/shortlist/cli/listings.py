@@ -1,11 +1,16 @@
-"""The commands that list what there is: `methods`, and `doctor` for this machine."""
+"""The commands that list what there is: `methods`, and `doctor` for this machine and a run."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from shortlist.cli.terminal import DONE, REFUSED, columns
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.needs import Need
 
 
 def methods(options: argparse.Namespace) -> None:
@@ -45,12 +50,49 @@ def methods(options: argparse.Namespace) -> None:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Returns 1 where something that the defaults need is missing."""
-    from shortlist.doctor import check_machine
+    """Returns 1 where something that the defaults, or a run, need is missing."""
+    from dataclasses import asdict
 
+    from shortlist.doctor import check_machine, check_run
+
+    typed = [*options.overrides, *options.hydra]
+    if typed:
+        needs = check_run(typed, online=options.online)
+        if options.json:
+            print(json.dumps([asdict(need) for need in needs], ensure_ascii=False, indent=1))
+        else:
+            _print_needs(needs)
+        return DONE if all(need.present for need in needs) else REFUSED
     findings = check_machine()
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        mark = {True: "ok", False: "MISSING", None: "-"}[finding.fine]
-        print(f"{mark:<8} {finding.what:<{width}}  {finding.found}")
+    if options.json:
+        print(json.dumps([asdict(one) for one in findings], ensure_ascii=False, indent=1))
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            mark = {True: "ok", False: "MISSING", None: "-"}[finding.fine]
+            print(f"{mark:<8} {finding.what:<{width}}  {finding.found}")
     return DONE if all(finding.fine is not False for finding in findings) else REFUSED
+
+
+def _print_needs(needs: Sequence[Need]) -> None:
+    """Prints what is present and missing, then the commands that get the latter."""
+    from shortlist.pipeline.needs import is_pinned
+
+    width = max((len(need.name) for need in needs), default=0)
+    for need in needs:
+        size = "size unknown" if need.bytes is None else f"{need.bytes / 1e6:,.1f} MB"
+        revision = need.revision[:12] + ("" if is_pinned(need) else " (not pinned)")
+        facts = [need.what, size, *([revision] if need.revision else []), need.licence]
+        mark = "ok" if need.present else "MISSING"
+        print(f"{mark:<8} {need.kind:<8} {need.name:<{width}}  {', '.join(filter(None, facts))}")
+    missing = [need for need in needs if not need.present]
+    sizes = [need.bytes for need in missing]
+    known, unknown = sum(filter(None, sizes)), sizes.count(None)
+    if not missing:
+        print(f"all {len(needs)} are on this machine")
+        return
+    print(
+        f"{len(missing)} of {len(needs)} are missing: {known / 1e9:,.1f} GB, and {unknown} of "
+        "unknown size. What gets them:"
+    )
+    print(*dict.fromkeys(need.command or need.found for need in missing), sep="\n")

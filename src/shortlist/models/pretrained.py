@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import shlex
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 END = "<|endoftext|>"
 BYTES = 256
+FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")  # of a repository of the hub
 
 
 @dataclass(frozen=True)
@@ -214,18 +216,33 @@ class HubModel(Pretrained):
                 return self._snapshot(local)
         raise Missing(
             f"model {self.name} at revision {self.revision} is not on this machine and could not "
-            f"be fetched; run: hf download {self.name} --revision {self.revision}"
+            f"be fetched; run: {self.command}"
         )
+
+    @property
+    def command(self) -> str:
+        """The shell command that fetches what is read of it into the hub's cache."""
+        chosen = [word for pattern in FETCHED for word in ("--include", pattern)]
+        return shlex.join(["hf", "download", self.name, "--revision", self.revision, *chosen])
+
+    def local(self) -> Path | None:
+        """Returns the local snapshot with its weights, without a network; None where there is none."""
+        with suppress(Exception):  # a dozen unrelated classes mean "is not there"
+            found = self._snapshot(local=True)
+            return found if any(found.glob("*.safetensors")) else None
+        return None
 
     def _snapshot(self, local: bool) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.utils import logging as hub_logging
 
         hub_logging.set_verbosity_error()  # else every retry is logged twice
-        patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
         return Path(
             snapshot_download(
-                self.name, revision=self.revision, local_files_only=local, allow_patterns=patterns
+                self.name,
+                revision=self.revision,
+                local_files_only=local,
+                allow_patterns=list(FETCHED),
             )
         )
 

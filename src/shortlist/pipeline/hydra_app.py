@@ -545,9 +545,8 @@ def sweep_cells(config: DictConfig) -> list[list[str]]:
     return [list(cell) for cell in itertools.product(*axes.values())]
 
 
-def designs(config: DictConfig, typed: Sequence[str]) -> list[Design]:
-    """Returns what a sweep compares on each task: methods differ in any axis but task, seed and
-    budget.
+def typed_cells(config: DictConfig, typed: Sequence[str]) -> list[list[str]]:
+    """Returns the overrides of every cell that a command would run.
 
     Args:
         config: the configuration without the typed axes.
@@ -564,10 +563,17 @@ def designs(config: DictConfig, typed: Sequence[str]) -> list[Design]:
             }
         }
     )
+    return sweep_cells(swept)
+
+
+def designs(config: DictConfig, typed: Sequence[str]) -> list[Design]:
+    """Returns what a sweep compares on each task: methods differ in any axis but task, seed and
+    budget; arguments and errors as of `typed_cells`.
+    """
     default = config.hydra.runtime.choices.task
     seeds: dict[str, set[str]] = {}
     methods: dict[str, set[tuple[str, ...]]] = {}
-    for cell in sweep_cells(swept):
+    for cell in typed_cells(config, typed):
         axes = dict(text.split("=", 1) for text in cell)
         task, seed = axes.pop("task", default), axes.pop("seed", str(config.seed))
         axes.pop("budget", None)

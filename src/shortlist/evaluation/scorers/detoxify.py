@@ -187,8 +187,10 @@ class DetoxifyScorer(Scorer):
         arguments = {**arguments, "model_type": str(self.model)}
         loaded: Any = object.__new__(detoxify.Detoxify)
         with silenced_transformers():
+            # Without the argument huggingface_config_path, which would take the number of classes from
+            # the folder: that of a base model says 2.
             loaded.model, loaded.tokenizer = detoxify.get_model_and_tokenizer(
-                **arguments, state_dict=weights, huggingface_config_path=str(self.model)
+                **arguments, state_dict=weights
             )
         # A missing weight would be initialised at random, with only a log line.
         known = loaded.model.state_dict()
