@@ -42,6 +42,25 @@ def test_a_method_made_of_others_computes_nothing_that_their_own_cells_have_comp
     assert new == {"selection": 3, "advice": 2}
 
 
+def test_members_are_weighed_by_held_out_target_texts(run: Any, tmp_path: Path) -> None:
+    learned = ("selector=ensemble", "selector.rule=learned", *SHORT, *fast("gotd"))
+    record, _ = run(*learned)
+    assert (record.status, record.reason) == ("done", "")
+    found = record.selection["members"]
+    assert (
+        sum(found["weights"].values()) == pytest.approx(1) and min(found["weights"].values()) >= 0
+    )
+    assert found["probes"] == 12 and found["area_alone"]["dsir"] > 0.7
+    # Half of the target is read again by both members; weights and selection follow from it alone.
+    before = len(list(executions(tmp_path / "cache")))
+    other, _ = run(*learned, "selector.probes=0.4")
+    new = Counter(stage for stage, _ in list(executions(tmp_path / "cache"))[before:])
+    assert new["weights"] == 1 and new["selection"] == 1 and not new["fit"]
+    assert other.selection["members"]["probes"] == 10
+    refused, _ = run(*learned, "selector@selector.members.gotd.selector=facility_location")
+    assert refused.status == "failed" and "gotd scores the pool alone" in refused.reason
+
+
 def test_a_document_drawn_twice_is_in_the_selection_twice(run: Any, tmp_path: Path) -> None:
     record, directory = run(
         "selector=tsds", "featurizer.max_length=32", "featurizer.precision=32", "until=select",

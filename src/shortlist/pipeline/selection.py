@@ -17,6 +17,7 @@ from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.pipeline.base_model import available
+from shortlist.pipeline.member_weights import learn_weights
 from shortlist.pipeline.scoring import MethodScores, score_candidates, targets_of
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.selectors.base import ScoredPool, fill_worst_rank
@@ -67,6 +68,7 @@ class Ranking:
         budget: how much may be chosen.
         tokens: the stage that counted the candidates' tokens, where they are needed.
         notes: what scoring and counting add to the record.
+        weights: the stage that learned the members' weights, where the selector asks for them.
     """
 
     selector: Selector
@@ -77,6 +79,7 @@ class Ranking:
     budget: Budget
     tokens: Stage | None
     notes: Notes
+    weights: Stage | None = None
 
     @cached_property
     def combined(self) -> TargetScores:
@@ -104,6 +107,7 @@ class Ranking:
     def inputs(self) -> dict[str, str]:
         """The keys of everything that decides `combined`, as inputs of a stage."""
         keys = self.scores.keys() | {"leaks": self.candidates.leaks.stage.key}
+        keys |= {} if self.weights is None else {"weights": self.weights.key}
         return keys | ({} if self.tokens is None else {"tokens": self.tokens.key})
 
 
@@ -164,8 +168,18 @@ def rank(
     if budget.unit == "tokens" or selector.traits.reads_tokens:
         tokens, token_notes = count_tokens(cell, data, candidates)
         notes += token_notes
-    spec = targets_of(cell.parts.target_spec, selector)
-    return Ranking(selector, settings, spec, scores, candidates, budget, tokens, notes)
+    spec, weights = targets_of(cell.parts.target_spec, selector), None
+    if selector.probes is not None:
+        if len(scores.methods) > 1:
+            raise InvalidInput(
+                "selector.rule=learned weighs members for one target, found "
+                f"{', '.join(scores.methods)}; give it one, or set selector.rule=mean_rank"
+            )
+        (members,) = scores.methods.values()
+        weights = learn_weights(cell, selector.probes, members, candidates)
+        selector = selector.weighted(weights.facts["weights"])
+        notes += Notes(stages=(weights,), selection={"members": dict(weights.facts)})
+    return Ranking(selector, settings, spec, scores, candidates, budget, tokens, notes, weights)
 
 
 def select(cell: Cell, ranking: Ranking) -> Selected:

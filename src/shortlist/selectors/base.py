@@ -144,6 +144,8 @@ class Selector(pl.LightningModule):
         stands_in_for: the member whose picks are replaced by matched random documents, or None.
         passage: characters of the passages to which the target's texts are joined and cut before
             their vectors are computed; None: texts as they are.
+        probes: share of the target's texts that are held out to learn weights of the members; None:
+            no weights are learned.
         show_progress: whether `fit` may show progress.
     """
 
@@ -151,6 +153,7 @@ class Selector(pl.LightningModule):
     version = 1
     stands_in_for: str | None = None
     passage: int | None = None
+    probes: float | None = None
     show_progress = True
 
     def __init__(self) -> None:
@@ -247,6 +250,10 @@ class Selector(pl.LightningModule):
     def combine(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Returns the (n,) joint scores of the members' columns; by default the first member's."""
         return next(iter(self.by_member(columns).values()))
+
+    def weighted(self, weights: Mapping[str, float]) -> Selector:
+        """Returns the same method with weights of its members, where it has the attribute `probes`."""
+        return self
 
     def by_member(self, columns: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
         """Returns one (n,) column per member; a member with several columns combines them first."""

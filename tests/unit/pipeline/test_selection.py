@@ -118,6 +118,7 @@ def test_a_member_that_gives_several_columns_is_one_voice() -> None:
         {"dsir": Member(dsir, NoFeatures()), "mean": Member(Centroid(), NoFeatures())},
         "mean_rank",
         60,
+        0.5,
     )
     columns = {
         "dsir.0": np.array([3.0, 0.0, 1.0]),
