@@ -17,7 +17,7 @@
     });
     body.append(...rows.map(([, row]) => row));
   };
-  for (const table of document.querySelectorAll("main table")) {
+  for (const table of document.querySelectorAll("main section > .scroll > table")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
       const button = head.querySelector("button");

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from shortlist.leaderboard.columns import COSTS, METHOD_COSTS
+from shortlist.leaderboard.decisions import decision_table
 from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Gain, Row, Value
 from shortlist.rendering.tables import (
     TextCell,
@@ -168,9 +169,16 @@ def markdown(tables: Sequence[ComparisonTable]) -> str:
             f"## {escape_markdown(table.title)}",
             escape_markdown(legend(table)),
             body,
-            remarks,
         ]
+        for further in further_tables(table):
+            parts += [f"### {further.title}", markdown_table(further), further.note]
+        parts.append(remarks)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def further_tables(table: ComparisonTable) -> list[TextTable]:
+    """Returns the tables that stand below a comparison, as far as it has numbers for them."""
+    return [one for one in (decision_table(table),) if one is not None]
 
 
 def _text_table(
