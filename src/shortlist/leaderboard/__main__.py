@@ -65,7 +65,9 @@ def _tables(typed: Sequence[str]) -> None:
     if options.table in published:
         _reproduction(options.published, options.table, options.results)
         return
+    from shortlist.leaderboard.cross import crosses
     from shortlist.leaderboard.publish import build_all, render
+    from shortlist.rendering.tables import rich_table
     from shortlist.store.atomic import write_together
 
     records = read_records(options.results)
@@ -85,6 +87,8 @@ def _tables(typed: Sequence[str]) -> None:
     for table in tables:
         if options.table in (None, table.task):
             _console().print(console_table(table))
+            for cross in crosses(table):
+                _console().print(rich_table(cross))
     print(*texts, sep="\n")
 
 

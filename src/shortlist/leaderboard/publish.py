@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from shortlist.core import Record
 from shortlist.leaderboard.build import build, overview
+from shortlist.leaderboard.cross import crosses
 from shortlist.leaderboard.page import page
 from shortlist.leaderboard.significance import read_noise_floors
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.leaderboard.text import latex, markdown, tables_csv
+from shortlist.rendering.tables import escape_markdown, markdown_table
 from shortlist.store.atomic import write_together
 from shortlist.store.records import read_records
 
@@ -52,11 +54,20 @@ def render(
     reports = {path.relative_to(results).as_posix() for path in results.glob("reports/*/*/*.html")}
     paths = leaderboard_paths(results)
     return {
-        paths.markdown: markdown(tables),
+        paths.markdown: markdown(tables) + _crosses(tables),
         paths.csv: tables_csv(tables),
         paths.latex: latex(tables),
         paths.html: page(tables, records, reports),
     }
+
+
+def _crosses(tables: Sequence[ComparisonTable]) -> str:
+    parts = [
+        f"\n## {escape_markdown(cross.title)}\n\n{markdown_table(cross)}\n"
+        for table in tables
+        for cross in crosses(table)
+    ]
+    return "".join(parts)
 
 
 def publish(results: Path) -> Published:
