@@ -17,17 +17,17 @@ from shortlist.settings import Count, NonNegative
 
 @dataclass(frozen=True)
 class Runtime:
-    """The machine as the stages see it.
+    """Machine settings of the stages.
 
     Attributes:
         accelerator: `auto`, `cpu` or `cuda`.
         threads: threads of torch on a CPU, or None for torch's own choice.
-        inference_tokens: padded tokens a batch in passes without gradient: 2,048 suit the caches of
-            a CPU (8,192 take a quarter longer), a GPU likes 32,768.
+        inference_tokens: padded tokens of a batch in passes without gradient: 2,048 on a CPU (8,192
+            take 25 % longer there), 32,768 on a GPU.
         progress: whether long work shows a bar.
-        checkpoint_seconds: least time between two states of a training in its unfinished artifact,
-            from which it goes on after a kill; writing takes at most a twentieth of the time. 0
-            saves as often as it can, None never.
+        checkpoint_seconds: least seconds between two checkpoints of a training, which resumes from the
+            last one after a kill; writing them takes at most 5 % of the time. 0 saves as often as
+            that allows, None never.
         report: whether a selection comes with its reasons and a page on it.
     """
 
@@ -41,7 +41,7 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.accelerator == "cuda" and not torch.cuda.is_available():
             raise InvalidInput(
-                "runtime.accelerator=cuda needs a CUDA device, torch sees none; set it to auto or cpu"
+                "runtime.accelerator=cuda needs a CUDA device, torch finds none; set it to auto or cpu"
             )
 
     def settle(self) -> None:
@@ -68,8 +68,8 @@ class Runtime:
         """Returns a Lightning trainer for one stage, without files, loggers or messages.
 
         Under Slurm, Lightning would requeue the job itself, write a checkpoint into the working
-        directory, and load whatever lies there under that name into the next model. The store
-        resumes, stage by stage: the trainer gets neither.
+        directory, and load an unrelated one of that name into the next model. The store resumes
+        stages, so both are switched off.
         """
         import pytorch_lightning as pl
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -102,5 +102,5 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support is in beta.*")
     warnings.filterwarnings(
         "ignore", message=".*Couldn't infer the batch indices.*"
-    )  # rows travel in the batch
+    )  # a batch has the numbers of its rows
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")

@@ -24,8 +24,8 @@ class Collected:
 
     Attributes:
         rows: `text` and, where there is one, `label`; of chats also `turns`.
-        rejected: entries that are no row, with their number and the reason.
-        counts: entries by fate: `read` = `rows` + `rejected` + `without_label` + `skipped` (of
+        rejected: entries that could not be converted, with their number and the reason.
+        counts: number of entries by outcome: `read` = `rows` + `rejected` + `without_label` + `skipped` (of
             chats: `read` = conversations with rows + `rejected`), and `disagreeing`: rows whose
             annotators gave several labels, of which the most frequent was taken.
     """
@@ -36,11 +36,11 @@ class Collected:
 
 
 class _Reject(InvalidInput):
-    """The entry is no row; the message is the reason."""
+    """The entry could not be converted; the message is the reason."""
 
 
 class _Skip(Exception):
-    """The entry was set aside by the annotator; the message names the count."""
+    """The annotator skipped the entry; the message is its key in `counts`."""
 
 
 def label_studio(path: str | Path, text: str = "text", control: str | None = None) -> Collected:
@@ -49,7 +49,7 @@ def label_studio(path: str | Path, text: str = "text", control: str | None = Non
     Args:
         path: the JSON file.
         text: key of the text in `data`.
-        control: `from_name` of the labelling control; None where there is one.
+        control: `from_name` of the labelling control; None reads all, for an export with one.
     """
 
     def row(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -73,7 +73,7 @@ def argilla(path: str | Path, text: str = "text", question: str | None = None) -
     Args:
         path: the JSON or JSON Lines file.
         text: name of the field with the text.
-        question: name of the question whose answer is the label; None where there is one.
+        question: name of the question whose answer is the label; None reads all, for an export with one.
     """
 
     def row(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -131,8 +131,8 @@ def _collect(path: Path, row: Any) -> Collected:
         counts["read"] += 1
         try:
             text, labels = row(_mapping(entry))
-        except _Skip as fate:
-            counts[str(fate)] += 1
+        except _Skip as outcome:
+            counts[str(outcome)] += 1
         except _Reject as reason:
             rejected.append(RejectedRow(str(path), number, str(reason)))
         else:

@@ -3,9 +3,9 @@
 Two kinds of measurements on the same general texts, each compared passage by passage:
 
 - The loss of the language model. A fine-tuned classifier has no head that predicts tokens: its
-  encoder is read by the head it had before (a decoder tied to the word embeddings follows those of
-  the fine-tuned model). Its loss is an upper bound: what moved out of the head's sight counts as
-  forgotten, though a head trained anew might still read it.
+  encoder is evaluated with the language-model head it had before (a head tied to the word
+  embeddings has those of the fine-tuned model). Its loss is an upper bound: what this head cannot
+  use counts as forgotten, though a head trained anew might.
 - Probes, which do train anew: logistic regression on frozen vectors (means over the tokens of the
   last layer), cross-validated over passages. `kind`: the kind of a passage (news, law, recipes,
   ...). `order`: whether two neighbouring words of a sentence were swapped (bigram shift, Conneau et
@@ -62,8 +62,8 @@ class Probe:
     labels: NDArray[np.int64]
     folds: NDArray[np.int64]
 
-    def right(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns (n,) 1 where the other folds' classifier is right about a text, else 0."""
+    def correct(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns (n,) 1 where the other folds' classifier is correct about a text, else 0."""
         found = np.zeros(len(self.labels))
         for fold in np.unique(self.folds):
             test = self.folds == fold
@@ -77,7 +77,7 @@ class Probe:
 def probes(reference: Corpus) -> tuple[Probe, Probe]:
     """Returns the probes `kind` and `order` of general texts, the same for every model.
 
-    Passages of a kind are dealt to the folds in turn, by id. Half of the sentences, by their hash,
+    Passages of a kind are assigned to the folds round-robin, by id. Half of the sentences, by their hash,
     have one pair of different neighbouring words swapped.
     """
     kinds = kinds_of(reference)
@@ -116,7 +116,9 @@ def mean_vectors(
     return vectors.astype(np.float64)
 
 
-def under_head(language_model: Path, tuned: Path, objective: str, directory: Path) -> None:
+def save_with_language_model_head(
+    language_model: Path, tuned: Path, objective: str, directory: Path
+) -> None:
     """Writes into `directory` the language model with the weights of the base of `tuned`.
 
     Args:

@@ -12,14 +12,14 @@ from shortlist.rendering.svg import CHOSEN, POOL, SOFT, TARGET, legend, svg
 from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.trainers.curves import Curve
 
-POINTS = 200  # of a drawn curve; each is the mean of a stretch of steps
+POINTS = 200  # most points of a plotted curve, each the mean over consecutive steps
 CLASSES = 15  # of a confusion matrix; of more the most frequent confusions are shown
 CONFUSIONS = 20
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training of a run, as its page shows it.
+    """One training of a run, for its page.
 
     Attributes:
         name: `warm-up` or `fine-tuning`.
@@ -55,7 +55,8 @@ def training_section(trainings: Sequence[Training]) -> Section:
         if one.held_out:
             note += "; held-out: texts of the task that were not trained on, before and after"
         if any(loss is not None for loss in curve.validation_losses):
-            note += "; the training loss has dropout and the options of the loss, that on validation not"
+            note += "; the training loss includes dropout and the options of the loss, the validation"
+            note += " loss does not"
         figures.append(
             Figure(
                 f"Loss of the {one.name}",
@@ -146,14 +147,14 @@ def evaluation_section(details: Mapping[str, Any]) -> Section:
     """Returns the section on the test items: measures of each class and confusions.
 
     Args:
-        details: `selection.evaluation` of a record: `per_class`, and of tasks of one class a text
+        details: `selection.evaluation` of a record: `per_class`, and for single-label tasks
             `classes` and `confusion`.
     """
     tables: list[TextTable] = []
     if rows := details.get("per_class"):
-        note = "true and predicted: how often the class is so."
+        note = "true, predicted: number of items of the class, and number of items predicted as it."
         if "threshold" in details:
-            note += f" A class is predicted from a probability of {details['threshold']:g} on."
+            note += f" A class is predicted at a probability of at least {details['threshold']:g}."
         shown = tuple(
             (
                 TextCell(str(row["class"])),

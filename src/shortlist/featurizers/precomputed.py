@@ -32,11 +32,11 @@ Block = tuple[list[str | None], NDArray[np.float32]]
 log = logging.getLogger(__name__)
 
 _DOCUMENT_ID = re.compile(f"[0-9a-f]{{{ID_CHARACTERS}}}")
-_NUMPY_ERRORS = (  # of a header that is none, and of sizes that no file has
+_NUMPY_ERRORS = (  # raised for invalid headers and impossible sizes
     *(OSError, EOFError, ValueError, SyntaxError, TokenError, TypeError),
     *(MemoryError, OverflowError),
 )
-kernels: Any = pc  # made at run time: a checker does not see them
+kernels: Any = pc  # defined at run time, unknown to the type checker
 BLOCK = 8192  # rows read at a time
 
 
@@ -45,8 +45,8 @@ class Precomputed(Featurizer):
 
     A file is Parquet with a column `vector` and one of `id` (the document's id, 24 hexadecimal
     digits) or `text` (whatever the corpus has as the text, such as a file name), or NumPy `x.npy`
-    with `x.ids.txt` beside it, one id or text a line. A column `id` of other names is not read
-    where there is a column `text`; a message says so. Vectors of other documents are counted and
+    with `x.ids.txt` beside it, one id or text a line. Where `id` holds other names than document
+    ids, `text` is read if there is one, and a message says so. Vectors of other documents are counted and
     ignored; a document without a vector is an error, and so are two that differ.
 
     Formula:
@@ -106,7 +106,7 @@ class Precomputed(Featurizer):
                 values = allocate(directory / VALUES, (len(corpus), vectors.shape[1]))
             if vectors.shape[1] != values.shape[1]:
                 raise InvalidInput(
-                    f"vectors of {values.shape[1]} numbers were expected in {path}, "
+                    f"{path}: expected vectors of {values.shape[1]} numbers, "
                     f"found {vectors.shape[1]}; give files of one dimension"
                 )
             at = np.array([_place(row, name) for name in names], dtype=np.int64)
@@ -115,7 +115,7 @@ class Precomputed(Featurizer):
             at, vectors = at[wanted], vectors[wanted]
             if len(bad := unusable_rows(vectors)):
                 raise InvalidInput(
-                    f"vectors of finite float32 numbers, shorter than 1e19, were expected in {path}, "
+                    f"{path}: expected vectors of finite float32 numbers, shorter than 1e19, "
                     f"found another one in row {start + int(wanted[bad[0]])} (counted from 0) for "
                     f"{_short(names[wanted[bad[0]]])} ({corpus.ids[at[bad[0]]]}); repair it, or leave the "
                     "document out of the pool"
@@ -128,13 +128,13 @@ class Precomputed(Featurizer):
             other = np.flatnonzero((values[at] != vectors).any(1))
             if len(other):
                 raise InvalidInput(
-                    f"one vector a document was expected, found another one in {path} for "
+                    f"{path}: expected one vector a document, found another one for "
                     f"{_short(names[wanted[other[0]]])} ({corpus.ids[at[other[0]]]}); keep one of them"
                 )
         if values is None or not known.all():
             missing = int((~known).sum())
             raise ForeignFeatures(
-                f"a vector of every document was expected, found none for {missing:,} of "
+                f"expected a vector of every document, found none for {missing:,} of "
                 f"{len(corpus):,}, the first {corpus.ids[int(np.argmin(known))]}; "
                 f"{_looked_up(self.paths)}compute vectors for this corpus"
             )
@@ -209,19 +209,19 @@ def _read_numpy(path: Path) -> Iterator[Block]:
         with names.open(encoding="utf-8") as lines:
             count = sum(1 for _ in lines)
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"ids or texts in UTF-8 were expected in {names}: {error}") from error
+        raise InvalidInput(f"{names}: expected ids or texts in UTF-8: {error}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a header that Python 2 wrote
             vectors: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except _NUMPY_ERRORS as error:
         found = str(error).partition("\n")[0] or type(error).__name__
-        raise InvalidInput(f"an array of numbers was expected in {path}: {found}") from error
+        raise InvalidInput(f"{path}: expected an array of numbers: {found}") from error
     if not isinstance(vectors, np.ndarray):
-        raise InvalidInput(f"one array of numbers was expected in {path}, found an archive of some")
+        raise InvalidInput(f"{path}: expected one array of numbers, found an archive of several")
     if vectors.ndim != 2 or len(vectors) != count or vectors.dtype.kind not in "fiu":
         raise InvalidInput(
-            f"one line of {names} per row of numbers in {path} was expected, found {count:,} "
+            f"{path}: expected a row of numbers for each line of {names}, found {count:,} "
             f"lines and an array of shape {vectors.shape}, {vectors.dtype}"
         )
     with names.open(encoding="utf-8") as lines:
@@ -286,7 +286,7 @@ def _matrix(path: Path, column: Any, start: int) -> NDArray[np.float32]:
         flat = column.flatten()
         if flat.null_count:
             row = kernels.index(flat.is_null(), value=True).as_py() // lengths[0].as_py()
-            raise InvalidInput(f"{wrong}, found an empty number in row {start + row}")
+            raise InvalidInput(f"{wrong}, found a null value in row {start + row}")
         numbers = flat.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
         return numbers.reshape(len(column), lengths[0].as_py())
     except pa.ArrowException as error:

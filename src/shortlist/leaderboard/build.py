@@ -31,8 +31,8 @@ from shortlist.leaderboard.table import (
     ValueStatus,
 )
 
-_AXES = ("task", "selector", "budget", "seed", "fold")  # typed, and no setting of a row
-SHOWN_SETTINGS = 3  # of the settings that distinguish a row
+_AXES = ("task", "selector", "budget", "seed", "fold")  # axes, which are not settings of a row
+SHOWN_SETTINGS = 3  # most settings shown of a row
 UNSET = "unset"
 _CLASS = re.compile(r'^(.+)\._target_="(?:\w+\.)*(\w+)"$')  # shown as PLACE=CLASS
 ALL_TASKS = "all tasks"
@@ -126,7 +126,7 @@ def _group_by_row(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
     rows: dict[RowAxes, list[Record]] = defaultdict(list)
     for axes, group in groups.items():
         flat = [{**dict(_flat(record.config)), **record.reads} for record in group]
-        followed = _seeds_of_the_run(group, flat)
+        followed = _paths_of_run_seed(group, flat)
         names = differing_settings(
             [{path: config[path] for path in config.keys() - followed} for config in flat]
         )
@@ -134,15 +134,15 @@ def _group_by_row(records: Sequence[Record]) -> dict[RowAxes, list[Record]]:
             tuple(f"{name}={config.get(path, UNSET)}" for path, name in names.items())
             for config in flat
         ]
-        for record, told in zip(group, _as_typed(group, settings), strict=True):
-            rows[replace(axes, settings=told)].append(record)
+        for record, labels in zip(group, _as_typed(group, settings), strict=True):
+            rows[replace(axes, settings=labels)].append(record)
     return rows
 
 
 def _as_typed(
     records: Sequence[Record], settings: Sequence[tuple[str, ...]]
 ) -> Sequence[tuple[str, ...]]:
-    """Returns what was typed of each record where that tells apart the same rows as all settings do
+    """Returns the typed overrides as labels where they distinguish the same rows as the settings
     (`practice=lora` in place of what it sets), else the settings.
     """
     typed = [typed_values(record) for record in records]
@@ -151,13 +151,13 @@ def _as_typed(
         for name in {name for one in typed for name in one} - set(_AXES)
         if len({one.get(name) for one in typed}) > 1
     )
-    told = [tuple(f"{name}={one.get(name, UNSET)}" for name in varied) for one in typed]
-    pairs = set(zip(told, settings, strict=True))
-    same = len(pairs) == len(set(told)) == len(set(settings))
-    return told if same and len(pairs) > 1 else settings
+    labels = [tuple(f"{name}={one.get(name, UNSET)}" for name in varied) for one in typed]
+    pairs = set(zip(labels, settings, strict=True))
+    same = len(pairs) == len(set(labels)) == len(set(settings))
+    return labels if same and len(pairs) > 1 else settings
 
 
-def _seeds_of_the_run(
+def _paths_of_run_seed(
     records: Sequence[Record], configs: Sequence[Mapping[str, str]]
 ) -> frozenset[str]:
     """Returns the paths of seeds that are the run's own in every record (`task.seed=${seed}`)."""
@@ -175,7 +175,7 @@ def _seeds_of_the_run(
 def differing_settings(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Returns path and short name of each setting that differs between flat configurations.
 
-    Settings that always change together and end alike (`featurizer.model.epochs` interpolates
+    Settings that always change together and have the same last name (`featurizer.model.epochs` interpolates
     `model.epochs`) are listed once, by the shortest path. The short name is the shortest end of the
     path that no other listed path has.
     """

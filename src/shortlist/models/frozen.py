@@ -27,8 +27,8 @@ class FrozenLayers:
         base: the model without a head.
         stack: the list of all its layers.
         count: number of layers that are frozen.
-        decoder: whether the model reads token ids beside states: a decoder's classifier finds the
-            last token by its id.
+        decoder: whether the model is a decoder: its classifier also needs the token ids, to find the
+            last token.
     """
 
     base: Any
@@ -68,7 +68,7 @@ class FrozenLayers:
         return cls(base, stack, count, decoder)
 
     @contextlib.contextmanager
-    def only(self) -> Generator[None]:
+    def without_upper_layers(self) -> Generator[None]:
         """Returns a context in which the encoder ends with the frozen layers."""
         upper = list(self.stack)[self.count :]
         del self.stack[self.count :]
@@ -78,16 +78,16 @@ class FrozenLayers:
             self.stack.extend(upper)
 
     @contextlib.contextmanager
-    def left_out(self) -> Generator[None]:
+    def without_frozen_layers(self) -> Generator[None]:
         """Returns a context in which the encoder begins after the frozen layers: it reads their
         states as `inputs_embeds`, a decoder also `input_ids`.
         """
         if self.decoder:
-            with self._given():
+            with self._states_as_input():
                 yield
             return
         embeddings, layers = self.base.embeddings, list(self.stack)
-        self.base.embeddings = _Given()
+        self.base.embeddings = _PassThrough()
         del self.stack[: self.count]
         try:
             yield
@@ -97,7 +97,7 @@ class FrozenLayers:
             self.stack.extend(layers)
 
     @contextlib.contextmanager
-    def _given(self) -> Generator[None]:
+    def _states_as_input(self) -> Generator[None]:
         """Returns a context in which a decoder's first layer after the frozen ones reads the states
         in place of the embeddings, whatever its architecture does with these.
         """
@@ -115,7 +115,7 @@ class FrozenLayers:
             self.base.register_forward_pre_hook(keep, with_kwargs=True),
             layers[self.count].register_forward_pre_hook(replace, with_kwargs=True),
         ]
-        self.base.config.use_cache = False  # places in a cache are those of all layers
+        self.base.config.use_cache = False  # a cache counts all layers
         del self.stack[: self.count]
         try:
             yield
@@ -129,7 +129,7 @@ class FrozenLayers:
     def _after(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Returns the states after the frozen layers, (b, t, w)."""
         if not self.decoder:
-            with self.only():
+            with self.without_upper_layers():
                 return self.base(**inputs).last_hidden_state
         reached: list[torch.Tensor] = []
 
@@ -171,8 +171,8 @@ class _Reached(Exception):
     """Ends a pass before the layers whose states are not asked for."""
 
 
-class _Given(torch.nn.Module):
-    """In place of the embeddings: returns the states that it is given."""
+class _PassThrough(torch.nn.Module):
+    """Replaces the embeddings: returns the states that it is given."""
 
     def forward(
         self,

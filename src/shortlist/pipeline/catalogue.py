@@ -33,7 +33,7 @@ class Method:
         vectors: the featurizers whose vectors it reads; empty for one that reads texts or nothing.
         cost: what its vectors and its fit cost, as the classes say it.
         paper: authors, venue and year; empty for a method that no paper describes.
-        arxiv: number at arXiv.
+        arxiv: arXiv identifier.
         target_class: import path of its class.
     """
 
@@ -54,30 +54,30 @@ def catalogue() -> tuple[Method, ...]:
 
 def _method(name: str) -> Method:
     nodes = list(_lineage(name))
-    kind = next((node["_target_"] for _, node in nodes if "_target_" in node), "")
+    class_path = next((node["_target_"] for _, node in nodes if "_target_" in node), "")
     comment = " ".join(_comment(folder() / "selector" / f"{name}.yaml"))
     vectors = [v for entry in _entries(nodes, "featurizer") for v in entry if v != "none"]
     vectors = list(dict.fromkeys(vectors))
     members = [member for entry in _entries(nodes, "selector") for member in entry]
-    costs = [*map(_cost_of, vectors), _first(_section(kind, "Cost"))]
-    paper = _first(_section(kind, "Paper"))
+    costs = [*map(_cost_of, vectors), _first(_section(class_path, "Cost"))]
+    paper = _first(_section(class_path, "Paper"))
     numbers = _ARXIV.findall(paper)
     return Method(
         name,
         _summary(comment),
-        _reads_target(kind) or any(_method(member).target for member in members),
+        _reads_target(class_path) or any(_method(member).target for member in members),
         tuple(vectors),
         _joined(dict.fromkeys(cost for cost in costs if cost)),
         re.sub(r" \(arXiv.*|: .*|, (sections?|eq)\b.*", "", paper)
         if re.search(r"\b(19|20)\d\d\b", paper)
         else "",
         numbers[0] if numbers else "",
-        kind,
+        class_path,
     )
 
 
 def _joined(sentences: Iterable[str]) -> str:
-    """Returns sentences as clauses of one."""
+    """Returns sentences joined by semicolons."""
     first, *rest = *sentences, ""
     clauses = [f"{one[0].lower()}{one[1:]}" if one[1:2].islower() else one for one in rest if one]
     return "; ".join([first, *clauses])
@@ -99,7 +99,7 @@ def _lineage(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _entries(nodes: list[tuple[str, dict[str, Any]]], group: str) -> Iterator[list[str]]:
-    """Yields the options of a group that each YAML chooses; the nearest that chooses any counts."""
+    """Yields the options of a group that the first YAML of the lineage with any such chooses."""
     for _, node in nodes:
         chosen = [
             str(option)
@@ -141,11 +141,11 @@ def _module(name: str) -> ast.Module:
     return ast.parse(Path(source).read_text(encoding="utf-8") if source else "")
 
 
-def _classes(kind: str) -> list[ast.ClassDef]:
+def _classes(class_path: str) -> list[ast.ClassDef]:
     """Returns the definition of a class, and those of its bases that its module defines or imports
     from this package.
     """
-    module, _, name = kind.rpartition(".")
+    module, _, name = class_path.rpartition(".")
     if not module.startswith("shortlist."):
         return []
     tree = _module(module)
@@ -166,9 +166,9 @@ def _origin(tree: ast.Module, module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
-def _section(kind: str, title: str) -> str:
+def _section(class_path: str, title: str) -> str:
     """Returns a section of a class's docstring in one line; empty where there is none."""
-    text = next((ast.get_docstring(node) or "" for node in _classes(kind)[:1]), "")
+    text = next((ast.get_docstring(node) or "" for node in _classes(class_path)[:1]), "")
     found = re.search(rf"^{title}:\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
     return " ".join(found[1].split()) if found else ""
 
@@ -179,8 +179,8 @@ def _first(text: str) -> str:
     return "" if re.match(r"None\b", sentence) else sentence
 
 
-def _reads_target(kind: str) -> bool:
-    for node in _classes(kind):
+def _reads_target(class_path: str) -> bool:
+    for node in _classes(class_path):
         for line in node.body:
             if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "traits":
                 return "target_aware=False" not in ast.unparse(line.value)

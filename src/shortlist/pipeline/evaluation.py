@@ -13,7 +13,7 @@ import numpy as np
 
 from shortlist.core import Metric, digest, pack_item_scores
 from shortlist.diagnostics.assumption import reference_texts
-from shortlist.diagnostics.forgetting import mean_vectors, probes, under_head
+from shortlist.diagnostics.forgetting import mean_vectors, probes, save_with_language_model_head
 from shortlist.diagnostics.task_probe import fit_classes, fit_numbers
 from shortlist.errors import InvalidInput, near
 from shortlist.evaluation.base import EvalContext
@@ -156,13 +156,13 @@ def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Cor
         path = model.directory()
         if head is not None:
             tuned, path = path, directory / "model"
-            under_head(head.directory(), tuned, trainer.objective, path)
+            save_with_language_model_head(head.directory(), tuned, trainer.objective, path)
         losses = trainer.losses_on(path, read, runtime)
         np.save(directory / "loss.npy", losses.sums)
         np.save(directory / "counts.npy", losses.counts)
         for probe in probes(read):
             vectors = mean_vectors(path, probe.texts, trainer.max_length, runtime)
-            np.save(directory / f"{probe.name}.npy", probe.right(vectors))
+            np.save(directory / f"{probe.name}.npy", probe.correct(vectors))
         if head is not None:
             shutil.rmtree(path)
         return {

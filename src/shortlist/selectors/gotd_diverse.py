@@ -20,11 +20,11 @@ _ROWS = 1024
 
 
 class GOTDDiverse(Selector):
-    """The best documents by GOT-D that are no near-duplicates of better ones.
+    """The best documents by GOT-D that are not near-duplicates of higher-ranked ones.
 
-    A ranking by score has no term for diversity, and near-duplicates score alike. The ranking is
-    read from the top, and a document is suppressed where `most` selected ones have a cosine above
-    `similarity` to it. Suppressed documents rank last and are selected only if the others do not
+    A ranking by score ignores diversity, and near-duplicates have similar scores. Documents are
+    taken by decreasing score, and one is suppressed where `most` selected documents have a cosine
+    above `similarity` to it. Suppressed documents rank last and are selected only if the others do not
     fill the budget; the record counts them.
 
     Formula:
@@ -68,7 +68,7 @@ class GOTDDiverse(Selector):
         return None if baseline is None else {"members": {name: baseline}}
 
     def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
-        """Returns the best documents that are no near-duplicates of better ones.
+        """Returns the best documents that are not near-duplicates of higher-ranked ones.
 
         Raises:
             InvalidInput: the member's vectors are counts.
@@ -122,13 +122,13 @@ def suppress_near_duplicates(
     spent = 0
     for part in row_slices(len(ranking), _ROWS):
         rows = ranking[part]
-        # Ascending, so that a memory map is read in order; then back into the ranking's order.
-        sorted_rows, back = np.unique(rows, return_inverse=True)
+        # Ascending, so that a memory map is read in order; `inverse` restores the ranking.
+        sorted_rows, inverse = np.unique(rows, return_inverse=True)
         block = gather_rows(pool, torch.from_numpy(sorted_rows), cpu, torch.float32)
-        vectors = unit_rows(block)[torch.from_numpy(back)]
+        vectors = unit_rows(block)[torch.from_numpy(inverse)]
         with float32_products():
             near = (vectors @ kept.T > similarity).sum(1).numpy()
-            among = (vectors @ vectors.T > similarity).numpy()
+            near_in_block = (vectors @ vectors.T > similarity).numpy()
         places: list[int] = []
         for place, row in enumerate(rows.tolist()):
             if near[place] >= most:
@@ -138,6 +138,6 @@ def suppress_near_duplicates(
             if spent > amount:
                 return np.array(suppressed, dtype=np.int64)
             places.append(place)
-            near += among[place]
+            near += near_in_block[place]
         kept = torch.cat([kept, vectors[places]])
     return np.array(suppressed, dtype=np.int64)

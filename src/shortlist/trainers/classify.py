@@ -259,7 +259,7 @@ class Classifier(TrainingModule):
             state, runtime.checkpoint_seconds, order.generator, best.state if best else State
         )
         save.restore(self.saved)
-        with frozen.left_out() if frozen else nullcontext():
+        with frozen.without_frozen_layers() if frozen else nullcontext():
             facts |= self.find_rate(lambda: load(buckets()), directory, runtime)
             try:
                 self.run(loader, "fine-tuning", runtime, *([best] if best else []), save)

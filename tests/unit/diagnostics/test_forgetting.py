@@ -11,7 +11,12 @@ import toy
 
 from shortlist.core import Corpus
 from shortlist.diagnostics.assumption import reference_texts
-from shortlist.diagnostics.forgetting import Probe, mean_vectors, probes, under_head
+from shortlist.diagnostics.forgetting import (
+    Probe,
+    mean_vectors,
+    probes,
+    save_with_language_model_head,
+)
 from shortlist.models import checkpoint
 from shortlist.models.likelihood import held_out_loss
 from shortlist.runtime import Runtime
@@ -48,8 +53,8 @@ def test_a_probe_is_right_where_vectors_hold_the_class_and_at_chance_where_not()
     labels = np.tile([0, 1], 100)
     probe = Probe("x", [""] * 200, labels, np.arange(200) // 2 % 5)
     noise = rng.normal(size=(200, 8))
-    assert probe.right(noise + 8 * labels[:, None]).mean() == 1.0
-    assert abs(probe.right(noise).mean() - 0.5) < 0.15  # four standard errors
+    assert probe.correct(noise + 8 * labels[:, None]).mean() == 1.0
+    assert abs(probe.correct(noise).mean() - 0.5) < 0.15  # four standard errors
 
 
 @pytest.mark.parametrize("objective", ["mlm", "clm"])
@@ -66,7 +71,7 @@ def test_an_encoder_under_its_own_head_has_the_loss_of_the_language_model(
     checkpoint.save(moved, model, checkpoint.tokenizer(start))
     losses = [held_out_loss(objective, start, TEXTS, 32, machine).sums]
     for number, one in enumerate((tuned, moved)):
-        under_head(start, one, objective, tmp_path / str(number))
+        save_with_language_model_head(start, one, objective, tmp_path / str(number))
         losses.append(held_out_loss(objective, tmp_path / str(number), TEXTS, 32, machine).sums)
     np.testing.assert_array_equal(losses[0], losses[1])
     assert (losses[0] != losses[2]).all()

@@ -46,7 +46,7 @@ def test_classes_and_confusions_are_tables_and_escaped() -> None:
     assert cells == [("1.0000", "1"), ("0.0000", "0"), ("0.5000", "1"), ("0.5000", "1")]
     assert "<table" not in html(sheet(evaluation_section({})))
     section = evaluation_section({"per_class": ROWS, "threshold": 0.4})
-    assert len(section.tables) == 1 and "from a probability of 0.4 on" in section.tables[0].note
+    assert len(section.tables) == 1 and "at a probability of at least 0.4" in section.tables[0].note
 
 
 def test_of_many_classes_the_most_frequent_confusions_are_told_and_the_rest_counted() -> None:

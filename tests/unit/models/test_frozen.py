@@ -24,7 +24,7 @@ def test_the_upper_part_on_frozen_states_is_the_whole_model(tiny_model: Path, ma
     names = list(model.state_dict())
     frozen = FrozenLayers.of(model, 1, "finetune.frozen_layers")
     states = frozen.states(tokens, 0, False, machine)
-    with frozen.left_out(), torch.inference_mode():
+    with frozen.without_frozen_layers(), torch.inference_mode():
         found = model(**state_batch(states, rows)).logits
     assert torch.allclose(found, expected, atol=1e-5)
     assert list(model.state_dict()) == names
@@ -60,7 +60,7 @@ def test_a_decoder_on_frozen_states_is_the_whole_decoder(
     frozen = FrozenLayers.of(model, 1, "finetune.frozen_layers")
     states = frozen.states(tokens, pad, False, machine)
     given = {**state_batch(states, rows), "input_ids": whole["input_ids"]}
-    with frozen.left_out(), torch.inference_mode():
+    with frozen.without_frozen_layers(), torch.inference_mode():
         found = model(**given).logits
     assert torch.allclose(found, expected, atol=1e-5)
     assert (list(model.state_dict()), model.config.to_json_string()) == (names, config)

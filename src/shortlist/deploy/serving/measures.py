@@ -1,4 +1,4 @@
-"""What a server counts and times, for Prometheus."""
+"""Metrics of a server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Measures:
-    """The measures of one server.
+    """The metrics of one server.
 
     Attributes:
         requests: requests by path and status.
         seconds: seconds a request by path.
         predictions: texts that were predicted.
         truncated: of these, texts that were cut.
-        batches: texts a batch.
-        inference: seconds a batch.
-        waiting: texts that wait.
+        batches: number of texts of a batch.
+        inference: seconds that a batch takes.
+        waiting: number of texts that wait for a batch.
         log_failures: writes to the log that failed.
-        media_type: of `text`.
+        media_type: the content type of `text`.
     """
 
     media_type = CONTENT_TYPE_LATEST
 
     def __init__(self, model: ModelDir) -> None:
-        """Starts at zero.
+        """Registers the metrics, all zero.
 
         Args:
             model: what is served.
