@@ -55,7 +55,9 @@ def training_section(trainings: Sequence[Training]) -> Section:
         if one.held_out:
             note += "; held-out: texts of the task that were not trained on, before and after"
         if any(loss is not None for loss in curve.validation_losses):
-            note += "; the training loss includes dropout and the options of the loss, the validation"
+            note += (
+                "; the training loss includes dropout and the options of the loss, the validation"
+            )
             note += " loss does not"
         figures.append(
             Figure(

@@ -258,7 +258,9 @@ def test_an_archive_of_arrays_and_ids_that_are_no_text_are_named(
         np.savez(stream, VECTORS)
     numpy_names = path.with_suffix(".ids.txt")
     numpy_names.write_text("\n".join(TEXTS) + "\n")
-    with pytest.raises(InvalidInput, match=r"v\.npy: expected one array of numbers, found an archive"):
+    with pytest.raises(
+        InvalidInput, match=r"v\.npy: expected one array of numbers, found an archive"
+    ):
         Precomputed([str(path)]).compute(CORPUS, tmp_path, machine)
 
 
