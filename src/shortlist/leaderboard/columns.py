@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from shortlist.core import Metric, Record, Role
+from shortlist.leaderboard.compute import operations
 from shortlist.leaderboard.table import Column, Kind
 
 
@@ -71,12 +72,21 @@ COSTS: Mapping[Role, Cost] = {
 # The two costs that depend on the method most, where there is no room for all.
 METHOD_COSTS = (COSTS["selection"].name, COSTS["training"].name)
 
+OPERATIONS = Measurement("cost", "operations", "operations", False)
 PEAK_MEMORY = Measurement("cost", "peak_memory", "MiB", False)
 DOCUMENTS = Measurement("count", "documents", "count", None)
 MARGINAL_ERROR = Measurement("certificate", "marginal_error", "relative", False)
-FIXED = (*(cost.measurement for cost in COSTS.values()), PEAK_MEMORY, DOCUMENTS, MARGINAL_ERROR)
-TITLES = {cost.name: cost.title for cost in COSTS.values()} | {"peak_memory": "peak memory (MiB)"}
+FIXED = (
+    *(cost.measurement for cost in COSTS.values()),
+    OPERATIONS,
+    PEAK_MEMORY,
+    DOCUMENTS,
+    MARGINAL_ERROR,
+)
+TITLES = {cost.name: cost.title for cost in COSTS.values()}
+TITLES |= {"peak_memory": "peak memory (MiB)", "operations": "compute (FLOP)"}
 DESCRIPTIONS = {cost.name: f"seconds of: {cost.description}" for cost in COSTS.values()}
+DESCRIPTIONS["operations"] = "estimated floating-point operations of selection and warm-up"
 # Metrics of predictions by their names; `probe_` before a name: those of the linear probe.
 PREDICTED = ("accuracy", "micro_f1", "macro_f1", "matthews", "f1", "pearson", "spearman")
 PROBE = "probe_"
@@ -100,6 +110,8 @@ def measurements(record: Record) -> dict[Measurement, float]:
                 stage.seconds for stage in record.stages if stage.role == role
             )
         numbers[PEAK_MEMORY] = max(stage.peak_mib for stage in record.stages)
+        if (estimated := operations(record)) is not None:
+            numbers[OPERATIONS] = estimated
     if "unique" in record.selection:
         numbers[DOCUMENTS] = float(record.selection["unique"])
     # One solve for each target and member: the largest error is reported.

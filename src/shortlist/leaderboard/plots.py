@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from shortlist.leaderboard.columns import METHOD_COSTS
+from shortlist.leaderboard.columns import METHOD_COSTS, OPERATIONS
 from shortlist.leaderboard.table import ComparisonTable, Row
 from shortlist.rendering.svg import LINE, SOFT, legend, series_style, svg
 
@@ -42,7 +42,21 @@ def plots(table: ComparisonTable) -> list[Plot]:
     """Returns the plots that a table has enough numbers for."""
     if table.headline is None:
         return []
-    return [plot for plot in (_budget_curve(table), _cost_and_gain(table)) if plot is not None]
+    seconds = _cost_and_gain(
+        table,
+        METHOD_COSTS,
+        "Gain by cost",
+        "selection and training (s)",
+        "seconds of selection and training",
+    )
+    compute = _cost_and_gain(
+        table,
+        (OPERATIONS.name,),
+        "Gain by compute",
+        "selection and warm-up (FLOP, estimated)",
+        "estimated operations of selection and warm-up",
+    )
+    return [plot for plot in (_budget_curve(table), seconds, compute) if plot is not None]
 
 
 def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
@@ -101,17 +115,28 @@ class _Point(NamedTuple):
     budget: int
 
 
-def _cost_and_gain(table: ComparisonTable) -> Plot | None:
-    """Returns the gain by cost; None for fewer than three points or several devices."""
+def _cost_and_gain(
+    table: ComparisonTable, summed: Sequence[str], title: str, axis: str, what: str
+) -> Plot | None:
+    """Returns the gain by cost; None for fewer than three points, or for seconds of several
+    devices.
+
+    Args:
+        table: the table.
+        summed: names of the columns whose sum is the cost.
+        title: heading.
+        axis: label of the axis of costs.
+        what: the costs as a reader names them.
+    """
     index = table.headline
     assert index is not None
-    seconds = [i for i, column in enumerate(table.columns) if column.name in METHOD_COSTS]
+    seconds = [i for i, column in enumerate(table.columns) if column.name in summed]
     controls = {gain.control for row in table.rows if (gain := table.gain(row)) is not None}
     points = list[_Point]()
     for row in table.rows:
         costs = [cost for i in seconds if (cost := row.cells[i].mean) is not None]
         gain = table.gain(row)
-        if len(costs) < len(seconds) or row.cells[index].mean is None:
+        if not costs or len(costs) < len(seconds) or row.cells[index].mean is None:
             continue
         value = gain.value if gain else 0.0 if row.axes.method in controls else None
         if value is not None:
@@ -119,7 +144,8 @@ def _cost_and_gain(table: ComparisonTable) -> Plot | None:
             name = _series_name(table, row)
             points.append(_Point(name, math.fsum(costs), value, half, row.axes.budget))
     # Seconds on different devices cannot be compared.
-    if len(points) < 3 or len(table.devices) != 1 or any(point.cost <= 0 for point in points):
+    one_device = len(table.devices) == 1 or summed != METHOD_COSTS
+    if len(points) < 3 or not one_device or any(point.cost <= 0 for point in points):
         return None
     names = sorted({point.name for point in points})
     several_budgets = len({point.budget for point in points}) > 1
@@ -148,17 +174,17 @@ def _cost_and_gain(table: ComparisonTable) -> Plot | None:
             )  # fmt: skip
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_major_formatter("{x:,g}" if summed == METHOD_COSTS else "{x:.0e}")
         axes.minorticks_off()
-        axes.set_xlabel(f"selection and training (s), {table.devices[0]}")
+        axes.set_xlabel(f"{axis}, {table.devices[0]}" if summed == METHOD_COSTS else axis)
         axes.set_ylabel(f"gain in {table.columns[index].title}")
         legend(axes, plot.columns, fontsize=_legend_size(plot))
 
     about = (
-        "Gain over the random control by the seconds of selection and training. The dashed line "
-        "joins the Pareto-optimal points; bars are 95 % intervals."
+        f"Gain over the random control by the {what}. The dashed line joins the Pareto-optimal points; "
+        "bars are 95 % intervals."
     )
-    plot = Plot("Gain by cost", about, len(names), draw)
+    plot = Plot(title, about, len(names), draw)
     return plot
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shortlist.leaderboard.columns import COSTS, METHOD_COSTS
 from shortlist.leaderboard.decisions import decision_table
+from shortlist.leaderboard.payoff import payoff_table
 from shortlist.leaderboard.table import Aggregate, Column, ComparisonTable, Gain, Row, Value
 from shortlist.rendering.tables import (
     TextCell,
@@ -47,6 +48,8 @@ def number(value: float, unit: str) -> str:
     """Returns a value with the number of digits of its unit."""
     if not math.isfinite(value):
         return "∞" if value > 0 else f"{MINUS}∞" if value < 0 else "nan"
+    if unit == "operations":
+        return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
     if unit == "relative":
         return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
     digits = DIGITS.get(unit, 4)
@@ -71,7 +74,7 @@ def signed(value: float, unit: str) -> str:
 
 def sd_text(cell: Aggregate, unit: str) -> str:
     """Returns the standard deviation over seeds, or the empty string."""
-    if cell.mean is None or cell.sd is None or unit in ("count", "relative", "MiB"):
+    if cell.mean is None or cell.sd is None or unit in ("count", "operations", "relative", "MiB"):
         return ""
     return number(cell.sd, unit).lstrip("+") if cell.sd else "0"
 
@@ -178,7 +181,7 @@ def markdown(tables: Sequence[ComparisonTable]) -> str:
 
 def further_tables(table: ComparisonTable) -> list[TextTable]:
     """Returns the tables that stand below a comparison, as far as it has numbers for them."""
-    return [one for one in (decision_table(table),) if one is not None]
+    return [one for one in (payoff_table(table), decision_table(table)) if one is not None]
 
 
 def _text_table(

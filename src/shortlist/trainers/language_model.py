@@ -101,7 +101,7 @@ class LanguageModelTrainer(TrainingModule):
         self.prepare()
         tokenizer = checkpoint.tokenizer(start)
         batches = self.batches(start, tokenizer, corpus, seed)
-        facts = {**batches.facts}
+        facts = {**batches.facts, "dense_parameters": dense_parameters(self.model)}
         self.tokens = facts["tokens"]
         facts |= self.find_rate(
             lambda: self.batches(start, tokenizer, corpus, seed).loader, directory, runtime
@@ -226,6 +226,19 @@ class CausalLM(LanguageModelTrainer):
         )
         facts = {"documents": len(corpus), "tokens": int((blocks != IGNORED).sum())}
         return Batches(loader, facts, order, {})
+
+
+def dense_parameters(model: Any) -> int:
+    """Returns the number of weights outside embedding tables, which every token is multiplied with:
+    N of Kaplan et al. 2020.
+    """
+    tables = {
+        id(weight)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Embedding)
+        for weight in module.parameters(recurse=False)
+    }
+    return sum(weight.numel() for weight in model.parameters() if id(weight) not in tables)
 
 
 class MaskedLMHead(TrainingModule):

@@ -13,7 +13,7 @@ from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.likelihood import IGNORED
-from shortlist.trainers.language_model import MaskedLM, mask
+from shortlist.trainers.language_model import MaskedLM, dense_parameters, mask
 
 MASK, WORDS = 4, 1000
 IDS = torch.randint(5, WORDS, (500, 400), generator=torch.Generator().manual_seed(0))
@@ -134,3 +134,13 @@ def test_a_batch_in_which_no_token_is_asked_for_trains_nothing(
     assert (facts["steps"], facts["first_loss"]) == (3, 0.0)
     trained = checkpoint.masked_lm(tmp_path).state_dict()
     assert all(torch.isfinite(value).all() for value in trained.values())
+
+
+def test_weights_outside_embedding_tables_are_counted_tied_ones_once(tiny_model: Path) -> None:
+    model = MaskedLM.load(tiny_model)
+    config = model.config
+    width, inner = config.hidden_size, config.intermediate_size
+    layer = 4 * (width + 1) * width + (width + 1) * inner + (inner + 1) * width + 4 * width
+    head = (width + 1) * width + 2 * width + config.vocab_size  # its decoder is the word embeddings
+    expected = config.num_hidden_layers * layer + head + 2 * width
+    assert dense_parameters(model) == expected
