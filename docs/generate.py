@@ -60,6 +60,7 @@ GROUPS = {
     "scorer": "toxicity scorers",
     "protocol": "how a paper trains",
     "runtime": "how a cell is run; never part of a key",
+    "backend": "where the shards of a streamed selection are worked on; never part of a key",
     "paths": "where things are read and written",
     "logger": "where results are sent",
     "launcher": "where the cells of a sweep run",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shortlist.core import Record
     from shortlist.data.inputs import Data, Files
     from shortlist.pipeline.forecast import Step
+    from shortlist.pipeline.streaming import Streamed
 
 # transformers imports tqdm, which misses its widgets in a notebook; `progress` needs none.
 warnings.filterwarnings("ignore", "IProgress not found")
@@ -78,6 +79,42 @@ def select(
         settings=settings, cascade=True,
     )  # fmt: skip
     return _run(request, directory, command)
+
+
+def stream(
+    pool: Data,
+    target: Data,
+    budget: int | None = None,
+    method: str | None = None,
+    *,
+    sample: int = 100_000,
+    text_column: str = "text",
+    target_column: str | None = None,
+    domain_column: str | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | Iterable[str] = (),
+    directory: str | Path | None = None,
+) -> Streamed:
+    """Returns what `select` returns, of a pool that need not fit into memory, without a record.
+
+    Arguments are those of `select`, and `sample`: the documents of the pool that stand for it where
+    the method fits on a sample (gotd, soft_knn). `settings` with `backend=processes` works on
+    several files at a time.
+
+    Raises:
+        ShortlistError: an input or a setting cannot be used, or the method needs the pool as a
+            whole.
+    """
+    from shortlist.pipeline.cell import open_cell
+    from shortlist.pipeline.streaming import stream_selection
+
+    request = Request(
+        pool, target, budget, method, None, text_column, target_column, domain_column, seed,
+        settings=settings,
+    )  # fmt: skip
+    with request.opened() as asked:
+        place = run_directory(asked.config, directory)
+        return stream_selection(open_cell(asked.config, asked.choices, place), sample)
 
 
 def rank(

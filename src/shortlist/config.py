@@ -157,6 +157,7 @@ class Config:
     finetune: Component = MISSING
     logger: dict[str, dict[str, Any]] = field(default_factory=dict)
     runtime: Runtime = MISSING
+    backend: Component = MISSING  # of a streamed selection; never part of a key
     paths: Paths = MISSING
     protocol: dict[str, Any] | None = None  # read by settings of the hashed groups
     sizes: dict[str, Any] | None = None  # of an experiment, by size; read by `register`

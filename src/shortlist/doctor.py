@@ -25,6 +25,7 @@ EXTRAS = {
     "documents": ("pypdf", "text of PDF and HTML files"),
     "gguf": ("gguf", "model=smollm2"),
     "sweep": ("submitit", "sweeps by joblib and on SLURM"),
+    "ray": ("ray", "streamed selections by Ray: backend=ray"),
     "onnx": ("onnxscript", "models as ONNX: shortlist export --onnx"),
     "serve": ("fastapi", "predictions over HTTP: shortlist serve"),
     "wandb": ("wandb", "Weights & Biases"),

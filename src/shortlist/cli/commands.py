@@ -54,6 +54,15 @@ def parser() -> argparse.ArgumentParser:
         help="print the stages, what is stored already, and a forecast of time and memory",
     )  # fmt: skip
     select.add_argument("--json", action="store_true", help="print the summary as JSON")
+    select.add_argument(
+        "--stream", action="store_true",
+        help="read the pool file by file, in memory that does not grow with it: dsir, gotd, soft_knn, "
+        "random; no record, no report; -- backend=processes works on several files at a time",
+    )  # fmt: skip
+    select.add_argument(
+        "--sample", type=_number, default=100_000, metavar="N",
+        help="with --stream: documents of the pool that gotd and soft_knn fit on (default: 100000)",
+    )  # fmt: skip
     compare = command(
         "compare", selection.compare, "select by several methods and compare the picks", after
     )

@@ -35,6 +35,9 @@ def select(options: argparse.Namespace) -> None:
     if options.dry_run:
         _dry_run(options, methods)
         return
+    if options.stream:
+        _stream(options, methods, out)
+        return
     for method, picks in _picks_of(options, methods):
         written = None
         if out is not None:
@@ -103,6 +106,37 @@ def _dry_run(options: argparse.Namespace, methods: Sequence[str]) -> None:
             table.add_row(step.stage, step.state, *cells, step.note)
         table.add_row("in all, where known", "", f"{seconds:,.1f} s", f"{memory / 2**20:,.0f} MiB")
         console(sys.stdout).print(table)
+
+
+def _stream(options: argparse.Namespace, methods: Sequence[str], out: Path | None) -> None:
+    from shortlist.api import stream
+    from shortlist.picks import write_table
+
+    request = _request(options)
+    if request.pop("unit") == "tokens":
+        raise InvalidInput("--stream counts documents; leave out --unit tokens")
+    log_to_terminal(options)
+    screen = console(sys.stdout if options.out is None or out else sys.stderr)
+    for method in methods:
+        place = options.directory
+        place = place / method if place and len(methods) > 1 else place
+        found = stream(**request, method=method, directory=place, sample=options.sample)
+        written = found.directory / "shortlist.jsonl"
+        if out is not None:
+            written = write_table(found.to_arrow(), Path(str(out).replace("{method}", method)))
+        elif options.out is not None:
+            print(end=written.read_text(encoding="utf-8"))
+        if options.json:
+            print(json.dumps({**found.facts, "picks": str(written)}, ensure_ascii=False))
+            continue
+        counts = found.facts["counts"]
+        screen.print(
+            f"[bold]{method}[/bold]: {len(found.selection):,} of {counts['documents']:,} documents "
+            f"selected, {found.facts['shards']:,} files"
+        )
+        for name, count in counts.items():
+            screen.print(f"{name:<16} {count:,}", markup=False)
+        screen.print(f"{'picks':<16} {shown(written)}", markup=False)
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from shortlist.core import ID_CHARACTERS, document_id
+from shortlist.core import ID_CHARACTERS, Corpus, document_id
+from shortlist.data.readers import Document
 from shortlist.data.splits import check_size, draw
 
-_ID_BYTES = ID_CHARACTERS // 2
-_RECORD = np.dtype([("id", f"S{_ID_BYTES}"), ("row", "<i8")])
+ID_BYTES = ID_CHARACTERS // 2
+_RECORD = np.dtype([("id", f"S{ID_BYTES}"), ("row", "<i8")])
 _PARTS = 256  # of the ids on disk, by their first byte
 _HELD = 1 << 20  # ids in memory, 20 bytes each, before they go to disk
 
@@ -34,9 +37,13 @@ class Copies:
 
     def add(self, key: str) -> None:
         """Adds the id of the next row."""
-        self._ids += bytes.fromhex(key)
-        self.rows += 1
-        if len(self._ids) == self._held * _ID_BYTES:
+        self.extend(bytes.fromhex(key))
+
+    def extend(self, ids: bytes) -> None:
+        """Adds the ids of the next rows, 12 bytes each."""
+        self._ids += ids
+        self.rows += len(ids) // ID_BYTES
+        if len(self._ids) >= self._held * ID_BYTES:
             self._to_disk()
 
     def repeats(self) -> Iterator[NDArray[np.int64]]:
@@ -61,7 +68,7 @@ class Copies:
     def _to_disk(self) -> None:
         self._folder = self._folder or TemporaryDirectory(prefix="shortlist_ids_")
         records = self._records()
-        parts = np.frombuffer(bytes(self._ids), np.uint8)[::_ID_BYTES]
+        parts = np.frombuffer(bytes(self._ids), np.uint8)[::ID_BYTES]
         order = np.argsort(parts, kind="stable")
         ends = np.searchsorted(parts[order], np.arange(1, _PARTS + 1))
         for part, rows in enumerate(np.split(order, ends[:-1])):
@@ -107,23 +114,38 @@ def sample_texts(texts: Iterable[str], size: int | None, seed: int, held: int = 
         for rows, text in enumerate(texts, start=1):  # noqa: B007, the last number is used
             distinct[text] = None
         return Sample(list(distinct), rows - len(distinct), 0)
-    kept: dict[int, tuple[int, str]] = {}  # by the number (hash, id): place and text
-    largest: list[int] = []  # the same numbers, negative, as a heap
-    ids = Copies(held)
-    for place, text in enumerate(texts):
+    ids, sample = Copies(held), Smallest(size, seed)
+    for text in texts:
         key = document_id(text)
         ids.add(key)
-        number = draw(key, seed) << 4 * ID_CHARACTERS | int(key, 16)
-        if number in kept or not size or (len(kept) == size and number > -largest[0]):
-            continue
-        kept[number] = (place, text)
-        heapq.heappush(largest, -number)
-        if len(kept) > size:
-            del kept[-heapq.heappop(largest)]
+        sample.add(key, text)
     copies = sum(map(len, ids.repeats()))
-    return Sample(
-        [text for _, text in sorted(kept.values())], copies, ids.rows - copies - len(kept)
-    )
+    return Sample(sample.texts, copies, ids.rows - copies - len(sample.texts))
+
+
+class Smallest:
+    """Of the texts that are added, each once, those of smallest hash of id; no other is kept."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
+        self._kept: dict[int, str] = {}  # by the number (hash, id), in the order of adding
+        self._largest: list[int] = []  # the same numbers, negative, as a heap
+
+    def add(self, key: str, text: str) -> None:
+        """Adds a text under its id."""
+        number = draw(key, self.seed) << 4 * ID_CHARACTERS | int(key, 16)
+        full = len(self._kept) == self.size
+        if number in self._kept or not self.size or (full and number > -self._largest[0]):
+            return
+        self._kept[number] = text
+        heapq.heappush(self._largest, -number)
+        if full:
+            del self._kept[-heapq.heappop(self._largest)]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, in the order in which they were first added."""
+        return list(self._kept.values())
 
 
 class Distinct:
@@ -149,3 +171,18 @@ class Distinct:
         for row, text in enumerate(texts):
             if not self._repeats[row >> 3] >> (row & 7) & 1:
                 yield text
+
+
+def batches(documents: Iterable[Document], rows: int) -> Iterator[Corpus]:
+    """Yields the documents some at a time, with id, text and domain.
+
+    Equal texts have equal ids, unlike in a corpus that holds all of its rows.
+    """
+    stream = iter(documents)
+    while batch := list(islice(stream, rows)):
+        columns = {
+            "id": [document_id(row.text) for row in batch],
+            "text": [row.text for row in batch],
+            "domain": [row.domain for row in batch],
+        }
+        yield Corpus(pa.table(columns))

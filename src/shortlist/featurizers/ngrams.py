@@ -66,6 +66,9 @@ class NGrams(Featurizer):
         self.buckets, self.max_n = buckets, max_n
         self.cache = bucket_cache()  # pool and target share most of their n-grams
 
+    def __reduce__(self) -> tuple[type, tuple[int, int]]:
+        return type(self), (self.buckets, self.max_n)  # another process fills a cache of its own
+
     def compute(
         self, corpus: Corpus, directory: Path, runtime: Runtime
     ) -> tuple[csr_array, dict[str, Any]]:

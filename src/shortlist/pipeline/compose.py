@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from shortlist.backends import Backend
 from shortlist.compression.base import Compression
 from shortlist.config import Advice, Cascade, Check
 from shortlist.core import Budget, TargetSpec
@@ -78,7 +79,12 @@ APART: dict[str, tuple[str, ...]] = {
     ),
 }
 # Places of further components, with their base class.
-PLACES = {**GROUPS, "pool.prefilter.featurizer": Featurizer, "check.vectors": Featurizer}
+PLACES = {
+    **GROUPS,
+    "backend": Backend,
+    "pool.prefilter.featurizer": Featurizer,
+    "check.vectors": Featurizer,
+}
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,7 @@ class Components:
     finetune: Any
     source: Source
     runtime: Runtime
+    backend: Backend
     loggers: list[Any]
     budget: Budget
     seed: int
@@ -223,6 +230,7 @@ def build_components(config: DictConfig) -> Components:
             {field.name: plain(runtime[field.name]) for field in fields(Runtime)},
             "runtime",
         ),
+        backend=build_component(config, "backend"),
         budget=Budget(config.budget, config.budget_unit.name),
         seed=config.seed,
         until=config.until.name,

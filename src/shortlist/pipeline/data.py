@@ -506,7 +506,7 @@ def check_leaks(
         InvalidInput: there are leaks, and `leaks.action` is `refuse`.
     """
     action, semantic = cell.parts.leaks.action, cell.parts.leaks.semantic
-    protected, evaluator_stages = _evaluation_texts(cell, task, targets)
+    protected, evaluator_stages = evaluation_texts(cell, task, targets)
     if against_targets:
         protected |= {
             f"{name}.target": (targets[name].stage, "target")
@@ -614,7 +614,7 @@ def _semantic_leaks(
         )
 
 
-def _evaluation_texts(
+def evaluation_texts(
     cell: Cell, task: TaskSplits, targets: Mapping[str, TaskSplits]
 ) -> tuple[dict[str, tuple[Stage, str]], list[Stage]]:
     """Returns stage and file of every evaluation text by the name of its split, and the stages of

@@ -392,17 +392,14 @@ def count_tokens(cell: Cell, data: CellData, candidates: Candidates) -> tuple[St
 
 def write_shortlist(path: Path, selected: Selected) -> None:
     """Writes the selection as JSON lines, best first: id, rank, score, domain, text."""
-    documents, selection = selected.documents, selected.selection
-    rows = zip(
-        selection.ids, selection.scores.tolist(), documents.domains, documents.texts, strict=True
-    )
-    write_jsonl(
-        path,
-        (
-            {"id": key, "rank": position, "score": value, "domain": domain, "text": text}
-            for position, (key, value, domain, text) in enumerate(rows, start=1)
-        ),
-    )
+    write_jsonl(path, shortlist_rows(selected.selection, selected.documents))
+
+
+def shortlist_rows(selection: Selection, documents: Corpus) -> Iterator[dict[str, Any]]:
+    """Yields the rows of `shortlist.jsonl`: id, rank, score, domain, text."""
+    columns = selection.ids, selection.scores.tolist(), documents.domains, documents.texts
+    for rank, (key, score, domain, text) in enumerate(zip(*columns, strict=True), start=1):
+        yield {"id": key, "rank": rank, "score": score, "domain": domain, "text": text}
 
 
 def check_documents(candidates: Candidates, selector: Selector, budget: Budget) -> None:

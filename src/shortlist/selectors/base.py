@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -33,7 +33,7 @@ UNRANKED = float(np.finfo(np.float64).min)
 
 @dataclass(frozen=True)
 class Traits:
-    """What the pipeline must know of a method before it runs.
+    """What the pipeline must know of a method before it runs; settings may restrict it.
 
     Attributes:
         stochastic: `select` draws at random; only then does the seed enter the selection's key.
@@ -45,6 +45,10 @@ class Traits:
         additive: scores for several targets add up, with weights, to the scores for all of them;
             otherwise each target's scores are standardised first.
         potential: a score is minus the potential of a balanced transport problem.
+        reads_pool: what `fit` reads of the pool. Of `nothing`, of the `sums` of its vectors and of
+            a uniform `sample` of it, a pool of any size can be selected from in one or two passes:
+            the score of a document, and the number by which `select` ranks it, depend on nothing
+            but the document and the fit. `vectors`: of all documents.
     """
 
     stochastic: bool = False
@@ -54,6 +58,7 @@ class Traits:
     target_aware: bool = True
     additive: bool = False
     potential: bool = False
+    reads_pool: Literal["nothing", "sums", "sample", "vectors"] = "vectors"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Random(Selector):
         One hash a document; no text is read.
     """
 
-    traits = Traits(stochastic=True, target_aware=False)
+    traits = Traits(stochastic=True, target_aware=False, reads_pool="nothing")
 
     def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns the documents whose random number, a hash of (seed, id), is largest."""

@@ -57,7 +57,7 @@ class DSIR(Selector):
 
     version = 2
     # Additive: sum_t w_t log p_t - log q is the log-weight toward the targets' geometric mean.
-    traits = Traits(stochastic=True, additive=True)
+    traits = Traits(stochastic=True, additive=True, reads_pool="sums")
     log_ratio: torch.Tensor
 
     def __init__(
@@ -96,6 +96,8 @@ class DSIR(Selector):
             )
         self.smoothing, self.floor, self.temperature = smoothing, floor, temperature
         self.minimum_length, self.separate = minimum_length, separate
+        if separate or minimum_length:  # shares of the budget, and lengths, go beyond the sums
+            self.traits = replace(self.traits, reads_pool="vectors")
         self.proportions = dict(proportions or {})
 
     def fit(self, target: Features, pool: Features) -> Mapping[str, Any]:

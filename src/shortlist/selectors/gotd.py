@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -150,6 +151,7 @@ class GOTD(TransportSelector):
     """
 
     version = 3  # 3: the buffer `mean_cost` is stored
+    traits = Traits(additive=True, potential=True, reads_pool="sample")
     pool_potentials: torch.Tensor
     mean_cost: torch.Tensor
 
@@ -194,6 +196,8 @@ class GOTD(TransportSelector):
                 raise InvalidInput(
                     f"selector.{name} must be above 0, found {penalty}; null meets the marginal"
                 )
+        if masses != "documents":  # of a sample they are others than of the pool
+            self.traits = replace(self.traits, reads_pool="vectors")
         if stored_mib is not None and stored_mib < 0:
             raise InvalidInput(f"selector.stored_mib must be 0 or more, found {stored_mib}")
         self.relative_epsilon, self.tolerance = relative_epsilon, tolerance
@@ -399,7 +403,7 @@ class SoftKNN(TransportSelector):
     """
 
     # No potential of a balanced transport problem: nothing makes the targets share the pool.
-    traits = Traits(additive=True)
+    traits = Traits(additive=True, reads_pool="sample")
 
     def __init__(
         self,

@@ -1,0 +1,253 @@
+"""Where the shards of a pool are worked on: in this process, in others, on a cluster.
+
+A backend is no part of any key. A function of one shard writes the artifact of that shard, so an
+interrupted map goes on where it stopped, whatever the backend.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shortlist.errors import Missing, ShortlistError
+from shortlist.settings import Count
+
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+
+_AGAIN = "finished shards are kept: repeat the command"
+
+
+class Backend(ABC):
+    """Calls a function for each of several shards.
+
+    Function, shards and results must be picklable where other processes are used; they hold
+    settings, paths and facts, no texts.
+    """
+
+    @abstractmethod
+    def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
+        """Yields the results in the order of the shards."""
+
+
+def map_shards(
+    function: Callable[[Shard], Result], shards: Sequence[Shard], backend: Backend
+) -> list[Result]:
+    """Returns `function(shard)` of each shard, in the order of the shards.
+
+    Args:
+        function: writes the artifact of a shard into the store and returns facts; where the
+            artifact exists it computes nothing.
+        shards: the shards.
+        backend: what calls it.
+
+    Raises:
+        ShortlistError: a shard cannot be worked on, or a worker ended; what is finished stays.
+    """
+    return list(backend.map(function, shards))
+
+
+class Sync(Backend):
+    """One shard after the other, in this process."""
+
+    def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
+        """Yields the results in the order of the shards."""
+        return map(function, shards)
+
+
+class Processes(Backend):
+    """Processes of this machine, one thread each.
+
+    Args:
+        workers: number of processes.
+    """
+
+    def __init__(self, workers: Count) -> None:
+        self.workers = workers
+
+    def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
+        """Yields the results in the order of the shards.
+
+        Raises:
+            ShortlistError: a process was killed.
+        """
+        with ProcessPoolExecutor(
+            min(self.workers, max(len(shards), 1)),
+            multiprocessing.get_context("spawn"),  # a fork of threads that hold locks may hang
+            initializer=_one_thread,
+        ) as pool:
+            try:
+                yield from pool.map(function, shards)
+            except BrokenProcessPool as error:
+                raise ShortlistError(
+                    "backend=processes: expected workers that return, found one that was killed (out "
+                    f"of memory?); set backend.workers lower; {_AGAIN}"
+                ) from error
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Submitit(Backend):
+    """A job a shard, of Slurm or of this machine (pip install "shortlist[sweep]").
+
+    Args:
+        cluster: `slurm`, or `local` for processes of this machine.
+        folder: where submitit keeps its logs; all machines must see it, and `paths.cache`.
+        parallel: most jobs at a time.
+        minutes: time limit of a job.
+        cpus: processors of a job.
+        memory_gb: memory of a job.
+        partition: Slurm's partition, or None for its default.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        folder: str,
+        parallel: Count,
+        minutes: Count,
+        cpus: Count,
+        memory_gb: Count,
+        partition: str | None,
+    ) -> None:
+        self.cluster, self.folder, self.parallel = cluster, folder, parallel
+        self.options: dict[str, Any] = {
+            "timeout_min": minutes,
+            "cpus_per_task": cpus,
+            "mem_gb": memory_gb,
+            "slurm_array_parallelism": parallel,
+        }
+        if partition is not None:
+            self.options["slurm_partition"] = partition
+
+    def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
+        """Yields the results in the order of the shards.
+
+        Raises:
+            Missing: submitit is not installed.
+            ShortlistError: a job failed.
+        """
+        try:
+            from submitit import AutoExecutor
+            from submitit.core.utils import FailedJobError, UncompletedJobError
+        except ImportError as error:
+            raise _missing("submitit", "sweep") from error
+        executor = AutoExecutor(Path(self.folder).absolute(), cluster=self.cluster)
+        executor.update_parameters(**self.options)
+        at_once = self.parallel if self.cluster == "local" else max(len(shards), 1)  # Slurm waits
+        for start in range(0, len(shards), at_once):
+            jobs = executor.map_array(function, shards[start : start + at_once])
+            try:
+                for job in jobs:
+                    yield job.result()
+            except (FailedJobError, UncompletedJobError) as error:
+                raise ShortlistError(
+                    f"backend=submitit: a job failed ({_last_line(error)}); logs: {self.folder}; "
+                    f"{_AGAIN}"
+                ) from error
+            finally:
+                for job in jobs:
+                    if not job.done():
+                        job.cancel()
+
+
+class Ray(Backend):
+    """A Ray task a shard, on this machine or on a running cluster (pip install "shortlist[ray]").
+
+    Plain tasks, no actors. A task whose worker is killed is started again by Ray, three times.
+
+    Args:
+        address: address of a running cluster; None starts Ray on this machine for the map.
+        workers: processors that Ray may use where it is started.
+        cpus: processors of a task.
+        object_store_mb: memory of Ray's object store where it is started; facts alone go through it.
+    """
+
+    def __init__(
+        self, address: str | None, workers: Count, cpus: Count, object_store_mb: Count
+    ) -> None:
+        self.address, self.workers, self.cpus = address, workers, cpus
+        self.object_store = object_store_mb * 2**20
+
+    def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
+        """Yields the results in the order of the shards.
+
+        Raises:
+            Missing: Ray is not installed.
+            ShortlistError: a task failed, or its worker was killed again and again.
+        """
+        try:
+            ray, errors = import_module("ray"), import_module("ray.exceptions")
+        except ImportError as error:
+            raise _missing("ray", "ray") from error
+
+        def alone(shard: Shard) -> Result:
+            _one_thread()
+            return function(shard)
+
+        task = ray.remote(num_cpus=self.cpus)(alone)
+        with self._running(ray):
+            waiting = [task.remote(shard) for shard in shards]
+            try:
+                for reference in waiting:
+                    yield ray.get(reference)
+            except errors.RayTaskError as error:
+                cause = error.cause
+                if isinstance(cause, ShortlistError):
+                    raise cause from None
+                raise ShortlistError(
+                    f"backend=ray: a task failed ({_last_line(error)}); {_AGAIN}"
+                ) from error
+            except errors.RayError as error:
+                raise ShortlistError(
+                    f"backend=ray: a worker was lost ({_last_line(error)}); {_AGAIN}"
+                ) from error
+
+    @contextmanager
+    def _running(self, ray: Any) -> Iterator[None]:
+        if ray.is_initialized():
+            yield
+            return
+        quiet = {"logging_level": "error", "log_to_driver": False, "configure_logging": False}
+        if self.address is not None:
+            ray.init(address=self.address, **quiet)
+        else:
+            ray.init(
+                num_cpus=self.workers,
+                object_store_memory=self.object_store,
+                include_dashboard=False,
+                **quiet,
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+
+
+def _missing(package: str, extra: str) -> Missing:
+    return Missing(
+        f"backend={package}: expected the package {package}, found none; pip install "
+        f"'shortlist[{extra}]', or set backend=processes"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    trace = re.split(r"\n-{10,}\n", str(error))  # submitit puts the trace between lines
+    lines = trace[min(1, len(trace) - 1)].splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
