@@ -291,6 +291,23 @@ def _add_deployment(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="also as ONNX with int8 weights, and what that loses (implies --onnx)")  # fmt: skip
     export.add_argument("--licence", default="unknown", metavar="ID",
         help="the hub's identifier of the licence of the model, for its card (default: unknown)")  # fmt: skip
+    submission = command(
+        "date-lm", deploy.date_lm, "write a run in the format of the benchmark DATE-LM",
+        "shortlist sweep -- experiment=date_lm pool.paths=[fineweb.jsonl] task.train=lambada.jsonl\n"
+        "shortlist date-lm outputs/SWEEP/0 --out submission\n"
+        "metrics.npy for their select_data.py, scores.pt and metadata.json for their board.",
+    )  # fmt: skip
+    submission.add_argument("run", type=Path, metavar="RUN",
+        help="directory of a run of experiment=date_lm")  # fmt: skip
+    submission.add_argument("-o", "--out", type=Path, required=True, metavar="DIR",
+        help="a new folder")  # fmt: skip
+    submission.add_argument("--board", default="Pre-Training (10K)", metavar="NAME",
+        help="(default: Pre-Training (10K); or Pre-Training (30K))")  # fmt: skip
+    submission.add_argument("--kind", default="Similarity", metavar="NAME",
+        help="type of the method on the board (default: Similarity)")  # fmt: skip
+    submission.add_argument("--link", default="", metavar="URL", help="paper, code or contact")
+    submission.add_argument("--candidates", type=_number, default=1_024_000, metavar="N",
+        help="so many rows of the pool are candidates (default: 1,024,000)")  # fmt: skip
     serve = command(
         "serve", deploy.serve, "serve a model directory over HTTP: predictions, health, metrics, a page",
         "shortlist export outputs/RUN --out model --onnx\nshortlist serve model\n"

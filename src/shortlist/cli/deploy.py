@@ -49,6 +49,26 @@ def export(options: argparse.Namespace) -> None:
     print(f"model directory  {shown(done.path)}")
 
 
+def date_lm(options: argparse.Namespace) -> None:
+    """Writes the scores and the selection of a run in DATE-LM's format."""
+    from shortlist.deploy.date_lm import write_submission
+
+    done = write_submission(
+        options.run,
+        options.out,
+        board=options.board,
+        kind=options.kind,
+        link=options.link,
+        candidates=options.candidates,
+        settings=options.hydra,
+    )
+    print(
+        f"{done.selected:,} of {done.candidates:,} candidates selected; {done.without_score:,} without "
+        "a score have the smallest one"
+    )
+    print(f"submission   {shown(done.directory.absolute())}")
+
+
 def serve(options: argparse.Namespace) -> None:
     """Serves a model directory over HTTP until it is told to end."""
     try:

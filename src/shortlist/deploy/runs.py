@@ -193,8 +193,9 @@ def read_run(run: Path) -> tuple[str, Record]:
 
 
 @contextmanager
-def open_run(run: Path, settings: Sequence[str] = ()) -> Generator[StoredRun]:
-    """Returns a context whose value is a run that was fine-tuned.
+def reopened(run: Path, settings: Sequence[str] = ()) -> Generator[tuple[str, Record, Cell]]:
+    """Returns a context whose value is a finished run: its name, its record, and its cell, whose
+    stages are read from the store and never computed.
 
     The configuration is composed of what was typed, which the run's directory holds; of the file of
     a record, of its overrides, and the settings of the machine (`paths.data`, `paths.cache`) must
@@ -203,6 +204,26 @@ def open_run(run: Path, settings: Sequence[str] = ()) -> Generator[StoredRun]:
     Args:
         run: as in `read_run`.
         settings: further overrides, of the machine.
+
+    Raises:
+        Missing: the run is not there.
+        InvalidInput: the record cannot be repeated from its overrides.
+    """
+    name, record = read_run(run)
+    file = (run if run.is_dir() else run.parent) / TYPED
+    typed = list(OmegaConf.load(file)) if file.is_file() else list(record.overrides)  # type: ignore[arg-type]
+    with composed([*typed, *settings]) as config, tempfile.TemporaryDirectory() as directory:
+        cell = open_cell(config, dict(config.hydra.runtime.choices), Path(directory)).only_stored()
+        if canonical(cell.settings) != canonical(record.config):
+            raise InvalidInput(
+                f"run {name}: its overrides no longer give its configuration; repeat the run"
+            )
+        yield name, record, cell
+
+
+@contextmanager
+def open_run(run: Path, settings: Sequence[str] = ()) -> Generator[StoredRun]:
+    """Returns a context whose value is a run that was fine-tuned; arguments as in `reopened`.
 
     Raises:
         Missing: the run, or its task, is not there.
@@ -214,14 +235,7 @@ def open_run(run: Path, settings: Sequence[str] = ()) -> Generator[StoredRun]:
             f"run {name}: expected a run that was fine-tuned and evaluated, found one that ends with "
             f"{record.until}" + ", evaluated without fine-tuning" * (record.until == "evaluate")
         )
-    file = (run if run.is_dir() else run.parent) / TYPED
-    typed = list(OmegaConf.load(file)) if file.is_file() else list(record.overrides)  # type: ignore[arg-type]
-    with composed([*typed, *settings]) as config, tempfile.TemporaryDirectory() as directory:
-        cell = open_cell(config, dict(config.hydra.runtime.choices), Path(directory)).only_stored()
-        if canonical(cell.settings) != canonical(record.config):
-            raise InvalidInput(
-                f"run {name}: its overrides no longer give its configuration; repeat the run"
-            )
+    with reopened(run, settings) as (_, _, cell):
         feedback = cell.parts.feedback
         if feedback is not None and file_digest(feedback.path) != record.reads[FEEDBACK]:
             raise InvalidInput(
