@@ -68,7 +68,7 @@ pydocs-list: install ## the packages that pool=pydocs reads, from requirements.l
 leaderboard: install ## results/leaderboard.{md,csv,html} from results/records
 	$(RUN)python -m shortlist.leaderboard
 
-bench: install $(if $(PEERS),,.cache/peers/installed) bench-text bench-prepare ## time everything: benchmarks/README.md
+bench: install $(if $(PEERS),,.cache/peers/installed) bench-text bench-prepare bench-streaming ## time everything: benchmarks/README.md
 	OMP_WAIT_POLICY=passive $(RUN)python benchmarks/transport.py --peers $(or $(PEERS),.cache/peers/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)") $(BENCH)
 	$(if $(BENCH_DATA),$(RUN)python benchmarks/featurizers.py --data "$(BENCH_DATA)")
@@ -81,6 +81,10 @@ bench-text: install $(if $(DSIR_PEER),,.cache/dsir/installed) ## time DSIR, and 
 	$(RUN)python benchmarks/dsir.py --peer $(or $(DSIR_PEER),.cache/dsir/bin/python) \
 	  $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
 	$(RUN)python benchmarks/million.py $(if $(BENCH_DATA),--data "$(BENCH_DATA)")
+
+bench-streaming: install ## time streamed selections from files, 100,000 and a million documents
+	$(RUN)python benchmarks/streaming.py --repeated 1200000
+	$(RUN)python benchmarks/streaming.py --methods dsir --documents 200000 --ways memory sync processes
 
 bench-prepare: install $(if $(PREPARE_PEER),,.cache/prepare/installed) ## time data preparation beside datatrove, datasketch and rensa
 	$(RUN)python benchmarks/prepare.py --peer $(or $(PREPARE_PEER),.cache/prepare/bin/python) \
@@ -105,4 +109,4 @@ bench-prepare: install $(if $(PREPARE_PEER),,.cache/prepare/installed) ## time d
 clean: ## remove artifacts, runs and what they wrote, not results/
 	rm -rf .cache outputs
 
-.PHONY: help install demo test test-whole rehearse package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-text clean
+.PHONY: help install demo test test-whole rehearse package soak audit format lint docs notebooks check leaderboard pydocs-list bench bench-minis bench-prepare bench-streaming bench-text clean

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -52,13 +53,35 @@ def generate(folder: Path, documents: int) -> None:
                 left -= rows
 
 
-def measure(typed: Sequence[str], log: Path) -> dict[str, Any]:
+def sample(folder: Path) -> None:
+    """Draws 1,000 documents of the domain `repeated` while its file is read."""
+    from shortlist.data.pools import Domains
+    from shortlist.data.readers import silent
+    from shortlist.data.sources import LocalSource
+
+    loaded = Domains(["repeated"], 1000, seed=0).load(LocalSource(str(folder)), silent)
+    print(dict(loaded.counts))
+
+
+def repeated(folder: Path, documents: int) -> int:
+    """Writes the domain `repeated`: a gzip member of 100,000 documents, again and again; returns the
+    bytes that it unpacks to.
+    """
+    generate(folder / "whole", 100_000)
+    raw = b"".join(path.read_bytes() for path in sorted((folder / "whole").iterdir()))
+    shutil.rmtree(folder / "whole")
+    member, times = gzip.compress(raw, compresslevel=1), documents // 100_000
+    (folder / "pools").mkdir()
+    with (folder / "pools/repeated.jsonl.gz").open("wb") as file:
+        file.writelines([member] * times)
+    return len(raw) * times
+
+
+def measure(command: Sequence[str], log: Path) -> dict[str, Any]:
     """Returns seconds, processor seconds and peak memory of a command and of its processes."""
     load, begin = os.getloadavg()[0], time.perf_counter()
     with log.open("w") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "shortlist", "select", *typed], stdout=out, stderr=out
-        )
+        child = subprocess.Popen([sys.executable, *command], stdout=out, stderr=out)
         _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
@@ -71,70 +94,91 @@ def measure(typed: Sequence[str], log: Path) -> dict[str, Any]:
     }
 
 
+class Board:
+    """The rows of results/benchmarks/streaming.{json,md}; one that is taken again is replaced."""
+
+    def __init__(self, out: Path, notes: str) -> None:
+        self.out, self.notes = out, notes
+        kept = out / "streaming.json"
+        rows = json.loads(kept.read_text())["rows"] if kept.exists() else []
+        self.rows = {row["what"]: row for row in rows}
+
+    def add(self, what: str, found: dict[str, Any], documents: int, size: int) -> None:
+        """Adds a measurement of so many documents and bytes, and writes all."""
+        self.rows[what] = {
+            "what": what,
+            **found,
+            "documents_per_cpu_second": documents / found["cpu_seconds"],
+            "MB_per_cpu_second": size / 2**20 / found["cpu_seconds"],
+            "pool_MB": size / 2**20,
+        }
+        write(self.out, "streaming", TITLE, self.notes, list(self.rows.values()))
+
+
 def main() -> None:
     """Makes the documents, runs the commands and writes results/benchmarks/streaming.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/bench/streaming")
-    parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--documents", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument(
-        "--ways", nargs="+", default=["sync"], help="sync, processes, memory (without --stream)"
-    )
+        "--ways", nargs="+", default=["sync"], choices=("sync", "processes", "memory"),
+        help="a backend of --stream, or memory: without --stream",
+    )  # fmt: skip
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--sample", type=int, default=20_000)
+    parser.add_argument("--repeated", type=int, help="also sample a domain of so many rows")
+    parser.add_argument("--sample-of", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    kept = given.out / "streaming.json"
-    rows = {
-        row["what"]: row for row in (json.loads(kept.read_text())["rows"] if kept.exists() else [])
-    }
+    if given.sample_of:
+        sample(given.sample_of)
+        return
+    board = Board(
+        given.out,
+        f"{os.cpu_count()} processors. Seconds of the whole command, imports included; the load is "
+        "the average of the minute before it; processor seconds are those of all its processes. "
+        f"Documents are generated (120 words of a Zipf law), in {FILES} files of JSON Lines; budget "
+        f"{given.budget:,}, sample of gotd {given.sample:,}. `memory` is `select` without `--stream`. "
+        "`sample`: 1,000 documents of a domain by `pool.per_domain`, of gzip members that repeat.",
+    )
+    work = given.work.absolute()
     for documents in given.documents:
-        work = given.work.absolute()
-        pool, target = work / f"pool-{documents}", work / "target.jsonl"
-        generate(pool, documents)
-        with (pool / "0.jsonl").open() as file:
-            chosen = [line for line, _ in zip(file, range(20_000), strict=False)]
-        target.write_text(
-            "".join(row for row in chosen if '"domain": "3"' in row)[: 1 << 20].rpartition("\n")[0]
-        )
-        size = sum(path.stat().st_size for path in pool.iterdir())
+        pool = work / f"pool-{documents}"
         try:
-            for method in given.methods:
-                for way in given.ways:
-                    shutil.rmtree(work / "cache", ignore_errors=True)
-                    streamed = (
-                        [] if way == "memory" else ["--stream", "--sample", str(given.sample)]
-                    )
-                    found = measure(
-                        [
-                            str(pool / "*.jsonl"), "-t", str(target), "-n", str(given.budget), "-m",
-                            method, "-q", "--json", "--domain-column", "domain", *streamed, "--",
-                            *METHODS[method], *(["backend=processes"] if way == "processes" else []),
-                            "runtime.report=false", "advice=null", "task.max_train=2000",
-                            *(f"paths.{name}={work / name}" for name in ("cache", "runs", "results")),
-                        ],
-                        work / "log.txt",
-                    )  # fmt: skip
-                    what = f"{method}, {documents:,} documents, {way}"
-                    rows[what] = {
-                        "what": what,
-                        **found,
-                        "documents_per_cpu_second": documents / found["cpu_seconds"],
-                        "MB_per_cpu_second": size / 2**20 / found["cpu_seconds"],
-                        "pool_MB": size / 2**20,
-                    }
-                    print(rows[what], flush=True)
-                    notes = (
-                        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors. "
-                        "Seconds of the whole command, imports included; the load average is the one "
-                        "before it; processor seconds are those of all its processes. Documents are "
-                        f"generated (120 words of a Zipf law), in {FILES} files of JSON Lines; budget "
-                        f"{given.budget:,}, sample of gotd {given.sample:,}."
-                    )
-                    write(given.out, "streaming", TITLE, notes, list(rows.values()))
+            generate(pool, documents)
+            for method, way in itertools.product(given.methods, given.ways):
+                shutil.rmtree(work / "cache", ignore_errors=True)
+                found = measure(command(given, pool, method, way), work / "log.txt")
+                size = sum(path.stat().st_size for path in pool.iterdir())
+                board.add(f"{method}, {documents:,} documents, {way}", found, documents, size)
         finally:
             shutil.rmtree(pool)
             shutil.rmtree(work / "cache", ignore_errors=True)
+    if given.repeated:
+        folder = work / "repeated"
+        try:
+            size = repeated(folder, given.repeated)
+            found = measure([__file__, "--sample-of", str(folder)], work / "log.txt")
+            board.add(f"sample, {given.repeated:,} rows", found, given.repeated, size)
+        finally:
+            shutil.rmtree(folder)
+
+
+def command(given: argparse.Namespace, pool: Path, method: str, way: str) -> list[str]:
+    """Returns the arguments of Python that select from a pool, for a target of its topic 3."""
+    work, target = pool.parent, pool.parent / "target.jsonl"
+    with (pool / "0.jsonl").open(encoding="utf-8") as file:
+        head = itertools.islice(file, 12_000)
+        target.write_text("".join(row for row in head if '"domain": "3"' in row), encoding="utf-8")
+    streamed = ["--stream", "--sample", str(given.sample)]
+    return [
+        "-m", "shortlist", "select", str(pool / "*.jsonl"), "-t", str(target), "-m", method, "-q",
+        "-n", str(given.budget), "--json", "--domain-column", "domain",
+        *([] if way == "memory" else streamed), "--", *METHODS[method],
+        *([] if way == "memory" else [f"backend={way}"]), "runtime.report=false", "advice=null",
+        *(f"paths.{name}={work / name}" for name in ("cache", "runs", "results")),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

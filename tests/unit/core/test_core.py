@@ -50,6 +50,13 @@ def test_an_id_has_a_value_that_never_changes() -> None:
     assert document_id("a text") == "c35109d9c7657e63e9ff40e3"
 
 
+@given(st.text(st.characters()))
+def test_an_id_is_the_hash_of_a_json_list_of_the_text(text: str) -> None:
+    raw = json.dumps([text], ensure_ascii=False, separators=(",", ":"))
+    hashed = hashlib.blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=12)
+    assert document_id(text) == hashed.hexdigest()
+
+
 def test_the_same_text_under_another_label_is_another_document() -> None:
     one, other = Corpus.build(["a", "a"], labels=["x", "y"]).ids
     assert one != other
