@@ -88,7 +88,9 @@ FAMILIES = {
         "tapt_curated", "centroid", "facility_location", "submodular", "herding",
         "ot_batches",
     ),
-    "Toward a target, by words": ("dsir", "classifier", "bm25", "moore_lewis"),
+    "Toward a target, by words": (
+        "dsir", "classifier", "bm25", "moore_lewis", "mixture",
+    ),
     "Toward a target, by a model's losses or gradients": (
         "less", "influence", "moore_lewis_models", "target_path",
     ),
@@ -106,6 +108,7 @@ FAMILIES = {
 # What a method reads, by its name or by the featurizer that its YAML chooses.
 NEEDS = {
     "moore_lewis": "the words",
+    "mixture": "the words and domains",
     "tapt": "the task's texts",
     "none": "ids and domains",
     "ngrams": "the words",

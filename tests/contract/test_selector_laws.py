@@ -49,6 +49,8 @@ TYPED = {
     "moore_lewis_models": ["trainer@warmup=clm"],
     "target_path": ["trainer@featurizer.reading=clm"],
 }
+# They tell domains apart, and nothing within them.
+BY_DOMAIN = {"mixture"}
 # Vectors are float32 and a permutation changes the order of sums: 1e-6 of a vector, and a solve that
 # stops at a marginal error of 1e-4 carries that into potentials whose spread is about 1.
 TOLERANCE = 1e-3
@@ -355,7 +357,7 @@ def test_altered_target_texts_are_found_exactly_by_selectors_that_read_the_targe
     ).canonical()
     planted = set(hidden.texts) - set(pool.texts)
     fitted = toy.fit(name, hidden)
-    if fitted.selector.traits.target_aware:
+    if fitted.selector.traits.target_aware and name not in BY_DOMAIN:
         found = np.array(hidden.texts)[np.argsort(-fitted.scores)[:12]]
         assert len(planted & set(found)) >= 9  # by chance once in 10^5
         return

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from shortlist.core import Features
@@ -16,8 +14,7 @@ from shortlist.errors import InvalidInput
 from shortlist.featurizers.landmarks import OWN_COLUMNS
 from shortlist.selectors.base import Selector, documents_of
 from shortlist.settings import Count
-
-RIDGES = tuple(10.0**power for power in range(-6, 2))  # of the mean of the kernel's diagonal
+from shortlist.stats.kernel_regression import kernel_regression
 
 
 class Influence(Selector):
@@ -80,16 +77,12 @@ class Influence(Selector):
                 f"{len(values):,} documents; set featurizer.share larger"
             )
         rows = np.array(values[used], dtype=np.float64)
-        points, influence = torch.from_numpy(rows[:, :-OWN_COLUMNS]), rows[:, -2]
-        squares = torch.cdist(points, points).square()
-        upper = torch.triu_indices(len(points), len(points), 1)
-        width = squares[*upper].median().sqrt().clamp_min(1e-12)
-        kernel = (-squares / (2 * width**2)).exp().numpy()
-        fitted = ridge_regression(kernel, influence - influence.mean())
-        self.keep("points", points)
+        points, influence = rows[:, :-OWN_COLUMNS], rows[:, -2]
+        fitted = kernel_regression(points, influence)
+        self.keep("points", torch.from_numpy(fitted.points))
         self.keep("weights", torch.from_numpy(fitted.weights))
-        self.keep("mean", torch.tensor(float(influence.mean()), dtype=torch.float64))
-        self.keep("width", width)
+        self.keep("mean", torch.tensor(fitted.mean, dtype=torch.float64))
+        self.keep("width", torch.tensor(fitted.width, dtype=torch.float64))
         ranks: Any = spearmanr(fitted.left_out, influence)
         return {
             "landmarks": len(known),
@@ -100,40 +93,6 @@ class Influence(Selector):
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
         """Returns the predicted influence of each document."""
-        apart = torch.cdist(batch[:, :-OWN_COLUMNS].double(), self.points).square()
-        return self.mean + (-apart / (2 * self.width**2)).exp() @ self.weights
-
-
-@dataclass(frozen=True)
-class Regression:
-    """A kernel ridge regression.
-
-    Attributes:
-        weights: (n,) weight of each point's kernel.
-        left_out: (n,) prediction of each point by the regression on the others.
-        ridge: the penalty of smallest leave-one-out error.
-    """
-
-    weights: NDArray[np.float64]
-    left_out: NDArray[np.float64]
-    ridge: float
-
-
-def ridge_regression(kernel: NDArray[np.float64], values: NDArray[np.float64]) -> Regression:
-    """Returns the regression of (n,) values on a positive (n, n) kernel, its penalty chosen.
-
-    With G = (K + ridge I)^-1 the weights are G v, and the prediction of point i by the others is
-    v_i - (G v)_i / G_ii (Rasmussen and Williams 2006, section 5.4.2). One eigendecomposition serves
-    all penalties, which are `RIDGES` times the mean of the kernel's diagonal.
-    """
-    roots, vectors = np.linalg.eigh(kernel)
-    turned, best = vectors.T @ values, None
-    for ridge in RIDGES:
-        inverse = 1 / (np.maximum(roots, 0) + ridge * np.trace(kernel) / len(kernel))
-        weights = vectors @ (inverse * turned)
-        left_out = values - weights / (vectors**2 @ inverse)
-        error = float(np.square(values - left_out).sum())
-        if best is None or error < best[0]:
-            best = error, Regression(weights, left_out, ridge)
-    assert best is not None
-    return best[1]
+        points = batch[:, :-OWN_COLUMNS].double()
+        kernel = (torch.cdist(points, self.points).square() / (-2 * self.width**2)).exp()
+        return self.mean + kernel @ self.weights

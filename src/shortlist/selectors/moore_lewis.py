@@ -264,6 +264,8 @@ def _loss(
                 if seen == 0:
                     break
                 count = grams[size, _gram(words, at, size + 1, buckets)]
+                if count == 0 and different == 0:
+                    different = 1  # its n-grams were first filled after others, by a collision
                 likely = (count + different * likely) / (seen + different)
             losses[row] -= np.log(likely)
         losses[row] /= events

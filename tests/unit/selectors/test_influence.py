@@ -1,4 +1,4 @@
-"""Influence of landmarks against products of gradients, and its propagation against scikit-learn."""
+"""Influence of landmarks against products of gradients, and its propagation to the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import toy
 from scipy.stats import spearmanr
-from sklearn.kernel_ridge import KernelRidge
 
 from shortlist.core import Corpus, Features
 from shortlist.errors import InvalidInput
@@ -18,7 +17,7 @@ from shortlist.featurizers.transformer import Transformer
 from shortlist.models.pretrained import LocalModel
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import score_pool
-from shortlist.selectors.influence import Influence, ridge_regression
+from shortlist.selectors.influence import Influence
 
 MACHINE = Runtime(accelerator="cpu", progress=False)
 POOL = Corpus.build([*toy.sentences("stars", 20), *toy.sentences("music", 20)]).canonical()
@@ -50,21 +49,6 @@ def test_a_landmarks_influence_is_its_mean_product_with_the_targets_gradients(
     # Sums of float32 in batches of other documents.
     np.testing.assert_allclose(values[:, -2], exact, atol=2e-5)
     np.testing.assert_array_equal(values[:, :-2], vectors)
-
-
-def test_the_regression_is_scikit_learns_and_its_left_out_predictions_are_refits() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(30, 3))
-    kernel = np.exp(-((points[:, None] - points) ** 2).sum(2) / 2)
-    values = np.sin(points[:, 0]) + 0.1 * rng.normal(size=30)
-    found = ridge_regression(kernel, values)
-    plain = KernelRidge(alpha=found.ridge, kernel="precomputed").fit(kernel, values)
-    np.testing.assert_allclose(found.weights, plain.dual_coef_, rtol=1e-6, atol=1e-9)
-    for row in range(30):
-        rest = np.delete(np.arange(30), row)
-        refit = KernelRidge(alpha=found.ridge, kernel="precomputed")
-        refit.fit(kernel[np.ix_(rest, rest)], values[rest])
-        assert found.left_out[row] == pytest.approx(refit.predict(kernel[[row]][:, rest])[0])
 
 
 def features(influence: np.ndarray, marks: np.ndarray, points: np.ndarray) -> Features:

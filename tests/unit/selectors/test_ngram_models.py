@@ -74,3 +74,9 @@ def test_reading_in_blocks_is_reading_at_once() -> None:
 
 def test_a_model_that_has_read_nothing_finds_every_word_alike() -> None:
     np.testing.assert_allclose(model(2, []).loss(packed(ASKED)), np.log(BUCKETS))
+
+
+def test_a_loss_is_finite_where_every_n_gram_shares_its_bucket_with_others() -> None:
+    for found in (NGramModel.empty(3, buckets) for buckets in (1, 3, 17, 64, 200)):
+        found.read(packed(READ))
+        assert np.isfinite(found.loss(packed(ASKED))).all()
