@@ -1,6 +1,7 @@
 """The engine on a GPU, beside what the device itself can do: bytes a second and multiply-adds a second."""
 
 import statistics
+import time
 from typing import Any
 
 import torch
@@ -12,16 +13,16 @@ from shortlist.vectors import float32_products
 REPEATS = 3
 
 
-def gpu(candidates: int, targets: int, dimensions: int = 384) -> Rows:
+def gpu(candidates: int, targets: int, dimensions: int = 384, kind: str = "cuda") -> Rows:
     """Returns one solve with its roofline, or the reason why there is none.
 
     `bytes_bound` and `products_bound` are the least that the passes of the solve take at the copy
     rate and at the float32 product rate measured here; `of_roofline` is the larger of the two over
-    the time taken.
+    the time taken. `kind` is `cuda`, or `cpu` to rehearse the course.
     """
-    if not torch.cuda.is_available():
+    if kind == "cuda" and not torch.cuda.is_available():
         return [told({"skipped": f"no CUDA device (torch {torch.__version__})"})]
-    device = torch.device("cuda")
+    device = torch.device(kind)
     g = torch.Generator(device=device).manual_seed(0)
     spread = torch.arange(1, dimensions + 1, device=device) ** -0.5
     centres = torch.randn(480, dimensions, generator=g, device=device) * spread
@@ -47,7 +48,7 @@ def gpu(candidates: int, targets: int, dimensions: int = 384) -> Rows:
         moved = passes * candidates * (2 * dimensions + 8 * targets)  # vectors; a tile out and in
         multiplied = passes * candidates * targets * dimensions
         row: dict[str, Any] = {
-            "device": torch.cuda.get_device_name(device),
+            "device": torch.cuda.get_device_name(device) if kind == "cuda" else kind,
             "candidates": candidates,
             "targets": targets,
             "epsilon": epsilon,
@@ -66,20 +67,25 @@ def gpu(candidates: int, targets: int, dimensions: int = 384) -> Rows:
 
 def ceilings(device: torch.device) -> tuple[float, float]:
     """Returns bytes a second of a copy (read and written) and multiply-adds of a float32 product."""
-    source = torch.ones(2**28, device=device)
+    numbers, side = (2**28, 2**13) if device.type == "cuda" else (2**22, 2**9)
+    source = torch.ones(numbers, device=device)
     copy = torch.empty_like(source)
-    left = torch.randn(2**13, 2**13, device=device)
+    left = torch.randn(side, side, device=device)
     out = torch.empty_like(left)
     with float32_products():
         seconds = [
             min(timed(device, work) for _ in range(5))
             for work in (lambda: copy.copy_(source), lambda: torch.mm(left, left, out=out))
         ]
-    return 2 * 4 * 2**28 / seconds[0], 2.0**39 / seconds[1]
+    return 2 * 4 * numbers / seconds[0], float(side) ** 3 / seconds[1]
 
 
 def timed(device: torch.device, work: Any) -> float:
     """Returns seconds of `work` on the device."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     begin.record()

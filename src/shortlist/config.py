@@ -72,6 +72,7 @@ class Runtime:
     progress: bool = MISSING
     checkpoint_seconds: float | None = MISSING
     report: bool = MISSING
+    processes: int = MISSING
     offline: bool | None = MISSING
     extensions: list[str] = MISSING  # packages besides this one that `_target_` may name
 

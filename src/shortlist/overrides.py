@@ -84,16 +84,32 @@ def cells_of(typed: Sequence[str], apart: Sequence[str] = ()) -> list[list[str]]
     Raises:
         InvalidInput: an override cannot be applied, or an axis is an interval.
     """
+    from shortlist.pipeline.hydra_app import one_at_a_time
+
+    cells = _typed_cells(typed)
+    places = [at for at, text in enumerate(cells[0]) if text.partition("=")[0] in apart]
+    for cell in cells:
+        for at in places:
+            cell[at] = cells[0][at]
+    return one_at_a_time(cells)
+
+
+def all_cells(typed: Sequence[str]) -> tuple[list[list[str]], int]:
+    """Returns the overrides of all cells of a command for its first seed, and the number of seeds;
+    arguments and errors as of `cells_of`.
+    """
+    cells = _typed_cells(typed)
+    seeds = {text for cell in cells for text in cell if text.startswith("seed=")}
+    first = next((text for text in cells[0] if text in seeds), None)
+    kept = [cell for cell in cells if first is None or first in cell]
+    return kept, max(len(seeds), 1)
+
+
+def _typed_cells(typed: Sequence[str]) -> list[list[str]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from shortlist.pipeline.hydra_app import (
-        check_choices,
-        name_sizes,
-        one_at_a_time,
-        typed_cells,
-        unreadable,
-    )
+    from shortlist.pipeline.hydra_app import check_choices, name_sizes, typed_cells, unreadable
 
     typed, parser = name_sizes(list(typed)), OverridesParser.create()
     check_choices(typed)
@@ -105,11 +121,7 @@ def cells_of(typed: Sequence[str], apart: Sequence[str] = ()) -> list[list[str]]
         cells = typed_cells(config, typed)
     if not cells:
         raise InvalidInput("the sweep is empty: an axis matched nothing; name one option at least")
-    places = [at for at, text in enumerate(cells[0]) if text.partition("=")[0] in apart]
-    for cell in cells:
-        for at in places:
-            cell[at] = cells[0][at]
-    return one_at_a_time(cells)
+    return cells
 
 
 @cache

@@ -14,6 +14,35 @@ import torch
 from shortlist.errors import InvalidInput
 from shortlist.settings import Count, NonNegative
 
+PROCESSES = "SHORTLIST_PROCESSES"  # set in processes that share a training: their number
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of a batch a process trains on: row `rank`, and every `processes`-th after it."""
+
+    rank: int
+    processes: int
+
+    @staticmethod
+    def of_process() -> Share:
+        """Returns the share of this process: everything, unless it was started to share."""
+        processes = int(os.environ.get(PROCESSES, "1"))
+        return Share(int(os.environ["RANK"]) if processes > 1 else 0, processes)
+
+    def rows(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Returns the rows of this process; the first row where there is none for it."""
+        own = tensor[self.rank :: self.processes]
+        return own if len(own) else tensor[:1]
+
+    def mean(self, loss: torch.Tensor) -> torch.Tensor:
+        """Returns the mean of a loss over the processes."""
+        if self.processes == 1:
+            return loss
+        whole = loss.detach().clone()
+        torch.distributed.all_reduce(whole)
+        return whole / self.processes
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -29,6 +58,8 @@ class Runtime:
             last one after a kill; writing them takes at most 5 % of the time. 0 saves as often as
             that allows, None never.
         report: whether a selection comes with its reasons and a page on it.
+        processes: processes of this machine that share each batch of a warm-up, one an accelerator
+            or several on a CPU (`pipeline.parallel`).
     """
 
     accelerator: str = "auto"
@@ -37,6 +68,7 @@ class Runtime:
     progress: bool = True
     checkpoint_seconds: NonNegative | None = 60.0
     report: bool = True
+    processes: Count = 1
 
     def __post_init__(self) -> None:
         if self.accelerator == "cuda" and not torch.cuda.is_available():
@@ -86,6 +118,16 @@ class Runtime:
             "plugins": [LightningEnvironment()],
             "default_root_dir": os.devnull,
         }
+        if (share := Share.of_process()).processes > 1:
+            from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+            from pytorch_lightning.strategies import DDPStrategy
+
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            settings |= {
+                "devices": share.processes,
+                "plugins": [TorchElasticEnvironment()],
+                "strategy": DDPStrategy(process_group_backend=backend, find_unused_parameters=True),
+            }
         return pl.Trainer(**{**settings, **options})
 
 

@@ -82,11 +82,15 @@ def parser() -> argparse.ArgumentParser:
         "shortlist explain -- selector=gotd",
     )  # fmt: skip
     trainings = command(
-        "plan", runs.plan, "say what warm-up and fine-tuning would take, before they are run",
+        "plan", runs.plan, "say what a run would take, before it is run: minutes, memory, disk",
+        "shortlist plan gotd_table3 --on h200       all cells of an experiment on a named machine\n"
+        "shortlist plan task=rte selector=gotd,dsir a sweep on this machine\n"
         "shortlist plan -- finetune.layer_decay=0.9 budget=2000\n"
-        "Parameter groups with their rates, frozen share, tokens, steps, memory, time; measured on a few "
-        "batches.",
+        "One cell: parameter groups with their rates, frozen share, tokens, steps, memory, time; measured "
+        "on a few\nbatches. Machines: src/shortlist/pipeline/machines.yaml. What cannot fit is refused.",
     )  # fmt: skip
+    trainings.add_argument("--on", metavar="NAME", help="a machine: h200, a100, a6000")
+    trainings.add_argument("--json", action="store_true", help="print the stages as JSON")
     search = command(
         "search", runs.search, "search over settings of training by the validation metric",
         "shortlist search search=finetune search.trials=20 task=chemprot\n"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,14 +136,22 @@ def report(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> None:
-    """Prints what warm-up and fine-tuning would take."""
+    """Prints what a sweep would take on a machine; of one cell, its trainings batch by batch."""
     import tempfile
 
     from shortlist.overrides import composed
+
+    typed = [*options.overrides, *options.hydra]
+    typed = [text if "=" in text or text[:1] in "~+" else f"experiment={text}" for text in typed]
+    if options.on or any(text.startswith("experiment=") or "," in text for text in typed):
+        from shortlist.forecasts import forecast_run, render
+
+        found = forecast_run(typed, options.on)
+        print(json.dumps(found.facts(), indent=1) if options.json else render(found))
+        return
     from shortlist.pipeline.cell import open_cell
     from shortlist.pipeline.training_plan import training_plans
 
-    typed = [*options.overrides, *options.hydra]
     with composed(typed) as config, tempfile.TemporaryDirectory() as directory:
         choices = dict(config.hydra.runtime.choices)
         for plan, note in training_plans(open_cell(config, choices, Path(directory))):

@@ -122,7 +122,7 @@ def forecast(
         "exact" if epsilon == 0 else "dense" if dense_bytes <= storage else "streamed"
     )
     # Time of a unit: multiply-adds of a pass, its softmax and sums counted as 60 more a pair.
-    pass_seconds = pairs * (dimensions + 60) / _product_rate(dimensions, place, dtype)
+    pass_seconds = pairs * (dimensions + 60) / product_rate(dimensions, place, dtype)
     rows, stored = _sample_size(candidates, targets, width, storage)
     most = rows
     blocks = 3 * width * min(rows_per_block(targets, place), candidates) * targets
@@ -177,7 +177,7 @@ def forecast(
     return estimate
 
 
-def _product_rate(dimensions: int, device: torch.device, dtype: torch.dtype) -> float:
+def product_rate(dimensions: int, device: torch.device, dtype: torch.dtype) -> float:
     """Returns multiply-adds a second of one block product, measured in some ten milliseconds."""
     left = torch.ones(1024, dimensions, device=device, dtype=dtype)
     right = torch.ones(dimensions, 1024, device=device, dtype=dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.pipeline.base_model import CellModel
+from shortlist.pipeline.parallel import train_in_processes
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.trainers.base import EFFICIENCY, FOUND
 from shortlist.trainers.classify import Validation
@@ -34,9 +35,11 @@ def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
     trainer, seed, runtime = cell.parts.warmup, cell.parts.seed, cell.parts.runtime
 
     def compute(directory: Path) -> dict[str, Any]:
-        return trainer.train_on(
-            base.model.directory(), selected.documents, directory, seed, runtime
-        )
+        start = base.model.directory()
+        if runtime.processes > 1:
+            node = cell.settings["warmup"]
+            return train_in_processes(node, start, selected.documents, directory, seed, runtime)
+        return trainer.train_on(start, selected.documents, directory, seed, runtime)
 
     inputs = {"model": base.model.key, "selection": selected.stage.facts["sha256"]}
     inputs |= trainer.identity(runtime)

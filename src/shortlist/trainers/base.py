@@ -19,6 +19,7 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
+from shortlist.runtime import Share
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.store.atomic import write_text
 from shortlist.trainers.adapters import Adapter, memory_saved
@@ -584,6 +585,9 @@ class TrainingModule(pl.LightningModule):
                 callbacks=[_LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()
+            share = Share.of_process()
+            if share.processes > 1:  # else all would draw the same dropout for different rows
+                torch.manual_seed(torch.initial_seed() + share.rank)
             with mixing(mixed_weights, self.mixout or 0.0):
                 trainer.fit(self, loader)
         self.swap_averages()
@@ -598,14 +602,14 @@ class _LossMonitor(pl.Callback):
     """
 
     def __init__(self, report: progress.Report, what: str, losses: Sequence[float]) -> None:
-        self.report, self.what = report, what
+        self.report, self.what, self.share = report, what, Share.of_process()
         ends = range(WATCHED_STEPS, len(losses) + 1)
         self.lowest = min((_mean(losses[:end]) for end in ends), default=math.inf)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = float(outputs["loss"])
+        loss = float(self.share.mean(outputs["loss"]))
         pl_module.losses.append(loss)
         at = f"at step {len(pl_module.losses)}"
         lower = f"lower the learning rate (now {pl_module.learning_rate:g})"

@@ -19,6 +19,7 @@ from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
 from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logits_at
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
+from shortlist.runtime import Share
 from shortlist.settings import Precision
 from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
@@ -131,6 +132,21 @@ class LanguageModelTrainer(TrainingModule):
         return held_out_loss(str(self.objective), directory, corpus, self.max_length, runtime)
 
 
+def share_of(
+    inputs: dict[str, torch.Tensor], labels: torch.Tensor, predicted: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
+    """Returns this process's rows of a batch, and what its mean loss counts, so that the mean over
+    the processes is that of the batch: its share of the predicted tokens, times the processes.
+    """
+    share = Share.of_process()
+    if share.processes == 1:
+        return inputs, labels, 1.0
+    in_all = int((predicted != IGNORED).sum())
+    own = int((predicted[share.rank :: share.processes] != IGNORED).sum())
+    rows = {name: share.rows(tensor) for name, tensor in inputs.items()}
+    return rows, share.rows(labels), share.processes * own / max(in_all, 1)
+
+
 class MaskedLM(LanguageModelTrainer):
     """Masked language modelling (Devlin et al. 2019): the warm-up of encoders."""
 
@@ -155,11 +171,12 @@ class MaskedLM(LanguageModelTrainer):
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Returns the mean cross-entropy over the predicted tokens, 0 where there are none."""
         labels = inputs.pop("labels")
+        inputs, labels, scale = share_of(inputs, labels, labels)
         predicted = labels != IGNORED
         logits = logits_at(self.model, inputs, predicted)
         if not predicted.any():  # few tokens in the last batch: the mean of no loss is NaN
             return logits.sum() * 0.0
-        return torch.nn.functional.cross_entropy(logits.float(), labels[predicted])
+        return torch.nn.functional.cross_entropy(logits.float(), labels[predicted]) * scale
 
     def batches(self, start: Path, tokenizer: Any, corpus: Corpus, seed: int) -> Batches:
         """Returns shuffled batches of documents of similar length, masked anew in every epoch."""
@@ -207,13 +224,15 @@ class CausalLM(LanguageModelTrainer):
     def training_step(self, inputs: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Returns the mean cross-entropy of the next token, 0 where there is none."""
         # Ignored places are at the end of a row, where no token before them attends to them.
-        logits = self.model(input_ids=inputs.clamp(min=0)).logits[:, :-1]
+        given, inputs, scale = share_of({}, inputs, inputs[:, 1:])
+        logits = self.model(input_ids=inputs.clamp(min=0), **given).logits[:, :-1]
         truth = inputs[:, 1:]
         if not (truth != IGNORED).any():  # a block of one token: the mean of no loss is NaN
             return logits.sum() * 0.0
-        return torch.nn.functional.cross_entropy(
+        loss = torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), truth.reshape(-1), ignore_index=IGNORED
         )
+        return loss * scale
 
     def batches(self, start: Path, tokenizer: Any, corpus: Corpus, seed: int) -> Batches:
         """Returns shuffled batches of blocks."""

@@ -1,0 +1,530 @@
+"""What a sweep would take, before any of it is run: stages, minutes, memory, disk, on a machine.
+
+A stage's time is its floating-point operations over a rate that the machine reaches: on this machine
+measured by a pass and a training step of MiniLM, on a named one a share of its peak (`machines.yaml`).
+Sizes are those of the files of this machine, or the published ones where the hub's are not read yet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from shortlist.core import digest
+from shortlist.errors import DoesNotFit, InvalidInput, Missing, near
+from shortlist.models import checkpoint
+from shortlist.ot.resources import available_bytes, forecast, product_rate
+from shortlist.pipeline.build import plain
+from shortlist.pipeline.cell import open_cell
+from shortlist.pipeline.compose import absolute, build_component
+from shortlist.pipeline.loading import load_data
+from shortlist.pipeline.needs import published
+from shortlist.runtime import Runtime
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+TOKEN = 4.3  # characters of English
+COUNTED = 12e6  # characters a second of hashed n-grams, one core
+OVERHEAD = 0.3  # seconds of a stage: opening models, files
+HALF = 2  # bytes of a number where precision=auto is half precision
+SOLVE = ("relative_epsilon", "stored_bytes")  # what a selector that solves a transport has
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine reaches.
+
+    Attributes:
+        name: its name; empty for this one.
+        source: where the rates come from.
+        gpu: whether models run on an accelerator.
+        memory: bytes of the host.
+        device_memory: bytes of the accelerator; those of the host where there is none.
+        disk: bytes that may be written.
+        training: floating-point operations a second of a training.
+        passes: likewise of passes without gradient.
+        products: multiply-adds a second of a transport's products.
+    """
+
+    name: str
+    source: str
+    gpu: bool
+    memory: float
+    device_memory: float
+    disk: float
+    training: float
+    passes: float
+    products: float
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the rates were not measured."""
+        return bool(self.name)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a transformer."""
+
+    width: int
+    layers: int
+    vocabulary: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, about: 12 width^2 a layer, and the embeddings."""
+        return 12 * self.layers * self.width**2 + self.vocabulary * self.width
+
+    def flops(self, length: float, head: float) -> float:
+        """Returns the operations of a pass over one token of a text of `length` tokens, whose head
+        predicts the share `head` of the tokens.
+        """
+        body = 24 * self.layers * self.width**2 + 4 * self.layers * self.width * length
+        return body + 2 * head * self.vocabulary * self.width
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a cell reads: numbers of texts, and characters of each."""
+
+    documents: int
+    characters: float
+    target: int
+    target_characters: float
+    train: int
+    test: int
+    known: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage of one cell.
+
+    Attributes:
+        stage: its name.
+        key: equal for equal computations.
+        seconds: expected time.
+        memory: bytes that it needs where it runs.
+        disk: bytes that it leaves.
+        gpu: whether it runs on the accelerator where there is one.
+        seeded: whether each seed has its own.
+    """
+
+    stage: str
+    key: str
+    seconds: float
+    memory: float = 0.0
+    disk: float = 0.0
+    gpu: bool = True
+    seeded: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All computations of one stage in a sweep.
+
+    Attributes:
+        computed: number of computations.
+        hits: how often a cell finds what an earlier one has computed.
+        seconds: of all computations.
+        memory: largest of one.
+        disk: of all.
+        gpu: whether they run on the accelerator.
+    """
+
+    computed: int
+    hits: int
+    seconds: float
+    memory: float
+    disk: float
+    gpu: bool
+
+    @staticmethod
+    def of(works: Sequence[Work], seeds: int) -> Stage:
+        """Returns the stage that is one work of each cell, which is run for so many seeds."""
+        once = {work.key: (work, seeds if work.seeded else 1) for work in works}.values()
+        computed = sum(times for _, times in once)
+        return Stage(
+            computed,
+            seeds * len(works) - computed,
+            sum(times * work.seconds for work, times in once),
+            max(work.memory for work, _ in once),
+            sum(times * work.disk for work, times in once),
+            works[0].gpu,
+        )
+
+
+def named_machine(name: str) -> Machine:
+    """Returns a machine of `machines.yaml`.
+
+    Raises:
+        InvalidInput: there is none of this name.
+    """
+    import yaml
+
+    known = yaml.safe_load(Path(__file__).with_name("machines.yaml").read_text(encoding="utf-8"))
+    if name not in known:
+        raise InvalidInput(f"--on {name}: there is no such machine; {near(name, known)}")
+    facts = known[name]
+    rates = {
+        rate: facts[rate] * facts[f"{rate}_share"] for rate in ("training", "passes", "products")
+    }
+    sizes = {size: float(facts[size]) for size in ("memory", "device_memory", "disk")}
+    return Machine(name, facts["source"], True, **sizes, **rates)
+
+
+def this_machine(cache: Path, home: Path, runtime: Runtime, length: int = 64) -> Machine:
+    """Returns the rates of this machine, measured in some seconds on the model in `home`.
+
+    Args:
+        cache: the folder of artifacts (`paths.cache`).
+        home: directory of an encoder with a masked-LM head or without.
+        runtime: the machine.
+        length: tokens a text.
+    """
+    device = runtime.device
+    model = checkpoint.masked_lm(home, new_head=True).to(device)
+    config = model.config
+    shape = Shape(config.hidden_size, config.num_hidden_layers, config.vocab_size)
+    ids = torch.randint(1000, 2000, (16, length), device=device)
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def passed() -> None:
+        with torch.inference_mode():
+            model.base_model(input_ids=ids)
+
+    def trained() -> None:
+        model(input_ids=ids).logits.float().logsumexp(-1).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    tokens = ids.numel()
+    passes = tokens * shape.flops(length, 0) / _seconds(passed, device)
+    training = 3 * tokens * shape.flops(length, 1) / _seconds(trained, device)
+    free = float(available_bytes(torch.device("cpu")))
+    place = next(one for one in (cache, *cache.parents) if one.exists())
+    return Machine(
+        "", f"measured on {runtime.device_name}", device.type == "cuda", free,
+        float(available_bytes(device)), float(shutil.disk_usage(place).free), training, passes,
+        product_rate(shape.width, device, torch.float32),
+    )  # fmt: skip
+
+
+def _seconds(work: Any, device: torch.device) -> float:
+    """Returns the median time of five calls, after one that is not timed."""
+    times: list[float] = []
+    for _ in range(6):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    return sorted(times[1:])[2]
+
+
+def shape_of(node: Mapping[str, Any]) -> Shape:
+    """Returns the size of a model that a configuration describes: as published for one of the hub.
+
+    Raises:
+        Missing: it is not on this machine, and nothing is published here.
+    """
+    if "base" in node:
+        node = node["base"]
+    if "layers" in node:
+        return Shape(node["width"], node["layers"], node["vocabulary"])
+    known = published()["models"].get(node.get("name", ""))
+    if known is not None:
+        return Shape(known["width"], known["layers"], known["vocabulary"])
+    from shortlist.pipeline.build import build_plain
+
+    config = json.loads((build_plain(node, "model").directory() / "config.json").read_text())
+    names = (
+        ("hidden_size", "n_embd", "dim"),
+        ("num_hidden_layers", "n_layer", "n_layers"),
+        ("vocab_size",),
+    )
+    return Shape(*(next(int(config[one]) for one in of if one in config) for of in names))
+
+
+def sizes_of(config: DictConfig, choices: Mapping[str, str]) -> Sizes:
+    """Returns the sizes of what a cell reads: those of its files with `source=local`, else the
+    published ones.
+
+    Raises:
+        ShortlistError: a file is missing or cannot be read, or nothing is published of a data set.
+    """
+    if config.source.name == "local":
+        with tempfile.TemporaryDirectory() as directory:
+            data = load_data(open_cell(config, choices, Path(directory)))
+        pool, task = data.pool.corpus, data.task.data
+        return Sizes(
+            len(pool), _mean(pool.texts), len(task.target), _mean(task.target.texts), len(task.train),
+            len(task.test), True,
+        )  # fmt: skip
+    pool, task = plain(config.pool, missing=False), plain(config.task, missing=False)
+    documents, characters = 0, 0.0
+    for domain, spec in pool["hub"].items():
+        if pool.get("domains") is not None and domain not in pool["domains"]:
+            continue
+        rows, size = _published(spec, "pool")
+        if pool.get("chunk"):
+            rows, size = int(rows * max(size / pool["chunk"], 1)), float(pool["chunk"])
+        most = pool["per_domain"] or rows
+        documents += min(rows, most)
+        characters = max(characters, min(size, pool.get("max_chars") or size))
+    keep = (pool.get("prefilter") or {}).get("keep")
+    if keep:
+        documents = documents * keep // len(pool["hub"])
+    train, test = _published(task["hub"], "task")
+    most = task.get("max_train") or task.get("texts") or train
+    target = min(train, most)
+    prompts = sum(count or 0 for count in (task.get("prompts") or {}).values())
+    length = (plain(config.finetune, missing=False) or {}).get("max_length") or 256
+    return Sizes(documents, characters, target, TOKEN * length, target, prompts or int(test), False)
+
+
+def _mean(texts: Any) -> float:
+    some = [len(texts[row]) for row in range(0, len(texts), max(1, len(texts) // 1000))]
+    return sum(some) / max(len(some), 1)
+
+
+def _published(spec: Mapping[str, Any], what: str) -> tuple[int, float]:
+    """Returns the rows and characters of a pool, or the rows of train and test of a task."""
+    known = published()["data sets"].get(spec["dataset"])
+    if known is None:
+        raise Missing(
+            f"{spec['dataset']}: no size is published here; fetch it, or add it to "
+            "src/shortlist/data/published.yaml"
+        )
+    rows = known["rows"]
+    if isinstance(rows, dict):
+        first = next(iter(spec["files"].values()))
+        rows = rows[str(first).partition("/")[0]]
+    return (rows[0], known["characters"]) if what == "pool" else (rows[0], rows[1])
+
+
+def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
+    """Yields the stages of a cell in their order."""
+    parts = {
+        name: plain(config.get(name), missing=False)
+        for name in ("pool", "task", "model", "featurizer", "selector", "warmup", "finetune")
+    }
+    model, until = shape_of(parts["model"]), config.until.name
+    scratch = "pretraining" in parts["model"]
+    reads = parts["pool"], config.source.name
+    characters = sizes.documents * sizes.characters
+    yield Work(
+        "pool",
+        digest([json.dumps(reads)]),
+        OVERHEAD + characters / COUNTED,
+        characters,
+        characters,
+        False,
+    )
+    if scratch:
+        yield _training(
+            "pre-training", parts["model"]["pretraining"], model, characters / TOKEN, reads, machine
+        )
+    vectors = parts["featurizer"]
+    tail = str(vectors["_target_"]).rpartition(".")[2]
+    key: Any = (
+        reads,
+        parts["task"] if vectors.get("tuning") or sizes.known is False else 0,
+        vectors,
+    )
+    columns, encoder = 0, model
+    if vectors.get("model"):
+        encoder = shape_of(vectors["model"])
+        columns = encoder.width
+    texts = sizes.documents + sizes.target
+    length = min(sizes.characters / TOKEN + 2, vectors.get("max_length") or math.inf)
+    if tail in ("Transformer", "ModelLoss", "TwoLosses", "Gradients"):
+        if vectors.get("tuning"):
+            used = min(sizes.target_characters / TOKEN, vectors["tuning"]["max_length"])
+            yield _training(
+                "tuning of the vectors",
+                vectors["tuning"],
+                encoder,
+                sizes.train * used,
+                key,
+                machine,
+            )
+        passes = {"Transformer": 1, "ModelLoss": 1, "TwoLosses": 2, "Gradients": 3}[tail]
+        work = passes * texts * length * encoder.flops(length, tail != "Transformer")
+        yield Work(
+            "features", digest([json.dumps(key)]), OVERHEAD + work / machine.passes,
+            _passing(encoder, config), 4.0 * texts * columns,
+        )  # fmt: skip
+    elif tail != "NoFeatures":
+        width = columns or vectors.get("buckets") or 0
+        read = characters + sizes.target * sizes.target_characters
+        disk = 4.0 * texts * (width if columns else min(width, sizes.characters / 5 * 3))
+        yield Work(
+            "features", digest([json.dumps(key)]), OVERHEAD + read / COUNTED, 2**28, disk, False
+        )
+    selector = build_component(config, "selector")
+    key = (key, parts["task"], parts["selector"])
+    if all(hasattr(selector, name) for name in SOLVE):
+        solve = forecast(
+            sizes.documents, max(sizes.target, 1), columns, epsilon=selector.relative_epsilon,
+            stored_bytes=selector.stored_bytes, memory_limit=int(0.8 * machine.device_memory),
+        )  # fmt: skip
+        local = product_rate(columns, torch.device("cpu"), torch.float32)
+        seconds = solve.seconds * local / machine.products
+        yield Work(
+            "fit",
+            digest([json.dumps(key)]),
+            OVERHEAD + seconds,
+            solve.bytes + 4.0 * texts * columns,
+        )
+    elif tail != "NoFeatures":
+        yield Work(
+            "fit", digest([json.dumps(key)]), OVERHEAD + characters / COUNTED / 4, 2**28, 0, False
+        )
+    yield Work(
+        "selection", digest([json.dumps([key, config.budget])]), OVERHEAD, 8.0 * sizes.documents, 0, False,
+        selector.traits.stochastic,
+    )  # fmt: skip
+    if until == "select":
+        return
+    reads_none = type(selector).__name__ == "Vanilla"
+    warm = None if reads_none else (key, config.budget, parts["warmup"], parts["model"])
+    if warm is not None:
+        length = min(sizes.characters / TOKEN + 2, parts["warmup"]["max_length"])
+        tokens = config.budget * (1 if config.budget_unit.name == "tokens" else length)
+        yield _training("warm-up", parts["warmup"], model, tokens, warm, machine)
+    evaluators = parts["task"].get("evaluators") or {}
+    if until == "warmup":
+        return
+    if not evaluators:
+        length = min(sizes.target_characters / TOKEN + 2, parts["finetune"]["max_length"])
+        tuned = (warm, parts["task"], parts["finetune"], parts["model"])
+        yield _training(
+            "fine-tuning", parts["finetune"], model, sizes.train * length, tuned, machine
+        )
+        if until == "evaluate":
+            work = sizes.test * length * model.flops(length, 0)
+            yield Work(
+                "evaluation", digest([json.dumps([tuned, "evaluate"])]), OVERHEAD + work / machine.passes,
+                _passing(model, config), 8.0 * sizes.test, seeded=True,
+            )  # fmt: skip
+    elif until == "evaluate":
+        tokens = _evaluated(evaluators, sizes)
+        work = tokens * model.flops(64, 1)
+        yield Work(
+            "evaluation", digest([json.dumps([warm, parts["task"], parts["model"]])]),
+            OVERHEAD + work / machine.passes, _passing(model, config), tokens, seeded=True,
+        )  # fmt: skip
+
+
+def _evaluated(evaluators: Mapping[str, Any], sizes: Sizes) -> float:
+    """Returns the tokens that a language model reads and writes in its evaluation."""
+    tokens = 0.0
+    for node in evaluators.values():
+        kind = str(node["_target_"]).rpartition(".")[2]
+        documents = min(node.get("documents") or sizes.test, 10_000)
+        if kind == "Toxicity":
+            tokens += sizes.test * node["continuations"] * (node["tokens"] + 15)
+        elif kind == "LabelLikelihood":
+            tokens += 2 * documents * len(node["labels"]) * sizes.target_characters / TOKEN
+        elif kind == "Perplexity":
+            tokens += 2 * documents * 1024
+        else:  # the eight tasks of lm-eval: about 30,000 items with three answers of 100 tokens
+            tokens += 2 * (node.get("items") or 4000) * len(node.get("tasks") or [1]) * 300
+    return tokens
+
+
+def _training(
+    stage: str, trainer: Mapping[str, Any], model: Shape, tokens: float, key: Any, machine: Machine
+) -> Work:
+    """Returns the work of a training on so many tokens an epoch: three times a pass, its head on the
+    predicted tokens; weights, gradients and AdamW's moments in float32.
+    """
+    kind = str(trainer["_target_"]).rpartition(".")[2]
+    head = {"MaskedLM": trainer.get("mask_share", 1), "Classifier": 0}.get(kind, 1)
+    block = trainer.get("block")
+    length = min(block or trainer["max_length"], max(tokens, 1))
+    batch = trainer["batch_size"]
+    width = HALF if machine.gpu else 4
+    # Korthikanti et al. 2022 (arXiv 2205.05198), section 4: 34 s b h + 5 a s^2 b bytes a layer.
+    kept = (
+        model.layers * batch * length * (17 * model.width + 2.5 * length * model.width / 64) * width
+    )
+    logits = 2 * 4.0 * batch * length * head * model.vocabulary
+    work = 3 * trainer["epochs"] * tokens * model.flops(length, head)
+    return Work(
+        stage, digest([json.dumps([stage, key, trainer], default=str)]), OVERHEAD + work / machine.training,
+        16.0 * model.parameters + kept + logits, 4.0 * model.parameters,
+        seeded=stage in ("warm-up", "fine-tuning"),
+    )  # fmt: skip
+
+
+def _passing(model: Shape, config: DictConfig) -> float:
+    """Returns the bytes of passes: weights in float32, and ten hidden states a token of a batch."""
+    return 4.0 * model.parameters + 40.0 * config.runtime.inference_tokens * model.width
+
+
+def refuse_what_does_not_fit(work: Work, machine: Machine, cell: str) -> None:
+    """Refuses a stage that needs more memory than there is.
+
+    Raises:
+        DoesNotFit: it does.
+    """
+    most = machine.device_memory if work.gpu else machine.memory
+    if work.memory > most:
+        where = machine.name or "this machine"
+        raise DoesNotFit(
+            f"{cell}: {work.stage} needs about {work.memory / 2**30:,.1f} GiB, {where} has "
+            f"{most / 2**30:,.1f} GiB free; set a smaller batch_size or max_length, another model, or "
+            "--on another machine"
+        )
+
+
+def planned(
+    cells: list[tuple[str, DictConfig, Mapping[str, str]]], seeds: int, machine: Machine
+) -> tuple[dict[str, Stage], bool]:
+    """Returns the stages of a sweep, and whether all sizes were read from files.
+
+    Args:
+        cells: name, configuration and choices of the cells of one seed.
+        seeds: number of seeds.
+        machine: the machine.
+
+    Raises:
+        DoesNotFit: a stage needs more memory than the machine has, or all of them more disk.
+        ShortlistError: an input is missing.
+    """
+    asked: dict[str, list[Work]] = {}
+    known, read = True, dict[str, Sizes]()
+    for name, config, choices in cells:
+        inputs = [plain(config.get(part), missing=False) for part in ("pool", "task", "targets")]
+        key = digest([json.dumps(inputs, default=str)])
+        if key not in read:
+            read[key] = sizes_of(config, choices)
+        known = known and read[key].known
+        for work in works(config, read[key], machine):
+            refuse_what_does_not_fit(work, machine, name)
+            asked.setdefault(work.stage, []).append(work)
+    stages = {name: Stage.of(works_of, seeds) for name, works_of in asked.items()}
+    disk = sum(stage.disk for stage in stages.values())
+    if disk > machine.disk:
+        raise DoesNotFit(
+            f"the artifacts take about {disk / 2**30:,.0f} GiB, {machine.name or 'paths.cache'} has "
+            f"{machine.disk / 2**30:,.0f} GiB free; set paths.cache to another disk, or run fewer cells"
+        )
+    return stages, known
+
+
+def cache_of(config: DictConfig) -> Path:
+    """Returns the folder of artifacts."""
+    return absolute(config.paths.cache)
