@@ -173,7 +173,9 @@ def _cost_and_gain(
                 textcoords="offset points", color=SOFT, fontsize=8,
             )  # fmt: skip
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.xaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 3, 5) if summed == METHOD_COSTS else (1, 3))
+        )
         axes.xaxis.set_major_formatter("{x:,g}" if summed == METHOD_COSTS else "{x:.0e}")
         axes.minorticks_off()
         axes.set_xlabel(f"{axis}, {table.devices[0]}" if summed == METHOD_COSTS else axis)

@@ -14,10 +14,9 @@ import torch
 from scipy.sparse import csr_array, vstack
 
 from shortlist.core import digest
-from shortlist.data.files import file_digest
-from shortlist.data.readers import Columns, read_files
-from shortlist.errors import InvalidInput, Missing, near
+from shortlist.errors import InvalidInput
 from shortlist.evaluation.scorers.base import Scorer
+from shortlist.evaluation.scorers.labelled import LabelledColumns, labelled_digests, read_labelled
 from shortlist.kernels.ngrams import count_character_ngrams, count_ngrams
 from shortlist.kernels.words import text_batch
 from shortlist.models.linear import Linear, logistic
@@ -166,18 +165,7 @@ class LinearScorer(Scorer):
         return scores
 
     def _digests(self) -> tuple[str, ...]:
-        advice = (
-            "set labelled=FILE among the scorer's settings (columns `text` and `label`; "
-            "featurizer.scorer.labelled=FILE for selector=least_toxic), or paths.data=DIR"
-        )
-        if not self.labelled or None in self.labelled:
-            raise InvalidInput(
-                f"a linear scorer learns from labelled texts, found no file of them; {advice}"
-            )
-        try:
-            return tuple(file_digest(path) for path in self.labelled if path is not None)
-        except Missing as error:
-            raise Missing(f"labelled texts: {error}; {advice}") from error
+        return labelled_digests(self.labelled, "linear")
 
 
 # The cells of a sweep, and the stages of a cell, use the same classifier repeatedly.
@@ -195,28 +183,11 @@ def trained(
     Raises:
         InvalidInput: the files hold only one class, or no text of a source.
     """
-    columns = Columns(
-        settings.text, None, settings.label, settings.source if settings.sources else None
+    columns = LabelledColumns(
+        settings.text, settings.label, settings.toxic, settings.source, settings.sources
     )
-    loaded = read_files(paths, columns)
-    corpus, names = loaded.corpus.canonical(), ", ".join(map(str, paths))
-    if settings.sources:
-        known = set(corpus.domains)
-        for source in settings.sources:
-            if source not in known:
-                raise InvalidInput(
-                    f"{names}: texts of the source {source!r} were expected in the column "
-                    f"{settings.source!r}, found none; {near(source, known)}"
-                )
-        kept = [row for row, source in enumerate(corpus.domains) if source in settings.sources]
-        corpus = corpus.take(kept)
-    labels = np.array([label == settings.toxic for label in corpus.labels or ()], dtype=np.int64)
-    if not 0 < labels.sum() < len(labels):
-        raise InvalidInput(
-            f"{names}: texts labelled {settings.toxic!r} and others were expected, found "
-            f"{labels.sum():,} of {len(labels):,}; set the scorer's toxic=LABEL"
-        )
-    texts = corpus.texts
+    labelled = read_labelled(paths, columns)
+    labels, texts = labelled.toxic, labelled.corpus.texts
     chunks = [
         ngram_counts(texts[start : start + _CHUNK], settings)
         for start in range(0, len(texts), _CHUNK)
@@ -228,11 +199,7 @@ def trained(
         settings.max_iterations,
         settings.tolerance,
     )
-    counts = {
-        "labelled_quarantined": loaded.counts["quarantined"],
-        "labelled_copies": loaded.counts["exact_copies"],
-        "scorer_not_converged": int(not model.converged),
-    }
+    counts = {**labelled.counts, "scorer_not_converged": int(not model.converged)}
     return model, {name: number for name, number in counts.items() if number}
 
 
