@@ -55,10 +55,12 @@ def interval(measure: Any, *arrays: np.ndarray) -> tuple[float, float, float]:
 
 
 def shown(found: tuple[float, float, float]) -> str:
+    """Returns a measure with its interval as text."""
     return f"{found[0]:.3f} ({found[1]:.3f} to {found[2]:.3f})"
 
 
 def main() -> None:
+    """Scores the prompts and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="a folder laid out like paths.data")
     parser.add_argument("settings", nargs="*", help="overrides, such as paths.cache=DIR")

@@ -238,6 +238,7 @@ class Record:
 # Types of the facts of a selection that tables read.
 SELECTION: Mapping[str, Any] = {
     "size": int, "unique": int, "domains": Mapping[str, int], "fit": Mapping[str, Any],
+    "probe": Mapping[str, float], "evaluation": Mapping[str, Any],
 }  # fmt: skip
 
 

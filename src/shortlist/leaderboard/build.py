@@ -18,6 +18,7 @@ from hashlib import sha256
 from typing import Any
 
 from shortlist.core import Record
+from shortlist.leaderboard.agreement import agreement_table
 from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
 from shortlist.leaderboard.cross_validation import join_folds
 from shortlist.leaderboard.options import typed_values
@@ -88,7 +89,10 @@ def _table(task: str, pool: str, records: Sequence[Record], floors: NoiseFloors)
             *_sensitivity_in_fit(evaluated),
         ),
     )
-    return with_significance(table, {record.key: record for record in evaluated}, floors)
+    by_key = {record.key: record for record in evaluated}
+    judged = agreement_table(table, by_key)
+    table = replace(table, further=() if judged is None else (judged,))
+    return with_significance(table, by_key, floors)
 
 
 def _stopped_early(records: Iterable[Record]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shortlist.core import Record
 
 # Passes over a document by the class of a featurizer: a forward pass takes 2 operations a parameter
@@ -19,17 +21,19 @@ def operations(record: Record) -> float | None:
     A document of the pool is taken to have as many tokens as one of the selection. The solve of
     the selection, attention over long texts and frozen layers are left out.
     """
-    counts, config = record.counts, record.config
+    counts = record.counts
     parameters, tokens = counts.get("warmup_dense_parameters"), counts.get("warmup_tokens")
     documents = counts.get("warmup_documents")
-    featurizer = config.get("featurizer", {})
+    model, featurizer, warmup = (record.config.get(n) for n in ("model", "featurizer", "warmup"))
+    if not isinstance(featurizer, Mapping) or not isinstance(warmup, Mapping):
+        return None
     kind = str(featurizer.get("_target_", "")).rpartition(".")[2]
-    other_model = kind in PASSES and featurizer.get("model") != config.get("model")
+    other_model = kind in PASSES and featurizer.get("model") != model
     if not parameters or not tokens or not documents or other_model:
         return None
-    if kind not in PASSES and kind not in CHEAP:
+    epochs = warmup.get("epochs", 1)
+    if (kind not in PASSES and kind not in CHEAP) or not isinstance(epochs, int | float):
         return None
-    epochs = config.get("warmup", {}).get("epochs", 1)
     read = counts.get("pool_kept", 0) - counts.get("prefilter_left_out", 0)
     pool = PASSES.get(kind, 0) * read * tokens / documents
     return parameters * (6.0 * epochs * tokens + pool)

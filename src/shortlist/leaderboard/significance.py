@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shortlist.core import Record, unpack_item_scores
+from shortlist.core.typed import typed
 from shortlist.errors import InvalidInput
 from shortlist.leaderboard.columns import PREDICTED, PROBE
 from shortlist.leaderboard.table import (
@@ -195,10 +196,12 @@ def largest_class(record: Record, prefix: str) -> float | None:
     if prefix == PROBE:
         return record.selection.get("probe", {}).get("largest_class")
     confusion = record.selection.get("evaluation", {}).get("confusion")
-    if not confusion:
+    try:
+        rows: Sequence[Sequence[int]] = typed(tuple[tuple[int, ...], ...], confusion, "confusion")
+    except InvalidInput:  # none, or of another kind of task
         return None
-    sizes = [sum(row) for row in confusion]
-    return max(sizes) / sum(sizes)
+    sizes = [sum(row) for row in rows]
+    return max(sizes) / sum(sizes) if sum(sizes) > 0 else None
 
 
 def blocks(table: ComparisonTable, index: int, records: Mapping[str, Record]) -> Iterator[Block]:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from shortlist.rendering.tables import TextTable
+
 Kind = Literal["rank", "metric", "cost", "certificate", "count"]
 ValueStatus = Literal["done", "skipped", "failed", "not measured", "not applicable", "not run"]
 Standing = Literal["best", "tied", "behind", ""]
@@ -198,6 +200,7 @@ class ComparisonTable:
         notes: limitations of the table, such as cells that stopped early.
         refused: predictions that are not compared, since without a warm-up they are not above the
             majority class: by model and by prefix of their metrics (`PROBE` or none) the reason.
+        further: tables that stand below the comparison and need its records.
     """
 
     task: str
@@ -208,6 +211,7 @@ class ComparisonTable:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    further: tuple[TextTable, ...] = ()
 
     @property
     def name(self) -> str:

@@ -181,7 +181,8 @@ def markdown(tables: Sequence[ComparisonTable]) -> str:
 
 def further_tables(table: ComparisonTable) -> list[TextTable]:
     """Returns the tables that stand below a comparison, as far as it has numbers for them."""
-    return [one for one in (payoff_table(table), decision_table(table)) if one is not None]
+    made = (payoff_table(table), decision_table(table))
+    return [*table.further, *(one for one in made if one is not None)]
 
 
 def _text_table(
