@@ -104,6 +104,26 @@ class Scorer(ABC):
         """Writes the file."""
 
 
+@dataclass(frozen=True)
+class Hints:
+    """What a method knows beside its scores; no distiller needs it, some learn more by it.
+
+    Attributes:
+        vectors: (n, d) dense vectors of the documents, or None.
+        target: texts of the target.
+    """
+
+    vectors: NDArray[Any] | None = None
+    target: Sequence[str] = ()
+
+    def of(self, rows: NDArray[np.int64]) -> Hints:
+        """Returns the hints on these documents."""
+        return self if self.vectors is None else replace(self, vectors=self.vectors[rows])
+
+
+NO_HINTS = Hints()
+
+
 class Distiller(ABC):
     """Learns a scorer from texts and numbers.
 
@@ -120,12 +140,15 @@ class Distiller(ABC):
         return {}
 
     @abstractmethod
-    def learn(self, texts: Sequence[str], wanted: NDArray[np.float64]) -> Scorer:
+    def learn(
+        self, texts: Sequence[str], wanted: NDArray[np.float64], hints: Hints = NO_HINTS
+    ) -> Scorer:
         """Returns the scorer.
 
         Args:
             texts: the n documents.
             wanted: (n,) normal scores of the method's ranks, see `normal_scores`.
+            hints: what else the method knows of the documents.
         """
 
 
@@ -159,6 +182,7 @@ def distil(
     *,
     held_out: float = 0.2,
     made: Mapping[str, str] | None = None,
+    hints: Hints = NO_HINTS,
 ) -> Distilled:
     """Returns the scorer file that `distiller` learns from the scores of a method.
 
@@ -173,6 +197,7 @@ def distil(
         path: where the file is written; its ending is `distiller.suffix`.
         held_out: share of the documents by which the fidelity is measured.
         made: what the scores were made of, by name, for the file.
+        hints: what else the method knows of the documents.
 
     Raises:
         InvalidInput: there are too few documents, a score is NaN, all scores are equal, or the file
@@ -195,7 +220,8 @@ def distil(
     if np.ptp(scores[train]) == 0 or np.ptp(scores[test]) == 0:
         raise InvalidInput("distil: expected different scores, found one; choose another method")
     texts = documents.joined()
-    scorer = distiller.learn([texts[row] for row in train], normal_scores(scores[train]))
+    wanted, known = normal_scores(scores[train]), hints.of(train)
+    scorer = distiller.learn([texts[row] for row in train], wanted, known)
     found = scorer.score([texts[row] for row in test])
     measured = fidelity(found, scores[test], len(train))
     quantiles = tuple(np.quantile(found, np.linspace(0, 1, _QUANTILES)).tolist())

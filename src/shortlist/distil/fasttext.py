@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.special import ndtri
 
-from shortlist.distil.base import Description, Distiller, Scorer
+from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.settings import Count, Positive
 
@@ -107,7 +107,9 @@ class Fasttext(Distiller):
     rate: Positive
     max_chars: Count
 
-    def learn(self, texts: Sequence[str], wanted: NDArray[np.float64]) -> FasttextScorer:
+    def learn(
+        self, texts: Sequence[str], wanted: NDArray[np.float64], hints: Hints = NO_HINTS
+    ) -> FasttextScorer:
         """Returns the scorer; one thread, so that equal texts give equal classifiers.
 
         Raises:

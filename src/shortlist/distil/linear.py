@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import lsqr
 
-from shortlist.distil.base import Description, Distiller, Scorer, write_arrays
+from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer, write_arrays
 from shortlist.kernels.ngrams import bucket_cache, count_ngrams
 from shortlist.kernels.words import text_batch
 from shortlist.models.linear import unit
@@ -86,7 +86,9 @@ class Linear(Distiller):
     max_chars: Count
     ridge: Positive
 
-    def learn(self, texts: Sequence[str], wanted: NDArray[np.float64]) -> LinearScorer:
+    def learn(
+        self, texts: Sequence[str], wanted: NDArray[np.float64], hints: Hints = NO_HINTS
+    ) -> LinearScorer:
         """Returns the scorer."""
         settings = {"max_n": self.max_n, "buckets": self.buckets, "max_chars": self.max_chars}
         counts = ngrams(texts, settings)

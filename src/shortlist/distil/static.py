@@ -1,22 +1,28 @@
-"""Kernel ridge regression on mean word vectors, which need no forward pass."""
+"""Kernel ridge regression on mean token vectors, which need no forward pass."""
+# scipy.sparse has no type stubs: the types of its results are unknown.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist
+from scipy.special import logsumexp
 from tokenizers import Tokenizer
 
-from shortlist.distil.base import Description, Distiller, Scorer, write_arrays
+from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer, write_arrays
 from shortlist.featurizers.cascade import rarity
 from shortlist.models import checkpoint
+from shortlist.models.linear import unit
 from shortlist.models.pretrained import Pretrained
 from shortlist.models.tokens import tokens_of
-from shortlist.settings import Count, Positive
+from shortlist.settings import Count, Positive, Range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,17 +34,25 @@ if TYPE_CHECKING:
 
 _ROWS = 1024  # documents whose kernel values are held at once
 _SOME = 500  # landmarks whose median squared distance is the width of the kernel
+_STEPS = 25  # of the conjugate gradients
+_PENALTY = 0.3  # of the vectors of tokens, beside rows of length 1
+_SHARED = 1.5  # mean length of the rows of mean word embeddings, beside bags of length 1
+_BEST = 0.1  # share of the documents, the best, from which a third of the landmarks are
+_TEMPERATURES = (0.02, 0.05, 0.1, 0.2)  # of the nearness to the target
+_WEIGHT = 3.0  # of a nearness of unit variance beside a kernel value
 
 
 @dataclass(frozen=True)
 class StaticScorer(Scorer):
-    """A vector for each token of a vocabulary, and a regression on their mean.
+    """A vector for each token of a vocabulary, and a regression on the direction of their sum.
 
     Attributes:
         tokenizer: the tokenizer as UTF-8 of its JSON.
         table: (vocabulary, d) float16 vectors of the tokens, rarity included.
         landmarks: (l, d) float32 unit vectors that documents are compared with.
-        weights: (l,) weights of the kernel values.
+        target: (m, d) float32 unit vectors of the target's texts; m = 0 without them.
+        scales: (t, 2) mean and standard deviation of the nearness at each temperature.
+        weights: (l + t,) weights of kernel values and nearness.
         bias: the constant.
         width: squared distance at which the kernel is 1 / e.
     """
@@ -46,6 +60,8 @@ class StaticScorer(Scorer):
     tokenizer: NDArray[np.uint8]
     table: NDArray[np.float16]
     landmarks: NDArray[np.float32]
+    target: NDArray[np.float32]
+    scales: NDArray[np.float64]
     weights: NDArray[np.float64]
     bias: float
     width: float
@@ -55,24 +71,31 @@ class StaticScorer(Scorer):
         scores = np.empty(len(texts))
         for start in range(0, len(texts), _ROWS):
             rows = slice(start, start + _ROWS)
-            values = vectors(self._read(texts[rows]), self._vectors)
-            scores[rows] = kernel(values, self.landmarks, self.width) @ self.weights + self.bias
+            values = vectors(read(self._tokenizer, texts[rows]), self._vectors)
+            scores[rows] = self.features(values) @ self.weights + self.bias
         return scores
+
+    def features(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Returns the (n, l + t) kernel values and nearness of (n, d) unit vectors."""
+        near = (nearness(values, self.target) - self.scales[:, 0]) / self.scales[:, 1]
+        near_to_landmarks = kernel(values, self.landmarks, self.width).astype(np.float64)
+        return np.hstack([near_to_landmarks, _WEIGHT * near])
 
     def write(self, path: Path) -> None:
         """Writes the file."""
         rest = np.array([self.bias, self.width])
-        arrays = {"tokenizer": self.tokenizer, "table": self.table, "landmarks": self.landmarks}
-        write_arrays(path, self.description, {**arrays, "weights": self.weights, "rest": rest})
+        names = ("tokenizer", "table", "landmarks", "target", "scales", "weights")
+        arrays = {name: getattr(self, name) for name in names}
+        write_arrays(path, self.description, {**arrays, "rest": rest})
 
     @classmethod
     def of(cls, description: Description, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Returns the scorer that a file holds."""
         bias, width = arrays["rest"].tolist()
-        table, landmarks = arrays["table"], arrays["landmarks"]
         return cls(
-            description, arrays["tokenizer"], table, landmarks, arrays["weights"], bias, width
-        )
+            description, arrays["tokenizer"], arrays["table"], arrays["landmarks"],
+            arrays["target"], arrays["scales"], arrays["weights"], bias, width,
+        )  # fmt: skip
 
     @cached_property
     def _vectors(self) -> torch.Tensor:
@@ -82,61 +105,82 @@ class StaticScorer(Scorer):
     def _tokenizer(self) -> Tokenizer:
         return opened(self.tokenizer.tobytes().decode(), self.description.settings["max_length"])
 
-    def _read(self, texts: Sequence[str]) -> Tokens:
-        return read(self._tokenizer, texts)
-
 
 @dataclass(frozen=True)
 class Static(Distiller):
-    """Kernel ridge regression on weighted mean word embeddings.
+    """Kernel ridge regression on mean token vectors, and their nearness to the target.
 
     Formula:
-        score(x) = sum_l a_l exp(-|u(x) - u_l|^2 / h) + b with u(x) = v(x) / |v(x)|,
-        v(x) = sum_t r_t E_t over the tokens t of x, E the model's word embeddings,
-        r_t = 1 + log(n / (1 + n_t)), n_t of the n documents that were learned from having the token;
-        u_l are `landmarks` of these, evenly spaced, h the median of |u_l - u_m|^2; a minimises
-        sum_i (score(x_i) - y_i)^2 + ridge |a|^2, y the normal scores of the method's ranks
+        score(x) = sum_l a_l exp(-|u(x) - u_l|^2 / h) + sum_s c_s p_s(x) + b with u(x) = v(x) / |v(x)|,
+        v(x) = sum_t r_t T_t over the tokens t of x, r_t = 1 + log(n / (1 + n_t)), n_t of the n
+        documents that were learned from having the token; p_s(x) = s log mean_j exp(u(x) . u_j / s)
+        over the target's texts j, standardised over the landmarks, for four temperatures s. T = E,
+        the model's word embeddings, or, where the method has dense vectors y(x), T = B + E C, the
+        ridge regression of the centred y(x) / |y(x)| on the bag of tokens. u_l are `landmarks`
+        documents, two thirds of them evenly spaced and a third among the best tenth, h the median
+        of |u_l - u_m|^2; a and c minimise sum_i (score(x_i) - z_i)^2 + ridge (|a|^2 + |c|^2), z the
+        normal scores of the method's ranks
 
     Attributes:
         model: the model whose word embeddings and tokenizer are taken.
         max_length: tokens read of a document.
         landmarks: most documents that others are compared with.
         ridge: the penalty.
+        students: most documents by which T is learned, the first; 0 leaves it at E.
     """
 
     model: Pretrained
     max_length: Count
     landmarks: Count
     ridge: Positive
+    students: Annotated[int, Range(0)]
+
+    version = 2
 
     def identity(self) -> dict[str, str]:
         """Returns the digests of the model."""
         return self.model.identity()
 
-    def learn(self, texts: Sequence[str], wanted: NDArray[np.float64]) -> StaticScorer:
+    def learn(
+        self, texts: Sequence[str], wanted: NDArray[np.float64], hints: Hints = NO_HINTS
+    ) -> StaticScorer:
         """Returns the scorer."""
         home = self.model.directory()
         tokenizer = checkpoint.tokenizer(home)
         embeddings: Any = checkpoint.encoder(home).get_input_embeddings()
         table = embeddings.weight.detach().float()
         backend = str(tokenizer.backend_tokenizer.to_str())
-        found = read(opened(backend, self.max_length), texts)
-        weights = rarity(found, len(table), tokenizer.all_special_ids)
+        opener = opened(backend, self.max_length)
+        found = read(opener, texts)
+        weights = rarity(found, len(table), tokenizer.all_special_ids).numpy()
+        table = table.numpy()
+        if hints.vectors is not None and self.students:
+            rows = slice(0, self.students)
+            table = student(_bag(found, weights)[rows], table, hints.vectors[rows])
         # float16 holds the table exactly enough: what is learned from is what the file holds.
-        stored = (table * weights[:, None]).numpy().astype(np.float16)
-        values = vectors(found, torch.from_numpy(stored.astype(np.float32)))
-        picked = np.linspace(0, len(values) - 1, min(self.landmarks, len(values))).astype(np.int64)
-        landmarks = values[picked]
-        width = _width(landmarks)
-        bias, gram, right = float(wanted.mean()), 0.0, 0.0
+        table = table * weights[:, None]
+        stored = (table / np.abs(table).max()).astype(np.float16)
+        vectors_of = torch.from_numpy(stored.astype(np.float32))
+        values = vectors(found, vectors_of)
+        landmarks = values[_landmarks(wanted, self.landmarks)]
+        target = vectors(read(opener, hints.target), vectors_of)
+        near = nearness(landmarks, target)
+        scales = np.column_stack([near.mean(0), np.maximum(near.std(0), 1e-9)])
+        raw = np.frombuffer(backend.encode(), dtype=np.uint8)
+        description = Description("static", {"max_length": self.max_length})
+        bias, columns = float(wanted.mean()), len(landmarks) + len(scales)
+        scorer = StaticScorer(
+            description, raw, stored, landmarks, target, scales, np.zeros(columns), bias,
+            max(float(np.median(pdist(landmarks[:_SOME], "sqeuclidean"))), 1e-6),
+        )  # fmt: skip
+        gram, right = np.zeros((columns, columns)), np.zeros(columns)
         for start in range(0, len(values), _ROWS):
             rows = slice(start, start + _ROWS)
-            block = kernel(values[rows], landmarks, width).astype(np.float64)
-            gram, right = gram + block.T @ block, right + block.T @ (wanted[rows] - bias)
-        learned: Any = np.linalg.solve(gram + self.ridge * np.eye(len(landmarks)), right)
-        description = Description("static", {"max_length": self.max_length})
-        raw = np.frombuffer(backend.encode(), dtype=np.uint8)
-        return StaticScorer(description, raw, stored, landmarks, learned, bias, width)
+            block = scorer.features(values[rows])
+            gram += block.T @ block
+            right += block.T @ (wanted[rows] - bias)
+        learned: Any = np.linalg.solve(gram + self.ridge * np.eye(columns), right)
+        return replace(scorer, weights=learned)
 
 
 def opened(backend: str, max_length: int) -> Tokenizer:
@@ -156,7 +200,7 @@ def read(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
 def vectors(tokens: Tokens, table: torch.Tensor) -> NDArray[np.float32]:
     """Returns (n, d): the sum of the tokens' vectors, scaled to length 1; zero without any."""
     ends = np.cumsum([0, *tokens.lengths])[:-1]
-    ids = np.concatenate(tokens.ids)
+    ids = np.concatenate([*tokens.ids, np.zeros(0, np.int64)])
     sums = torch.nn.functional.embedding_bag(
         torch.from_numpy(ids), table, torch.from_numpy(ends), mode="sum"
     )
@@ -171,7 +215,71 @@ def kernel(
     return np.exp(-squares.clip(0) / np.float32(width))
 
 
-def _width(landmarks: NDArray[np.float32]) -> float:
-    """Returns the median squared distance of two different landmarks."""
-    some = landmarks[:_SOME].astype(np.float64)
-    return max(float(np.median(pdist(some, "sqeuclidean"))), 1e-6)
+def nearness(values: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns the (n, t) soft maxima s log mean_j exp(u . u_j / s) of (n, d) unit vectors; (n, 0)
+    for no target.
+    """
+    if not len(target):
+        return np.zeros((len(values), 0))
+    cosines = (values @ target.T).astype(np.float64)
+    each = [s * (logsumexp(cosines / s, axis=1) - np.log(len(target))) for s in _TEMPERATURES]
+    return np.stack(each, axis=1)
+
+
+def student(
+    bags: csr_array, table: NDArray[np.float32], vectors: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Returns the (vocabulary, d) vectors of tokens whose weighted sums come nearest to the
+    directions of a method's vectors: B + E C, by ridge regression, by conjugate gradients.
+
+    Args:
+        bags: (n, vocabulary) weighted counts of tokens, rows of length 1.
+        table: (vocabulary, c) word embeddings E.
+        vectors: (n, d) vectors of the documents.
+    """
+    wanted = unit(np.asarray(vectors), np.float32)
+    wanted -= wanted.mean(0)
+    shared = bags @ table
+    scale = _SHARED / max(float(np.linalg.norm(shared, axis=1).mean()), 1e-9)
+    shared *= scale
+    transposed = csr_array(bags.T)
+    left = transposed @ wanted, shared.T @ wanted  # residuals of B and C
+    solution = tuple(map(np.zeros_like, left))
+    steps, size = left, _squares(left)
+    for _ in range(_STEPS):
+        made = bags @ steps[0] + shared @ steps[1]
+        image = transposed @ made + _PENALTY * steps[0], shared.T @ made + _PENALTY * steps[1]
+        products = sum((a * b).sum(0) for a, b in zip(steps, image, strict=True))
+        rate = size / np.maximum(products, 1e-20)  # a constant column has neither
+        solution = tuple(x + rate * p for x, p in zip(solution, steps, strict=True))
+        left = tuple(r - rate * q for r, q in zip(left, image, strict=True))
+        before, size = size, _squares(left)
+        steps = tuple(
+            r + size / np.maximum(before, 1e-20) * p for r, p in zip(left, steps, strict=True)
+        )
+    return solution[0] + scale * (table @ solution[1])
+
+
+def _squares(parts: tuple[NDArray[np.float32], ...]) -> Any:
+    return sum((part**2).sum(0) for part in parts)
+
+
+def _bag(tokens: Tokens, weights: NDArray[np.float32]) -> csr_array:
+    """Returns the (n, vocabulary) counts of tokens times their weights, rows of length 1."""
+    ids, ends = np.concatenate(tokens.ids), np.cumsum([0, *tokens.lengths])
+    counts = csr_array((weights[ids], ids, ends), shape=(len(tokens), len(weights)))
+    counts.sum_duplicates()
+    return unit(counts, np.float32)
+
+
+def _landmarks(wanted: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Returns the rows of the landmarks: two thirds evenly spaced, a third among the best tenth."""
+    best = np.argsort(-wanted, kind="stable")[: max(int(_BEST * len(wanted)), 1)]
+    every = np.arange(len(wanted))
+    parts = ((every, count - count // 3), (np.sort(best), count // 3))
+    picked = [
+        rows[np.linspace(0, len(rows) - 1, min(size, len(rows))).astype(np.int64)]
+        for rows, size in parts
+        if size
+    ]
+    return np.unique(np.concatenate(picked))

@@ -6,7 +6,9 @@ import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from shortlist.distil.base import distil
+import numpy as np
+
+from shortlist.distil.base import Hints, distil
 from shortlist.pipeline.stage import Cell, Notes
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ def distil_scores(cell: Cell, ranking: Ranking) -> Notes:
             "targets": ", ".join(targets),
             "pool": candidates.corpus.fingerprint,
         }
-        return distil(distiller, candidates.corpus, values, directory / name, made=made).facts
+        done = distil(
+            distiller, candidates.corpus, values, directory / name, made=made, hints=_hints(ranking)
+        )
+        return done.facts
 
     settings = {
         "distil": cell.settings["distil"],
@@ -54,3 +59,17 @@ def distil_scores(cell: Cell, ranking: Ranking) -> Notes:
         path, facts["bytes"] / 1e6, f"{facts['held_out']:,}", facts["spearman"], facts["top_recall"],
     )  # fmt: skip
     return Notes(stages=(stage,), selection={"distil": dict(facts)})
+
+
+def _hints(ranking: Ranking) -> Hints:
+    """Returns the dense vectors of the first method and the texts of its target, where it has
+    them.
+    """
+    methods = next(iter(ranking.scores.methods.values()))
+    fitted = next(iter(methods.values()))
+    values = fitted.candidates.features.values
+    dense = isinstance(values, np.ndarray) and values.shape[1] > 0
+    aware = fitted.method.selector.traits.target_aware
+    return Hints(
+        np.asarray(values) if dense else None, fitted.target.corpus.joined() if aware else ()
+    )

@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 import toy
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 from shortlist.core import Corpus
 from shortlist.distil import base
-from shortlist.distil.base import Distiller, distil, fidelity, is_held_out, normal_scores
+from shortlist.distil.base import Distiller, Hints, distil, fidelity, is_held_out, normal_scores
 from shortlist.distil.fasttext import Fasttext
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear, ngrams, ridge_weights, weighted
-from shortlist.distil.static import Static
+from shortlist.distil.static import Static, nearness, student
 from shortlist.errors import InvalidInput, Missing
+from shortlist.models.linear import unit
 from shortlist.models.pretrained import LocalModel
 from shortlist.pipeline.compose import build_components
 from shortlist.selectors.base import option_name
@@ -56,7 +58,9 @@ def scores(documents: Corpus) -> np.ndarray[Any, Any]:
 def distiller(tiny_model: Path, request: pytest.FixtureRequest) -> Distiller:
     return {
         "linear": Linear(max_n=2, buckets=4096, max_chars=500, ridge=0.1),
-        "static": Static(LocalModel(str(tiny_model)), max_length=32, landmarks=100, ridge=0.01),
+        "static": Static(
+            LocalModel(str(tiny_model)), max_length=32, landmarks=100, ridge=0.01, students=0
+        ),
         "fasttext": Fasttext(0.2, 1, 1, 8, 1, 30, 0.5, 500),
     }[request.param]
 
@@ -212,3 +216,47 @@ def test_a_distiller_is_the_class_of_its_option(composed: Any, name: str) -> Non
     built = build_components(composed(f"distil={name}")).distiller
     assert option_name(type(built).__name__) == name
     assert build_components(composed()).distiller is None
+
+
+def test_a_student_s_vectors_are_the_ridge_regression_of_the_method_s() -> None:
+    generator = np.random.default_rng(0)
+    bags = csr_array(unit(generator.poisson(0.3, (60, 20)).astype(np.float32), np.float32))
+    table = generator.normal(size=(20, 3)).astype(np.float32)
+    vectors = generator.normal(size=(60, 4))
+    vectors[:, 3] = 0  # a column that no method varies
+    found = student(bags, table, vectors)
+    shared = bags @ table
+    scale = 1.5 / np.linalg.norm(shared, axis=1).mean()
+    columns = np.hstack([bags.toarray(), scale * shared])
+    wanted = unit(vectors, np.float64)
+    known = Ridge(alpha=0.3, fit_intercept=False, solver="cholesky")
+    solved = known.fit(columns, wanted - wanted.mean(0)).coef_.T
+    expected = solved[:20] + scale * table @ solved[20:]
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # 25 steps in float32
+    assert not found[:, 3].any()
+
+
+def test_nearness_is_the_soft_maximum_over_the_target() -> None:
+    values = unit(np.random.default_rng(0).normal(size=(5, 3)), np.float32)
+    cosines = values @ values[:2].T
+    found = nearness(values, values[:2])
+    assert (np.diff(found, axis=1) <= 1e-6).all()  # colder is nearer to the maximum
+    assert (found <= cosines.max(1)[:, None] + 1e-6).all()
+    assert (found >= cosines.mean(1)[:, None] - 1e-6).all()
+    assert nearness(values, values[:0]).shape == (5, 0)
+
+
+def test_vectors_of_the_method_and_its_target_help_the_static_scorer(
+    documents: Corpus, tiny_model: Path, tmp_path: Path
+) -> None:
+    # The method: cosine of hidden word vectors to those of three texts.
+    words = sorted({word for text in documents.texts for word in text.split()})
+    hidden = dict(zip(words, np.random.default_rng(3).normal(size=(len(words), 8)), strict=True))
+    vectors = unit(np.array([sum(hidden[w] for w in text.split()) for text in documents.texts]))
+    target = documents.texts[:3]
+    scores = (vectors @ vectors[:3].T).max(1)
+    own = Static(LocalModel(str(tiny_model)), 32, 100, 0.01, students=300)
+    path = tmp_path / "s.safetensors"
+    without = distil(own, documents, scores, path).fidelity.spearman
+    helped = distil(own, documents, scores, path, hints=Hints(vectors, target)).fidelity.spearman
+    assert helped > max(without, 0.7)
