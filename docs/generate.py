@@ -96,7 +96,7 @@ FAMILIES = {
     ),
     "Several methods together": ("ensemble",),
     "Away from toxic text": ("gotd_clean", "gotd_contrast", "least_toxic"),
-    "Without a target": ("perplexity", "k_center"),
+    "Without a target": ("perplexity", "k_center", "semdedup"),
     "Controls": (
         "random", "random_domain", "random_length", "random_tokens", "all_domains", "dapt", "tapt",
         "vanilla",

@@ -85,7 +85,10 @@ def nearest(
 
 
 def repeats_an_earlier(
-    vectors: NDArray[Any], threshold: float, labels: NDArray[np.int64] | None = None
+    vectors: NDArray[Any],
+    threshold: float,
+    labels: NDArray[np.int64] | None = None,
+    order: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Returns (n,) whether the cosine of a row with an earlier row is at least `threshold`.
 
@@ -93,12 +96,15 @@ def repeats_an_earlier(
         vectors: (n, d), read in blocks or by cluster.
         threshold: least cosine.
         labels: (n,) clusters; rows of different clusters are not compared. None compares all.
+        order: (n,) rows from the earliest to the latest; None: as they come.
     """
     found = np.zeros(len(vectors), dtype=bool)
     if labels is None:
-        found[:] = _repeats(unit_rows(vectors), threshold)
+        rows = slice(None) if order is None else order
+        found[rows] = _repeats(unit_rows(vectors[rows]), threshold)
         return found
-    order = np.argsort(labels, kind="stable")
+    order = np.arange(len(vectors)) if order is None else order
+    order = order[np.argsort(labels[order], kind="stable")]
     for rows in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         found[rows] = _repeats(unit_rows(vectors[rows]), threshold)
     return found
