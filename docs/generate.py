@@ -89,14 +89,14 @@ FAMILIES = {
         "ot_batches",
     ),
     "Toward a target, by words": (
-        "dsir", "classifier", "bm25", "moore_lewis", "mixture",
+        "dsir", "classifier", "bm25", "moore_lewis", "mixture", "betr",
     ),
     "Toward a target, by a model's losses or gradients": (
         "less", "influence", "moore_lewis_models", "target_path",
     ),
     "Several methods together": ("ensemble",),
     "Away from toxic text": ("gotd_clean", "gotd_contrast", "least_toxic"),
-    "Without a target": ("perplexity", "k_center", "semdedup"),
+    "Without a target": ("perplexity", "k_center", "semdedup", "quality"),
     "Controls": (
         "random", "random_domain", "random_length", "random_tokens", "all_domains", "dapt", "tapt",
         "vanilla",
@@ -109,6 +109,8 @@ FAMILIES = {
 NEEDS = {
     "moore_lewis": "the words",
     "mixture": "the words and domains",
+    "betr": "the words, and vectors of a sample",
+    "quality": "the words",
     "tapt": "the task's texts",
     "none": "ids and domains",
     "ngrams": "the words",
