@@ -7,9 +7,12 @@ The runs take turns.
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,13 @@ NOTES = (
     "5 to 20 tokens, batches of prompts of similar length. Continuations a second of\n"
     "processor time, so that what else the machine does counts for less; a ratio above 1: `generate` took\n"
     "longer."
+)
+
+REAL = (
+    "SmolLM2-135M-Instruct, 4-bit weights converted to float32 (`model=smollm2`); prompts of\n"
+    "RealToxicityPrompts, the longest first, up to 20 tokens a continuation. Ours reads a prompt once and\n"
+    "repeats its keys and values; `generate` reads it once a continuation. Continuations a second of\n"
+    "processor time; a ratio above 1: `generate` took longer. The first batch of each warms up."
 )
 
 
@@ -68,7 +78,14 @@ def prompts(amount: int) -> Corpus:
     return Corpus.build([" ".join(f"w{word}" for word in row) for row in rows]).canonical()
 
 
-def theirs(model: Any, batch: list[Any], end: int) -> int:
+def real_prompts(file: Path, amount: int) -> Corpus:
+    """Returns the first prompts by id of a file of RealToxicityPrompts."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        corpus = Corpus.build([json.loads(line)["prompt"] for line in lines]).canonical()
+    return corpus.take(np.arange(amount))
+
+
+def theirs(model: Any, batch: list[Any], end: int, sampling: Sampling) -> int:
     """Returns how many tokens `generate` made for one batch, padded on the left."""
     width = max(map(len, batch))
     ids = torch.full((len(batch), width), end)
@@ -78,26 +95,27 @@ def theirs(model: Any, batch: list[Any], end: int) -> int:
         input_ids=ids,
         attention_mask=(ids != end).long(),
         do_sample=True,
-        top_p=SAMPLING.top_p,
+        top_p=sampling.top_p,
         top_k=0,
         temperature=1.0,
-        num_return_sequences=SAMPLING.continuations,
-        max_new_tokens=SAMPLING.tokens,
+        num_return_sequences=sampling.continuations,
+        max_new_tokens=sampling.tokens,
         pad_token_id=end,
     )
     return int((made[:, width:] != end).sum())
 
 
-def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
+def measured(
+    directory: Path, asked: Corpus, sampling: Sampling, size: int, spread: float | None
+) -> dict[str, Any]:
     """Returns what one model's batches cost, ours and theirs in turns."""
-    with tempfile.TemporaryDirectory() as folder:
-        directory = model_in(Path(folder), spread)
-        writer = Writer(directory, SAMPLING, "32", torch.device("cpu"))
-        model = checkpoint.causal_lm(directory).eval()
-    asked = prompts(amount)
+    writer = Writer(directory, sampling, "32", torch.device("cpu"))
+    model = checkpoint.causal_lm(directory).eval()
+    amount = len(asked)
     ids, _ = writer.read(asked)
     order = np.argsort([-len(row) for row in ids], kind="stable")
-    drawn = uniforms(asked.id_bits(), SAMPLING.continuations, SAMPLING.tokens, writer.levels, 0)
+    many = sampling.continuations
+    drawn = uniforms(asked.id_bits(), many, sampling.tokens, writer.levels, 0)
     seconds: dict[str, list[float]] = {"ours": [], "generate": []}
     tokens = dict.fromkeys(seconds, 0)
     for turn, start in enumerate(range(0, amount, size)):
@@ -108,17 +126,18 @@ def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
             if name == "ours":
                 tokens[name] += int((writer.write(batch, drawn[rows]) != writer.end).sum())
             else:
-                tokens[name] += theirs(model, batch, writer.end)
+                tokens[name] += theirs(model, batch, writer.end, sampling)
             seconds[name].append(time.process_time() - began)
     with torch.inference_mode():
         shares = model(torch.from_numpy(ids[order[0]])[None]).logits[0].softmax(1)
-    rows_a_batch = size * SAMPLING.continuations
+    rows_a_batch = size * many
     # The first batch of each warms up.
     speed = {name: rows_a_batch / statistics.median(taken[1:]) for name, taken in seconds.items()}
     ratios = [b / a for a, b in zip(seconds["ours"][1:], seconds["generate"][1:], strict=True)]
     return {
         "prompts": amount,
         "batch": size,
+        "continuations": many,
         "spread": spread,
         "nucleus": round(float(nucleus(shares, shares.double().sum(1), 0.9).sum(1).float().mean())),
         "ours_per_second": round(speed["ours"], 1),
@@ -126,8 +145,8 @@ def measured(spread: float, amount: int, size: int) -> dict[str, Any]:
         "median_ratio": round(statistics.median(ratios), 2),
         "lowest_ratio": round(min(ratios), 2),
         "highest_ratio": round(max(ratios), 2),
-        "tokens_a_continuation_ours": round(tokens["ours"] / amount / 25, 2),
-        "tokens_a_continuation_generate": round(tokens["generate"] / amount / 25, 2),
+        "tokens_a_continuation_ours": round(tokens["ours"] / amount / many, 2),
+        "tokens_a_continuation_generate": round(tokens["generate"] / amount / many, 2),
     }
 
 
@@ -136,10 +155,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--model", type=Path, help="directory of a model, measured alone")
+    parser.add_argument("--texts", type=Path, help="its prompts, as RealToxicityPrompts has them")
+    parser.add_argument("--continuations", type=int, default=25)
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks")
     chosen = parser.parse_args()
-    rows = [measured(spread, chosen.prompts, chosen.batch) for spread in (0.3, 0.1)]
+    sampling = replace(SAMPLING, continuations=chosen.continuations)
     title = "Continuations of prompts against transformers' `generate`"
+    if chosen.model is not None:
+        asked = real_prompts(chosen.texts, chosen.prompts)
+        rows = [measured(chosen.model, asked, sampling, chosen.batch, None)]
+        write(chosen.out, "generation_smollm2", f"{title}, SmolLM2", REAL, rows, "generation")
+        return
+    rows = []
+    for spread in (0.3, 0.1):
+        with tempfile.TemporaryDirectory() as folder:
+            directory = model_in(Path(folder), spread)
+            asked = prompts(chosen.prompts)
+            rows.append(measured(directory, asked, sampling, chosen.batch, spread))
     write(chosen.out, "generation", title, NOTES, rows)
 
 
