@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,11 @@ class Backend(ABC):
 
     @abstractmethod
     def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
-        """Yields the results in the order of the shards."""
+        """Yields the results in the order of the shards; called inside `opened()`."""
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Returns a context in which several maps share the workers; one inside another is the same."""
+        return nullcontext()
 
 
 def map_shards(
@@ -54,7 +58,10 @@ def map_shards(
     Raises:
         ShortlistError: a shard cannot be worked on, or a worker ended; what is finished stays.
     """
-    return list(backend.map(function, shards))
+    if not shards:
+        return []
+    with backend.opened():
+        return list(backend.map(function, shards))
 
 
 class Sync(Backend):
@@ -74,6 +81,7 @@ class Processes(Backend):
 
     def __init__(self, workers: Count) -> None:
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
     def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
         """Yields the results in the order of the shards.
@@ -81,20 +89,28 @@ class Processes(Backend):
         Raises:
             ShortlistError: a process was killed.
         """
-        with ProcessPoolExecutor(
-            min(self.workers, max(len(shards), 1)),
-            multiprocessing.get_context("spawn"),  # a fork of threads that hold locks may hang
-            initializer=_one_thread,
-        ) as pool:
-            try:
-                yield from pool.map(function, shards)
-            except BrokenProcessPool as error:
-                raise ShortlistError(
-                    "backend=processes: expected workers that return, found one that was killed (out "
-                    f"of memory?); set backend.workers lower; {_AGAIN}"
-                ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        assert self._pool is not None  # by `opened`
+        try:
+            yield from self._pool.map(function, shards)
+        except BrokenProcessPool as error:
+            raise ShortlistError(
+                "backend=processes: expected workers that return, found one that was killed (out of "
+                f"memory?); set backend.workers lower; {_AGAIN}"
+            ) from error
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Returns a context of running processes."""
+        if self._pool is not None:
+            yield
+            return
+        context = multiprocessing.get_context("spawn")  # a fork of threads that hold locks may hang
+        self._pool = ProcessPoolExecutor(self.workers, context, initializer=_one_thread)
+        try:
+            yield
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
 
 class Submitit(Backend):
@@ -186,35 +202,37 @@ class Ray(Backend):
             Missing: Ray is not installed.
             ShortlistError: a task failed, or its worker was killed again and again.
         """
-        try:
-            ray, errors = import_module("ray"), import_module("ray.exceptions")
-        except ImportError as error:
-            raise _missing("ray", "ray") from error
+        ray, errors = _imported("ray"), _imported("ray.exceptions")
 
         def alone(shard: Shard) -> Result:
             _one_thread()
             return function(shard)
 
         task = ray.remote(num_cpus=self.cpus)(alone)
-        with self._running(ray):
-            waiting = [task.remote(shard) for shard in shards]
-            try:
-                for reference in waiting:
-                    yield ray.get(reference)
-            except errors.RayTaskError as error:
-                cause = error.cause
-                if isinstance(cause, ShortlistError):
-                    raise cause from None
-                raise ShortlistError(
-                    f"backend=ray: a task failed ({_last_line(error)}); {_AGAIN}"
-                ) from error
-            except errors.RayError as error:
-                raise ShortlistError(
-                    f"backend=ray: a worker was lost ({_last_line(error)}); {_AGAIN}"
-                ) from error
+        waiting = [task.remote(shard) for shard in shards]
+        try:
+            for reference in waiting:
+                yield ray.get(reference)
+        except errors.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, ShortlistError):
+                raise cause from None
+            raise ShortlistError(
+                f"backend=ray: a task failed ({_last_line(error)}); {_AGAIN}"
+            ) from error
+        except errors.RayError as error:
+            raise ShortlistError(
+                f"backend=ray: a worker was lost ({_last_line(error)}); {_AGAIN}"
+            ) from error
 
     @contextmanager
-    def _running(self, ray: Any) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
+        """Returns a context in which Ray runs.
+
+        Raises:
+            Missing: Ray is not installed.
+        """
+        ray = _imported("ray")
         if ray.is_initialized():
             yield
             return
@@ -238,6 +256,13 @@ def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
+
+
+def _imported(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise _missing("ray", "ray") from error
 
 
 def _missing(package: str, extra: str) -> Missing:

@@ -362,9 +362,17 @@ def stream_selection(cell: Cell, sample: int) -> Streamed:
         InvalidInput: the method or a setting needs the pool as a whole; the budget is more than the
             pool has; there are leaks and `leaks.action` is `refuse`.
     """
-    method, pool = _method(cell), cell.parts.pool
+    method = _method(cell)
+    with cell.parts.backend.opened():
+        return _streamed(cell, method, sample)
+
+
+def _streamed(cell: Cell, method: Method, sample: int) -> Streamed:
+    pool = cell.parts.pool
     found = find(pool.paths, "pool.paths")
-    shards = [Shard(file, file_digest(file.path)) for file in found.files]
+    paths = [file.path for file in found.files]
+    digests = map_shards(file_digest, paths, cell.parts.backend)
+    shards = [Shard(file, each) for file, each in zip(found.files, digests, strict=True)]
     task = load_task(cell)
     (target,) = (
         splits

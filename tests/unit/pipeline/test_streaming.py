@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,24 @@ def static(tiny_model: Path) -> tuple[str, ...]:
         "featurizer=static", "model=local", f"model.path={tiny_model}",
         "selector.sensitivity=false",
     )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # jobs that end
+@pytest.mark.parametrize("backend", ["processes", "submitit", "ray"])
+@pytest.mark.parametrize("method", ["dsir", "gotd"])
+def test_every_backend_gives_the_same_bytes(
+    place: Path, static: tuple[str, ...], method: str, backend: str, socket_enabled: None
+) -> None:
+    if find_spec(backend) is None and backend == "ray":
+        pytest.skip("ray is an extra")
+    paths = cut(place / "pool", rows_of_pool(), 3)
+    more = static if method == "gotd" else ()
+    local = {"submitit": ("backend.cluster=local", "backend.memory_gb=1")}.get(backend, ())
+    elsewhere = streamed(
+        paths, method, *more, f"backend={backend}", *local, f"paths.cache={place / 'other'}"
+    )
+    assert bytes_of(elsewhere) == bytes_of(streamed(paths, method, *more))
 
 
 @pytest.mark.whole
