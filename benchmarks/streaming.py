@@ -20,6 +20,9 @@ from real_text import ROOT
 from report import write
 
 TITLE = "Streamed selections, `shortlist select --stream`: file to top-k, one process each"
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+).stdout.strip()
 FILES, WORDS, LENGTH = 8, 50_000, 120  # 120 words are about 800 characters
 METHODS = {
     "dsir": (),
@@ -111,6 +114,7 @@ class Board:
             "documents_per_cpu_second": documents / found["cpu_seconds"],
             "MB_per_cpu_second": size / 2**20 / found["cpu_seconds"],
             "pool_MB": size / 2**20,
+            "commit": COMMIT,
         }
         write(self.out, "streaming", TITLE, self.notes, list(self.rows.values()))
 
