@@ -38,8 +38,8 @@ NOT_READ: Mapping[str, str] = {
         """
         alembic colorlog courlan dateparser fastapi flatbuffers ftfy gguf htmldate justext
         lxml-html-clean mako
-        ml-dtypes onnx onnx-ir onnxruntime onnxscript optuna prometheus-client py3langid pypdf
-        sqlalchemy starlette tld trafilatura tzlocal uvicorn
+        ml-dtypes msgpack onnx onnx-ir onnxruntime onnxscript optuna prometheus-client py3langid pypdf
+        ray sqlalchemy starlette tld trafilatura tzlocal uvicorn
         """.split(),  # noqa: SIM905
         "locked after the pool's numbers were published (decision 51)",
     ),

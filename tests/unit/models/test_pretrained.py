@@ -104,7 +104,10 @@ def test_a_hub_model_that_is_not_here_is_missing_with_the_command_that_fetches_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(Missing, match=r"run: hf download no/model --revision abc$"):
+    with pytest.raises(
+        Missing,
+        match=r"run: hf download no/model --revision abc --include '\*\.json' .*safetensors'$",
+    ):
         HubModel("no/model", "abc").directory()
 
 

@@ -73,7 +73,7 @@ def test_every_setting_has_one_origin_and_every_origin_a_setting(
     config: Any = OmegaConf.to_container(composed(*overrides), resolve=False)
     there = {name for name in leaves(config) if not name.endswith("_target_")}
     unset = {"targets", "target_weights", "target_floors", "negative_target"}
-    unset |= {"protocol", "search", "logger", "compress"}
+    unset |= {"protocol", "search", "logger", "compress", "distil"}
     there = {name for name in there if name.partition(".")[0] not in {"hydra", "sizes"}}
     found = {one.name for one in origins(CONF, overrides)[1]}
     assert there - found <= unset
