@@ -7,6 +7,7 @@ around random directions), fits the selector to the memory map, and prints one J
 from __future__ import annotations
 
 import json
+import multiprocessing
 import resource
 import sys
 import tempfile
@@ -22,8 +23,8 @@ from shortlist.selectors.semdedup import Semdedup
 _BLOCK = 50_000
 
 
-def write_vectors(path: Path, rows: int, columns: int) -> np.ndarray:
-    """Returns a memory map of (rows, columns) float16; one document in four is a copy of another,
+def write_vectors(path: Path, rows: int, columns: int) -> None:
+    """Writes (rows, columns) float16; one document in four is a copy of another,
     of cosine about .98, and the others lie around 2,000 directions.
     """
     rng = np.random.default_rng(0)
@@ -37,16 +38,23 @@ def write_vectors(path: Path, rows: int, columns: int) -> np.ndarray:
         block[copies] = block[first[copies]] + 0.25 * rng.normal(size=(copies.sum(), columns))
         values[start : start + size] = block
     values.flush()
-    return np.load(path, mmap_mode="r")
 
 
 def main() -> None:
     """Prints the measurement."""
     rows, columns = (int(given) for given in [*sys.argv[1:], "1000000", "384"][:2])
     with tempfile.TemporaryDirectory() as folder:
-        values = write_vectors(Path(folder) / "values.npy", rows, columns)
-        ids = [f"{row:024x}" for row in range(rows)]
-        table = pa.table({"id": ids, "text": pa.nulls(rows, pa.string()), "domain": [""] * rows})
+        path = Path(folder) / "values.npy"
+        # In a process of its own, whose memory is not counted.
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write_vectors, args=(path, rows, columns)
+        )
+        writer.start()
+        writer.join()
+        values = np.load(path, mmap_mode="r")
+        ids = pa.array(f"{row:024x}" for row in range(rows))
+        empty = pa.repeat(pa.scalar(""), rows)
+        table = pa.table({"id": ids, "text": empty, "domain": empty})
         pool = Features(values, "pool", "key", Corpus(table))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         begin = time.perf_counter()

@@ -57,7 +57,8 @@ def spherical_kmeans(vectors: NDArray[Any], count: int, rounds: int = 10) -> Clu
             break
         order = np.argsort(labels, kind="stable")
         found, starts = np.unique(labels[order], return_index=True)
-        sums = np.add.reduceat(sample[order], starts, axis=0)
+        members = np.split(order, starts[1:])
+        sums = np.stack([sample[rows].sum(axis=0) for rows in members])
         moved = np.linalg.norm(sums, axis=1) > 0
         centroids[found[moved]] = unit_rows(sums[moved])
     return Clusters(centroids, *nearest(vectors, centroids))
