@@ -60,7 +60,8 @@ def datamodelling_score(
 def reliability(items: NDArray[np.float64], generator: np.random.Generator) -> float:
     """Returns how well the mean over items ranks subsets: the mean rank correlation r between the
     means over two random halves of the items, for whole means 2 r / (1 + r) (Spearman 1910, Brown
-    1910). No method can correlate with the benefit by more than about its root.
+    1910), and 0 where r is negative. No method can correlate with the benefit by more than about
+    its root.
 
     Args:
         items: (m, n) benefit of each subset on each item.
@@ -73,4 +74,4 @@ def reliability(items: NDArray[np.float64], generator: np.random.Generator) -> f
         first, second = items[:, order[:half]].mean(1), items[:, order[half:]].mean(1)
         found.append(float(rank_correlation(first, second)))
     mean = float(np.mean(found))
-    return 2 * mean / (1 + mean) if mean > -1 else -1.0
+    return 2 * mean / (1 + mean) if mean > 0 else 0.0

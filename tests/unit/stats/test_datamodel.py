@@ -78,4 +78,6 @@ def test_the_reliability_is_that_of_the_mean_over_items() -> None:
         known = 1 / (1 + noise**2 / items)
         assert reliability(measured, generator) == pytest.approx(known, abs=0.04)
     nothing = generator.normal(size=(50, 100))
-    assert abs(reliability(nothing, generator)) < 0.6
+    assert 0 <= reliability(nothing, generator) < 0.6
+    # Items whose sum is the same in every subset: halves disagree.
+    assert reliability(nothing - nothing.mean(1, keepdims=True), generator) == 0
