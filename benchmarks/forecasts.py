@@ -1,95 +1,99 @@
-"""Forecasts of `shortlist plan` beside what the stages took, on five sizes.
+"""Forecasts of vectors and warm-ups by `shortlist plan` beside what they took, on five sizes.
 
-    python benchmarks/forecasts.py [--work .cache/forecasts]
+    OMP_NUM_THREADS=1 python benchmarks/forecasts.py
 
-Task and pool are the embedded ones, the model is MiniLM; sizes differ in the pool, the budget, the
-training examples and the tokens of a text. Every cell is computed from an empty cache. The stages are
-those that a forecast names; `ratio` is forecast over taken.
+The model is MiniLM, the texts are words of this file. Rates are measured once, at the start. Times are
+those of the process on one core, so that other processes of the machine count less.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
+import random
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from report import write
 
-from shortlist.forecasts import forecast_run
+from shortlist.core import Corpus
+from shortlist.featurizers.transformer import Transformer
+from shortlist.models import checkpoint
+from shortlist.models.pretrained import PackagedModel
 from shortlist.overrides import composed
-from shortlist.pipeline.cell import execute
+from shortlist.pipeline import workload
+from shortlist.pipeline.build import build, plain
+from shortlist.runtime import Runtime
+from shortlist.trainers.language_model import MaskedLM
 
 TITLE = "Forecasts beside what was taken"
 NOTES = (
-    "`shortlist plan` on this machine, whose rates are measured at the start of each forecast by passes "
-    "and steps of MiniLM. `load`: processes that wait for a core, as the cell starts; a forecast made "
-    "under another load than the cell is off by their ratio. Stages under a second are left out of a row."
+    "`forecast` and `taken`: seconds of one core for the vectors of the texts and a warm-up of one epoch on "
+    "them; `features`, `warmup`: forecast over taken of each, `ratio`: of both. `load`: processes that "
+    "waited for a core; the forecast's rates are of this machine as it was at the start."
 )
-STAGES = {
-    "features": "features",
-    "warmup": "warm-up",
-    "finetune": "fine-tuning",
-    "evaluate": "evaluation",
-}
-# Passages a package, budget, training examples a family, tokens.
-SIZES = (
-    (5, 50, 20, 32),
-    (10, 100, 30, 48),
-    (20, 200, 40, 64),
-    (40, 300, 50, 64),
-    (40, 400, 50, 96),
-)
+SIZES = ((32, 24, 8), (64, 24, 8), (64, 48, 8), (128, 48, 16), (96, 96, 8))  # texts, tokens, batch
+WORDS = sorted({word for word in NOTES.lower().split() if word.isalpha() and len(word) < 7})
 
 
-def typed(size: tuple[int, int, int, int], work: Path) -> list[str]:
-    """Returns the overrides of one size."""
-    per_package, budget, examples, tokens = size
-    return [
-        f"pool.per_package={per_package}", f"budget={budget}", f"task.per_family.train={examples}",
-        f"warmup.max_length={tokens}", f"finetune.max_length={tokens}", f"featurizer.max_length={tokens}",
-        "model.head.epochs=1", "model.head.documents=50", "advice=null", "runtime.report=false",
-        "runtime.progress=false", "runtime.checkpoint_seconds=null", "finetune.epochs=1",
-        f"paths.cache={work / 'cache'}", f"paths.results={work / 'results'}", f"paths.runs={work / 'runs'}",
-    ]  # fmt: skip
-
-
-def row(size: tuple[int, int, int, int], work: Path) -> dict[str, Any]:
+def row(
+    size: tuple[int, int, int], machine: workload.Machine, start: Path, model: PackagedModel
+) -> Any:
     """Returns the forecast of one size, what was taken, and their ratios."""
-    shutil.rmtree(work, ignore_errors=True)
-    settings = typed(size, work)
-    planned = forecast_run([*settings, "seed=0"], None)
-    shutil.rmtree(work / "cache", ignore_errors=True)
-    load = os.getloadavg()[0]
-    with composed(settings) as config:
-        choices = dict(config.hydra.runtime.choices)
-        record = execute(config, choices, tuple(settings), work / "runs" / "0", work / "runs")
-    if record.status != "done":
-        raise SystemExit(record.reason)
-    found: dict[str, Any] = dict(
-        zip(("per_package", "budget", "examples", "tokens"), size, strict=True)
-    )
-    forecast = taken = 0.0
-    for stage, name in STAGES.items():
-        seconds = sum(one.seconds for one in record.stages if one.stage == stage)
-        if seconds >= 1 and name in planned.stages:
-            found[name] = planned.stages[name].seconds / seconds
-            forecast, taken = forecast + planned.stages[name].seconds, taken + seconds
-    return {**found, "forecast": forecast, "taken": taken, "ratio": forecast / taken, "load": load}
+    count, tokens, batch = size
+    rng, runtime = random.Random(0), Runtime("cpu", progress=False, checkpoint_seconds=None)
+    texts = Corpus.build(
+        [" ".join(rng.choices(WORDS, k=2 * tokens)) for _ in range(count)]
+    ).canonical()
+    with composed([f"warmup.max_length={tokens}", f"warmup.batch_size={batch}"]) as config:
+        settings = plain(config.warmup)
+    shape = workload.shape_of({"width": 384, "layers": 6, "vocabulary": 30_522})
+    reader = Transformer(model, tokens, "mean", -1, True, "32", None).reader(runtime)
+    passes = count * tokens * shape.flops(tokens, 0) / machine.passes
+    training = workload.training_work(
+        "warm-up", settings, shape, (count, tokens), 0, machine
+    ).seconds
+    begin = time.process_time()
+    reader.rows(texts, lambda done: None)
+    encoded = time.process_time() - begin
+    given = {name: value for name, value in settings.items() if name != "_target_"}
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.process_time()
+        MaskedLM(**given).train_on(start, texts, Path(folder), 0, runtime)
+        trained = time.process_time() - begin
+    return {
+        "texts": count, "tokens": tokens, "batch": batch, "forecast": passes + training,
+        "taken": encoded + trained, "features": passes / encoded, "warmup": training / trained,
+        "ratio": (passes + training) / (encoded + trained), "load": os.getloadavg()[0],
+    }  # fmt: skip
 
 
 def main() -> None:
     """Writes results/benchmarks/forecasts.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".cache/forecasts"))
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     given = parser.parse_args()
-    begin, rows = time.perf_counter(), list[dict[str, Any]]()
-    for size in SIZES:
-        rows.append(row(size, given.work.absolute()))
-        print(rows[-1], f"{time.perf_counter() - begin:.0f} s", flush=True)
+    torch.set_num_threads(1)
+    with composed(["model=minilm"]) as config:
+        model = build(config.model, "model", PackagedModel)
+    home = model.directory()
+    with tempfile.TemporaryDirectory() as folder:
+        start = Path(folder) / "start"
+        start.mkdir()
+        checkpoint.save(
+            start, checkpoint.masked_lm(home, new_head=True), checkpoint.tokenizer(home)
+        )
+        machine = workload.this_machine(
+            Path.cwd(), home, Runtime("cpu", progress=False), clock=time.process_time
+        )
+        row((8, 24, 8), machine, start, model)  # libraries load at the first call
+        rows: list[dict[str, Any]] = []
+        for size in SIZES:
+            rows.append(row(size, machine, start, model))
+            print(rows[-1], flush=True)
     write(given.out, "forecasts", TITLE, NOTES, rows)
 
 

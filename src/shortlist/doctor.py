@@ -9,12 +9,14 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shortlist.pipeline.needs import Need
+    from shortlist.pipeline.workload import Machine
 
 EXTRAS = {
     "hub": ("datasets", "data sets in memory and of the hub: picks.to_dataset(), push_to_hub"),
@@ -56,20 +58,55 @@ def check_run(typed: Sequence[str], *, online: bool = False) -> tuple[Need, ...]
     Raises:
         ShortlistError: a setting is wrong, or the hub is asked and does not have it.
     """
-    from shortlist.overrides import cells_of, composed
-    from shortlist.pipeline.needs import asked, needs
+    from shortlist.errors import DoesNotFit, Missing
+    from shortlist.overrides import cells_of, composed, path_of
+    from shortlist.pipeline.needs import Need, asked, needs
+    from shortlist.pipeline.workload import room_needed
 
     found: dict[tuple[str, ...], Need] = {}
+    memory, disk, place = ("", 0.0), 0.0, Path()
+    machine = _room()
     for cell in cells_of(typed, apart=("seed", "budget")):
         with composed(cell) as config:
             for need in needs(config):
                 found.setdefault((need.kind, need.name, need.revision, *need.files), need)
-    if not online:
-        return tuple(found.values())
-    hub = ("model", "data set")
-    return tuple(
-        asked(need) if need.kind in hub and need.revision else need for need in found.values()
-    )
+            place = path_of(config, "cache")
+            with suppress(
+                Missing, DoesNotFit
+            ):  # the model itself is missing, or the solve too large
+                most, leaves = room_needed(config, machine)
+                memory = max(memory, (most.stage, most.memory), key=lambda one: one[1])
+                disk = max(disk, leaves)
+    listed = list(found.values())
+    if online:
+        hub = ("model", "data set")
+        listed = [asked(need) if need.kind in hub and need.revision else need for need in listed]
+    disk += sum(need.bytes or 0 for need in listed if not need.present)
+    near = next(one for one in (place, *place.parents) if one.exists())
+    free = shutil.disk_usage(near).free
+    device = "GPU memory" if machine.gpu else "memory"
+    advice = "set a smaller batch_size or max_length, or take a machine with more"
+    fits = memory[1] <= machine.device_memory, disk <= free
+    return (
+        *listed,
+        Need("memory", device, f"{memory[0]}, about", fits[0], f"{machine.device_memory / 1e9:,.1f} GB free",
+             bytes=int(memory[1]), command="" if fits[0] else advice),
+        Need("disk", str(place), "one cell and what is missing, about", fits[1], f"{free / 1e9:,.1f} GB free",
+             bytes=int(disk), command="" if fits[1] else "set paths.cache to another disk"),
+    )  # fmt: skip
+
+
+def _room() -> Machine:
+    """Returns the free memory of this machine; its rates are not measured."""
+    import torch
+
+    from shortlist.ot.resources import available_bytes
+    from shortlist.pipeline.workload import Machine
+
+    gpu = torch.cuda.is_available()
+    host = float(available_bytes(torch.device("cpu")))
+    device = float(available_bytes(torch.device("cuda"))) if gpu else host
+    return Machine("", "", gpu, host, device, 0.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def _program() -> Iterator[Finding]:

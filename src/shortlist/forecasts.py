@@ -77,12 +77,13 @@ def forecast_run(typed: Sequence[str], on: str | None) -> SweepForecast:
     found: list[Any] = []
     for cell in cells:
         with composed(cell) as config:
-            found.append((" ".join(cell[:3]), config, dict(config.hydra.runtime.choices)))
+            name = ", ".join(text.partition("=")[2] for text in cell[:3])
+            found.append((name, config, dict(config.hydra.runtime.choices)))
     if machine is None:
         with composed([MODEL]) as config:
             home = build(config.model, "model", None).directory()
         first = found[0][1]
-        runtime = Runtime(first.runtime.accelerator, first.runtime.threads, progress=False)
+        runtime = Runtime(first.runtime.accelerator.name, first.runtime.threads, progress=False)
         runtime.settle()
         machine = this_machine(cache_of(first), home, runtime)
     stages, known = planned(found, seeds, machine)

@@ -81,18 +81,22 @@ def _print_needs(needs: Sequence[Need]) -> None:
     width = max((len(need.name) for need in needs), default=0)
     for need in needs:
         size = "size unknown" if need.bytes is None else f"{need.bytes / 1e6:,.1f} MB"
-        revision = need.revision[:12] + ("" if is_pinned(need) else " (not pinned)")
-        facts = [need.what, size, *([revision] if need.revision else []), need.licence]
+        revision = need.revision[:12] if is_pinned(need) else f"{need.revision} (not pinned)"
+        free = need.found if need.kind in ("memory", "disk") else ""
+        facts = [need.what, size, *([revision] if need.revision else []), need.licence, free]
         mark = "ok" if need.present else "MISSING"
         print(f"{mark:<8} {need.kind:<8} {need.name:<{width}}  {', '.join(filter(None, facts))}")
-    missing = [need for need in needs if not need.present]
+    missing = [need for need in needs if not need.present and need.kind not in ("memory", "disk")]
     sizes = [need.bytes for need in missing]
     known, unknown = sum(filter(None, sizes)), sizes.count(None)
+    for need in needs:
+        if need.kind in ("memory", "disk") and need.command:
+            print(f"{need.name}: {need.command}")
     if not missing:
-        print(f"all {len(needs)} are on this machine")
+        print("all files and packages are on this machine")
         return
     print(
-        f"{len(missing)} of {len(needs)} are missing: {known / 1e9:,.1f} GB, and {unknown} of "
+        f"{len(missing)} of {len(needs) - 2} are missing: {known / 1e9:,.1f} GB, and {unknown} of "
         "unknown size. What gets them:"
     )
     print(*dict.fromkeys(need.command or need.found for need in missing), sep="\n")

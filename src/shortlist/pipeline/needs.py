@@ -21,7 +21,7 @@ from shortlist.pipeline.compose import absolute
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-Kind = Literal["model", "data set", "file", "package"]
+Kind = Literal["model", "data set", "file", "package", "memory", "disk"]
 # (name of a class, module that it needs, extra of this package that brings it)
 PACKAGES = (
     ("Utility", "lm_eval", "eval"), ("DetoxifyScorer", "detoxify", "toxicity"),

@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TOKEN = 4.3  # characters of English
 COUNTED = 12e6  # characters a second of hashed n-grams, one core
 OVERHEAD = 0.3  # seconds of a stage: opening models, files
+STEP_BYTES = 32  # of float32 weights, gradients and two moments, read and written, for one weight
 HALF = 2  # bytes of a number where precision=auto is half precision
 SOLVE = ("relative_epsilon", "stored_bytes")  # what a selector that solves a transport has
 
@@ -54,6 +55,7 @@ class Machine:
         training: floating-point operations a second of a training.
         passes: likewise of passes without gradient.
         products: multiply-adds a second of a transport's products.
+        stepping: weights a second that a step of AdamW moves, clipping included.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Machine:
     training: float
     passes: float
     products: float
+    stepping: float
 
     @property
     def estimated(self) -> bool:
@@ -180,56 +183,66 @@ def named_machine(name: str) -> Machine:
         rate: facts[rate] * facts[f"{rate}_share"] for rate in ("training", "passes", "products")
     }
     sizes = {size: float(facts[size]) for size in ("memory", "device_memory", "disk")}
-    return Machine(name, facts["source"], True, **sizes, **rates)
+    stepping = facts["bandwidth"] * facts["bandwidth_share"] / STEP_BYTES
+    return Machine(name, facts["source"], True, **sizes, **rates, stepping=stepping)
 
 
-def this_machine(cache: Path, home: Path, runtime: Runtime, length: int = 64) -> Machine:
+def this_machine(
+    cache: Path, home: Path, runtime: Runtime, clock: Callable[[], float] = time.perf_counter
+) -> Machine:
     """Returns the rates of this machine, measured in some seconds on the model in `home`.
 
     Args:
         cache: the folder of artifacts (`paths.cache`).
         home: directory of an encoder with a masked-LM head or without.
         runtime: the machine.
-        length: tokens a text.
+        clock: seconds of the machine, or of this process.
     """
-    device = runtime.device
+    device, length = runtime.device, 64
     model = checkpoint.masked_lm(home, new_head=True).to(device)
     config = model.config
     shape = Shape(config.hidden_size, config.num_hidden_layers, config.vocab_size)
     ids = torch.randint(1000, 2000, (16, length), device=device)
-    optimizer = torch.optim.AdamW(model.parameters())
+    weights = list(model.parameters())
+    optimizer = torch.optim.AdamW(weights, fused=True)
 
     def passed() -> None:
         with torch.inference_mode():
             model.base_model(input_ids=ids)
 
     def trained() -> None:
-        model(input_ids=ids).logits.float().logsumexp(-1).mean().backward()
+        # Without the head: a masked LM's predicts few tokens, and logits of all would be slow to write.
+        model.base_model(input_ids=ids).last_hidden_state.square().mean().backward()
+
+    def stepped() -> None:
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        optimizer.zero_grad()
 
     tokens = ids.numel()
-    passes = tokens * shape.flops(length, 0) / _seconds(passed, device)
-    training = 3 * tokens * shape.flops(length, 1) / _seconds(trained, device)
+    passes = tokens * shape.flops(length, 0) / _seconds(passed, device, clock)
+    training = 3 * tokens * shape.flops(length, 0) / _seconds(trained, device, clock)
+    stepping = sum(weight.numel() for weight in weights) / _seconds(stepped, device, clock)
     free = float(available_bytes(torch.device("cpu")))
     place = next(one for one in (cache, *cache.parents) if one.exists())
     return Machine(
         "", f"measured on {runtime.device_name}", device.type == "cuda", free,
         float(available_bytes(device)), float(shutil.disk_usage(place).free), training, passes,
-        product_rate(shape.width, device, torch.float32),
+        product_rate(shape.width, device, torch.float32), stepping,
     )  # fmt: skip
 
 
-def _seconds(work: Any, device: torch.device) -> float:
-    """Returns the median time of five calls, after one that is not timed."""
+def _seconds(work: Any, device: torch.device, clock: Callable[[], float]) -> float:
+    """Returns the least time of five calls, after one that is not timed: on a CPU that nothing else
+    uses.
+    """
     times: list[float] = []
     for _ in range(6):
-        begin = time.perf_counter()
+        begin = clock()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return sorted(times[1:])[2]
+        times.append(clock() - begin)
+    return min(times[1:])
 
 
 def shape_of(node: Mapping[str, Any]) -> Shape:
@@ -332,8 +345,13 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
         False,
     )
     if scratch:
-        yield _training(
-            "pre-training", parts["model"]["pretraining"], model, characters / TOKEN, reads, machine
+        yield training_work(
+            "pre-training",
+            parts["model"]["pretraining"],
+            model,
+            (sizes.documents, sizes.characters / TOKEN),
+            reads,
+            machine,
         )
     vectors = parts["featurizer"]
     tail = str(vectors["_target_"]).rpartition(".")[2]
@@ -351,11 +369,11 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
     if tail in ("Transformer", "ModelLoss", "TwoLosses", "Gradients"):
         if vectors.get("tuning"):
             used = min(sizes.target_characters / TOKEN, vectors["tuning"]["max_length"])
-            yield _training(
+            yield training_work(
                 "tuning of the vectors",
                 vectors["tuning"],
                 encoder,
-                sizes.train * used,
+                (sizes.train, used),
                 key,
                 machine,
             )
@@ -401,16 +419,16 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
     warm = None if reads_none else (key, config.budget, parts["warmup"], parts["model"])
     if warm is not None:
         length = min(sizes.characters / TOKEN + 2, parts["warmup"]["max_length"])
-        tokens = config.budget * (1 if config.budget_unit.name == "tokens" else length)
-        yield _training("warm-up", parts["warmup"], model, tokens, warm, machine)
+        texts = config.budget / (length if config.budget_unit.name == "tokens" else 1)
+        yield training_work("warm-up", parts["warmup"], model, (texts, length), warm, machine)
     evaluators = parts["task"].get("evaluators") or {}
     if until == "warmup":
         return
     if not evaluators:
         length = min(sizes.target_characters / TOKEN + 2, parts["finetune"]["max_length"])
         tuned = (warm, parts["task"], parts["finetune"], parts["model"])
-        yield _training(
-            "fine-tuning", parts["finetune"], model, sizes.train * length, tuned, machine
+        yield training_work(
+            "fine-tuning", parts["finetune"], model, (sizes.train, length), tuned, machine
         )
         if until == "evaluate":
             work = sizes.test * length * model.flops(length, 0)
@@ -444,26 +462,33 @@ def _evaluated(evaluators: Mapping[str, Any], sizes: Sizes) -> float:
     return tokens
 
 
-def _training(
-    stage: str, trainer: Mapping[str, Any], model: Shape, tokens: float, key: Any, machine: Machine
+def training_work(
+    stage: str,
+    trainer: Mapping[str, Any],
+    model: Shape,
+    texts: tuple[float, float],
+    key: Any,
+    machine: Machine,
 ) -> Work:
-    """Returns the work of a training on so many tokens an epoch: three times a pass, its head on the
-    predicted tokens; weights, gradients and AdamW's moments in float32.
+    """Returns the work of a training on so many texts of so many tokens: an epoch takes three passes
+    over each, but for layers that stay as they are, its head on the predicted tokens, and steps of
+    AdamW; weights, gradients and moments are float32.
     """
     kind = str(trainer["_target_"]).rpartition(".")[2]
     head = {"MaskedLM": trainer.get("mask_share", 1), "Classifier": 0}.get(kind, 1)
-    block = trainer.get("block")
-    length = min(block or trainer["max_length"], max(tokens, 1))
-    batch = trainer["batch_size"]
+    block, (count, each) = trainer.get("block"), texts
+    examples, length = (count * each / block, block) if block else (count, each)
+    batch, most = trainer["batch_size"], block or trainer["max_length"]
     width = HALF if machine.gpu else 4
     # Korthikanti et al. 2022 (arXiv 2205.05198), section 4: 34 s b h + 5 a s^2 b bytes a layer.
-    kept = (
-        model.layers * batch * length * (17 * model.width + 2.5 * length * model.width / 64) * width
-    )
-    logits = 2 * 4.0 * batch * length * head * model.vocabulary
-    work = 3 * trainer["epochs"] * tokens * model.flops(length, head)
+    kept = model.layers * batch * most * (17 * model.width + 2.5 * most * model.width / 64) * width
+    logits = 2 * 4.0 * batch * most * head * model.vocabulary
+    passes = 3 - 2 * min((trainer.get("frozen_layers") or 0) / model.layers, 1)
+    work = passes * trainer["epochs"] * count * each * model.flops(length, head)
+    steps = trainer["epochs"] * math.ceil(examples / batch)
+    seconds = work / machine.training + steps * model.parameters / machine.stepping
     return Work(
-        stage, digest([json.dumps([stage, key, trainer], default=str)]), OVERHEAD + work / machine.training,
+        stage, digest([json.dumps([stage, key, trainer], default=str)]), OVERHEAD + seconds,
         16.0 * model.parameters + kept + logits, 4.0 * model.parameters,
         seeded=stage in ("warm-up", "fine-tuning"),
     )  # fmt: skip
@@ -472,6 +497,19 @@ def _training(
 def _passing(model: Shape, config: DictConfig) -> float:
     """Returns the bytes of passes: weights in float32, and ten hidden states a token of a batch."""
     return 4.0 * model.parameters + 40.0 * config.runtime.inference_tokens * model.width
+
+
+def room_needed(config: DictConfig, machine: Machine) -> tuple[Work, float]:
+    """Returns the work of a cell on models that needs the most memory, and the bytes of the models
+    and vectors that the cell leaves. Nothing is read: a data folder is taken to hold 10,000 texts.
+
+    Raises:
+        ShortlistError: nothing is published of a model or data set, or a setting is wrong.
+    """
+    local = config.source.name == "local"
+    sizes = Sizes(10_000, 800, 1_000, 400, 1_000, 1_000, False) if local else sizes_of(config, {})
+    found = [work for work in works(config, sizes, machine) if work.stage not in ("pool", "fit")]
+    return max(found, key=lambda work: work.memory), sum(work.disk for work in found)
 
 
 def refuse_what_does_not_fit(work: Work, machine: Machine, cell: str) -> None:

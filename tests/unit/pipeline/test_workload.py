@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import toy
 
 from shortlist.errors import DoesNotFit, InvalidInput
 from shortlist.forecasts import SweepForecast, forecast_run, render
@@ -39,6 +41,20 @@ def test_time_grows_with_the_budget_and_not_the_memory() -> None:
     )
     assert large.seconds / small.seconds == pytest.approx(10, rel=0.02)
     assert large.memory == small.memory
+
+
+def test_on_this_machine_rates_are_measured_and_sizes_are_those_of_the_files(
+    tmp_path: Path,
+) -> None:
+    data = toy.write_data(tmp_path / "data")
+    places = [f"paths.{name}={tmp_path / name}" for name in ("cache", "results", "runs")]
+    typed = ["task=citation_intent", "pool=domains", f"paths.data={data}", *places, "budget=10"]
+    found = forecast_run([*typed, "selector=random,dsir", "runtime.accelerator=cpu"], None)
+    assert (
+        found.cells == 2 and found.known and not found.machine.estimated and not found.machine.gpu
+    )
+    assert found.machine.training > 1e9 and found.gpu_hours == 0
+    assert found.stages["warm-up"].computed == 2 and "read from the files" in render(found)
 
 
 def test_a_model_that_does_not_fit_is_refused_by_name() -> None:
