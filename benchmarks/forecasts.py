@@ -51,7 +51,7 @@ def row(
     with composed([f"warmup.max_length={tokens}", f"warmup.batch_size={batch}"]) as config:
         settings = plain(config.warmup)
     shape = workload.shape_of({"width": 384, "layers": 6, "vocabulary": 30_522})
-    reader = Transformer(model, tokens, "mean", -1, True, "32", None).reader(runtime)
+    reader = Transformer(model, tokens, "mean", -1, True, "auto", None).reader(runtime)
     passes = count * tokens * shape.flops(tokens, 0) / machine.passes
     training = workload.training_work(
         "warm-up", settings, shape, (count, tokens), 0, machine

@@ -134,5 +134,5 @@ def test_the_command_prints_json_and_ends_with_1_where_something_is_missing(
     assert missing[0] == "google-bert/bert-base-uncased"
     assert [need["kind"] for need in found[-2:]] == ["memory", "disk"]
     weights = 16 * 108e6  # with gradients and the two moments of AdamW
-    assert weights < found[-2]["bytes"] < 3 * weights
+    assert weights < found[-2]["bytes"] < 4 * weights  # activations of 16 texts of 256 tokens
     assert main(["doctor"]) in (0, 1) and "free memory" in capsys.readouterr().out
