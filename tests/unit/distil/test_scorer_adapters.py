@@ -16,6 +16,7 @@ from shortlist.distil.base import distil
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear
 
+pytestmark = pytest.mark.whole
 GUIDE = Path(__file__).parents[3] / "docs/guides/scorers.md"
 TEXTS = [text for topic in toy.TOPICS for text in toy.sentences(topic, 20, seed=9)]
 
