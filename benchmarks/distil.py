@@ -151,8 +151,8 @@ def markdown(rows: list[dict[str, Any]], given: argparse.Namespace) -> str:
         "",
         f"`python benchmarks/distil.py --data DATA --documents {given.documents}`, {names[0]}, "
         f"commit {commit} and what came with this page, a machine shared with other work "
-        f"(load {Path('/proc/loadavg').read_text().split()[0]}): the speeds are lower bounds, their "
-        "ratio is what counts.",
+        f"(load {Path('/proc/loadavg').read_text().split()[0]}): speeds hold under such a load, and MiniLM "
+        "was timed once, before: ratios are rough.",
         "",
         "| target | scorer | learned from | held out | Spearman | recall of the top 1 % | MB | "
         "documents/s | times MiniLM | learned in |",
