@@ -29,8 +29,8 @@ test: install ## the default test suite: no network, two minutes
 test-whole: install ## the tests of whole cells, commands and pages: no network, one to two minutes
 	$(RUN)python -m pytest -m "whole and not slow and not gpu and not network and not peer"
 
-rehearse: install ## run every experiment on a stand-in of the hub: files, columns, models
-	$(RUN)python -m pytest -n 0 -m "rehearse or whole" tests/rehearsal
+rehearse: install ## run the first cell of every experiment on a stand-in of the hub; METHODS=all: of every method
+	METHODS=$(METHODS) $(RUN)python -m pytest -n 0 -m "rehearse or whole" tests/rehearsal
 
 soak: install ## attack the whole product: kills, damage, full disks, hostile input; hours. SOAK="--size .05"
 	$(RUN)python -m tests.soak $(SOAK)

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def ended(program: str, *arguments: str) -> cells.Ended:
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(arguments)
+        try:
+            code = main(arguments)
+        except Exception:  # a defect ends its own test, not those after it
+            traceback.print_exc()
+            code = 70
     return cells.Ended(code, out.getvalue(), err.getvalue())
 
 

@@ -527,7 +527,7 @@ def sweep_cells(config: DictConfig) -> list[list[str]]:
     Raises:
         InvalidInput: an axis is an interval.
     """
-    typed = list(config.hydra.overrides.task)
+    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     names = {text.split("=")[0].lstrip("+~") for text in typed}
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     typed = [f"{name}={value}" for name, value in params.items() if name not in names] + typed

@@ -159,10 +159,13 @@ def _needs_of(place: str, node: Mapping[str, Any], source: Source) -> Iterator[N
         case "Utility":
             yield from _harness(place, node["tasks"])
         case "FromFiles" | "Files":
+            needed = "train" if kind == "FromFiles" else "paths"
+            if not node[needed]:
+                yield _typed(place, None, f"set {place}.{needed}")
             paths = node.get("paths") or [
                 node.get(split) for split in ("train", "validation", "test")
             ]
-            for path in filter(None, paths):
+            for path in filter(None, [paths] if isinstance(paths, str) else paths):
                 if not any(letter in str(path) for letter in "*?["):
                     yield _typed(place, path, f"correct {place}")
         case _:
@@ -188,7 +191,7 @@ def _package(module: str, place: str, command: str) -> Need:
 
 def _typed(place: str, path: Any, advice: str) -> Need:
     if path is None:
-        return Need("file", "(not set)", place, False, "no path is given", command=advice)
+        return Need("file", f"{place} (not set)", place, False, "no path is given", command=advice)
     absolute_path = Path(str(path)).expanduser().absolute()
     return _file(place, absolute_path, absolute_path.exists(), advice)
 

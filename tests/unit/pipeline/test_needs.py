@@ -54,7 +54,9 @@ def check(config: Any) -> tuple[Need, ...]:
     return found
 
 
-@pytest.mark.parametrize("name", ["gotd_table3", "gotd_table7"])
+@pytest.mark.parametrize(
+    "name", ["gotd_table3", pytest.param("gotd_table7", marks=pytest.mark.whole)]
+)
 def test_an_experiment_names_each_data_set_and_model_of_its_first_cell(
     composed: Any, name: str
 ) -> None:
@@ -136,3 +138,16 @@ def test_the_command_prints_json_and_ends_with_1_where_something_is_missing(
     weights = 16 * 108e6  # with gradients and the two moments of AdamW
     assert weights < found[-2]["bytes"] < 4 * weights  # activations of 16 texts of 256 tokens
     assert main(["doctor"]) in (0, 1) and "free memory" in capsys.readouterr().out
+
+
+def test_files_that_are_not_set_are_missing_and_references_are_followed(
+    composed: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n')
+    typed = ["experiment=date_lm", "selector=gotd", f"paths.data={tmp_path}"]
+    unset = {need.name for need in needs(composed(*cells_of(typed)[0])) if not need.present}
+    assert unset == {"task (not set)", "pool (not set)"}
+    typed += ["pool.paths=[${paths.data}/t.jsonl]", "task.train=${paths.data}/t.jsonl"]
+    found = needs(composed(*cells_of(typed)[0]))
+    assert all(need.present for need in found)
+    assert str(tmp_path / "t.jsonl") in {need.name for need in found}

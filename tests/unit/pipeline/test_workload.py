@@ -43,6 +43,7 @@ def test_time_grows_with_the_budget_and_not_the_memory() -> None:
     assert large.memory == small.memory
 
 
+@pytest.mark.whole
 def test_on_this_machine_rates_are_measured_and_sizes_are_those_of_the_files(
     tmp_path: Path,
 ) -> None:
