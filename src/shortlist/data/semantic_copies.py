@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shortlist.errors import InvalidInput
 
 _BLOCK = 1024  # rows whose cosines with others are computed at a time
-_SAMPLE = 256  # rows a cluster that k-means is fitted on
+_SAMPLE = 64  # rows a cluster that k-means is fitted on
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Clusters:
 def spherical_kmeans(vectors: NDArray[Any], count: int, rounds: int = 10) -> Clusters:
     """Returns the vectors in `count` clusters by spherical k-means (Dhillon & Modha 2001).
 
-    The centroids are fitted on at most 256 rows a cluster, spaced evenly, and start as rows spaced
+    The centroids are fitted on at most 64 rows a cluster, spaced evenly, and start as rows spaced
     evenly among those; nothing is drawn. A centroid to which no row is assigned stays.
 
     Args:
