@@ -135,6 +135,31 @@ def test_copies_of_a_targets_own_texts_leak_if_asked(run: Any, data: Path, tmp_p
     assert plain.counts["leaked"] == 0 and listed(directory) == {text: "exact"}
 
 
+@pytest.mark.parametrize("column", ["text", "b"])
+def test_both_texts_of_a_pair_are_protected_in_a_target_and_by_embedding(
+    tmp_path: Path, small: tuple[str, ...], tiny_model: Path, column: str
+) -> None:
+    one, other, shuffled = toy.sentences("stars", 3, 9)
+    shuffled = " ".join(shuffled.split()[:6])  # too few words to leak but by equality
+    words = " ".join(shuffled.split()[::-1])
+    second = {"text": "b", "b": "text"}[column]
+    rows = [{column: one, second: other}, {column: shuffled, second: other}]
+    train = toy.write_jsonl(tmp_path / "train.jsonl", rows)
+    texts = [one, words, *toy.sentences("music", 9, 9)]
+    pool = toy.write_jsonl(tmp_path / "pool.jsonl", [{"text": text} for text in texts])
+    ended = cells.command(
+        *small, *CHEAP, "task=own", f"task.train={train}", "task.text_b=b", "pool=files",
+        f"pool.paths=[{pool}]", "leaks.targets=true", "leaks.semantic=0.9", "budget=2",
+        "task.holdout=0", "model@leaks.vectors.model=local",
+        f"leaks.vectors.model.path={tiny_model}",
+    )  # fmt: skip
+    assert ended.code == 0, ended
+    directory = max((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    lines = (directory / "leaks.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {(row["text"], row["kind"]) for row in map(json.loads, lines)}
+    assert {(one, "exact"), (words, "semantic")} <= found
+
+
 def test_leaks_among_the_tasks_own_texts_stand_beside_those_of_the_pool(
     run: Any, leaky: tuple[Path, dict[str, str]]
 ) -> None:

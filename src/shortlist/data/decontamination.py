@@ -1,4 +1,4 @@
-"""Leaks: documents of the pool that repeat a protected (validation or test) text.
+"""Leaks: documents of the pool that repeat a protected text (validation, test; on demand, targets).
 
 After folding case, punctuation and space, a document leaks if
 - it equals a protected text (`exact`, `normalised`),
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus
 from shortlist.data.near_copies import BREAK, SPACE, as_lines, fold, pieces, word_runs
-from shortlist.data.semantic_copies import nearest
+from shortlist.data.semantic_copies import nearest, reaches
 from shortlist.data.splits import Split, TaskData
 from shortlist.kernels.hashing import FNV_BASIS, compiled, fnv1a, mix
 
@@ -115,26 +115,26 @@ def find_leaks(pool: Corpus, protected: Corpus) -> list[Leak]:
 def find_semantic_leaks(
     pool: Corpus,
     vectors: NDArray[Any],
-    protected: Corpus,
+    protected: Sequence[str],
     protected_vectors: NDArray[Any],
     threshold: float,
 ) -> list[Leak]:
     """Returns the documents of `pool` whose embedding has a cosine of at least `threshold` with
-    that of a text of `protected`, each once with the text of largest cosine, in pool order.
+    that of a protected text, each once with the text of largest cosine, in pool order.
 
     Args:
         pool: n documents.
         vectors: (n, d) their embeddings.
-        protected: m documents.
-        protected_vectors: (m, d) their embeddings; of a pair, those of both texts together.
-        threshold: above 0, so that a document without a known word is no leak.
+        protected: the ids of m protected texts; both texts of a pair have its id.
+        protected_vectors: (m, d) their embeddings.
+        threshold: above 0, so that a zero vector is no leak.
     """
     if len(pool) == 0 or len(protected) == 0:
         return []
     owners, cosines = nearest(vectors, protected_vectors)
     return [
-        Leak(pool.ids[row], "semantic", protected.ids[owners[row]], min(float(cosines[row]), 1.0))
-        for row in np.flatnonzero(cosines >= threshold)
+        Leak(pool.ids[row], "semantic", protected[int(owners[row])], min(float(cosines[row]), 1.0))
+        for row in np.flatnonzero(reaches(cosines, threshold))
     ]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shortlist.errors import InvalidInput
 
 _BLOCK = 1024  # rows whose cosines with others are computed at a time
+_ROUNDING = 1e-6  # of a cosine in float32: equal vectors reach a threshold of 1
 _SAMPLE = 64  # rows a cluster that k-means is fitted on
 
 
@@ -111,6 +112,11 @@ def repeats_an_earlier(
     return found
 
 
+def reaches(cosines: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """Returns whether cosines are at least `threshold`, the rounding of float32 aside."""
+    return cosines >= threshold - _ROUNDING
+
+
 def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Returns a copy of the rows scaled to length 1, in float32; zero vectors stay."""
     values: NDArray[np.float32] = np.array(vectors, dtype=np.float32)
@@ -126,7 +132,7 @@ def _repeats(unit: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
         cosines = block @ unit[: start + len(block)].T
         within = np.triu_indices(len(block))
         cosines[within[0], start + within[1]] = -1.0  # itself and those after it
-        found[start : start + len(block)] = cosines.max(axis=1) >= threshold
+        found[start : start + len(block)] = reaches(cosines.max(axis=1), threshold)
     return found
 
 

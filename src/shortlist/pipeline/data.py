@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.data.readers import RejectedRow
+    from shortlist.featurizers.base import Featurizer
     from shortlist.models.heads.base import Head
-    from shortlist.pipeline.compose import SemanticLeaks
     from shortlist.runtime import Runtime
     from shortlist.store.cache import Compute
     from shortlist.tasks.base import Task
@@ -508,25 +508,23 @@ def check_leaks(
     action, semantic = cell.parts.leaks.action, cell.parts.leaks.semantic
     protected, evaluator_stages = evaluation_texts(cell, task, targets)
     if against_targets:
-        protected |= {
-            f"{name}.target": (targets[name].stage, "target")
-            for name, weight in cell.parts.target_spec.weights.items()
-            if weight > 0
-        }
+        protected |= protected_targets(cell, targets)
 
     def compute(directory: Path) -> dict[str, Any]:
-        corpus = documents.corpus
+        corpus, runtime = documents.corpus, cell.parts.runtime
+        own = None if semantic is None else _embedded(semantic.vectors, corpus, runtime)
         rows: list[dict[str, Any]] = []
         for split, (stage, file) in protected.items():
             texts = formats.load_corpus(stage.path / f"{file}.arrow")
             found = decontamination.find_leaks(corpus, texts)
-            if semantic is not None:
+            if semantic is not None and own is not None and len(texts):
                 said = {leak.id for leak in found}
-                found += [
-                    leak
-                    for leak in _semantic_leaks(semantic, corpus, texts, cell.parts.runtime)
-                    if leak.id not in said
-                ]
+                ids = texts.ids if texts.texts_b is None else [*texts.ids, *texts.ids]
+                theirs = _embedded(semantic.vectors, texts, runtime)
+                near = decontamination.find_semantic_leaks(
+                    corpus, own, ids, theirs, semantic.threshold
+                )
+                found += [leak for leak in near if leak.id not in said]
             leaked = _texts_of(corpus, {leak.id for leak in found})
             repeated = _texts_of(texts, {leak.where for leak in found})
             rows += [
@@ -574,8 +572,9 @@ def check_leaks(
     listed = write_text(
         cell.directory / f"{prefix}{LEAKS}", (stage.path / LEAKS).read_text(encoding="utf-8")
     )
+    of = "target, validation" if against_targets else "validation"
     summary = (
-        f"{stage.facts['leaked']:,} documents of the {name} repeat validation or test texts "
+        f"{stage.facts['leaked']:,} documents of the {name} repeat {of} or test texts "
         f"({', '.join(f'{kind} {count:,}' for kind, count in kinds.items() if count)})"
     )
     if action == "refuse":
@@ -590,28 +589,44 @@ def check_leaks(
     return LeakCheck(stage, notes)
 
 
-def _semantic_leaks(
-    semantic: SemanticLeaks, documents: Corpus, protected: Corpus, runtime: Runtime
-) -> list[decontamination.Leak]:
-    """Returns the documents whose embedding has nearly the direction of a protected text's.
+def _embedded(vectors: Featurizer, documents: Corpus, runtime: Runtime) -> NDArray[np.float32]:
+    """Returns (n, d) embeddings of documents; of a pair, of its first texts, then of its second.
 
     Raises:
         InvalidInput: `leaks.vectors` gives sparse vectors, or such that are not finite.
     """
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        dense: list[NDArray[Any]] = []
-        for corpus, folder in ((documents, first), (protected, second)):
-            values, _ = semantic.vectors.compute(corpus, Path(folder), runtime)
+    parts: list[NDArray[np.float32]] = []
+    for texts in (documents.texts, documents.texts_b):
+        if texts is None:
+            continue
+        distinct = list(dict.fromkeys(texts))
+        corpus = Corpus.build(distinct)
+        with tempfile.TemporaryDirectory() as folder:
+            values, _ = vectors.compute(corpus, Path(folder), runtime)
             check_computed(values, corpus, "leaks.vectors")
             if not isinstance(values, np.ndarray):
                 raise InvalidInput(
-                    f"leaks.vectors must give dense vectors, found the sparse ones of "
-                    f"{type(semantic.vectors).__name__}; choose featurizer@leaks.vectors=static, say"
+                    "leaks.vectors must give dense vectors, found the sparse ones of "
+                    f"{type(vectors).__name__}; choose featurizer@leaks.vectors=minilm, say"
                 )
-            dense.append(values)
-        return decontamination.find_semantic_leaks(
-            documents, dense[0], protected, dense[1], semantic.threshold
-        )
+            row = {text: at for at, text in enumerate(corpus.texts)}
+            parts.append(np.array(values, dtype=np.float32)[[row[text] for text in texts]])
+    return np.concatenate(parts)
+
+
+def protected_targets(
+    cell: Cell, targets: Mapping[str, TaskSplits]
+) -> dict[str, tuple[Stage, str]]:
+    """Returns stage and file of the training texts of the targets to select toward (a pair's two
+    texts each by itself) and of the texts that stand for them.
+    """
+    empty = Corpus.build([]).fingerprint
+    return {
+        f"{name}.{file}": (targets[name].stage, file)
+        for name, weight in cell.parts.target_spec.weights.items()
+        for file in ("train", "target")
+        if weight > 0 and targets[name].stage.facts[file] != empty
+    }
 
 
 def evaluation_texts(

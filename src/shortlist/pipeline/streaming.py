@@ -38,6 +38,7 @@ from shortlist.pipeline.data import (
     evaluation_texts,
     load_targets,
     load_task,
+    protected_targets,
 )
 from shortlist.pipeline.scoring import (
     FITTED,
@@ -362,6 +363,11 @@ def stream_selection(cell: Cell, sample: int) -> Streamed:
         InvalidInput: the method or a setting needs the pool as a whole; the budget is more than the
             pool has; there are leaks and `leaks.action` is `refuse`.
     """
+    if cell.parts.leaks.semantic is not None:
+        raise InvalidInput(
+            "a streamed selection compares words alone with evaluation texts, found "
+            f"leaks.semantic={cell.parts.leaks.semantic.threshold:g}; set leaks.semantic=null"
+        )
     method = _method(cell)
     with cell.parts.backend.opened():
         return _streamed(cell, method, sample)
@@ -556,7 +562,7 @@ def _second(
 ) -> _Second:
     found, _ = evaluation_texts(cell, task, {target.name: target})
     if cell.parts.leaks.targets:
-        found[f"{target.name}.target"] = (target.stage, "target")
+        found |= protected_targets(cell, {target.name: target})
     texts = {
         name: (stage.facts[file], stage.path / f"{file}.arrow")
         for name, (stage, file) in found.items()

@@ -1,7 +1,8 @@
 """Duplicates within a collection: exact, near (MinHash) and semantic (cosine of embeddings).
 
 Of duplicates one stays, chosen by its text alone, so that the order of the documents has no effect.
-Copies between a pool and the targets are found by `data.decontamination` in every cell.
+Copies of validation and test texts are found by `data.decontamination` in every cell; copies of
+target texts, and copies in meaning, where `leaks.targets` and `leaks.semantic` are set.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from shortlist.prepare.base import CollectionOperation, Verdict
 from shortlist.runtime import Runtime
 from shortlist.settings import Count
 
+_SMALLEST = 64  # documents of a cluster, on average
 _RANK: Mapping[str, Callable[[str], int]] = {
     "longest": lambda text: -len(text),
     "shortest": len,
@@ -100,7 +102,9 @@ class SemanticDuplicates(CollectionOperation):
         featurizer: computes the vectors; it must not need training.
         threshold: least cosine; 1 - epsilon in the paper's terms.
         keep: the order, as in `ExactDuplicates`; ties are broken by hash.
-        clusters: number of clusters; fewer where there are fewer documents. None for all pairs.
+        clusters: number of clusters, at most one for 64 documents; with a single one all pairs are
+            compared. Documents are clustered anew until no further one is dropped. None for all
+            pairs.
     """
 
     featurizer: Featurizer
@@ -126,7 +130,7 @@ class SemanticDuplicates(CollectionOperation):
         return self.featurizer.identity(Runtime(progress=False))
 
     def apply(self, texts: Sequence[str]) -> list[Verdict]:
-        """Rule: `semantic_duplicate`. A document without a known word is a duplicate of none."""
+        """Rule: `semantic_duplicate`. A document whose vector is zero is a duplicate of none."""
         if not texts:
             return []
         readable = [text.encode("utf-8", "replace").decode() for text in texts]
@@ -136,11 +140,16 @@ class SemanticDuplicates(CollectionOperation):
             )
             vectors = np.array(values, dtype=np.float32)
         order = _order(texts, self.keep)
-        vectors, labels = vectors[order], None
-        if self.clusters is not None:
-            labels = spherical_kmeans(vectors, min(self.clusters, len(vectors))).labels
         repeated = np.zeros(len(texts), dtype=bool)
-        repeated[order] = repeats_an_earlier(vectors, self.threshold, labels)
+        left = order  # a second preparation would cluster these, and drops nothing
+        while len(left):
+            clusters = min(self.clusters or 1, len(left) // _SMALLEST)
+            labels = spherical_kmeans(vectors[left], clusters).labels if clusters > 1 else None
+            again = repeats_an_earlier(vectors[left], self.threshold, labels)
+            repeated[left[again]] = True
+            left = left[~again]
+            if labels is None or not again.any():
+                break
         return [
             Verdict(text, ("semantic_duplicate",) if again else ())
             for text, again in zip(texts, repeated, strict=True)

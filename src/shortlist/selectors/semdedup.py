@@ -40,7 +40,7 @@ class Semdedup(TransductiveSelector):
         Abbas et al. 2023 (arXiv 2303.09540).
 
     Deviations:
-        k-means is fitted on at most 256 documents a cluster and draws nothing; the number of
+        k-means is fitted on at most 64 documents a cluster and draws nothing; the number of
         clusters follows from their size; of exact ties the smaller id stays.
 
     Cost:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
+from typing import Any
 
+import numpy as np
 import pytest
 
+from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
+from shortlist.featurizers.base import Featurizer
 from shortlist.prepare.base import prepare
-from shortlist.prepare.duplicates import ExactDuplicates, NearDuplicates
+from shortlist.prepare.duplicates import ExactDuplicates, NearDuplicates, SemanticDuplicates
 
 
 def planted(
@@ -56,3 +61,45 @@ def test_texts_without_words_are_copies_only_when_they_are_equal() -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(InvalidInput, match="found 'longst'; did you mean `longest`"):
         ExactDuplicates(normalised=True, keep="longst")
+
+
+class Numbers(Featurizer):
+    """The vector of a text is written in it, before a colon."""
+
+    def compute(self, corpus: Corpus, directory: Any, runtime: Any) -> Any:
+        rows = [text.partition(":")[0].split() for text in corpus.texts]
+        return np.array(rows, dtype=np.float32), {}
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"), [("longest", {"1 0.1:long", "0 1:c"}), ("shortest", {"1 0:a", "0 1:c"})]
+)
+def test_of_documents_of_nearly_one_direction_the_policy_keeps_one(
+    keep: str, kept: set[str]
+) -> None:
+    found = SemanticDuplicates(Numbers(), 0.95, keep).apply(["1 0:a", "1 0.1:long", "0 1:c"])
+    assert {one.text for one in found if not one.failed} == kept
+
+
+def test_equal_vectors_reach_a_threshold_of_one() -> None:
+    angles = [(row % 50) / 10 for row in range(200)]
+    texts = [f"{math.cos(x)} {math.sin(x)} 0.3:{row}" for row, x in enumerate(angles)]
+    found = SemanticDuplicates(Numbers(), 1.0, "hash").apply(texts)
+    assert sum(not one.failed for one in found) == 50
+
+
+@pytest.mark.parametrize("clusters", [None, 2, 4, 300])
+def test_a_second_preparation_drops_nothing_with_clusters_either(clusters: int | None) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((400, 4))
+    texts = [" ".join(f"{x:.4f}" for x in row) + f":{at}" for at, row in enumerate(rows)]
+    operation = SemanticDuplicates(Numbers(), 0.9, "hash", clusters)
+    first = [one.text for one in operation.apply(texts) if not one.failed]
+    assert 30 < len(first) < 300
+    assert not any(one.failed for one in operation.apply(first))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.5, float("nan")])
+def test_a_threshold_that_is_no_cosine_is_refused(threshold: float) -> None:
+    with pytest.raises(InvalidInput, match="must be a cosine above 0 and at most 1"):
+        SemanticDuplicates(Numbers(), threshold, "hash")
