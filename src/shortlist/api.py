@@ -134,8 +134,8 @@ def rank(
     Raises:
         ShortlistError: an input or a setting cannot be used.
     """
+    from shortlist.pipeline.candidates import choose_from
     from shortlist.pipeline.cell import open_cell
-    from shortlist.pipeline.data import choose_from
     from shortlist.pipeline.loading import load_data
     from shortlist.pipeline.prefilter import prefilter
     from shortlist.pipeline.selection import rank as rank_candidates

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 
 from shortlist import cli
 from shortlist.overrides import composed
+from shortlist.pipeline.candidates import choose_from
 from shortlist.pipeline.cell import open_cell
-from shortlist.pipeline.data import choose_from
 from shortlist.pipeline.datamodel import measure_subsets, score_method
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.selection import rank

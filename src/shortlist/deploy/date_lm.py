@@ -25,7 +25,7 @@ from shortlist.data.pools import Files
 from shortlist.data.readers import DocumentStream
 from shortlist.deploy.runs import reopened
 from shortlist.errors import InvalidInput
-from shortlist.pipeline.data import choose_from
+from shortlist.pipeline.candidates import choose_from
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.selection import rank

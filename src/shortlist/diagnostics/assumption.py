@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from shortlist.core import Corpus
 from shortlist.data.readers import read
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.base import Featurizer, check_computed
+from shortlist.featurizers.base import Featurizer, embed
 from shortlist.models import checkpoint
 from shortlist.models.tokens import tokenize
 from shortlist.ot import sinkhorn_divergence
@@ -259,15 +258,11 @@ def _beginnings(documents: Corpus, size: int, length: int) -> Corpus:
 def _measure(
     corpus: Corpus, featurizer: Featurizer, model: Path, head: Any | None, runtime: Runtime
 ) -> Measurements:
-    with TemporaryDirectory() as folder:
-        values, _ = featurizer.compute(corpus, Path(folder), runtime)
-        check_computed(values, corpus, f"{type(featurizer).__name__} of check.vectors")
-        vectors: Any = np.array(values)
     held_out = None if head is None else head.losses_on(model, corpus, runtime)
     tokenizer = checkpoint.tokenizer(model)
     special = len(tokenizer("")["input_ids"])
     return Measurements(
-        vectors=vectors,
+        vectors=embed(featurizer, corpus, runtime, "featurizer@check.vectors"),
         tokens=tokenize(tokenizer, corpus.texts, None, None).lengths - special,
         words=np.array([len(text.split()) for text in corpus.texts]),
         losses=None if held_out is None else (held_out.sums, held_out.counts),

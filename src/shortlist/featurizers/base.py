@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
@@ -130,6 +131,31 @@ def check_computed(values: NDArray[Any] | csr_array, corpus: Corpus, what: str) 
         f"{len(bad):,} of {len(corpus):,} that are not, those of the documents {named}"
         f"{' and others' if len(bad) > 3 else ''}; leave those documents out, or repair the vectors"
     )
+
+
+def embed(
+    featurizer: Featurizer, corpus: Corpus, runtime: Runtime, what: str
+) -> NDArray[np.float32]:
+    """Returns the (n, d) vectors of documents in memory; nothing is stored.
+
+    Args:
+        featurizer: has nothing to learn first.
+        corpus: the documents.
+        runtime: where it runs.
+        what: the setting that names the featurizer, for messages.
+
+    Raises:
+        InvalidInput: the vectors are sparse, empty or not finite.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        values, _ = featurizer.compute(corpus, Path(folder), runtime)
+        check_computed(values, corpus, what)
+        if not isinstance(values, np.ndarray) or values.shape[1] == 0:
+            raise InvalidInput(
+                f"{what} must give dense vectors, found those of {type(featurizer).__name__}; choose "
+                "a featurizer of a model, such as minilm or static"
+            )
+        return np.array(values, dtype=np.float32)
 
 
 class NoFeatures(Featurizer):

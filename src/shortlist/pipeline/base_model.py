@@ -14,7 +14,9 @@ from shortlist.core import digest
 from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import IntermediateModel, ScratchModel, StoredModel
 from shortlist.models.quantized import QuantizedModel
-from shortlist.pipeline.data import check_leaks, load_splits, task_texts
+from shortlist.pipeline.candidates import task_texts
+from shortlist.pipeline.data import load_splits
+from shortlist.pipeline.leaks import check_leaks
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.store.atomic import is_sealed, seal
 from shortlist.store.cache import unfinished
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from shortlist.core import Corpus
     from shortlist.models.pretrained import Pretrained
-    from shortlist.pipeline.data import CellData
+    from shortlist.pipeline.candidates import CellData
 
 INITIAL = "initial"  # folder of the model before its pre-training
 

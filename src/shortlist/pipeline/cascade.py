@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.pipeline.data import Candidates
+    from shortlist.pipeline.candidates import Candidates
 
 log = logging.getLogger(__name__)
 

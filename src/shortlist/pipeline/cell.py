@@ -22,9 +22,9 @@ from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.loggers import CellReport
 from shortlist.pipeline.base_model import base_model
 from shortlist.pipeline.calibration import calibrate, check_calibration
+from shortlist.pipeline.candidates import choose_from
 from shortlist.pipeline.compose import Components, absolute, build_components
 from shortlist.pipeline.compression import check_compressions, compress
-from shortlist.pipeline.data import choose_from
 from shortlist.pipeline.diagnostics import (
     REPORT,
     check_assumption,

@@ -20,7 +20,7 @@ import numpy as np
 from shortlist.core import unpack_item_scores
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.pipeline.base_model import base_model
-from shortlist.pipeline.data import choose_from
+from shortlist.pipeline.candidates import choose_from
 from shortlist.pipeline.evaluation import compare_losses, measure_probe
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
@@ -32,7 +32,7 @@ from shortlist.stats.datamodel import Correlation, datamodelling_score, reliabil
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from shortlist.pipeline.data import Candidates, CellData
+    from shortlist.pipeline.candidates import Candidates, CellData
     from shortlist.pipeline.stage import Cell, Notes
 
 LEAST = 10  # subsets

@@ -43,7 +43,8 @@ from shortlist.store.atomic import read_jsonl, write_jsonl, write_text
 from shortlist.store.provenance import code
 
 if TYPE_CHECKING:
-    from shortlist.pipeline.data import Candidates, CellData, Documents, TaskSplits
+    from shortlist.pipeline.candidates import Candidates, CellData
+    from shortlist.pipeline.data import Documents, TaskSplits
     from shortlist.pipeline.scoring import FittedMethod
     from shortlist.pipeline.selection import Ranking, Selected
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from shortlist.errors import Missing
+from shortlist.pipeline.candidates import choose_from
 from shortlist.pipeline.cascade import reason_against
-from shortlist.pipeline.data import choose_from
 from shortlist.pipeline.diagnostics import (
     advise_budget,
     check_assumption,
@@ -48,7 +48,8 @@ from shortlist.pipeline.stage import Notes
 if TYPE_CHECKING:
     from shortlist.core import Corpus
     from shortlist.featurizers.base import Featurizer
-    from shortlist.pipeline.data import Candidates, CellData, TaskSplits
+    from shortlist.pipeline.candidates import Candidates, CellData
+    from shortlist.pipeline.data import TaskSplits
     from shortlist.pipeline.scoring import Method
     from shortlist.pipeline.stage import Cell
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from shortlist.models.masked_words import MaskedWords
 from shortlist.pipeline.base_model import with_head
+from shortlist.pipeline.candidates import CellData
 from shortlist.pipeline.data import (
     CORPORA,
-    CellData,
     TaskSplits,
-    check_leaks,
     derived_notes,
     load_pool,
     load_targets,
     load_task,
     save_task,
 )
+from shortlist.pipeline.leaks import check_leaks
 from shortlist.pipeline.preparation import augment_task
 from shortlist.pipeline.stage import Cell, Notes
 from shortlist.prepare.augment import Augmenter

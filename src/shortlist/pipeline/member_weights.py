@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shortlist.pipeline.data import Candidates
+    from shortlist.pipeline.candidates import Candidates
     from shortlist.pipeline.scoring import FittedMethod
 
 _LEAST = 5  # target texts that members are fitted to, and that are held out

@@ -11,7 +11,7 @@ import numpy as np
 
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.base import check_computed
+from shortlist.featurizers.base import embed
 from shortlist.ot import domain_divergences
 from shortlist.pipeline.data import CORPUS, Documents
 from shortlist.pipeline.stage import Cell, Notes, Stage
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
-    from shortlist.pipeline.data import CellData
+    from shortlist.pipeline.candidates import CellData
 
 log = logging.getLogger(__name__)
 
@@ -108,35 +108,17 @@ def measure_domains(cell: Cell, data: CellData) -> Stage:
                 "column with pool.domain=COLUMN, or set pool.prefilter.keep=null"
             )
 
-        def sample(corpus: Corpus, rows: NDArray[np.int64], name: str) -> NDArray[np.float32]:
+        def sample(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.float32]:
             ids = corpus.ids
             first = sample_rows([ids[row] for row in rows], settings.documents, settings.seed)
-            at = directory / name
-            at.mkdir()
             taken = corpus.take(rows[first])
-            values, _ = featurizer.compute(taken, at, runtime)
-            check_computed(values, taken, f"{type(featurizer).__name__} of the prefilter")
-            if not isinstance(values, np.ndarray) or values.shape[1] == 0:
-                raise InvalidInput(
-                    "pool.prefilter needs dense vectors; choose another "
-                    "featurizer@pool.prefilter.featurizer, such as static"
-                )
-            vectors = np.array(values, dtype=np.float32)
-            for file in at.iterdir():
-                file.unlink()
-            at.rmdir()
-            return vectors
+            return embed(featurizer, taken, runtime, "featurizer@pool.prefilter.featurizer")
 
         named = np.array(documents.domains)
-        domains = {
-            name: sample(documents, np.flatnonzero(named == name), f"domain{number}")
-            for number, name in enumerate(sorted(sizes))
-        }
+        domains = {name: sample(documents, np.flatnonzero(named == name)) for name in sorted(sizes)}
         samples = {
-            name: sample(corpus, np.arange(len(corpus)), f"target{number}")
-            for number, (name, corpus) in enumerate(
-                (name, data.targets[name].target) for name in weights
-            )
+            name: sample(corpus, np.arange(len(corpus)))
+            for name, corpus in ((name, data.targets[name].target) for name in weights)
         }
         with quiet("shortlist.ot"):
             divergences = domain_divergences(

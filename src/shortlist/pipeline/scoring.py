@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from shortlist.core import TargetSpec
     from shortlist.featurizers.base import Featurizer
-    from shortlist.pipeline.data import Candidates, CellData, TaskSplits
+    from shortlist.pipeline.candidates import Candidates, CellData
+    from shortlist.pipeline.data import TaskSplits
     from shortlist.selectors.base import Selector
 
 log = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shortlist.core import Features
-    from shortlist.pipeline.data import Candidates, CellData
+    from shortlist.pipeline.candidates import Candidates, CellData
     from shortlist.selectors.base import Choice, Selector
 
 log = logging.getLogger(__name__)

@@ -32,14 +32,8 @@ from shortlist.data.readers import Columns, DocumentStream, RejectedRow, render,
 from shortlist.data.streams import ID_BYTES, Copies, Smallest, batches
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer, ShardedFeaturizer, check_computed
-from shortlist.pipeline.data import (
-    QUARANTINE,
-    TaskSplits,
-    evaluation_texts,
-    load_targets,
-    load_task,
-    protected_targets,
-)
+from shortlist.pipeline.data import QUARANTINE, TaskSplits, load_targets, load_task
+from shortlist.pipeline.leaks import evaluation_texts, protected_targets
 from shortlist.pipeline.scoring import (
     FITTED,
     Method,

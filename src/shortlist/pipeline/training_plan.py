@@ -14,7 +14,7 @@ from shortlist.errors import InvalidInput, Missing
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import IntermediateModel, ScratchModel
 from shortlist.pipeline.base_model import base_model
-from shortlist.pipeline.data import choose_from
+from shortlist.pipeline.candidates import choose_from
 from shortlist.pipeline.loading import load_data
 from shortlist.pipeline.prefilter import prefilter
 from shortlist.pipeline.selection import rank, select
@@ -23,7 +23,7 @@ from shortlist.trainers.planning import Planned, TrainingPlan
 
 if TYPE_CHECKING:
     from shortlist.core import Corpus
-    from shortlist.pipeline.data import CellData
+    from shortlist.pipeline.candidates import CellData
     from shortlist.pipeline.stage import Cell
 
 

@@ -7,10 +7,8 @@ target texts, and copies in meaning, where `leaks.targets` and `leaks.semantic` 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from shortlist.core import Corpus, document_id
 from shortlist.data.near_copies import clusters, fold
 from shortlist.data.semantic_copies import repeats_an_earlier, spherical_kmeans
 from shortlist.errors import InvalidInput, near
-from shortlist.featurizers.base import Featurizer
+from shortlist.featurizers.base import Featurizer, embed
 from shortlist.prepare.base import CollectionOperation, Verdict
 from shortlist.runtime import Runtime
 from shortlist.settings import Count
@@ -134,11 +132,8 @@ class SemanticDuplicates(CollectionOperation):
         if not texts:
             return []
         readable = [text.encode("utf-8", "replace").decode() for text in texts]
-        with tempfile.TemporaryDirectory() as folder:
-            values, _ = self.featurizer.compute(
-                Corpus.build(readable), Path(folder), Runtime(progress=False)
-            )
-            vectors = np.array(values, dtype=np.float32)
+        corpus, runtime = Corpus.build(readable), Runtime(progress=False)
+        vectors = embed(self.featurizer, corpus, runtime, "semantic_duplicates.featurizer")
         order = _order(texts, self.keep)
         repeated = np.zeros(len(texts), dtype=bool)
         left = order  # a second preparation would cluster these, and drops nothing

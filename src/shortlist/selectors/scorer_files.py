@@ -19,7 +19,7 @@ from shortlist.data.semantic_copies import unit_rows
 from shortlist.distil.base import Distiller, distil
 from shortlist.distil.files import open_scorer
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.base import Featurizer
+from shortlist.featurizers.base import Featurizer, embed
 from shortlist.prepare.base import DocumentOperation, Text
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Selector, Traits, documents_of
@@ -105,10 +105,8 @@ class Betr(Selector):
         return {"sample": len(sample), "scorer_bytes": made.bytes, **asdict(made.fidelity)}
 
     def _vectors(self, corpus: Corpus) -> NDArray[np.float32]:
-        with tempfile.TemporaryDirectory() as folder:
-            runtime = Runtime(progress=self.show_progress)
-            values, _ = self.encoder.compute(corpus, Path(folder), runtime)
-            return unit_rows(np.asarray(values))
+        runtime = Runtime(progress=self.show_progress)
+        return unit_rows(embed(self.encoder, corpus, runtime, "selector.encoder"))
 
     def score_all(self, pool: Features, runtime: Runtime) -> NDArray[np.float64]:
         """Returns the scorer's (n,) scores of the texts."""
