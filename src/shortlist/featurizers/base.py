@@ -10,9 +10,10 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ from shortlist.store.formats import VALUES, allocate
 from shortlist.vectors import row_slices, unusable_rows
 
 log = logging.getLogger(__name__)
+
+Vectorizer: TypeAlias = Callable[[Corpus], tuple[NDArray[Any] | csr_array, Mapping[str, int]]]
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,10 @@ class Featurizer(ABC):
 
         Vectors that may exceed memory are written through `store.formats.allocate`.
         """
+
+    def vectorizer(self, runtime: Runtime) -> Vectorizer:
+        """Returns `compute` as a function of a corpus alone, for many small ones in turn."""
+        return lambda corpus: self.compute(corpus, Path(), runtime)
 
 
 def check_computed(values: NDArray[Any] | csr_array, corpus: Corpus, what: str) -> None:
@@ -241,6 +248,11 @@ class ShardedFeaturizer(Featurizer):
         (folder / VALUES).replace(directory / VALUES)
         shutil.rmtree(folder)
         return values, dict(totals)
+
+    def vectorizer(self, runtime: Runtime) -> Vectorizer:
+        """Returns a function from a corpus to its rows and counts; the model is opened once."""
+        reader = self.reader(runtime)
+        return lambda corpus: reader.rows(corpus, lambda done: None)
 
 
 class _Shard:

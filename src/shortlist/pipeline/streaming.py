@@ -1,41 +1,38 @@
-"""Selection from a pool that need not fit into memory: shards in one or two passes, best ones merged.
+"""Selection from a pool that need not fit into memory: one or two passes over its files.
 
 A shard is a file. The first pass takes from each what `fit` reads of the pool (the trait
 `reads_pool`): sums of vectors, or a sample by hash of id. The second scores the documents and keeps
-the best of each shard. Memory is that of a batch, of the sample and of the picks, whatever the
-pool. An artifact a shard: what is interrupted goes on, and a file whose bytes changed is read again.
+the best of each shard, which are merged here. Memory is that of a batch, of the sample and of the
+picks, whatever the pool. Each shard has artifacts of its own: an interrupted selection goes on, and
+a file whose bytes changed is read again.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from shortlist.backends import map_shards
-from shortlist.core import Budget, Corpus, Features, Selection, digest
-from shortlist.data import decontamination
-from shortlist.data.files import Reading, file_digest, shown
-from shortlist.data.finding import DataFile, find
+from shortlist.core import Corpus, Selection, digest
+from shortlist.data.files import file_digest, shown
+from shortlist.data.finding import find
 from shortlist.data.pools import Files
-from shortlist.data.readers import Columns, DocumentStream, RejectedRow, render, unreadable
-from shortlist.data.streams import ID_BYTES, Copies, Smallest, batches
+from shortlist.data.readers import RejectedRow, unreadable
+from shortlist.data.streams import ID_BYTES, Copies, Smallest
 from shortlist.errors import InvalidInput
-from shortlist.featurizers.base import Featurizer, ShardedFeaturizer, check_computed
-from shortlist.pipeline.data import QUARANTINE, TaskSplits, load_targets, load_task
+from shortlist.pipeline.data import CORPUS, QUARANTINE, TaskSplits, load_targets, load_task
 from shortlist.pipeline.leaks import evaluation_texts, protected_targets
 from shortlist.pipeline.scoring import (
     FITTED,
+    SCORES,
     Method,
     Vectors,
     featurize,
@@ -45,40 +42,27 @@ from shortlist.pipeline.scoring import (
     targets_of,
 )
 from shortlist.pipeline.selection import SHORTLIST, shortlist_rows
+from shortlist.pipeline.shards import (
+    BEST,
+    IDS,
+    SAMPLE_SEED,
+    TOTALS,
+    Best,
+    CopiesPass,
+    FirstPass,
+    SecondPass,
+    Shard,
+    ShardReader,
+)
 from shortlist.pipeline.stage import Cell, Stage
-from shortlist.runtime import Runtime
-from shortlist.selectors.bag_of_words import column_totals
-from shortlist.selectors.base import BATCH_ROWS, ScoredPool, Selector, check_scores, option_name
-from shortlist.stats.sampling import order
+from shortlist.selectors.base import option_name
 from shortlist.store import formats
 from shortlist.store.atomic import write_jsonl, write_text
-from shortlist.store.cache import Artifact, Mode, Store
-from shortlist.trainers.base import seeded
+from shortlist.store.cache import Artifact
 
 log = logging.getLogger(__name__)
 
-IDS, TOTALS, REPEATS = "ids.bin", "totals.npy", "repeats.npy"
-CORPUS, BEST, SCORES = "corpus.arrow", "best.arrow", "scores.npy"
-SAMPLE_SEED = 0
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of the pool.
-
-    Attributes:
-        file: the file.
-        digest: the hash of its bytes.
-    """
-
-    file: DataFile
-    digest: str
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """What decides its documents beside the settings."""
-        keys = [f"{name}={value}" for name, value in self.file.keys.items()]
-        return {"bytes": self.digest, "domain": digest([self.file.name, *keys])}
+REPEATS = "repeats.npy"
 
 
 @dataclass(frozen=True)
@@ -102,246 +86,6 @@ class Streamed:
         return pa.Table.from_pylist(list(shortlist_rows(self.selection, self.documents)))
 
 
-@dataclass(frozen=True)
-class _Pass:
-    """One pass over a shard, as a process gets it: nothing in it is fitted or open."""
-
-    root: Path
-    mode: Mode
-    device: str
-    runtime: Runtime
-    columns: Columns
-    reading: Reading
-    featurizer: Featurizer
-    vectors: Mapping[str, Any]  # what decides them: the featurizer's settings, version and identity
-
-    def stage(
-        self,
-        name: str,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        compute: Callable[[Path], Mapping[str, Any]],
-    ) -> Artifact:
-        store = Store(self.root, self.mode, self.device)
-        read = {"columns": asdict(self.columns), "reading": asdict(self.reading)}
-        return store.stage(name, 1, {**read, **settings}, inputs, compute)
-
-    def stream(self, shard: Shard) -> DocumentStream:
-        return DocumentStream([shard.file], self.columns, reading=self.reading, may_be_empty=True)
-
-    def featurized(self) -> Callable[[Corpus], tuple[Any, Mapping[str, int]]]:
-        """Returns a function from documents to their vectors and what was cut or empty."""
-        built = self.featurizer
-        if isinstance(built, ShardedFeaturizer):
-            reader = built.reader(self.runtime)
-            rows = lambda documents: reader.rows(documents, lambda done: None)  # noqa: E731
-        else:
-            rows = lambda documents: built.compute(documents, Path(), self.runtime)  # noqa: E731
-
-        def compute(documents: Corpus) -> tuple[Any, Mapping[str, int]]:
-            values, counts = rows(documents)
-            check_computed(values, documents, f"{type(built).__name__} of the pool")
-            return values, counts
-
-        return compute
-
-    def fates(self, stream: DocumentStream, directory: Path) -> dict[str, Any]:
-        """Returns the rows by fate, and writes down the rejected ones."""
-        if stream.rejected:
-            write_text(directory / QUARANTINE, render(stream.rejected))
-        first = stream.rejected[0] if stream.rejected and not stream.read else None
-        return {
-            "counts": {**stream.fates(0, 0), "documents": stream.read},
-            "warnings": list(stream.warnings),
-            "unreadable": None if first is None else list(first),
-        }
-
-
-@dataclass(frozen=True)
-class _First(_Pass):
-    """What `fit` reads of a shard: `sums` or a `sample`, and the ids of its rows."""
-
-    reads: str
-    sample: int
-
-    def __call__(self, shard: Shard) -> Artifact:
-        settings = {"reads": self.reads}
-        settings |= self.vectors if self.reads == "sums" else {"sample": self.sample}
-
-        def compute(directory: Path) -> dict[str, Any]:
-            stream = self.stream(shard)
-            vectorize = self.featurized() if self.reads == "sums" else None
-            smallest, totals = Smallest(self.sample, SAMPLE_SEED), None
-            with (directory / IDS).open("wb") as file:
-                for batch in batches(stream, BATCH_ROWS):
-                    file.write(bytes.fromhex("".join(batch.ids)))
-                    if vectorize is None:
-                        for key, text in zip(batch.ids, batch.texts, strict=True):
-                            smallest.add(key, text)
-                    else:
-                        sums = _sums(vectorize(batch)[0])
-                        totals = sums if totals is None else totals + sums
-            if totals is not None:
-                np.save(directory / TOTALS, totals)
-            elif vectorize is None:
-                formats.save_corpus(directory / CORPUS, Corpus.build(smallest.texts))
-            return self.fates(stream, directory)
-
-        return self.stage("stream_first", settings, shard.inputs, compute)
-
-
-@dataclass(frozen=True)
-class _Repeats(_Pass):
-    """The sums of the rows of a shard that repeat an earlier row of the pool."""
-
-    copies: Path  # their numbers in the pool, ascending
-    key: str
-    ends: Mapping[Path, tuple[int, int]]  # first row of a file in the pool, and the next one's
-
-    def __call__(self, shard: Shard) -> Artifact:
-        def compute(directory: Path) -> dict[str, Any]:
-            first, end = self.ends[shard.file.path]
-            repeats = np.load(self.copies, mmap_mode="r")
-            lo, hi = np.searchsorted(repeats, [first, end])
-            rows, vectorize, start = repeats[lo:hi] - first, self.featurized(), 0
-            totals: Any = 0.0
-            for batch in batches(self.stream(shard), BATCH_ROWS):
-                lo, hi = np.searchsorted(rows, [start, start + len(batch)])
-                if hi > lo:
-                    totals = totals + _sums(vectorize(batch.take(rows[lo:hi] - start))[0])
-                start += len(batch)
-            np.save(directory / TOTALS, totals)
-            return {"rows": len(rows)}
-
-        return self.stage(
-            "stream_repeats", self.vectors, {**shard.inputs, "copies": self.key}, compute
-        )
-
-
-@dataclass(frozen=True)
-class _Second(_Pass):
-    """The documents of a shard that the method ranks first, without those that repeat protected
-    texts.
-    """
-
-    selector: Selector
-    fitted: Path
-    key: str
-    budget: Budget
-    seed: int | None  # None: nothing is drawn
-    protected: Mapping[str, tuple[str, Path]]  # key and file of texts, by name
-    report_leaks: bool
-
-    def __call__(self, shard: Shard) -> Artifact:
-        settings = {**self.vectors, "budget": self.budget.amount, "seed": self.seed}
-        settings["keep_leaks"] = self.report_leaks
-        inputs = {name: key for name, (key, _) in self.protected.items()}
-
-        def compute(directory: Path) -> dict[str, Any]:
-            selector = copy.deepcopy(self.selector)
-            selector.restore(load_file(self.fitted))
-            stream, vectorize = self.stream(shard), self.featurized()
-            best, counts = Best(self.budget.amount), Counter[str]()
-            leaked: dict[str, float] = {}
-            protected = [formats.load_corpus(path) for _, path in self.protected.values()]
-            for batch in batches(stream, BATCH_ROWS):
-                values, cut = vectorize(batch)
-                counts.update(cut)
-                scores = selector.score_all(Features(_filled(values), "", ""), self.runtime)
-                scores = scores[: len(batch)]
-                check_scores(scores, type(selector).__name__)
-                choice = selector.select(
-                    ScoredPool(scores, batch.id_bits(), documents=batch),
-                    replace(self.budget, amount=min(self.budget.amount, len(batch))),
-                    seeded(self.seed or 0, "selection"),
-                )
-                near = choice.scores >= best.least
-                found, ranked = batch.take(choice.rows[near]), choice.scores[near]
-                leaks = {
-                    leak.id
-                    for texts in protected
-                    for leak in decontamination.find_leaks(found, texts)
-                }
-                if leaks:
-                    clean = np.array([key not in leaks for key in found.ids])
-                    pairs = zip(found.ids, ranked.tolist(), strict=True)
-                    leaked |= {key: score for key, score in pairs if key in leaks}
-                    if not self.report_leaks:
-                        found, ranked = found.take(np.flatnonzero(clean)), ranked[clean]
-                best.add(found, ranked)
-            documents, ranked = best.ranked()
-            formats.save_corpus(directory / BEST, documents)
-            np.save(directory / SCORES, ranked)
-            return {
-                **self.fates(stream, directory),
-                "vectors": {name: count for name, count in counts.items() if count},
-                "leaked": {key: score for key, score in leaked.items() if score >= best.least},
-            }
-
-        return self.stage(
-            "stream_second", settings, {**shard.inputs, **inputs, "fit": self.key}, compute
-        )
-
-
-def _filled(values: Any) -> Any:
-    """Returns dense vectors with copies of the first up to a whole batch.
-
-    The last bits of a product depend on the number of its rows: the cut into files leaves no trace
-    where every batch has as many.
-    """
-    if not isinstance(values, np.ndarray) or not values.size:
-        return values
-    return np.concatenate([values, np.repeat(values[:1], BATCH_ROWS - len(values), axis=0)])
-
-
-def _sums(values: Any) -> NDArray[np.float64]:
-    return column_totals(Features(values, "", ""))
-
-
-class Best:
-    """The documents of largest score among those that are added, each once.
-
-    Equal scores are ranked by id; of copies the one that was added first stays, or with `by_domain`
-    the one of the first domain.
-    """
-
-    def __init__(self, size: int, by_domain: bool = False) -> None:
-        self.size, self.by_domain = size, by_domain
-        self.least = -np.inf  # documents of smaller score are not among them
-        self._parts: list[tuple[pa.Table, NDArray[np.float64]]] = []
-        self._rows = 0
-
-    def add(self, documents: Corpus, scores: NDArray[np.float64]) -> None:
-        """Adds documents with their scores, (n,)."""
-        self._parts.append((documents.table, scores))
-        self._rows += len(scores)
-        if self._rows > 2 * self.size + BATCH_ROWS:
-            self._keep_best()
-
-    def ranked(self) -> tuple[Corpus, NDArray[np.float64]]:
-        """Returns the documents, best first, and their scores."""
-        self._keep_best()
-        if not self._parts:
-            return Corpus.build([]), np.empty(0)
-        ((table, scores),) = self._parts
-        return Corpus(table), scores
-
-    def _keep_best(self) -> None:
-        if not self._parts:
-            return
-        table = pa.concat_tables([part for part, _ in self._parts]).combine_chunks()
-        scores = np.concatenate([part for _, part in self._parts])
-        bits = Corpus(table).id_bits()
-        rows = order(scores, bits)
-        if self.by_domain:
-            rows = np.lexsort((np.array(table["domain"].to_pylist(), dtype=object), bits, -scores))
-        ids = np.array(table["id"].to_pylist(), dtype=object)[rows]
-        rows = rows[np.concatenate([[True], ids[1:] != ids[:-1]])[: len(rows)]][: self.size]
-        if len(rows) == self.size:
-            self.least = float(scores[rows[-1]])
-        self._parts, self._rows = [(table.take(pa.array(rows)), scores[rows])], len(rows)
-
-
 def stream_selection(cell: Cell, sample: int) -> Streamed:
     """Returns what a method selects of a pool of files of any size; also written to the directory.
 
@@ -357,11 +101,6 @@ def stream_selection(cell: Cell, sample: int) -> Streamed:
         InvalidInput: the method or a setting needs the pool as a whole; the budget is more than the
             pool has; there are leaks and `leaks.action` is `refuse`.
     """
-    if cell.parts.leaks.semantic is not None:
-        raise InvalidInput(
-            "a streamed selection compares words alone with evaluation texts, found "
-            f"leaks.semantic={cell.parts.leaks.semantic.threshold:g}; set leaks.semantic=null"
-        )
     method = _method(cell)
     with cell.parts.backend.opened():
         return _streamed(cell, method, sample)
@@ -379,28 +118,23 @@ def _streamed(cell: Cell, method: Method, sample: int) -> Streamed:
         for name, splits in load_targets(cell, task).items()
         if name in targets_of(cell.parts.target_spec, method.selector).weights
     )
-    aimed, _ = featurize(
-        cell, method, wanted := target_texts(method.selector, target.target), wanted.fingerprint,
-        "target",
-    )  # fmt: skip
-    common: dict[str, Any] = {
-        "root": cell.store.root,
-        "mode": cell.store.mode,
-        "device": cell.store.device,
-        "runtime": replace(cell.parts.runtime, progress=False),
-        "columns": pool.columns,
-        "reading": pool.reading,
-        "featurizer": method.featurizer,
-        "vectors": {
+    wanted = target_texts(method.selector, target.target)
+    aimed, _ = featurize(cell, method, wanted, wanted.fingerprint, "target")
+    reader = ShardReader(
+        cell.store,
+        replace(cell.parts.runtime, progress=False),
+        pool.columns,
+        pool.reading,
+        method.featurizer,
+        {
             "featurizer": method.featurizer_settings,
             "version": method.featurizer.version,
             **method.featurizer.identity(cell.parts.runtime),
         },
-    }
-    fitted, first = _fitted(cell, method, aimed, shards, common, sample)
-    second = map_shards(
-        _second(cell, method, fitted, task, target, common), shards, cell.parts.backend
     )
+    fitted, first = _fitted(cell, method, aimed, shards, reader, sample)
+    one = _second_pass(cell, method, fitted, task, target, reader)
+    second = map_shards(one, shards, cell.parts.backend)
     return _merged(cell, method, shards, first, second, fitted, dict(found.counts))
 
 
@@ -451,19 +185,18 @@ def _fitted(
     method: Method,
     aimed: Vectors,
     shards: Sequence[Shard],
-    common: Mapping[str, Any],
+    reader: ShardReader,
     sample: int,
 ) -> tuple[Stage, Sequence[Artifact]]:
     """Returns the fit, and the artifacts of the first pass (none where there is none)."""
     reads = method.selector.traits.reads_pool
     if reads == "nothing":
         return fit(cell, method, aimed, aimed), ()
-    one = _First(**common, reads=reads, sample=sample)
-    first = map_shards(one, shards, cell.parts.backend)
+    first = map_shards(FirstPass(reader, reads, sample), shards, cell.parts.backend)
     _check_read(shards, first)
     if reads == "sample":
         return fit(cell, method, aimed, _sample(cell, method, first, sample)), first
-    return fit(cell, method, aimed, _totals(cell, shards, first, common)), first
+    return fit(cell, method, aimed, _totals(cell, shards, first, reader)), first
 
 
 def _check_read(shards: Sequence[Shard], passes: Sequence[Artifact]) -> None:
@@ -498,7 +231,7 @@ def _sample(cell: Cell, method: Method, first: Sequence[Artifact], size: int) ->
 
 
 def _totals(
-    cell: Cell, shards: Sequence[Shard], first: Sequence[Artifact], common: Mapping[str, Any]
+    cell: Cell, shards: Sequence[Shard], first: Sequence[Artifact], reader: ShardReader
 ) -> Vectors:
     """Returns the sum of the vectors of the distinct documents, as the vectors of one document."""
     sizes = [one.facts["counts"]["documents"] for one in first]
@@ -510,13 +243,13 @@ def _totals(
         shard.file.path: (int(first_row), int(end))
         for shard, (first_row, end) in zip(shards, pairwise(ends), strict=True)
     }
-    one = _Repeats(**common, copies=copies.path / REPEATS, key=copies.key, ends=where)
+    one = CopiesPass(reader, copies.path / REPEATS, copies.key, where)
     again = [shard for shard, rows in zip(shards, holds, strict=True) if rows]
     minus = map_shards(one, again, cell.parts.backend)
     summary = Corpus.build(["the sum of the vectors of a pool"])
 
     def compute(directory: Path) -> dict[str, Any]:
-        # Counts are whole numbers: no order of these sums leaves a trace.
+        # Counts are whole numbers: these sums are exact in any order.
         added = [np.load(part.path / TOTALS) for part in first if (part.path / TOTALS).exists()]
         values = sum(added) - sum(np.load(part.path / TOTALS) for part in minus)
         formats.save_features(directory, summary.fingerprint, np.asarray(values)[None, :])
@@ -546,14 +279,14 @@ def _keys(parts: Sequence[Artifact]) -> dict[str, str]:
     return {str(number): part.key for number, part in enumerate(parts)}
 
 
-def _second(
+def _second_pass(
     cell: Cell,
     method: Method,
     fitted: Stage,
     task: TaskSplits,
     target: TaskSplits,
-    common: Mapping[str, Any],
-) -> _Second:
+    reader: ShardReader,
+) -> SecondPass:
     found, _ = evaluation_texts(cell, task, {target.name: target})
     if cell.parts.leaks.targets:
         found |= protected_targets(cell, {target.name: target})
@@ -561,14 +294,13 @@ def _second(
         name: (stage.facts[file], stage.path / f"{file}.arrow")
         for name, (stage, file) in found.items()
     }
-    stochastic = method.selector.traits.stochastic
-    return _Second(
-        **common,
+    return SecondPass(
+        reader,
         selector=method.selector,
         fitted=fitted.path / FITTED,
         key=fitted.key,
         budget=cell.parts.budget,
-        seed=cell.parts.seed if stochastic else None,
+        seed=cell.parts.seed if method.selector.traits.stochastic else None,
         protected=texts,
         report_leaks=cell.parts.leaks.action == "report",
     )

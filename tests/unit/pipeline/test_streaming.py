@@ -23,7 +23,7 @@ from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.transformer import Static
 from shortlist.models.pretrained import LocalModel
-from shortlist.pipeline.streaming import Best
+from shortlist.pipeline.shards import Best
 from shortlist.selectors.gotd import GOTD
 from shortlist.stats.sampling import order
 from shortlist.store.cache import executions
@@ -36,7 +36,7 @@ Rows = list[dict[str, str]]
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in; batches are small enough that a file has several."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("shortlist.pipeline.streaming.BATCH_ROWS", 16)
+    monkeypatch.setattr("shortlist.pipeline.shards.BATCH_ROWS", 16)
     toy.write_jsonl(tmp_path / "target.jsonl", [{"text": t} for t in TARGET])
     return tmp_path
 
