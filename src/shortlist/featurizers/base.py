@@ -118,7 +118,12 @@ class Featurizer(ABC):
 
     def vectorizer(self, runtime: Runtime) -> Vectorizer:
         """Returns `compute` as a function of a corpus alone, for many small ones in turn."""
-        return lambda corpus: self.compute(corpus, Path(), runtime)
+
+        def vectors(corpus: Corpus) -> tuple[NDArray[Any] | csr_array, Mapping[str, int]]:
+            with tempfile.TemporaryDirectory() as folder:
+                return self.compute(corpus, Path(folder), runtime)
+
+        return vectors
 
 
 def check_computed(values: NDArray[Any] | csr_array, corpus: Corpus, what: str) -> None:

@@ -97,13 +97,14 @@ class Precomputed(Featurizer):
                 finite, or a document has two that are not the same.
             Missing: a file does not exist.
         """
-        row = {key: index for index, key in enumerate(corpus.ids)}
-        known = np.zeros(len(corpus), dtype=bool)
+        ids = list(dict.fromkeys(corpus.ids))  # a batch of a stream may hold a text twice
+        row = {key: index for index, key in enumerate(ids)}
+        known = np.zeros(len(ids), dtype=bool)
         values: NDArray[np.float32] | None = None
         ignored = repeated = 0
         for path, start, names, vectors in _read_all(self.paths):
             if values is None:
-                values = allocate(directory / VALUES, (len(corpus), vectors.shape[1]))
+                values = allocate(directory / VALUES, (len(ids), vectors.shape[1]))
             if vectors.shape[1] != values.shape[1]:
                 raise InvalidInput(
                     f"{path}: expected vectors of {values.shape[1]} numbers, "
@@ -117,7 +118,7 @@ class Precomputed(Featurizer):
                 raise InvalidInput(
                     f"{path}: expected vectors of finite float32 numbers, shorter than 1e19, "
                     f"found another one in row {start + int(wanted[bad[0]])} (counted from 0) for "
-                    f"{_short(names[wanted[bad[0]]])} ({corpus.ids[at[bad[0]]]}); repair it, or leave the "
+                    f"{_short(names[wanted[bad[0]]])} ({ids[at[bad[0]]]}); repair it, or leave the "
                     "document out of the pool"
                 )
             _, first = np.unique(at, return_index=True)
@@ -129,15 +130,17 @@ class Precomputed(Featurizer):
             if len(other):
                 raise InvalidInput(
                     f"{path}: expected one vector a document, found another one for "
-                    f"{_short(names[wanted[other[0]]])} ({corpus.ids[at[other[0]]]}); keep one of them"
+                    f"{_short(names[wanted[other[0]]])} ({ids[at[other[0]]]}); keep one of them"
                 )
         if values is None or not known.all():
             missing = int((~known).sum())
             raise ForeignFeatures(
                 f"expected a vector of every document, found none for {missing:,} of "
-                f"{len(corpus):,}, the first {corpus.ids[int(np.argmin(known))]}; "
+                f"{len(ids):,}, the first {ids[int(np.argmin(known))]}; "
                 f"{_looked_up(self.paths)}compute vectors for this corpus"
             )
+        if len(ids) < len(corpus):
+            values = values[[row[key] for key in corpus.ids]]
         return values, {"vectors_ignored": ignored, "vectors_repeated": repeated}
 
 

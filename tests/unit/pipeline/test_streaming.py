@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import toy
 from hypothesis import given
@@ -129,6 +131,27 @@ def static(tiny_model: Path) -> tuple[str, ...]:
         "featurizer=static", "model=local", f"model.path={tiny_model}",
         "selector.sensitivity=false",
     )  # fmt: skip
+
+
+@pytest.mark.whole
+def test_vectors_of_a_file_give_the_picks_of_the_pool_in_memory_and_leave_no_file(
+    place: Path,
+) -> None:
+    rows = rows_of_pool()
+    texts = sorted({row["text"] for row in rows} | set(TARGET))
+    drawn = np.random.default_rng(1).normal(size=(len(texts), 4)).astype(np.float32)
+    table = pa.table({"text": texts, "vector": list(drawn)})
+    pq.write_table(table, place / "vectors.parquet")
+    paths = cut(place / "pool", rows, 3)
+    asked = ("featurizer=precomputed", f"featurizer.paths=[{place}/vectors.parquet]")
+    asked = (*asked, "selector.sensitivity=false")
+    before = {path.name for path in place.iterdir()}
+    found = streamed(paths, "gotd", *asked, sample=10_000)
+    assert {path.name for path in place.iterdir()} - before <= {".cache", "outputs"}
+    whole = api.select(
+        paths, Path("target.jsonl"), 40, "gotd", domain_column="of", settings=[*QUIET, *asked]
+    )
+    assert found.selection.ids == whole.ids
 
 
 @pytest.mark.slow
