@@ -131,6 +131,18 @@ def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_
     assert "iconv -f LATIN1" in err
 
 
+@pytest.mark.parametrize(
+    ("action", "said"), [("drop", "test texts, never selected"), ("report", "test texts, kept")]
+)
+def test_the_summary_says_what_becomes_of_documents_that_repeat_test_texts(
+    place: Path, capsys: pytest.CaptureFixture[str], action: str, said: str
+) -> None:
+    toy.write_jsonl(Path("test.jsonl"), [{"body": toy.sentences("sailing", 20)[3]}])
+    words = ("select", "a.jsonl", "-t", "target.jsonl", "-n", "3", "-m", "random", *CHEAP)
+    code, told, _ = typed(capsys, *words, "task.test=test.jsonl", f"leaks.action={action}")
+    assert code == 0 and f"leaked       1 documents that repeat validation or {said}" in told
+
+
 def test_compare_shows_the_share_of_common_picks_and_names_the_columns_that_differ(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def facts_of(picks: Picks, written: Path | None) -> dict[str, Any]:
         "converged": last.get("converged"),
         "marginal_error": last.get("marginal_error"),
         "counts": dict(record.counts),
+        "leaks_action": (record.selection.get("leaks") or {}).get("action"),
         "text_columns": [record.config[of].get("text") for of in ("pool", "task")],
         "not_utf8": any(
             NO_UTF8 in path.read_text(encoding="utf-8") for path in place.glob("*_quarantine.txt")
@@ -86,9 +87,10 @@ def input_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("rejected", f"rows that are no documents: {where}"))
         if facts["not_utf8"]:
             lines.append(("", f"some are not UTF-8; {TO_UTF8}"))
+    leaks = "kept" if facts["leaks_action"] == "report" else "never selected"
     for name, text in (
         ("pool_exact_copies", "exact copies in the pool, counted once"),
-        ("leaked", "documents that repeat validation or test texts, never selected"),
+        ("leaked", f"documents that repeat validation or test texts, {leaks}"),
     ):
         if counts.get(name):
             lines.append((name.removeprefix("pool_").replace("_", " "), f"{counts[name]:,} {text}"))
