@@ -143,6 +143,20 @@ def test_the_summary_says_what_becomes_of_documents_that_repeat_test_texts(
     assert code == 0 and f"leaked       1 documents that repeat validation or {said}" in told
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("set leaks.semantic=null", "set -- leaks.semantic=null"),
+        ("choose featurizer@leaks.vectors=static", "choose -- featurizer@leaks.vectors=static"),
+        ("set check.task.probe=true", "set check.task.probe=true"),
+    ],
+)
+def test_a_message_separates_settings_from_options_once_and_cuts_no_name(
+    message: str, said: str
+) -> None:
+    assert cli.as_typed_here(message) == said
+
+
 def test_compare_shows_the_share_of_common_picks_and_names_the_columns_that_differ(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

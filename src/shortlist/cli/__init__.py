@@ -25,7 +25,9 @@ SETTINGS = {
     r"\bpool\.paths: ": "pool: ",
     r"\bbudget=(\d[\d,]*)": r"--budget \1",
     r"\bselector=": "--method ",
-    r"\b((?:runtime|paths|leaks|selector|featurizer|model|task|pool)\.[a-z_.]+=)": r"-- \1",
+    r"(?<![\w.@])((?:\w+@)?(?:runtime|paths|leaks|selector|featurizer|model|task|pool)\.[a-z_.]+=)": (
+        r"-- \1"
+    ),
 }
 
 
@@ -47,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return DONE
     except ShortlistError as error:
-        print(f"error: {_as_typed_here(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {as_typed_here(' '.join(str(error).split()))}", file=sys.stderr)
         return REFUSED
 
 
-def _as_typed_here(message: str) -> str:
+def as_typed_here(message: str) -> str:
     """Returns a message with the settings named as this command line names them."""
     for pattern, name in SETTINGS.items():
         message = re.sub(pattern, name, message)
