@@ -22,7 +22,7 @@ from shortlist.leaderboard.agreement import agreement_table
 from shortlist.leaderboard.columns import COSTS, Measurement, columns, fit_facts, measurements
 from shortlist.leaderboard.cross_validation import join_folds
 from shortlist.leaderboard.options import typed_values
-from shortlist.leaderboard.significance import NoiseFloors, predictions_of, with_significance
+from shortlist.leaderboard.significance import NoiseFloors, refusal, with_significance
 from shortlist.leaderboard.table import (
     Aggregate,
     Column,
@@ -321,10 +321,10 @@ def overview(tables: Sequence[ComparisonTable]) -> list[ComparisonTable]:
     for table in tables:
         if table.headline is None:
             continue
-        predicted = predictions_of(table.columns[table.headline].name)
+        primary = table.columns[table.headline].name
         for block in dict.fromkeys(_block(row) for row in table.rows if row.record_keys):
-            reason = table.refused.get((block[-1], predicted or ""))
-            if predicted is None or reason is None:
+            reason = refusal(table.refused, block[-1], primary)
+            if reason is None:
                 blocks[block].append(table)
             else:
                 left_out[block].append(f"left out: {table.task}, {reason}")

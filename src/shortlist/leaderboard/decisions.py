@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shortlist.leaderboard.columns import COSTS
-from shortlist.leaderboard.significance import predictions_of
+from shortlist.leaderboard.significance import refusal
 from shortlist.leaderboard.table import Column, ComparisonTable, Row
 from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.stats.decisions import DecisionAccuracy, decision_accuracy
@@ -44,10 +44,12 @@ def decisions(table: ComparisonTable) -> list[Decision]:
     """Returns the decisions of each two sizes that share `LEAST` methods or more."""
     if table.headline is None:
         return []
+    primary = table.columns[table.headline].name
     sizes: dict[tuple[str, str, int], dict[str, Row]] = defaultdict(dict)
     for row in table.rows:
         axes = row.axes
-        if row.cells[table.headline].mean is not None and not _refused(table, axes.model):
+        refused = refusal(table.refused, axes.model, primary)
+        if row.cells[table.headline].mean is not None and refused is None:
             sizes[axes.model, axes.budget_unit, axes.budget][axes.method] = row
     found: list[Decision] = []
     for pair in itertools.combinations(sorted(sizes), 2):
@@ -63,12 +65,6 @@ def decisions(table: ComparisonTable) -> list[Decision]:
         if by_metric:
             found.append(Decision(_named(small), _named(large), len(shared), by_metric))
     return found
-
-
-def _refused(table: ComparisonTable, model: str) -> bool:
-    assert table.headline is not None
-    predicted = predictions_of(table.columns[table.headline].name)
-    return predicted is not None and (model, predicted) in table.refused
 
 
 def _by_training(

@@ -132,7 +132,7 @@ def with_significance(
             continue
         floor = noise_floor(floors, table.task, column.name)
         for block in blocks(table, index, records):
-            if (table.rows[block.rows[0]].axes.model, predictions_of(column.name)) in refused:
+            if refusal(refused, table.rows[block.rows[0]].axes.model, column.name):
                 continue
             standings = _standings(block, floor)
             gains = _gains(block, [table.rows[place] for place in block.rows], records, floor)
@@ -154,6 +154,14 @@ def predictions_of(metric: str) -> str | None:
         probed = metric.removeprefix(PROBE)
         return PROBE if probed in PREDICTED or probed == "log_loss" else None
     return "" if metric in PREDICTED else None
+
+
+def refusal(refused: Mapping[tuple[str, str], str], model: str, metric: str) -> str | None:
+    """Returns why the values of a metric are not compared, by `ComparisonTable.refused`; None where
+    they are.
+    """
+    predicted = predictions_of(metric)
+    return None if predicted is None else refused.get((model, predicted))
 
 
 def refusals(table: ComparisonTable, records: Mapping[str, Record]) -> dict[tuple[str, str], str]:
