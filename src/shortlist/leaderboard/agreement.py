@@ -1,4 +1,4 @@
-"""Do the toxicity scorers of a table agree, prompt by prompt and on the order of methods?"""
+"""Agreement of the toxicity scorers of a table, prompt by prompt and on the order of methods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from shortlist.core import Record, unpack_item_scores
 from shortlist.errors import InvalidInput
+from shortlist.leaderboard.decisions import LEAST
 from shortlist.leaderboard.table import ComparisonTable
 from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.stats.datamodel import rank_correlation
@@ -30,24 +31,23 @@ def agreement_table(table: ComparisonTable, records: Mapping[str, Record]) -> Te
     if len(scorers) < 2:
         return None
     lines: list[tuple[TextCell, ...]] = []
-    for first, second in itertools.combinations(scorers.items(), 2):
+    for (name, metric), (other, second) in itertools.combinations(scorers.items(), 2):
         correlations = [
             float(rank_correlation(*scores))
             for record in shown
-            if (scores := _item_scores(record, first[1], second[1])) is not None
+            if (scores := _item_scores(record, metric, second)) is not None
         ]
         if not correlations:
             continue
-        decided = _decided(table, first[1], second[1])
         lines.append(
             (
-                TextCell(f"{first[0]}, {second[0]}"),
+                TextCell(f"{name}, {other}"),
                 TextCell(
                     f"{statistics.fmean(correlations):.2f} ({min(correlations):.2f} to "
                     f"{max(correlations):.2f})"
                 ),
                 TextCell(str(len(correlations))),
-                TextCell(decided),
+                TextCell(_decided(table, metric, second)),
             )
         )
     if not lines:
@@ -98,12 +98,11 @@ def _item_scores(record: Record, *metrics: str) -> list[np.ndarray] | None:
 
 
 def _decided(table: ComparisonTable, first: str, second: str) -> str:
-    places = [
-        next((i for i, c in enumerate(table.columns) if c.name == n), None) for n in (first, second)
-    ]
-    if None in places:
+    """Returns the share of the pairs of methods that two metrics order alike, with its interval."""
+    one, other = table.place(first), table.place(second)
+    if one is None or other is None:
         return ""
-    means = [[row.cells[place or 0].mean for place in places] for row in table.rows]
+    means = [(row.cells[one].mean, row.cells[other].mean) for row in table.rows]
     known = np.array([pair for pair in means if None not in pair], dtype=np.float64)
-    found = decision_accuracy(known[:, 0], known[:, 1]) if len(known) > 2 else None
-    return "" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    found = decision_accuracy(known[:, 0], known[:, 1]) if len(known) >= LEAST else None
+    return "" if found is None else str(found)

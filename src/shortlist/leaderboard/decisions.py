@@ -1,4 +1,5 @@
-"""Does a small experiment predict a large one? Decision accuracy between the sizes of a table.
+"""Decision accuracy between the sizes of a table: how often a small experiment orders two methods
+as a large one does.
 
 Sizes are budgets of one model, or models at one budget, the one with fewer seconds of training
 being the small one. The large one decides by the primary metric, the small one by each metric.
@@ -16,7 +17,7 @@ import numpy as np
 
 from shortlist.leaderboard.columns import COSTS
 from shortlist.leaderboard.significance import refusal
-from shortlist.leaderboard.table import Column, ComparisonTable, Row
+from shortlist.leaderboard.table import ComparisonTable, Row
 from shortlist.rendering.tables import TextCell, TextTable
 from shortlist.stats.decisions import DecisionAccuracy, decision_accuracy
 
@@ -73,8 +74,8 @@ def _by_training(
     pair: Sequence[tuple[str, str, int]],
 ) -> list[tuple[str, str, int]]:
     """Returns two sizes, the one of fewer mean seconds of training first."""
-    names = [column.name for column in table.columns]
-    index = names.index(COSTS["training"].name)
+    index = table.place(COSTS["training"].name)
+    assert index is not None
     return sorted(
         pair,
         key=lambda size: statistics.fmean(
@@ -114,7 +115,7 @@ def decision_table(table: ComparisonTable) -> TextTable | None:
     if not found or table.headline is None:
         return None
     metrics = [c.title for c in table.columns if any(c.title in one.by_metric for one in found)]
-    primary: Column = table.columns[table.headline]
+    primary = table.columns[table.headline]
     return TextTable(
         "Does the small experiment predict the large one?",
         ("small", "large", "methods", *metrics),
@@ -123,7 +124,7 @@ def decision_table(table: ComparisonTable) -> TextTable | None:
                 TextCell(one.small),
                 TextCell(one.large),
                 TextCell(str(one.methods)),
-                *(TextCell(_shown(one.by_metric.get(metric))) for metric in metrics),
+                *(TextCell(str(one.by_metric.get(metric, ""))) for metric in metrics),
             )
             for one in found
         ),
@@ -134,9 +135,3 @@ def decision_table(table: ComparisonTable) -> TextTable | None:
         ),
         left=2,
     )
-
-
-def _shown(accuracy: DecisionAccuracy | None) -> str:
-    if accuracy is None:
-        return ""
-    return f"{accuracy.value:.2f} [{accuracy.low:.2f}, {accuracy.high:.2f}]"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shortlist.leaderboard.columns import COSTS
 from shortlist.leaderboard.significance import CONTROL
@@ -22,10 +23,9 @@ def payoff_table(table: ComparisonTable) -> TextTable | None:
     model at which it pays; None where random selection has fewer than two budgets, or nothing is
     better.
     """
-    names = [column.name for column in table.columns]
-    if SELECTION not in names or TRAINING not in names:
+    selection, training = table.place(SELECTION), table.place(TRAINING)
+    if selection is None or training is None:
         return None
-    selection, training = names.index(SELECTION), names.index(TRAINING)
     curves: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in table.rows:
         if row.axes.method == CONTROL:
@@ -35,22 +35,18 @@ def payoff_table(table: ComparisonTable) -> TextTable | None:
         curve = sorted(
             curves[row.axes.model, row.axes.budget_unit], key=lambda one: one.axes.budget
         )
-        per_document = _slope(curve, training)
-        cost = row.cells[selection].mean
+        per_document, cost = _slope(curve, training), row.cells[selection].mean
         if per_document is None or cost is None:
             continue
         for index, column in enumerate(table.columns):
-            gain = row.cells[index].gain
-            if gain is None or gain.verdict != "better":
+            gain, mean = row.cells[index].gain, row.cells[index].mean
+            if gain is None or gain.verdict != "better" or mean is None:
+                continue
+            budgets, control = _means(curve, index)
+            if len(budgets) < 2:
                 continue
             sign = 1.0 if column.higher_is_better else -1.0
-            ends = [(one.axes.budget, one.cells[index].mean) for one in curve]
-            known = [(budget, sign * mean) for budget, mean in ends if mean is not None]
-            mean = row.cells[index].mean
-            if len(known) < 2 or mean is None:
-                continue
-            budgets, control = np.array(known, dtype=np.float64).T
-            equal = equal_budget(budgets, control, sign * mean)
+            equal = equal_budget(budgets, sign * control, sign * mean)
             most = float(budgets[-1])
             ratio = break_even_ratio(cost, per_document, row.axes.budget, min(equal, most))
             beyond = equal > most
@@ -83,13 +79,18 @@ def payoff_table(table: ComparisonTable) -> TextTable | None:
     )
 
 
+def _means(curve: Sequence[Row], column: int) -> NDArray[np.float64]:
+    """Returns the (2, b) budgets and means of the rows that have a mean in a column."""
+    means = [(row.axes.budget, row.cells[column].mean) for row in curve]
+    known = [(budget, mean) for budget, mean in means if mean is not None]
+    return np.array(known, dtype=np.float64).reshape(-1, 2).T
+
+
 def _slope(curve: Sequence[Row], training: int) -> float | None:
     """Returns the seconds of training that a further document takes, by least squares."""
-    points = [(row.axes.budget, row.cells[training].mean) for row in curve]
-    known = [(budget, mean) for budget, mean in points if mean is not None]
-    if len(known) < 2:
+    budgets, seconds = _means(curve, training)
+    if len(budgets) < 2:
         return None
-    budgets, seconds = np.array(known, dtype=np.float64).T
     centred = budgets - budgets.mean()
     slope = float((centred * seconds).sum() / (centred**2).sum())
     return slope if slope > 0 else None

@@ -223,6 +223,10 @@ class ComparisonTable:
         """Index of the first primary metric; None without one."""
         return next((i for i, column in enumerate(self.columns) if column.primary), None)
 
+    def place(self, name: str) -> int | None:
+        """Returns the index of the column of this name; None where there is none."""
+        return next((i for i, column in enumerate(self.columns) if column.name == name), None)
+
     @property
     def has_gains(self) -> bool:
         """Whether a row is compared with a random control in the primary metric."""

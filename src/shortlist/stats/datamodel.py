@@ -1,4 +1,4 @@
-"""Linear datamodelling score: does the sum of a subset's scores rank what the subset is worth?
+"""Linear datamodelling score: how well the sum of a subset's scores ranks the subset's benefit.
 
 Of m random subsets of the pool a model is trained on each, and its benefit is measured. The score
 of a method is the rank correlation, over subsets, between the sum of the method's scores and the

@@ -29,6 +29,9 @@ class DecisionAccuracy:
     high: float
     pairs: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
 
 def decision_accuracy(
     small: NDArray[np.float64], large: NDArray[np.float64]
