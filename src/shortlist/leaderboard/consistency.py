@@ -30,9 +30,8 @@ _KINDS = tuple(
         (r"accuracy|(micro|macro)_f1|distinct_\d|utility(_\w+)?|probe_\w+_base", "fraction", True),
     )
 )
-_GENERAL = re.compile(
-    r"general_\w+|probe_\w+_(base|gain_\w+)"
-)  # the reference of `check.forgetting`
+# Metrics on the reference of `check.forgetting`.
+_GENERAL = re.compile(r"general_\w+|probe_\w+_(base|gain_\w+)")
 
 # The counts that the rows read are the sum of, and those that are no part of it (`OTHERS`). Counts
 # of a record with further names are not added up: rows may have left in another way.

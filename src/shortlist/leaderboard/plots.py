@@ -42,21 +42,8 @@ def plots(table: ComparisonTable) -> list[Plot]:
     """Returns the plots that a table has enough numbers for."""
     if table.headline is None:
         return []
-    seconds = _cost_and_gain(
-        table,
-        METHOD_COSTS,
-        "Gain by cost",
-        "selection and training (s)",
-        "seconds of selection and training",
-    )
-    compute = _cost_and_gain(
-        table,
-        (OPERATIONS.name,),
-        "Gain by compute",
-        "selection and warm-up (FLOP, estimated)",
-        "estimated operations of selection and warm-up",
-    )
-    return [plot for plot in (_budget_curve(table), seconds, compute) if plot is not None]
+    gains = (_cost_and_gain(table, cost) for cost in (_SECONDS, _COMPUTE))
+    return [plot for plot in (_budget_curve(table), *gains) if plot is not None]
 
 
 def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
@@ -115,37 +102,47 @@ class _Point(NamedTuple):
     budget: int
 
 
-def _cost_and_gain(
-    table: ComparisonTable, summed: Sequence[str], title: str, axis: str, what: str
-) -> Plot | None:
-    """Returns the gain by cost; None for fewer than three points, or for seconds of several
-    devices.
+class _Cost(NamedTuple):
+    """What a plot of gains has on its axis of costs."""
 
-    Args:
-        table: the table.
-        summed: names of the columns whose sum is the cost.
-        title: heading.
-        axis: label of the axis of costs.
-        what: the costs as a reader names them.
-    """
+    columns: Sequence[str]  # names of those whose sum is the cost
+    title: str  # of the plot
+    axis: str
+    what: str  # the costs as a reader names them
+    ticks: tuple[int, ...]  # labelled multiples of a power of ten
+    number: str  # format of their labels
+    timed: bool  # whether it is time, which cannot be compared between devices
+
+
+_SECONDS = _Cost(
+    METHOD_COSTS, "Gain by cost", "selection and training (s)", "seconds of selection and training",
+    (1, 2, 3, 5), "{x:,g}", timed=True,
+)  # fmt: skip
+_COMPUTE = _Cost(
+    (OPERATIONS.name,), "Gain by compute", "selection and warm-up (FLOP, estimated)",
+    "estimated operations of selection and warm-up", (1, 3), "{x:.0e}", timed=False,
+)  # fmt: skip
+
+
+def _cost_and_gain(table: ComparisonTable, cost: _Cost) -> Plot | None:
+    """Returns the gain by cost; None for fewer than three points, or for time on several devices."""
     index = table.headline
     assert index is not None
-    seconds = [i for i, column in enumerate(table.columns) if column.name in summed]
+    summed = [i for i, column in enumerate(table.columns) if column.name in cost.columns]
     controls = {gain.control for row in table.rows if (gain := table.gain(row)) is not None}
     points = list[_Point]()
     for row in table.rows:
-        costs = [cost for i in seconds if (cost := row.cells[i].mean) is not None]
+        costs = [mean for i in summed if (mean := row.cells[i].mean) is not None]
         gain = table.gain(row)
-        if not costs or len(costs) < len(seconds) or row.cells[index].mean is None:
+        if not costs or len(costs) < len(summed) or row.cells[index].mean is None:
             continue
         value = gain.value if gain else 0.0 if row.axes.method in controls else None
         if value is not None:
             half = 0.0 if gain is None or gain.high is None else gain.high - gain.value
             name = _series_name(table, row)
             points.append(_Point(name, math.fsum(costs), value, half, row.axes.budget))
-    # Seconds on different devices cannot be compared.
-    one_device = len(table.devices) == 1 or summed != METHOD_COSTS
-    if len(points) < 3 or not one_device or any(point.cost <= 0 for point in points):
+    comparable = len(table.devices) == 1 or not cost.timed
+    if len(points) < 3 or not comparable or any(point.cost <= 0 for point in points):
         return None
     names = sorted({point.name for point in points})
     several_budgets = len({point.budget for point in points}) > 1
@@ -173,20 +170,18 @@ def _cost_and_gain(
                 textcoords="offset points", color=SOFT, fontsize=8,
             )  # fmt: skip
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(
-            LogLocator(subs=(1, 2, 3, 5) if summed == METHOD_COSTS else (1, 3))
-        )
-        axes.xaxis.set_major_formatter("{x:,g}" if summed == METHOD_COSTS else "{x:.0e}")
+        axes.xaxis.set_major_locator(LogLocator(subs=cost.ticks))
+        axes.xaxis.set_major_formatter(cost.number)
         axes.minorticks_off()
-        axes.set_xlabel(f"{axis}, {table.devices[0]}" if summed == METHOD_COSTS else axis)
+        axes.set_xlabel(f"{cost.axis}, {table.devices[0]}" if cost.timed else cost.axis)
         axes.set_ylabel(f"gain in {table.columns[index].title}")
         legend(axes, plot.columns, fontsize=_legend_size(plot))
 
     about = (
-        f"Gain over the random control by the {what}. The dashed line joins the Pareto-optimal points; "
-        "bars are 95 % intervals."
+        f"Gain over the random control by the {cost.what}. The dashed line joins the Pareto-optimal "
+        "points; bars are 95 % intervals."
     )
-    plot = Plot(title, about, len(names), draw)
+    plot = Plot(cost.title, about, len(names), draw)
     return plot
 
 
