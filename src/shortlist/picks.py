@@ -219,7 +219,7 @@ def write_table(table: pa.Table, path: Path) -> Path:
 
     import pyarrow.parquet as pq
 
-    from shortlist.store.atomic import write_jsonl, write_text
+    from shortlist.store.atomic import replacing, write_jsonl, write_text
 
     check_format(path)
     try:
@@ -232,9 +232,9 @@ def write_table(table: pa.Table, path: Path) -> Path:
             writer.writeheader()
             writer.writerows(table.to_pylist())
             return write_text(path, buffer.getvalue())
-        temporary = path.with_name(f".{path.name}")
-        pq.write_table(table, temporary, compression="zstd")
-        return temporary.replace(path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        return path
     except OSError as error:
         raise InvalidInput(
             f"{path}: expected a place to write to, found: {error.strerror}; choose another"

@@ -8,11 +8,8 @@ executed. A fastText classifier is a `.bin` file of fastText's own.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,10 +21,11 @@ from scipy.stats import rankdata
 from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput, Missing
 from shortlist.kernels.hashing import splitmix64
-from shortlist.store.atomic import fsync
+from shortlist.store.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -272,16 +270,8 @@ def write_arrays(path: Path, description: Description, arrays: Mapping[str, NDAr
     header = {"format": FORMAT, **asdict(description)}
     tensors = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     content = save(tensors, {"shortlist": json.dumps(header, sort_keys=True)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        fsync(Path(temporary))
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_arrays(path: Path) -> tuple[Description, dict[str, NDArray[Any]]]:

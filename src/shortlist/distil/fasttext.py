@@ -14,6 +14,7 @@ from scipy.special import ndtri
 from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.settings import Count, Positive
+from shortlist.store.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +52,8 @@ class FasttextScorer(Scorer):
 
     def write(self, path: Path) -> None:
         """Writes the classifier in fastText's own format, which holds no description."""
-        temporary = path.with_name(f".{path.name}")
-        self.model.save_model(str(temporary))
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            self.model.save_model(str(temporary))
 
     @classmethod
     def opened(cls, path: Path, label: str) -> Self:

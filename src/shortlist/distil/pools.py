@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from shortlist.core import document_id
+from shortlist.store.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,22 +64,21 @@ def score_documents(
         out: the file; its ending is a key of `WRITERS`.
         report: called with the number of documents just scored.
     """
-    temporary, count = out.with_name(f".{out.name}"), 0
-    try:
-        with temporary.open("wb") as file, WRITERS[out.suffix](file) as writer:
-            rest = iter(documents)
-            while texts := [one.text for one in itertools.islice(rest, BLOCK)]:
-                scores = scorer.score(texts)
-                shares = scorer.description.percentiles(scores)
-                columns = [
-                    pa.array([document_id(text) for text in texts]),
-                    pa.array(scores),
-                    pa.nulls(len(texts), pa.float64()) if shares is None else pa.array(shares),
-                ]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
-                count += len(texts)
-                report(len(texts))
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    count, rest = 0, iter(documents)
+    with (
+        replacing(out) as temporary,
+        temporary.open("wb") as file,
+        WRITERS[out.suffix](file) as writer,
+    ):
+        while texts := [one.text for one in itertools.islice(rest, BLOCK)]:
+            scores = scorer.score(texts)
+            shares = scorer.description.percentiles(scores)
+            columns = [
+                pa.array([document_id(text) for text in texts]),
+                pa.array(scores),
+                pa.nulls(len(texts), pa.float64()) if shares is None else pa.array(shares),
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+            count += len(texts)
+            report(len(texts))
     return count
