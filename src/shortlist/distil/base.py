@@ -18,7 +18,6 @@ from safetensors.numpy import save
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from shortlist.core.corpus import digest
 from shortlist.errors import InvalidInput, Missing
 from shortlist.kernels.hashing import splitmix64
 from shortlist.store.atomic import replacing
@@ -302,8 +301,3 @@ def read_arrays(path: Path) -> tuple[Description, dict[str, NDArray[Any]]]:
             f"{path}: expected a scorer file (distil=linear or static writes one), found another: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def digest_of(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Returns a digest of arrays."""
-    return digest([part for name in sorted(arrays) for part in (name, arrays[name].tobytes())])
