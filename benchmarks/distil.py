@@ -23,7 +23,8 @@ import numpy as np  # isort: skip
 import torch  # isort: skip
 
 from shortlist.core import Corpus, Features
-from shortlist.distil.base import Hints, distil, fidelity, is_held_out, normal_scores
+from shortlist.distil.base import Hints
+from shortlist.distil.distillation import distil, fidelity, is_held_out, normal_scores
 from shortlist.distil.files import open_scorer
 from shortlist.distil.static import kernel
 from shortlist.models.linear import unit

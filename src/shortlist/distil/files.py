@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shortlist.distil.base import read_arrays
+from shortlist.distil.arrays import read_arrays
 from shortlist.distil.fasttext import FasttextScorer
 from shortlist.distil.linear import LinearScorer
 from shortlist.distil.static import StaticScorer

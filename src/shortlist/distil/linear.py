@@ -13,7 +13,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import lsqr
 
-from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer, write_arrays
+from shortlist.distil.arrays import write_arrays
+from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer
 from shortlist.kernels.ngrams import bucket_cache, count_ngrams
 from shortlist.kernels.words import text_batch
 from shortlist.models.linear import unit

@@ -16,7 +16,8 @@ from scipy.spatial.distance import pdist
 from scipy.special import logsumexp
 from tokenizers import Tokenizer
 
-from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer, write_arrays
+from shortlist.distil.arrays import write_arrays
+from shortlist.distil.base import NO_HINTS, Description, Distiller, Hints, Scorer
 from shortlist.featurizers.cascade import rarity
 from shortlist.models import checkpoint
 from shortlist.models.linear import unit

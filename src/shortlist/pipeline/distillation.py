@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.distil.base import Hints, distil
+from shortlist.distil.base import Hints
+from shortlist.distil.distillation import distil
 from shortlist.pipeline.stage import Cell, Notes
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from shortlist import progress
 from shortlist.core import Corpus, Features
 from shortlist.data.semantic_copies import unit_rows
-from shortlist.distil.base import Distiller, distil
+from shortlist.distil.base import Distiller
+from shortlist.distil.distillation import distil
 from shortlist.distil.files import open_scorer
 from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer, embed

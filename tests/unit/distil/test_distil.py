@@ -16,8 +16,9 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 from shortlist.core import Corpus
-from shortlist.distil import base
-from shortlist.distil.base import Distiller, Hints, distil, fidelity, is_held_out, normal_scores
+from shortlist.distil import distillation
+from shortlist.distil.base import Distiller, Hints
+from shortlist.distil.distillation import distil, fidelity, is_held_out, normal_scores
 from shortlist.distil.fasttext import Fasttext
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear, ngrams, ridge_weights, weighted
@@ -179,7 +180,7 @@ def test_scores_that_cannot_be_learned_are_refused(
 def test_a_file_above_the_limit_is_refused_and_removed(
     documents: Corpus, scores: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "MOST_BYTES", 10**6)
+    monkeypatch.setattr(distillation, "MOST_BYTES", 10**6)
     with pytest.raises(InvalidInput, match="at most 1 MB, found 2 MB; set fewer buckets"):
         distil(Linear(1, 250_000, 500, 0.1), documents, scores, tmp_path / "s.safetensors")
     assert not any(tmp_path.iterdir())

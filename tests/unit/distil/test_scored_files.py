@@ -17,7 +17,8 @@ import toy
 from shortlist.cli import main
 from shortlist.core import Corpus, document_id
 from shortlist.data.readers import Document
-from shortlist.distil.base import Description, Scorer, distil
+from shortlist.distil.base import Description, Scorer
+from shortlist.distil.distillation import distil
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear
 from shortlist.distil.pools import BLOCK, score_documents

@@ -12,7 +12,7 @@ import pytest
 import toy
 
 from shortlist.core import Corpus
-from shortlist.distil.base import distil
+from shortlist.distil.distillation import distil
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from shortlist.core import Corpus, Features
 from shortlist.data.semantic_copies import unit_rows
-from shortlist.distil.base import distil
+from shortlist.distil.distillation import distil
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear
 from shortlist.errors import InvalidInput, Missing
