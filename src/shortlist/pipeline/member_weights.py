@@ -13,7 +13,7 @@ from shortlist.core import Features
 from shortlist.errors import InvalidInput
 from shortlist.pipeline.stage import Cell, Stage
 from shortlist.selectors.base import TransductiveSelector
-from shortlist.selectors.ensemble import probe_weights
+from shortlist.stats.probes import probe_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
