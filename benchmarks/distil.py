@@ -10,8 +10,7 @@ import argparse
 import gzip
 import importlib.util
 import json
-import platform
-import subprocess
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -30,7 +29,10 @@ from shortlist.distil.static import kernel
 from shortlist.models.linear import unit
 from shortlist.overrides import composed
 from shortlist.pipeline.compose import build_component, build_components
+from shortlist.store.atomic import write_text
+from shortlist.store.provenance import commit, processor
 
+COMMIT = commit(ROOT)  # before anything is written
 KINDS = ("linear", "static", "fasttext")
 TIMED = 4096  # documents by which a scorer is timed, an eighth of them by MiniLM
 
@@ -107,8 +109,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = [{"kind": "MiniLM", "rate": minilm}]
     for task in given.tasks:
         texts = target(given.data, task, given.texts)
-        aimed = Features(exact_vectors(encoder, texts, cache), texts.fingerprint, "")
-        scores = fitted(selector, aimed, Features(vectors, pool.fingerprint, ""))(vectors)
+        wanted = Features(exact_vectors(encoder, texts, cache), texts.fingerprint, "")
+        scores = fitted(selector, wanted, Features(vectors, pool.fingerprint, ""))(vectors)
         bound = on_exact(vectors, scores, held)
         rows.append({"target": task, "kind": "exact", **vars(bound)})
         print(rows[-1], flush=True)
@@ -125,35 +127,24 @@ def main() -> None:
                          "faster": speed / minilm, "learned_in": seconds})  # fmt: skip
             print(rows[-1], flush=True)
             given.out.mkdir(parents=True, exist_ok=True)
-            (given.out / "distil.json").write_text(json.dumps(rows, indent=1) + "\n")
-            (given.out / "distil.md").write_text(markdown(rows, given))
+            write_text(given.out / "distil.json", json.dumps(rows, indent=1) + "\n")
+            write_text(given.out / "distil.md", markdown(rows, given))
 
 
 def markdown(rows: list[dict[str, Any]], given: argparse.Namespace) -> str:
     """Returns the table."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines()
-             if line.startswith("model name")] if info.exists() else [platform.processor()]  # fmt: skip
     lines = [
         "# Scorer files", "", "Written by `benchmarks/distil.py`; do not edit.", "",
-        f"GOT-D on MiniLM's vectors, {given.documents:,} distinct real documents of 13 domains (whole, "
-        f"by id), up to {given.texts:,} training texts of a task as the target. Fidelity on the fifth "
-        "of the documents that is held out by a hash of the id. `exact` is the regression of `static` "
-        "on MiniLM's own vectors: no scorer that reads other vectors is expected to pass it, but for "
-        "the nearness to the target that `static` has beside. One thread; MiniLM itself reads "
-        f"{rows[0]['rate']:,.0f} documents a second.",
+        f"GOT-D on MiniLM's vectors, {given.documents:,} distinct real documents of 13 domains "
+        f"(whole, by id), up to {given.texts:,} training texts of a task as the target. Fidelity on "
+        "the fifth of the documents that is held out by a hash of the id. `exact` is the regression "
+        "of `static` on MiniLM's own vectors: no scorer that reads other vectors is expected to pass "
+        "it, but for the similarity to the target that `static` adds. One thread; MiniLM itself "
+        f"reads {rows[0]['rate']:,.0f} documents a second.",
         "",
-        f"`python benchmarks/distil.py --data DATA --documents {given.documents}`, {names[0]}, "
-        f"commit {commit} and what came with this page, a machine shared with other work "
-        f"(load {Path('/proc/loadavg').read_text().split()[0]}): speeds hold under such a load, and MiniLM "
-        "was timed once, before: ratios are rough.",
+        f"`python benchmarks/distil.py --data DATA --documents {given.documents}`, {processor()}, "
+        f"commit {COMMIT}, a machine shared with other work (load {os.getloadavg()[0]:.2f}): "
+        "speeds hold under such a load, and MiniLM was timed once, before: ratios are rough.",
         "",
         "| target | scorer | learned from | held out | Spearman | recall of the top 1 % | MB | "
         "documents/s | times MiniLM | learned in |",

@@ -8,7 +8,6 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from shortlist.core import Corpus
 from shortlist.featurizers.transformer import Static, Transformer
 from shortlist.models.pretrained import PackagedModel
 from shortlist.runtime import Runtime, silence_libraries
+from shortlist.store.provenance import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -167,12 +167,9 @@ def main() -> None:
         f"static at least {STATIC_GOAL} times transformer in float32 ({static:.0f})": static
         >= STATIC_GOAL,
     }
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     found = {
         "machine": {
-            "processor": names[0] if names else platform.machine(),
+            "processor": processor(),
             "threads": torch.get_num_threads(),
             "load_before": load,
             "torch": torch.__version__,

@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from shortlist.overrides import composed
 from shortlist.pipeline.compose import build_component
 from shortlist.stats.datamodel import rank_correlation
 from shortlist.store.atomic import write_text
+from shortlist.store.provenance import commit, processor
 
 ROOT = Path(__file__).parents[1]
 SCORERS = ("linear", "linear_second", "minilm_toxicity")
@@ -100,24 +100,9 @@ def main() -> None:
         }
         for a, b in itertools.combinations(SCORERS, 2)
     }
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "unknown",
-    )
     facts = {
-        "prompts": len(texts), "toxic": int(toxic.sum()), "processor": model, "load_before": load,
-        "commit": commit, "command": shlex.join(["python", *sys.argv]),
+        "prompts": len(texts), "toxic": int(toxic.sum()), "processor": processor(), "load_before": load,
+        "commit": commit(ROOT), "command": shlex.join(["python", *sys.argv]),
     }  # fmt: skip
     found = {"machine": facts, "scorers": measured, "agreement": agreement}
     out = ROOT / "results/benchmarks/judges.md"

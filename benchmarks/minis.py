@@ -21,9 +21,9 @@ from typing import Any
 
 from real_text import ROOT
 from report import write
-from transport import processor
 
 from shortlist.core import Record
+from shortlist.store.provenance import processor
 
 TITLE = "The experiments in small, on two cores"
 NOTES = (

@@ -19,10 +19,10 @@ import numpy as np
 from real_text import ROOT
 from report import write
 
+from shortlist.store.provenance import commit
+
 TITLE = "Streamed selections, `shortlist select --stream`: file to top-k, one process each"
-COMMIT = subprocess.run(
-    ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-).stdout.strip()
+COMMIT = commit(ROOT)
 FILES, WORDS, LENGTH = 8, 50_000, 120  # 120 words are about 800 characters
 METHODS = {
     "dsir": (),

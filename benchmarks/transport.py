@@ -15,6 +15,8 @@ from transport_gpu import gpu
 from transport_measures import EPSILONS, against_one_product, growth, many
 from transport_peers import against_peers
 
+from shortlist.store.provenance import processor
+
 TITLES = {
     "product": "One solve (tolerance 1e-2) against one chunked float32 product over the same arrays",
     "growth": "Time and private memory over a memory-mapped float16 pool, epsilon 1 %",
@@ -67,14 +69,6 @@ def machine(quick: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "quick": quick,
     }
-
-
-def processor() -> str:
-    """Returns the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def measured(part: str, data: dict[str, Pair], given: argparse.Namespace) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +31,7 @@ from shortlist.models.heads.base import Inputs
 from shortlist.pipeline.compression import PAGE, compressed_models, gain_of
 from shortlist.runtime import Runtime
 from shortlist.store.atomic import write_text
+from shortlist.store.provenance import processor
 
 if TYPE_CHECKING:
     from shortlist.deploy.runs import StoredRun
@@ -102,7 +102,7 @@ def compare_models(run: StoredRun, passes: int, *, onnx: bool = False) -> Compar
             opened |= {name: replace(opened[last], call=call) for name, call in sessions.items()}
         load = os.getloadavg()[0]
         timed = {size: _time(opened, size, passes) for size in BATCHES}
-    kind = f"{_processor()}, {torch.get_num_threads()} threads, {passes} passes after 3 untimed"
+    kind = f"{processor()}, {torch.get_num_threads()} threads, {passes} passes after 3 untimed"
     return Comparison(
         run.task.name, rows, Timed(timed, f"{kind}, load {load:.1f} before; float32 and int8")
     )
@@ -121,14 +121,6 @@ def write_comparison(found: Comparison, folder: Path) -> Path:
     text = json.dumps(asdict(found), indent=1, ensure_ascii=False)
     write_text(page.with_suffix(".json"), text + "\n")
     return page
-
-
-def _processor() -> str:
-    """Returns the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _open(run: StoredRun) -> _Opened:

@@ -49,6 +49,14 @@ def commit(directory: Path) -> str:
     return hash_ + ("+changes" if hash_ and _git(directory, "status", "--porcelain") else "")
 
 
+def processor() -> str:
+    """Returns the name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def _is_own_repository(root: Path) -> bool:
     """Returns whether a repository is this project's, and not one that contains its .venv."""
     try:
