@@ -141,8 +141,8 @@ def gumbel_top_k(
         raise InvalidInput(
             f"expected {size:,} candidates or more, found {len(metrics):,}; set a smaller budget"
         )
-    spread = metrics.std()
-    standard = (metrics - metrics.mean()) / (spread if spread > 0 else 1.0)
+    deviation = metrics.std()
+    standard = (metrics - metrics.mean()) / (deviation if deviation > 0 else 1.0)
     noise = np.random.default_rng(seed).gumbel(size=len(metrics))
     return np.sort(np.argsort(standard / temperature + noise, kind="stable")[len(metrics) - size :])
 

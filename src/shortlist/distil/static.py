@@ -39,8 +39,8 @@ _STEPS = 25  # of the conjugate gradients
 _PENALTY = 0.3  # of the vectors of tokens, beside rows of length 1
 _SHARED = 1.5  # mean length of the rows of mean word embeddings, beside bags of length 1
 _BEST = 0.1  # share of the documents, the best, from which a third of the landmarks are
-_TEMPERATURES = (0.02, 0.05, 0.1, 0.2)  # of the nearness to the target
-_WEIGHT = 3.0  # of a nearness of unit variance beside a kernel value
+_TEMPERATURES = (0.02, 0.05, 0.1, 0.2)  # of the similarity to the target
+_WEIGHT = 3.0  # of a similarity of unit variance beside a kernel value
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class StaticScorer(Scorer):
         table: (vocabulary, d) float16 vectors of the tokens, rarity included.
         landmarks: (l, d) float32 unit vectors that documents are compared with.
         target: (m, d) float32 unit vectors of the target's texts; m = 0 without them.
-        scales: (t, 2) mean and standard deviation of the nearness at each temperature.
-        weights: (l + t,) weights of kernel values and nearness.
+        scales: (t, 2) mean and standard deviation of the similarity at each temperature.
+        weights: (l + t,) weights of kernel values and similarities to the target.
         bias: the constant.
         width: squared distance at which the kernel is 1 / e.
     """
@@ -77,10 +77,10 @@ class StaticScorer(Scorer):
         return scores
 
     def features(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Returns the (n, l + t) kernel values and nearness of (n, d) unit vectors."""
-        near = (nearness(values, self.target) - self.scales[:, 0]) / self.scales[:, 1]
-        near_to_landmarks = kernel(values, self.landmarks, self.width).astype(np.float64)
-        return np.hstack([near_to_landmarks, _WEIGHT * near])
+        """Returns the (n, l + t) kernel values and similarities of (n, d) unit vectors."""
+        similar = (target_similarity(values, self.target) - self.scales[:, 0]) / self.scales[:, 1]
+        known = kernel(values, self.landmarks, self.width).astype(np.float64)
+        return np.hstack([known, _WEIGHT * similar])
 
     def write(self, path: Path) -> None:
         """Writes the file."""
@@ -109,7 +109,7 @@ class StaticScorer(Scorer):
 
 @dataclass(frozen=True)
 class Static(Distiller):
-    """Kernel ridge regression on mean token vectors, and their nearness to the target.
+    """Kernel ridge regression on mean token vectors, and their similarity to the target.
 
     Formula:
         score(x) = sum_l a_l exp(-|u(x) - u_l|^2 / h) + sum_s c_s p_s(x) + b with u(x) = v(x) / |v(x)|,
@@ -165,8 +165,8 @@ class Static(Distiller):
         values = vectors(found, vectors_of)
         landmarks = values[_landmarks(wanted, self.landmarks)]
         target = vectors(read(opener, hints.target), vectors_of)
-        near = nearness(landmarks, target)
-        scales = np.column_stack([near.mean(0), np.maximum(near.std(0), 1e-9)])
+        similar = target_similarity(landmarks, target)
+        scales = np.column_stack([similar.mean(0), np.maximum(similar.std(0), 1e-9)])
         raw = np.frombuffer(backend.encode(), dtype=np.uint8)
         description = Description("static", {"max_length": self.max_length})
         bias, columns = float(wanted.mean()), len(landmarks) + len(scales)
@@ -216,7 +216,9 @@ def kernel(
     return np.exp(-squares.clip(0) / np.float32(width))
 
 
-def nearness(values: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float64]:
+def target_similarity(
+    values: NDArray[np.float32], target: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Returns the (n, t) soft maxima s log mean_j exp(u . u_j / s) of (n, d) unit vectors; (n, 0)
     for no target.
     """

@@ -38,7 +38,7 @@ class FacilityLocation(TransductiveSelector):
     """Greedy maximiser of facility location between targets and pool (FLQMI).
 
     The first sum saturates once each target has its nearest document; the second goes on ranking by
-    nearness. Lazy greedy, within (1 - 1/e) of the best on these similarities.
+    similarity. Lazy greedy, within (1 - 1/e) of the best on these similarities.
 
     Formula:
         F(S) = sum_i max_{j in S} s_ij + relevance sum_{j in S} max_i s_ij

@@ -81,27 +81,29 @@ class OTBatches(TransductiveSelector):
         """Keeps the scores; returns the number of batches and how the pairs converged."""
         candidates, targets = pool.dense, target.dense
         epsilon = self.relative_epsilon * mean_cost(candidates, targets, cost=self.cost)
-        parts, aims = (_batches(features, self.batch) for features in (pool, target))
-        potentials = np.empty((len(aims), len(pool)), dtype=np.float32)
-        costs = np.empty((len(parts), len(aims)))
+        parts, target_parts = (_batches(features, self.batch) for features in (pool, target))
+        potentials = np.empty((len(target_parts), len(pool)), dtype=np.float32)
+        costs = np.empty((len(parts), len(target_parts)))
         errors: list[float] = []
         show = self.show_progress
         with progress.bar("transport", costs.size, "pairs of batches", show=show) as report:
             for k, rows in enumerate(parts):
-                for j, aim in enumerate(aims):
-                    solved = self._solved(candidates[rows], targets[aim], epsilon, relative=False)
+                for j, columns in enumerate(target_parts):
+                    solved = self._solved(
+                        candidates[rows], targets[columns], epsilon, relative=False
+                    )
                     potentials[j, rows] = (solved.g - solved.g.mean()).cpu().numpy()
                     costs[k, j] = solved.primal
                     errors.append(solved.target_error)
                     report(1)
-        plan = batch_plan(costs, parts, aims)
+        plan = batch_plan(costs, parts, target_parts)
         scores = np.empty(len(pool))
         for k, rows in enumerate(parts):
             scores[rows] = -(plan[k] / plan[k].sum()) @ potentials[:, rows]
         self.keep("pool_scores", torch.from_numpy(scores))
         return {
             "batches": len(parts),
-            "target_batches": len(aims),
+            "target_batches": len(target_parts),
             "converged": max(errors) <= self.tolerance,
             "marginal_error": max(errors),
             "pairs_not_converged": int((np.array(errors) > self.tolerance).sum()),
@@ -148,12 +150,14 @@ def _batches(features: Features, size: int) -> list[NDArray[np.int64]]:
 def batch_plan(
     costs: NDArray[np.float64],
     parts: list[NDArray[np.int64]],
-    aims: list[NDArray[np.int64]],
+    target_parts: list[NDArray[np.int64]],
 ) -> NDArray[np.float64]:
     """Returns the exact transport plan (K, J) between batches whose masses are their sizes."""
     import ot  # POT takes half a second to import
 
-    masses = [np.array([len(part) for part in side], dtype=np.float64) for side in (parts, aims)]
+    masses = [
+        np.array([len(part) for part in side], dtype=np.float64) for side in (parts, target_parts)
+    ]
     pool_masses, target_masses = (mass / mass.sum() for mass in masses)
     emd: Any = ot.emd  # pyright: ignore[reportUnknownMemberType]
     return np.asarray(emd(pool_masses, target_masses, costs), dtype=np.float64)

@@ -22,7 +22,7 @@ from shortlist.distil.distillation import distil, fidelity, is_held_out, normal_
 from shortlist.distil.fasttext import Fasttext
 from shortlist.distil.files import open_scorer
 from shortlist.distil.linear import Linear, ngrams, ridge_weights, weighted
-from shortlist.distil.static import Static, nearness, student
+from shortlist.distil.static import Static, student, target_similarity
 from shortlist.errors import InvalidInput, Missing
 from shortlist.models.linear import unit
 from shortlist.models.pretrained import LocalModel
@@ -237,14 +237,14 @@ def test_a_student_s_vectors_are_the_ridge_regression_of_the_method_s() -> None:
     assert not found[:, 3].any()
 
 
-def test_nearness_is_the_soft_maximum_over_the_target() -> None:
+def test_similarity_to_the_target_is_a_soft_maximum_of_cosines() -> None:
     values = unit(np.random.default_rng(0).normal(size=(5, 3)), np.float32)
     cosines = values @ values[:2].T
-    found = nearness(values, values[:2])
+    found = target_similarity(values, values[:2])
     assert (np.diff(found, axis=1) <= 1e-6).all()  # colder is nearer to the maximum
     assert (found <= cosines.max(1)[:, None] + 1e-6).all()
     assert (found >= cosines.mean(1)[:, None] - 1e-6).all()
-    assert nearness(values, values[:0]).shape == (5, 0)
+    assert target_similarity(values, values[:0]).shape == (5, 0)
 
 
 def test_vectors_of_the_method_and_its_target_help_the_static_scorer(

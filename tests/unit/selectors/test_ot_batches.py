@@ -50,10 +50,12 @@ def test_the_scores_are_those_of_sinkhorn_on_each_pair_and_a_linear_program_betw
     assert (facts["batches"], facts["target_batches"]) == (6, 2)
     cost = ((pool.dense[:, None].astype(np.float64) - target.dense[None]) ** 2).sum(2)
     epsilon = 0.05 * cost.mean()
-    order, aims = (np.argsort(one.documents.id_bits(), kind="stable") for one in (pool, target))
+    order, target_order = (
+        np.argsort(one.documents.id_bits(), kind="stable") for one in (pool, target)
+    )
     for own, size in ((selector, 20), (smaller, 10)):
         scores = np.zeros(60)
-        parts, sides = order.reshape(-1, size), aims.reshape(-1, size)
+        parts, sides = order.reshape(-1, size), target_order.reshape(-1, size)
         pairs = [[cost[np.ix_(part, side)] for side in sides] for part in parts]
         primal = [
             [
@@ -87,6 +89,6 @@ def test_one_batch_is_the_whole_solve_and_small_batches_lose_something() -> None
 
 
 def test_the_plan_between_batches_meets_their_sizes_at_the_least_cost() -> None:
-    parts, aims = [np.arange(3), np.arange(1)], [np.arange(2), np.arange(2)]
-    plan = batch_plan(np.array([[0.0, 1.0], [1.0, 1.0]]), parts, aims)
+    parts, target_parts = [np.arange(3), np.arange(1)], [np.arange(2), np.arange(2)]
+    plan = batch_plan(np.array([[0.0, 1.0], [1.0, 1.0]]), parts, target_parts)
     np.testing.assert_allclose(plan, [[0.5, 0.25], [0.0, 0.25]], atol=1e-12)
