@@ -24,6 +24,7 @@ from shortlist.trainers.pretraining import MuonAndAdam, Pretraining
 from shortlist.trainers.resuming import State
 
 CORPUS = Corpus.build(toy.sentences("sailing", 100))
+SHORT = CORPUS.take(np.arange(40))
 
 
 def trainer(**changed: Any) -> Pretraining:
@@ -53,7 +54,7 @@ def test_a_toy_corpus_is_learnt_beyond_the_frequencies_of_its_tokens(
     tmp_path: Path, machine: Any
 ) -> None:
     start = begun(tmp_path / "start")
-    facts = trainer(epochs=10).train_on(start, CORPUS, tmp_path / "made", 0, machine)
+    facts = trainer().train_on(start, CORPUS, tmp_path / "made", 0, machine)
     held_out = Corpus.build(toy.sentences("sailing", 40, seed=9))
     found = held_out_loss("clm", tmp_path / "made", held_out, 64, machine)
     ids = np.concatenate(tokenize(checkpoint.tokenizer(start), held_out.texts, None, None).ids)
@@ -79,7 +80,7 @@ def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
         return trainer(epochs=2, matrix_rate=matrix_rate, unfreeze=unfreeze)
 
     start = begun(tmp_path / "start", dropout=0.1)
-    whole = fresh().train_on(start, CORPUS, tmp_path / ".whole.1", 0, machine)
+    whole = fresh().train_on(start, SHORT, tmp_path / ".whole.1", 0, machine)
     machine = replace(machine, checkpoint_seconds=0.0)
     steps = [0]
     step = CausalLM.training_step
@@ -93,10 +94,10 @@ def test_what_was_killed_goes_on_and_ends_with_the_same_weights(
     monkeypatch.setattr(CausalLM, "training_step", counted)
     for run in (1, 2):
         with pytest.raises(Killed):
-            fresh().train_on(start, CORPUS, tmp_path / f".killed.{run}", 0, machine)
+            fresh().train_on(start, SHORT, tmp_path / f".killed.{run}", 0, machine)
     last = tmp_path / ".killed.3"
     assert unfinished(last).is_dir()
-    found = fresh().train_on(start, CORPUS, last, 0, machine)
+    found = fresh().train_on(start, SHORT, last, 0, machine)
     assert steps[0] == whole["steps"] + 2  # a killed step each, and nothing was done twice
     assert found == whole
     ours, theirs = (load_file(path / "model.safetensors") for path in (last, tmp_path / ".whole.1"))
