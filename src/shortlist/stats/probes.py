@@ -1,4 +1,7 @@
 """Weights of methods by which held-out target texts (probes) are told from the pool."""
+# scipy has no type stubs.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
