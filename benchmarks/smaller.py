@@ -97,8 +97,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         "# Smaller models", "", "Written by `benchmarks/smaller.py`; do not edit.", "",
         "Each model is made of the one before; the ONNX models are made of `prune`. The runs predict in "
         "the precision that `precision=auto` chose (bfloat16 products on this processor), ONNX in "
-        "float32. Latency is float32 or int8. The machine was busy with other work throughout: compare "
-        "the rows, which took turns, not the milliseconds.", "",
+        "float32. Latency is float32 or int8, on one thread, while other work of the machine was "
+        "paused; the load stated is a mean over the minutes before.", "",
     ]  # fmt: skip
     for run in runs:
         models, times = run["models"], run["timed"]["latencies"]
