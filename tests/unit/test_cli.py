@@ -143,6 +143,19 @@ def test_the_summary_says_what_becomes_of_documents_that_repeat_test_texts(
     assert code == 0 and f"leaked       1 documents that repeat validation or {said}" in told
 
 
+def test_the_summary_names_the_scorer_file_and_its_fidelity_as_its_use_does(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("select", "a.jsonl", "b.jsonl", "-t", "target.jsonl", "-n", "3", "-m", "dsir", *CHEAP)
+    code, told, _ = typed(capsys, *words, "distil=linear", "distil.buckets=64")
+    assert code == 0
+    (line,) = (line for line in told.splitlines() if line.startswith("scorer "))
+    _, path, fidelity = line.split(maxsplit=2)
+    files = ("a.jsonl", "b.jsonl", "--text-column", "body", "--out", "scores.parquet")
+    code, said, _ = typed(capsys, "score", *files, "--scorer", path)
+    assert code == 0 and f"fidelity     {fidelity}" in said.splitlines()
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [

@@ -116,10 +116,7 @@ def score(options: argparse.Namespace) -> None:
     made = ", ".join(f"{name} {value}" for name, value in said.made.items() if name != "pool")
     print(f"scorer       {shown(options.scorer.absolute())}  {said.kind}{made and f' of {made}'}")
     if said.fidelity is not None:
-        print(
-            f"fidelity     Spearman {said.fidelity.spearman:.3f}, recall of the top 1 % "
-            f"{said.fidelity.top_recall:.3f} on {said.fidelity.held_out:,} held-out documents"
-        )
+        print(f"fidelity     {said.fidelity}")
     print(counted({"documents_scored": count, "rows_rejected": len(stream.rejected)}))
     print_rejected(stream.rejected)
     print(f"scores       {shown(options.out.absolute())}")

@@ -16,12 +16,16 @@ DOMAINS = 10  # lines of a summary
 def facts_of(picks: Picks, written: Path | None) -> dict[str, Any]:
     """Returns the summary of a selection as plain data."""
     from shortlist.data.files import NO_UTF8
+    from shortlist.distil.base import Fidelity
+    from shortlist.pipeline.distillation import SCORER
     from shortlist.store.atomic import read_jsonl
 
     record, place = picks.record, picks.directory
     covered = place / "targets.jsonl"
     rows = read_jsonl(covered) if covered.is_file() else None
     fit = record.selection.get("fit") or {}
+    distilled = record.selection.get("distil")
+    fidelity = None if distilled is None else str(Fidelity.of(distilled))
     last = {name.rpartition(".")[2]: value for name, value in fit.items()}
     return {
         "method": record.axes.selector,
@@ -45,6 +49,8 @@ def facts_of(picks: Picks, written: Path | None) -> dict[str, Any]:
         "seconds": sum(stage.seconds for stage in record.stages if stage.role == "selection"),
         "recommended": (record.selection.get("recommended") or {}).get("reason"),
         "sha256": record.selection["sha256"],
+        "scorer": None if fidelity is None else str(next(place.glob(f"{SCORER}.*"))),
+        "fidelity": fidelity,
         "picks": str(written or place / "shortlist.jsonl"),
         "datasheet": str(place / "report.html") if (place / "report.html").is_file() else None,
         "record": str(place / "record.json"),
@@ -120,6 +126,8 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("budget", facts["recommended"]))
     lines += [("warning", text) for text in facts["warnings"]]
     lines.append(("picks", shown(Path(facts["picks"]))))
+    if facts["scorer"]:
+        lines.append(("scorer", f"{shown(Path(facts['scorer']))}  {facts['fidelity']}"))
     if facts["datasheet"]:
         lines.append(("datasheet", shown(Path(facts["datasheet"]))))
     return lines

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -31,6 +31,17 @@ class Fidelity:
     held_out: int
     spearman: float
     top_recall: float
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Self:
+        """Returns the fidelity that a record or a file holds among other facts."""
+        return cls(**{one.name: facts[one.name] for one in fields(cls)})
+
+    def __str__(self) -> str:
+        return (
+            f"Spearman {self.spearman:.3f}, recall of the top 1 % {self.top_recall:.3f} on "
+            f"{self.held_out:,} held-out documents"
+        )
 
 
 @dataclass(frozen=True)

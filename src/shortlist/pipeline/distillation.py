@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist.distil.base import Hints
+from shortlist.distil.base import Fidelity, Hints
 from shortlist.distil.distillation import distil
 from shortlist.pipeline.stage import Cell, Notes
 
@@ -55,10 +55,7 @@ def distil_scores(cell: Cell, ranking: Ranking) -> Notes:
     path = cell.directory / name
     shutil.copyfile(stage.path / name, path)
     facts = stage.facts
-    log.info(
-        "scorer     %s  %.1f MB; on %s held-out documents Spearman %.3f, recall of the top 1 %% %.3f",
-        path, facts["bytes"] / 1e6, f"{facts['held_out']:,}", facts["spearman"], facts["top_recall"],
-    )  # fmt: skip
+    log.info("scorer     %s  %.1f MB; %s", path, facts["bytes"] / 1e6, Fidelity.of(facts))
     return Notes(stages=(stage,), selection={"distil": dict(facts)})
 
 
