@@ -54,9 +54,9 @@ class Runtime:
         inference_tokens: padded tokens of a batch in passes without gradient: 2,048 on a CPU (8,192
             take 25 % longer there), 32,768 on a GPU.
         progress: whether long work shows a bar.
-        checkpoint_seconds: least seconds between two checkpoints of a training, which resumes from the
-            last one after a kill; writing them takes at most 5 % of the time. 0 saves as often as
-            that allows, None never.
+        checkpoint_seconds: least seconds between two checkpoints of a training, which resumes from
+            the last one after a kill; writing them takes at most 5 % of the time. 0 saves as often
+            as that allows, None never.
         report: whether a selection comes with its reasons and a page on it.
         processes: processes of this machine that share each batch of a warm-up, one an accelerator
             or several on a CPU (`pipeline.parallel`).

@@ -78,7 +78,6 @@ def power(options: argparse.Namespace) -> None:
 
 def datamodel(options: argparse.Namespace) -> None:
     """Prints and writes whether the scores of methods predict the benefit of random subsets."""
-    import json
     import tempfile
 
     from shortlist.overrides import composed

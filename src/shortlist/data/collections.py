@@ -25,9 +25,9 @@ class Collected:
     Attributes:
         rows: `text` and, where there is one, `label`; of chats also `turns`.
         rejected: entries that could not be converted, with their number and the reason.
-        counts: number of entries by outcome: `read` = `rows` + `rejected` + `without_label` + `skipped` (of
-            chats: `read` = conversations with rows + `rejected`), and `disagreeing`: rows whose
-            annotators gave several labels, of which the most frequent was taken.
+        counts: number of entries by outcome: `read` = `rows` + `rejected` + `without_label` +
+            `skipped` (of chats: `read` = conversations with rows + `rejected`), and `disagreeing`:
+            rows whose annotators gave several labels, of which the most frequent was taken.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -73,7 +73,7 @@ def argilla(path: str | Path, text: str = "text", question: str | None = None) -
     Args:
         path: the JSON or JSON Lines file.
         text: name of the field with the text.
-        question: name of the question whose answer is the label; None reads all, for an export with one.
+        question: name of the question whose answer is the label; None for an export with one.
     """
 
     def row(entry: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -352,7 +352,7 @@ class DocumentStream:
         return {"rows_read": rows, **fates, **empty, **+self.counts}
 
     def _documents(self, file: DataFile) -> Iterator[Document]:
-        """Returns the documents of one file in the order of its rows."""
+        """Yields the documents of one file in the order of its rows."""
         columns, path = self.columns, file.path
         raw = open_rows(path, self.reading, self.wanted - file.keys.keys())
         if not raw.has_columns:

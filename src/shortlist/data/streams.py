@@ -47,7 +47,7 @@ class Copies:
             self._to_disk()
 
     def repeats(self) -> Iterator[NDArray[np.int64]]:
-        """Yields the rows whose id an earlier row has, some at a time, each once; ends the stream."""
+        """Yields the rows whose id an earlier row has, some at a time; ends the stream."""
         try:
             if self._folder is None:
                 yield _repeats(self._records())

@@ -46,8 +46,8 @@ class Precomputed(Featurizer):
     A file is Parquet with a column `vector` and one of `id` (the document's id, 24 hexadecimal
     digits) or `text` (whatever the corpus has as the text, such as a file name), or NumPy `x.npy`
     with `x.ids.txt` beside it, one id or text a line. Where `id` holds other names than document
-    ids, `text` is read if there is one, and a message says so. Vectors of other documents are counted and
-    ignored; a document without a vector is an error, and so are two that differ.
+    ids, `text` is read if there is one, and a message says so. Vectors of other documents are
+    counted and ignored; a document without a vector is an error, and so are two that differ.
 
     Formula:
         v(x) = the row of the files whose id or text is that of x

@@ -27,8 +27,8 @@ class FrozenLayers:
         base: the model without a head.
         stack: the list of all its layers.
         count: number of layers that are frozen.
-        decoder: whether the model is a decoder: its classifier also needs the token ids, to find the
-            last token.
+        decoder: whether the model is a decoder: its classifier also needs the token ids, to find
+            the last token.
     """
 
     base: Any

@@ -179,8 +179,8 @@ def _general(cell: Cell, model: StoredModel, head: StoredModel | None, read: Cor
 
 def measure_probe(cell: Cell, warm: CellModel, task: TaskSplits) -> Notes:
     """Returns the task's metrics by a linear model on the warmed-up model's frozen vectors, where
-    `check.probe` asks for it, each named `probe_METRIC`; of classes the log loss too. Where the cell
-    ends with the warm-up, that of the task's primary metric ranks the methods. See
+    `check.probe` asks for it, each named `probe_METRIC`; of classes the log loss too. Where the
+    cell ends with the warm-up, that of the task's primary metric ranks the methods. See
     `diagnostics.task_probe`.
 
     A text's vector is the mean of the last layer's states; the texts of a pair are joined by a line

@@ -1,11 +1,11 @@
-"""A warm-up by several processes of this machine, each with a share of every batch: Lightning's DDP.
+"""A warm-up by processes of this machine, each with a share of every batch: Lightning's DDP.
 
     python -m torch.distributed.run --standalone --nproc-per-node=2 -m shortlist.pipeline.parallel JOB
 
 Every process draws the same batches and masks, and trains on its rows of each; the mean of their
 losses, each weighted by its predicted tokens, is the loss of the batch, and so is the gradient.
-Sums are taken in another order, and dropout draws other masks: without dropout the losses are those of
-one process but for rounding. The first process writes the model.
+Sums are taken in another order, and dropout draws other masks: without dropout the losses are those
+of one process but for rounding. The first process writes the model.
 """
 
 from __future__ import annotations
