@@ -11,6 +11,7 @@ import numpy as np
 from shortlist.distil.base import Fidelity, Hints
 from shortlist.distil.distillation import distil
 from shortlist.pipeline.stage import Cell, Notes
+from shortlist.store.atomic import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,8 @@ def distil_scores(cell: Cell, ranking: Ranking) -> Notes:
     inputs = ranking.inputs | {f"read_{one}": key for one, key in distiller.identity().items()}
     stage = cell.stage("distil", distiller.version, settings, inputs, compute)
     path = cell.directory / name
-    shutil.copyfile(stage.path / name, path)
+    with replacing(path) as temporary:
+        shutil.copyfile(stage.path / name, temporary)
     facts = stage.facts
     log.info("scorer     %s  %.1f MB; %s", path, facts["bytes"] / 1e6, Fidelity.of(facts))
     return Notes(stages=(stage,), selection={"distil": dict(facts)})
