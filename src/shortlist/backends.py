@@ -40,7 +40,7 @@ class Backend(ABC):
         """Yields the results in the order of the shards; called inside `opened()`."""
 
     def opened(self) -> AbstractContextManager[Any]:
-        """Returns a context in which several maps share the workers; one inside another is the same."""
+        """Returns a context in which maps share the workers; one inside another is the same."""
         return nullcontext()
 
 
@@ -126,6 +126,8 @@ class Submitit(Backend):
         partition: Slurm's partition, or None for its default.
     """
 
+    extra = "sweep"
+
     def __init__(
         self,
         cluster: str,
@@ -186,8 +188,11 @@ class Ray(Backend):
         address: address of a running cluster; None starts Ray on this machine for the map.
         workers: processors that Ray may use where it is started.
         cpus: processors of a task.
-        object_store_mb: memory of Ray's object store where it is started; facts alone go through it.
+        object_store_mb: memory of Ray's object store where it is started; facts alone go through
+            it.
     """
+
+    extra = "ray"
 
     def __init__(
         self, address: str | None, workers: Count, cpus: Count, object_store_mb: Count

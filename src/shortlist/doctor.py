@@ -15,23 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shortlist.pipeline.needs import Need
+    from shortlist.needs import Need
     from shortlist.pipeline.workload import Machine
-
-EXTRAS = {
-    "hub": ("datasets", "data sets in memory and of the hub: picks.to_dataset(), push_to_hub"),
-    "pydocs": ("sentence_transformers", "the embedded task and pool, for a demonstration"),
-    "pool": ("great_tables", "texts of the embedded pool"),
-    "eval": ("lm_eval", "zero-shot tasks and the utility of a language model"),
-    "toxicity": ("detoxify", "toxicity by Detoxify"),
-    "documents": ("pypdf", "text of PDF and HTML files"),
-    "gguf": ("gguf", "model=smollm2"),
-    "sweep": ("submitit", "sweeps by joblib and on SLURM"),
-    "ray": ("ray", "streamed selections by Ray: backend=ray"),
-    "onnx": ("onnxscript", "models as ONNX: shortlist export --onnx"),
-    "serve": ("fastapi", "predictions over HTTP: shortlist serve"),
-    "wandb": ("wandb", "Weights & Biases"),
-}
 
 
 @dataclass(frozen=True)
@@ -59,8 +44,9 @@ def check_run(typed: Sequence[str], *, online: bool = False) -> tuple[Need, ...]
         ShortlistError: a setting is wrong, or the hub is asked and does not have it.
     """
     from shortlist.errors import DoesNotFit, Missing
+    from shortlist.needs import Need
     from shortlist.overrides import cells_of, composed, path_of
-    from shortlist.pipeline.needs import Need, asked, needs
+    from shortlist.pipeline.needs import asked, needs
     from shortlist.pipeline.workload import room_needed
 
     found: dict[tuple[str, ...], Need] = {}
@@ -166,6 +152,8 @@ def _models() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
+    from shortlist.pipeline.needs import EXTRAS
+
     for extra, (package, purpose) in EXTRAS.items():
         if importlib.util.find_spec(package) is None:
             found = f"not installed ({purpose}): pip install 'shortlist[{extra}]'"

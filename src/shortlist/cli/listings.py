@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shortlist.cli.terminal import DONE, REFUSED, columns
 
 if TYPE_CHECKING:
-    from shortlist.pipeline.needs import Need
+    from shortlist.needs import Need
 
 
 def methods(options: argparse.Namespace) -> None:
@@ -86,7 +86,8 @@ def _print_needs(needs: Sequence[Need]) -> None:
         facts = [need.what, size, *([revision] if need.revision else []), need.licence, free]
         mark = "ok" if need.present else "MISSING"
         print(f"{mark:<8} {need.kind:<8} {need.name:<{width}}  {', '.join(filter(None, facts))}")
-    missing = [need for need in needs if not need.present and need.kind not in ("memory", "disk")]
+    wanted = [need for need in needs if need.kind not in ("memory", "disk")]
+    missing = [need for need in wanted if not need.present]
     sizes = [need.bytes for need in missing]
     known, unknown = sum(filter(None, sizes)), sizes.count(None)
     for need in needs:
@@ -96,7 +97,7 @@ def _print_needs(needs: Sequence[Need]) -> None:
         print("all files and packages are on this machine")
         return
     print(
-        f"{len(missing)} of {len(needs) - 2} are missing: {known / 1e9:,.1f} GB, and {unknown} of "
+        f"{len(missing)} of {len(wanted)} are missing: {known / 1e9:,.1f} GB, and {unknown} of "
         "unknown size. What gets them:"
     )
     print(*dict.fromkeys(need.command or need.found for need in missing), sep="\n")

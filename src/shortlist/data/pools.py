@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,10 +31,11 @@ from shortlist.data.readers import (
     tracked,
     unreadable,
 )
-from shortlist.data.sources import Source, TaskFiles
+from shortlist.data.sources import Source, TaskFiles, needed_files
 from shortlist.data.splits import sample_rows
 from shortlist.data.streams import Distinct, sample_texts
 from shortlist.errors import InvalidInput, Missing, near
+from shortlist.needs import Need, given_files
 from shortlist.settings import Count, Seed
 
 
@@ -167,6 +169,21 @@ class Domains(Pool):
                 f"pool.chunk={chunk} and pool.max_chars={max_chars} both cut texts; set one to null"
             )
 
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the data set of each domain, or its files in the folder of the data."""
+        hub, files = node.get("hub"), node.get("files")
+        try:
+            names = node["domains"] or source.pool_names(hub, files)
+        except Missing as error:
+            yield Need("file", "pool", "pool", False, str(error), command="set paths.data=DIR")
+            return
+        for domain in names:
+            find = partial(source.pool_files, domain, hub, files)
+            yield from needed_files(
+                f"pool domain {domain!r}", (hub or {}).get(domain), source, find
+            )
+
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per domain: of the file's bytes, or the hub's commit."""
         found = {
@@ -278,6 +295,11 @@ class Files(Pool):
             toxicity=column_name(toxicity),
         )
         self.reading = Reading(csv, lines, longest_mb, expansion, group="pool")
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the files and folders that are named."""
+        return given_files(place, "paths", node["paths"])
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per name, of the bytes of the files of that name and of the keys of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +12,8 @@ from shortlist.core import digest
 from shortlist.data.files import file_digest
 from shortlist.data.readers import Columns
 from shortlist.data.splits import SPLITS
-from shortlist.errors import InvalidInput, Missing, near
+from shortlist.errors import InvalidInput, Missing, ShortlistError, near
+from shortlist.needs import Need, size_of
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
@@ -350,3 +351,29 @@ class HubSource:
 
 
 Source: TypeAlias = LocalSource | HubSource
+
+
+def needed_files(
+    what: str, hub: Mapping[str, Any] | None, source: Source, find: Callable[[], TaskFiles]
+) -> Iterator[Need]:
+    """Yields the needs of what `find` finds in a source: a data set of the hub, or files."""
+    files, reason = None, ""
+    try:
+        files = find()
+    except InvalidInput:
+        raise
+    except ShortlistError as error:
+        reason = str(error)
+    paths = [path for split in (files.files.values() if files else ()) for path in split]
+    if isinstance(source, LocalSource) or hub is None:
+        if files is None:
+            yield Need("file", what, what, False, reason, command="set paths.data=DIR")
+        for path in paths:
+            yield Need("file", str(path), what, True, bytes=path.stat().st_size)
+        return
+    spec = HubSpec.parse(what, hub)
+    found = f"commit {files.revision}" if files else "not in the hub's cache"
+    yield Need(
+        "data set", spec.dataset, what, files is not None, found, spec.revision, tuple(spec.patterns),
+        size_of(paths) if files else None, command="" if files else spec.command(),
+    )  # fmt: skip

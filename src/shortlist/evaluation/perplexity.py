@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from shortlist import progress
 from shortlist.core import Metric, digest
 from shortlist.data.files import file_digest
 from shortlist.data.readers import Columns, read_files
+from shortlist.data.sources import needed_files
 from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput
 from shortlist.evaluation.base import EvalResult, Evaluator
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from shortlist.data.sources import Source, TaskFiles
     from shortlist.evaluation.base import EvalContext, Stage
     from shortlist.models.likelihood import Causal
+    from shortlist.needs import Need
     from shortlist.runtime import Runtime
     from shortlist.store.cache import Artifact
 
@@ -91,6 +94,13 @@ class Perplexity(Evaluator):
     def check(self, source: Source, runtime: Runtime) -> None:
         """Refuses a missing file of texts."""
         source.text_files(WHAT, self.path, self.hub)
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the file of texts, or its data set."""
+        path, hub = node["path"], node["hub"]
+        find = partial(source.text_files, place, path, hub)
+        yield from needed_files(place, hub, source, find)
 
     def metric_names(self) -> tuple[str, ...]:
         """Returns the name of the perplexity."""

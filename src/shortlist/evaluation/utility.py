@@ -14,7 +14,7 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from shortlist.data.splits import sample_rows
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.evaluation.base import EvalResult, Evaluator
 from shortlist.models.likelihood import causal_model
+from shortlist.needs import Need
 from shortlist.settings import Seed
 from shortlist.store.atomic import read_jsonl, write_jsonl
 
@@ -74,6 +75,7 @@ class Utility(Evaluator):
     """
 
     version = 2
+    extra = "eval"
 
     def __init__(self, tasks: Sequence[str], metric: str, items: int | None, seed: Seed) -> None:
         self.tasks = {task_name(spec): spec for spec in tasks}
@@ -84,6 +86,25 @@ class Utility(Evaluator):
         if items is not None and items < 1:
             raise InvalidInput(f"{WHAT}: items must be at least 1, found {items}")
         self.metric, self.items, self.seed = metric, items, seed
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the data sets of its tasks, as lm-eval's own files name them."""
+        if importlib.util.find_spec("lm_eval") is None:
+            return
+        index = task_manager().task_index
+        for task in node["tasks"]:
+            # A tag or group stands for several; none: a file of the data folder, or of the user.
+            names = sorted(name for name in index if name == task or task in index[name].tags)
+            configs = [config for name in names if (config := index[name].cfg)]
+            for config in (one for one in configs if "dataset_path" in one):
+                dataset, part = config["dataset_path"], config.get("dataset_name") or ""
+                folder = _cached(dataset)
+                yield Need(
+                    "data set", dataset, f"{place} {task}", folder is not None,
+                    str(folder or "not in the hub's cache"), "main", (part,) if part else (),
+                    command="" if folder else f"hf download {dataset} --repo-type dataset",
+                )  # fmt: skip
 
     def check(self, source: Source, runtime: Runtime) -> None:
         """Refuses a machine without the package, unknown tasks and missing files."""
@@ -295,6 +316,14 @@ def find_task(spec: str, source: Source) -> LmEvalTask:
     config["dataset_kwargs"] = {**config["dataset_kwargs"], "data_files": paths}
     digests = [text, *(file_digest(paths[split]) for split in sorted(paths))]
     return LmEvalTask(name, config, digest(digests))
+
+
+def _cached(dataset: str) -> Path | None:
+    """Returns the folder of a data set in the caches of `huggingface_hub`; None for none."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "snapshots"
+    return folder if folder.is_dir() else None
 
 
 @functools.cache

@@ -50,6 +50,8 @@ class WandbLogger:
             one that passes, this run and those after it are kept as files.
     """
 
+    extra = "wandb"
+
     def __init__(
         self,
         project: str,

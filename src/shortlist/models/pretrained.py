@@ -21,10 +21,11 @@ import torch
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.models import checkpoint
+from shortlist.needs import Need, file_need, package_need, size_of
 from shortlist.settings import Count, Positive, Seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 END = "<|endoftext|>"
 BYTES = 256
@@ -111,6 +112,13 @@ class PackagedModel(Pretrained):
         self.package, self.folder, self.sha256 = package, folder, sha256
         self.head = head
 
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Any) -> Iterator[Need]:
+        """Yields the package."""
+        yield package_need(
+            node["package"], place, f"pip install {node['package'].replace('_', '-')}"
+        )
+
     def directory(self) -> Path:
         """Returns the folder inside the installed package.
 
@@ -153,6 +161,12 @@ class LocalModel(Pretrained):
         """
         self.path = path
         self.head = head
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Any) -> Iterator[Need]:
+        """Yields the directory."""
+        path = Path(str(node["path"])).expanduser().absolute()
+        yield file_need(path, place, (path / "config.json").is_file(), "set model.path=DIR")
 
     def directory(self) -> Path:
         """Returns the directory.
@@ -201,6 +215,17 @@ class HubModel(Pretrained):
         self.name, self.revision = name, revision
         self.head = head
 
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Any) -> Iterator[Need]:
+        """Yields the repository."""
+        model = cls(node["name"], node["revision"])
+        folder = model.local()
+        yield Need(
+            "model", model.name, place, folder is not None, str(folder or "not in the hub's cache"),
+            model.revision, FETCHED, None if folder is None else size_of(folder.iterdir()),
+            command="" if folder else model.command,
+        )  # fmt: skip
+
     def directory(self) -> Path:
         """Returns the local snapshot, fetched if it is not there and the machine is online.
 
@@ -226,7 +251,7 @@ class HubModel(Pretrained):
         return shlex.join(["hf", "download", self.name, "--revision", self.revision, *chosen])
 
     def local(self) -> Path | None:
-        """Returns the local snapshot with its weights, without a network; None where there is none."""
+        """Returns the local snapshot with its weights, without a network; else None."""
         with suppress(Exception):  # a dozen unrelated classes mean "is not there"
             found = self._snapshot(local=True)
             return found if any(found.glob("*.safetensors")) else None

@@ -19,14 +19,16 @@ from typing import IO, TYPE_CHECKING, Any
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import Pretrained
+from shortlist.needs import file_need
 from shortlist.store.atomic import fsync, make_directory
 from shortlist.store.cache import Store
 from shortlist.store.disk import room_for
 from shortlist.store.keys import key as make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from shortlist.needs import Need
     from shortlist.store.cache import Compute
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ _PIECE = 1 << 22  # bytes
 
 class QuantizedModel(Pretrained):
     """A causal language model whose quantised weights a Python package carries as a GGUF file."""
+
+    extra = "gguf"
 
     def __init__(
         self, option: str, distribution: str, file: str, sha256: str, remark: str, cache: str
@@ -55,6 +59,12 @@ class QuantizedModel(Pretrained):
         self.option, self.distribution, self.file = option, distribution, file
         self.sha256, self.remark = sha256, remark
         self.cache = Path(cache).expanduser().absolute()
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Any) -> Iterator[Need]:
+        """Yields the GGUF file."""
+        path = Path(node["cache"]).expanduser().absolute() / FOLDER / Path(node["file"]).name
+        yield file_need(path, place, path.is_file(), f"shortlist fetch {node['option']}")
 
     @property
     def gguf(self) -> Path:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from shortlist.core import Corpus, document_id
 from shortlist.data.files import raw_rows
 from shortlist.data.readers import Progress, RejectedRow
-from shortlist.data.sources import Source
+from shortlist.data.sources import Source, needed_files
 from shortlist.data.splits import Split, TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
+from shortlist.needs import Need
 from shortlist.settings import Count, Seed, Share
 from shortlist.tasks.base import Task
 
@@ -96,6 +97,12 @@ class Detox(Task):
         self.lowest, self.highest, self.texts = lowest, highest, texts
         self.prompts, self.fractions = dict(prompts), dict(fractions)
         self.folder, self.seed, self.hub = folder, seed, hub
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the data set, or its files in the folder of the data."""
+        name, hub = node["folder"], node["hub"]
+        yield from needed_files(f"task {name!r}", hub, source, lambda: source.task_files(name, hub))
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per file, or the hub's commit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -22,9 +22,10 @@ from shortlist.data.readers import (
     column_name,
     read_files,
 )
-from shortlist.data.sources import Source, TaskFiles
+from shortlist.data.sources import Source, TaskFiles, needed_files
 from shortlist.data.splits import SPLITS, Split, TaskData, sample_rows, split_of
 from shortlist.errors import InvalidInput
+from shortlist.needs import Need, given_files
 from shortlist.settings import Count, Range, Seed
 from shortlist.tasks.base import Task, TaskKind
 
@@ -79,6 +80,12 @@ class FromSource(Task):
         self.seed = seed
         self.hub = hub
         self.folder = folder or name
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the data set, or its files in the folder of the data."""
+        name, hub = node.get("folder") or node["name"], node["hub"]
+        yield from needed_files(f"task {name!r}", hub, source, lambda: source.task_files(name, hub))
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per split: of the files' bytes, or the hub's commit."""
@@ -231,6 +238,11 @@ class FromFiles(Task):
         self.holdout = holdout
         self.shares = {"validation": validation_share, "test": test_share}
         self.seed = seed
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the files of its splits."""
+        return given_files(place, "train", node["train"], map(node.get, ("validation", "test")))
 
     def identity(self, source: Source) -> dict[str, str]:
         """Returns a digest per given file, of its bytes.

@@ -40,6 +40,8 @@ class PydocsFamilies(Task):
             families.
     """
 
+    extra = "pydocs"
+
     def __init__(
         self,
         name: str,

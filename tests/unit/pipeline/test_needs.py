@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from shortlist.doctor import check_run
 from shortlist.errors import InvalidInput
 from shortlist.models.pretrained import FETCHED
+from shortlist.needs import Need
 from shortlist.overrides import cells_of
-from shortlist.pipeline.needs import Need, is_pinned, needs
+from shortlist.pipeline.needs import is_pinned, needs
 
 CONF = Path(__file__).parents[3] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -151,3 +152,26 @@ def test_files_that_are_not_set_are_missing_and_references_are_followed(
     found = needs(composed(*cells_of(typed)[0]))
     assert all(need.present for need in found)
     assert str(tmp_path / "t.jsonl") in {need.name for need in found}
+
+
+def test_what_any_part_of_a_cell_reads_is_named_by_its_class(composed: Any) -> None:
+    def missing(*typed: str) -> set[str]:
+        return {need.name for need in needs(composed(*typed)) if not need.present}
+
+    usual = missing("task=multi_label", "task.train=/a.jsonl", "task.test=/b.jsonl")
+    assert {"/a.jsonl", "/b.jsonl"} <= usual  # a task that derives from one of files
+    base = missing()
+    for typed, name in (
+        (("distil=static", "model@distil.model=bert_base"), "google-bert/bert-base-uncased"),
+        (
+            ("leaks.semantic=0.9", "model@leaks.vectors.model=bert_base"),
+            "google-bert/bert-base-uncased",
+        ),
+        (
+            ("selector=least_toxic", "scorer@featurizer.scorer=minilm_toxicity",
+             "featurizer.scorer.labelled=/toxic.csv"),
+            "/toxic.csv",
+        ),
+    ):  # fmt: skip
+        assert missing(*typed) - base == {name}, typed
+    assert "ray" in {need.name for need in needs(composed("backend=ray"))}

@@ -17,11 +17,15 @@ from shortlist.core import digest
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing, near
 from shortlist.evaluation.scorers.base import Scorer
 from shortlist.models.checkpoint import silenced_transformers
+from shortlist.needs import setting_need
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from shortlist.data.sources import Source
+    from shortlist.needs import Need
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,8 @@ class DetoxifyScorer(Scorer):
     SHA-256 has been compared, and configuration and tokenizer are read from a folder; the package
     builds and runs the model. Texts longer than the model's input are cut and counted.
     """
+
+    extra = "toxicity"
 
     def __init__(
         self,
@@ -80,6 +86,13 @@ class DetoxifyScorer(Scorer):
         self.sha256 = None if sha256 is None else str(sha256).lower()
         self.attribute, self.batch_size, self.device = attribute, batch_size, device
         self._loaded: Any = None
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the checkpoint, and the folder of the model."""
+        for name in ("checkpoint", "model"):
+            advice = f"set {place}.{name}=PATH (conf/scorer/detoxify.yaml)"
+            yield setting_need(f"{place}.{name}", node[name], advice)
 
     def check(self) -> None:
         """Refuses missing files and a checkpoint with another digest, which is not opened.
@@ -187,8 +200,8 @@ class DetoxifyScorer(Scorer):
         arguments = {**arguments, "model_type": str(self.model)}
         loaded: Any = object.__new__(detoxify.Detoxify)
         with silenced_transformers():
-            # Without the argument huggingface_config_path, which would take the number of classes from
-            # the folder: that of a base model says 2.
+            # Without the argument huggingface_config_path, which would take the number of classes
+            # from the folder: that of a base model says 2.
             loaded.model, loaded.tokenizer = detoxify.get_model_and_tokenizer(
                 **arguments, state_dict=weights
             )

@@ -12,8 +12,7 @@ import torch
 
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
-from shortlist.evaluation.scorers.base import Scorer
-from shortlist.evaluation.scorers.labelled import LabelledColumns, labelled_digests, read_labelled
+from shortlist.evaluation.scorers.labelled import LabelledColumns, LabelledScorer, read_labelled
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import Pretrained
 from shortlist.models.tokens import Buckets, batch, by_length, tokenize
@@ -45,7 +44,7 @@ class Recipe:
     seed: int
 
 
-class FineTunedScorer(Scorer):
+class FineTunedScorer(LabelledScorer):
     """The probability of the toxic class by an encoder with a linear layer, all weights fine-tuned.
 
     Both classes have the same weight in training, so that 1/2 separates them whatever their shares
@@ -54,6 +53,7 @@ class FineTunedScorer(Scorer):
     """
 
     version = 1
+    kind = "fine-tuned"
 
     def __init__(
         self,
@@ -90,8 +90,7 @@ class FineTunedScorer(Scorer):
             seed: of the new layer, of order and dropout.
             cache: directory of artifacts (`paths.cache`).
         """
-        files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
-        self.labelled = [None if file is None else Path(file) for file in files]
+        super().__init__(labelled)
         columns = LabelledColumns(text, label, toxic, source, tuple(sources or ()))
         self.recipe = Recipe(
             columns, documents, epochs, float(learning_rate), batch_size, max_length, seed
@@ -111,7 +110,7 @@ class FineTunedScorer(Scorer):
         """Returns the digests of the files of labelled texts, of the settings and of the model."""
         return {
             "scorer": f"fine-tuned {self.version}",
-            "labelled": digest(labelled_digests(self.labelled, "fine-tuned")),
+            "labelled": digest(self.digests()),
             "recipe": digest([str(asdict(self.recipe))]),
             **{f"model.{name}": value for name, value in self.model.identity().items()},
         }
@@ -150,8 +149,7 @@ class FineTunedScorer(Scorer):
 
     def _train(self, directory: Path) -> dict[str, Any]:
         recipe = self.recipe
-        paths = [path for path in self.labelled if path is not None]
-        labelled = read_labelled(paths, recipe.columns)
+        labelled = read_labelled(self.paths, recipe.columns)
         rows = np.arange(min(recipe.documents, len(labelled.corpus)))  # ids are hashes of texts
         truth = torch.from_numpy(labelled.toxic[rows])
         sizes = torch.bincount(truth, minlength=2)

@@ -1,23 +1,27 @@
-"""Labelled texts that a scorer learns from."""
+"""Labelled texts, and scorers that learn from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from shortlist.data.files import file_digest
 from shortlist.data.readers import Columns, read_files
 from shortlist.errors import InvalidInput, Missing, near
+from shortlist.evaluation.scorers.base import Scorer
+from shortlist.needs import setting_need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from shortlist.core import Corpus
+    from shortlist.data.sources import Source
+    from shortlist.needs import Need
 
 
 @dataclass(frozen=True)
@@ -86,26 +90,50 @@ def read_labelled(paths: Sequence[Path], columns: LabelledColumns) -> Labelled:
     return Labelled(corpus, toxic, counts)
 
 
-def labelled_digests(paths: Sequence[Path | None], kind: str) -> tuple[str, ...]:
-    """Returns the digests of the files.
+class LabelledScorer(Scorer):
+    """A scorer that learns from files of labelled texts.
 
-    Args:
-        paths: the files; None for one that is not set.
-        kind: the scorer as a message names it.
-
-    Raises:
-        InvalidInput: no file is named.
-        Missing: a file does not exist.
+    Attributes:
+        kind: the scorer as messages name it.
+        named: the files; None for one that is not set.
     """
-    advice = (
-        "set labelled=FILE among the scorer's settings (columns `text` and `label`; "
-        "featurizer.scorer.labelled=FILE for selector=least_toxic), or paths.data=DIR"
-    )
-    if not paths or None in paths:
-        raise InvalidInput(
-            f"a {kind} scorer learns from labelled texts, found no file of them; {advice}"
+
+    kind: ClassVar[str]
+
+    def __init__(self, labelled: str | Sequence[str | None] | None) -> None:
+        self.named = [None if file is None else Path(file) for file in _listed(labelled)]
+
+    @classmethod
+    def needs(cls, place: str, node: Mapping[str, Any], source: Source) -> Iterator[Need]:
+        """Yields the files."""
+        for path in _listed(node["labelled"]):
+            yield setting_need(place, path, "set paths.data=DIR")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that are set."""
+        return tuple(path for path in self.named if path is not None)
+
+    def digests(self) -> tuple[str, ...]:
+        """Returns the digests of the files.
+
+        Raises:
+            InvalidInput: no file is named.
+            Missing: a file does not exist.
+        """
+        advice = (
+            "set labelled=FILE among the scorer's settings (columns `text` and `label`; "
+            "featurizer.scorer.labelled=FILE for selector=least_toxic), or paths.data=DIR"
         )
-    try:
-        return tuple(file_digest(path) for path in paths if path is not None)
-    except Missing as error:
-        raise Missing(f"labelled texts: {error}; {advice}") from error
+        if not self.named or None in self.named:
+            raise InvalidInput(
+                f"a {self.kind} scorer learns from labelled texts, found no file of them; {advice}"
+            )
+        try:
+            return tuple(map(file_digest, self.paths))
+        except Missing as error:
+            raise Missing(f"labelled texts: {error}; {advice}") from error
+
+
+def _listed(labelled: str | Sequence[str | None] | None) -> Sequence[str | None]:
+    return [labelled] if labelled is None or isinstance(labelled, str) else labelled

@@ -15,8 +15,7 @@ from scipy.sparse import csr_array, vstack
 
 from shortlist.core import digest
 from shortlist.errors import InvalidInput
-from shortlist.evaluation.scorers.base import Scorer
-from shortlist.evaluation.scorers.labelled import LabelledColumns, labelled_digests, read_labelled
+from shortlist.evaluation.scorers.labelled import LabelledColumns, LabelledScorer, read_labelled
 from shortlist.kernels.ngrams import count_character_ngrams, count_ngrams
 from shortlist.kernels.words import text_batch
 from shortlist.models.linear import Linear, logistic
@@ -53,7 +52,7 @@ class LinearSettings:
     tolerance: float
 
 
-class LinearScorer(Scorer):
+class LinearScorer(LabelledScorer):
     """The probability of the toxic class by logistic regression on hashed n-grams of words or of
     characters.
 
@@ -81,6 +80,7 @@ class LinearScorer(Scorer):
     """
 
     version = 2
+    kind = "linear"
 
     def __init__(
         self,
@@ -98,8 +98,7 @@ class LinearScorer(Scorer):
         max_iterations: Count,
         tolerance: Positive,
     ) -> None:
-        files = [labelled] if labelled is None or isinstance(labelled, str) else list(labelled)
-        self.labelled = [None if file is None else Path(file) for file in files]
+        super().__init__(labelled)
         self.settings = LinearSettings(
             text, label, toxic, source, tuple(sources or ()), unit, min_n, max_n, buckets,
             float(inverse_penalty), max_iterations, float(tolerance),
@@ -132,13 +131,13 @@ class LinearScorer(Scorer):
             InvalidInput: no file is named.
             Missing: a file does not exist.
         """
-        self._digests()
+        self.digests()
 
     def identity(self) -> dict[str, str]:
         """Returns the digests of the files of labelled texts and of the settings."""
         return {
             "scorer": f"linear {self.version}",
-            "labelled": digest(self._digests()),
+            "labelled": digest(self.digests()),
             "recipe": digest(map(str, astuple(self.settings))),
         }
 
@@ -148,8 +147,7 @@ class LinearScorer(Scorer):
         Raises:
             InvalidInput: the labelled texts hold only one class, or none of a source.
         """
-        paths = tuple(path for path in self.labelled if path is not None)
-        model, self.counts = trained(self.settings, paths, self._digests())
+        model, self.counts = trained(self.settings, self.paths, self.digests())
         scores = np.empty(len(texts), dtype=np.float64)
         starts = range(0, len(texts), _CHUNK)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -163,9 +161,6 @@ class LinearScorer(Scorer):
                 scores[start : start + len(odds)] = 1 / (1 + np.exp(-odds))
                 report(len(odds))
         return scores
-
-    def _digests(self) -> tuple[str, ...]:
-        return labelled_digests(self.labelled, "linear")
 
 
 # The cells of a sweep, and the stages of a cell, use the same classifier repeatedly.
