@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from real_text import ROOT
 from report import write
 
@@ -23,17 +25,25 @@ from shortlist.store.provenance import commit
 
 TITLE = "Streamed selections, `shortlist select --stream`: file to top-k, one process each"
 COMMIT = commit(ROOT)
-FILES, WORDS, LENGTH = 8, 50_000, 120  # 120 words are about 800 characters
+FILES, WORDS, LENGTH, DRAWN = 8, 50_000, 120, 100_000  # 120 words are about 800 characters
 METHODS = {
     "dsir": (),
     "gotd": ("featurizer=static", "selector.sensitivity=false"),
 }
 
 
-def generate(folder: Path, documents: int) -> None:
-    """Writes documents of about 800 characters in `FILES` files: words of a Zipf law, ten topics."""
+def generate(folder: Path, documents: int) -> int:
+    """Writes distinct documents of about 800 characters in `FILES` files; returns the bytes that they
+    unpack to. Words follow a Zipf law, with ten topics; of more than `DRAWN` documents the later
+    ones are the first with another word before them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(documents)
+    drawn = min(documents, DRAWN)
+    if documents % drawn:
+        raise SystemExit(
+            f"expected a multiple of {DRAWN:,} documents, or fewer, found {documents:,}"
+        )
+    rng = np.random.default_rng(drawn)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     lengths = np.random.default_rng(0).integers(3, 11, WORDS)
     words = np.array(
@@ -41,19 +51,21 @@ def generate(folder: Path, documents: int) -> None:
     )
     share = 1 / np.arange(1, WORDS + 1)
     ends = np.cumsum(share / share.sum())
+    size = 0
     for number in range(FILES):
-        with (folder / f"{number}.jsonl").open("w", encoding="utf-8") as file:
-            left = documents // FILES + (number < documents % FILES)
-            while left:
-                rows = min(left, 4096)
-                ranks = np.searchsorted(ends, rng.random((rows, LENGTH)))
-                topics = rng.integers(0, 10, rows)
-                chosen = words[(ranks + 97 * topics[:, None]) % WORDS]
-                file.writelines(
-                    f'{{"text": "{" ".join(row)}", "domain": "{topic}"}}\n'
-                    for row, topic in zip(chosen, topics, strict=True)
-                )
-                left -= rows
+        rows = drawn // FILES + (number < drawn % FILES)
+        ranks = np.searchsorted(ends, rng.random((rows, LENGTH)))
+        topics = rng.integers(0, 10, rows)
+        chosen = words[(ranks + 97 * topics[:, None]) % WORDS]
+        block = "".join(
+            f'{{"text": "{" ".join(row)}", "domain": "{topic}"}}\n'
+            for row, topic in zip(chosen.tolist(), topics, strict=True)
+        ).encode()
+        with pa.CompressedOutputStream(str(folder / f"{number}.jsonl.zst"), "zstd") as file:
+            for copy in range(documents // drawn):
+                word = f'{{"text": "{f"{copy} " if copy else ""}'
+                size += file.write(block.replace(b'{"text": "', word.encode()))
+    return size
 
 
 def sample(folder: Path) -> None:
@@ -71,13 +83,18 @@ def repeated(folder: Path, documents: int) -> int:
     bytes that it unpacks to.
     """
     generate(folder / "whole", 100_000)
-    raw = b"".join(path.read_bytes() for path in sorted((folder / "whole").iterdir()))
+    raw = b"".join(rows_of(path).read() for path in sorted((folder / "whole").iterdir()))
     shutil.rmtree(folder / "whole")
     member, times = gzip.compress(raw, compresslevel=1), documents // 100_000
     (folder / "pools").mkdir()
     with (folder / "pools/repeated.jsonl.gz").open("wb") as file:
         file.writelines([member] * times)
     return len(raw) * times
+
+
+def rows_of(path: Path) -> Any:
+    """Returns a generated file as a stream of unpacked bytes."""
+    return pa.CompressedInputStream(str(path), "zstd")
 
 
 def measure(command: Sequence[str], log: Path) -> dict[str, Any]:
@@ -142,7 +159,9 @@ def main() -> None:
         given.out,
         f"{os.cpu_count()} processors. Seconds of the whole command, imports included; the load is "
         "the average of the minute before it; processor seconds are those of all its processes. "
-        f"Documents are generated (120 words of a Zipf law), in {FILES} files of JSON Lines; budget "
+        f"Documents are generated (120 words of a Zipf law, {DRAWN:,} of them, which come again with "
+        f"another first word), in {FILES} files of JSON Lines, packed by zstd; megabytes are those of "
+        "the rows; budget "
         f"{given.budget:,}, sample of gotd {given.sample:,}. `memory` is `select` without `--stream`. "
         "`sample`: 1,000 documents of a domain by `pool.per_domain`, of gzip members that repeat.",
     )
@@ -150,11 +169,10 @@ def main() -> None:
     for documents in given.documents:
         pool = work / f"pool-{documents}"
         try:
-            generate(pool, documents)
+            size = generate(pool, documents)
             for method, way in itertools.product(given.methods, given.ways):
                 shutil.rmtree(work / "cache", ignore_errors=True)
                 found = measure(command(given, pool, method, way), work / "log.txt")
-                size = sum(path.stat().st_size for path in pool.iterdir())
                 board.add(f"{method}, {documents:,} documents, {way}", found, documents, size)
         finally:
             shutil.rmtree(pool)
@@ -172,12 +190,12 @@ def main() -> None:
 def command(given: argparse.Namespace, pool: Path, method: str, way: str) -> list[str]:
     """Returns the arguments of Python that select from a pool, for a target of its topic 3."""
     work, target = pool.parent, pool.parent / "target.jsonl"
-    with (pool / "0.jsonl").open(encoding="utf-8") as file:
+    with io.BufferedReader(rows_of(pool / "0.jsonl.zst")) as file:
         head = itertools.islice(file, 12_000)
-        target.write_text("".join(row for row in head if '"domain": "3"' in row), encoding="utf-8")
+        target.write_bytes(b"".join(row for row in head if b'"domain": "3"' in row))
     streamed = ["--stream", "--sample", str(given.sample)]
     return [
-        "-m", "shortlist", "select", str(pool / "*.jsonl"), "-t", str(target), "-m", method, "-q",
+        "-m", "shortlist", "select", str(pool / "*.jsonl.zst"), "-t", str(target), "-m", method, "-q",
         "-n", str(given.budget), "--json", "--domain-column", "domain",
         *([] if way == "memory" else streamed), "--", *METHODS[method],
         *([] if way == "memory" else [f"backend={way}"]), "runtime.report=false", "advice=null",

@@ -376,7 +376,7 @@ def _json_rows(
 ) -> Iterator[RawRow]:
     names = [json.dumps(name).encode() for name in wanted or ()]
     for line, raw in lines:
-        if not raw.strip():
+        if raw.isspace():
             continue
         try:
             # A name that stands twice would silently be the last one.

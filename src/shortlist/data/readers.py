@@ -370,7 +370,7 @@ class DocumentStream:
                     names |= dict.fromkeys(row)
                 if file.keys:
                     row = {**row, **file.keys}
-                if not self._passes(row):
+                if self.filter.only and not self._passes(row):
                     continue
                 row = row if columns.parse is None else columns.parse(row)
                 document = _document(row, columns, self.default_domain or file.name)
@@ -505,6 +505,8 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 
 def _encodable(value: str, column: str) -> str:
     # Undecodable bytes arrive here as lone surrogates, which JSON can also spell out.
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

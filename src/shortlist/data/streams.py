@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,8 +17,13 @@ from numpy.typing import NDArray
 from shortlist.core import ID_CHARACTERS, Corpus, document_id
 from shortlist.data.readers import Document
 from shortlist.data.splits import check_size, draw
+from shortlist.errors import InvalidInput
 
 ID_BYTES = ID_CHARACTERS // 2
+CHANGED = (
+    "pool: expected files that do not change while they are read, found other documents at the second "
+    "reading; repeat the command"
+)
 _RECORD = np.dtype([("id", f"S{ID_BYTES}"), ("row", "<i8")])
 _PARTS = 256  # of the ids on disk, by their first byte
 _HELD = 1 << 20  # ids in memory, 20 bytes each, before they go to disk
@@ -173,16 +179,27 @@ class Distinct:
                 yield text
 
 
-def batches(documents: Iterable[Document], rows: int) -> Iterator[Corpus]:
+def batches(documents: Iterable[Document], rows: int, ids: Path | None = None) -> Iterator[Corpus]:
     """Yields the documents some at a time, with id, text and domain.
 
     Equal texts have equal ids, unlike in a corpus that holds all of its rows.
+
+    Args:
+        documents: the documents.
+        rows: how many at a time.
+        ids: file of their ids, `ID_BYTES` each, where they have been computed before.
+
+    Raises:
+        InvalidInput: there are more documents than ids.
     """
     stream = iter(documents)
-    while batch := list(islice(stream, rows)):
-        columns = {
-            "id": [document_id(row.text) for row in batch],
-            "text": [row.text for row in batch],
-            "domain": [row.domain for row in batch],
-        }
-        yield Corpus(pa.table(columns))
+    with nullcontext() if ids is None else ids.open("rb") as known:
+        while batch := list(islice(stream, rows)):
+            if known is None:
+                keys = [document_id(row.text) for row in batch]
+            else:
+                keys = known.read(ID_BYTES * len(batch)).hex(" ", ID_BYTES).split()
+                if len(keys) != len(batch):
+                    raise InvalidInput(CHANGED)
+            texts, domains = [row.text for row in batch], [row.domain for row in batch]
+            yield Corpus(pa.table({"id": keys, "text": texts, "domain": domains}))

@@ -7,6 +7,7 @@ file are computed a batch at a time, and not stored.
 from __future__ import annotations
 
 import copy
+import gc
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +19,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from shortlist.core import Budget, Corpus, Features, digest
+from shortlist.core import Budget, Corpus, Features, digest, document_id
 from shortlist.data import decontamination
 from shortlist.data.files import Reading
 from shortlist.data.finding import DataFile
 from shortlist.data.readers import Columns, DocumentStream, render
-from shortlist.data.streams import Smallest, batches
+from shortlist.data.streams import CHANGED, Smallest, batches
+from shortlist.errors import InvalidInput
 from shortlist.featurizers.base import Featurizer, check_computed
 from shortlist.pipeline.data import CORPUS, QUARANTINE
 from shortlist.pipeline.scoring import SCORES
@@ -88,7 +90,11 @@ class ShardReader:
     ) -> Artifact:
         """Returns the artifact of a pass over a shard, computed if it does not exist."""
         read = {"columns": asdict(self.columns), "reading": asdict(self.reading)}
-        return self.store.stage(name, 1, {**read, **settings}, inputs, compute)
+        gc.freeze()  # else every collection looks through all imported modules, for each batch
+        try:
+            return self.store.stage(name, 1, {**read, **settings}, inputs, compute)
+        finally:
+            gc.unfreeze()
 
     def documents(self, shard: Shard) -> DocumentStream:
         """Returns the documents of a shard."""
@@ -196,6 +202,7 @@ class SecondPass:
         seed: seed of a method that draws; None: nothing is drawn.
         protected: key and file of protected texts, by name.
         report_leaks: whether documents that repeat them stay.
+        ids: file of the ids of a first pass, by file of the pool; hashing is a fifth of a pass.
     """
 
     reader: ShardReader
@@ -206,6 +213,7 @@ class SecondPass:
     seed: int | None
     protected: Mapping[str, tuple[str, Path]]
     report_leaks: bool
+    ids: Mapping[Path, Path]
 
     def __call__(self, shard: Shard) -> Artifact:
         """Returns the artifact: `best.arrow` and `scores.npy`, best first."""
@@ -224,7 +232,7 @@ class SecondPass:
         best, counts = Best(self.budget.amount), Counter[str]()
         leaked: dict[str, float] = {}
         protected = [formats.load_corpus(path) for _, path in self.protected.values()]
-        for batch in batches(stream, BATCH_ROWS):
+        for batch in batches(stream, BATCH_ROWS, self.ids.get(shard.file.path)):
             values, cut = vectorize(batch)
             counts.update(cut)
             scores = selector.score_all(Features(_filled(values), "", ""), runtime)[: len(batch)]
@@ -246,6 +254,8 @@ class SecondPass:
                 found, ranked = found.take(clean), ranked[clean]
             best.add(found, ranked)
         documents, ranked = best.ranked()
+        if documents.ids != [document_id(text) for text in documents.texts]:
+            raise InvalidInput(CHANGED)
         formats.save_corpus(directory / BEST, documents)
         np.save(directory / SCORES, ranked)
         return {

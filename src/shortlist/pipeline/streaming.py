@@ -133,7 +133,8 @@ def _streamed(cell: Cell, method: Method, sample: int) -> Streamed:
         },
     )
     fitted, first = _fitted(cell, method, aimed, shards, reader, sample)
-    one = _second_pass(cell, method, fitted, task, target, reader)
+    ids = {shard.file.path: one.path / IDS for shard, one in zip(shards, first, strict=False)}
+    one = _second_pass(cell, method, fitted, task, target, reader, ids)
     second = map_shards(one, shards, cell.parts.backend)
     return _merged(cell, method, shards, first, second, fitted, dict(found.counts))
 
@@ -286,6 +287,7 @@ def _second_pass(
     task: TaskSplits,
     target: TaskSplits,
     reader: ShardReader,
+    ids: Mapping[Path, Path],
 ) -> SecondPass:
     found, _ = evaluation_texts(cell, task, {target.name: target})
     if cell.parts.leaks.targets:
@@ -303,6 +305,7 @@ def _second_pass(
         seed=cell.parts.seed if method.selector.traits.stochastic else None,
         protected=texts,
         report_leaks=cell.parts.leaks.action == "report",
+        ids=ids,
     )
 
 
