@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-import time
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -174,35 +171,6 @@ def test_every_backend_gives_the_same_bytes(
         paths, method, *more, f"backend={backend}", *local, f"paths.cache={place / 'other'}"
     )
     assert bytes_of(elsewhere) == bytes_of(streamed(paths, method, *more))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is an extra")
-def test_a_ray_run_that_is_killed_goes_on_with_the_same_picks(place: Path) -> None:
-    cut(place / "pool", rows_of_pool(), 12)
-    typed = ("select", "pool/*.jsonl", "-t", "target.jsonl", "-n", "40", "-m", "dsir", "--stream",
-             "--domain-column", "of", "--", *QUIET, "backend.workers=1")  # fmt: skip
-    cache = place / ".cache/shortlist"
-
-    def started() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "shortlist", *typed, "backend=ray"])
-
-    def finished() -> int:
-        return sum(stage == "stream_first" for stage, _ in executions(cache))
-
-    killed = started()
-    while finished() < 3 and killed.poll() is None:
-        time.sleep(0.02)
-    killed.kill()
-    killed.wait()
-    assert 3 <= finished() < 12
-    before = executions(cache)
-    assert started().wait() == 0
-    new = executions(cache)[len(before) :]
-    assert {key for _, key in before} & {key for _, key in new} == set()
-    (resumed,) = place.glob("outputs/**/shortlist.jsonl")
-    plain = streamed([*(place / "pool").iterdir()], "dsir", f"paths.cache={place / 'other'}")
-    assert resumed.read_bytes() == bytes_of(plain)
 
 
 @pytest.mark.whole
