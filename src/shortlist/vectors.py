@@ -59,11 +59,13 @@ def unusable_rows(values: Any) -> NDArray[np.int64]:
     they hold a number that is not finite, or numbers beyond about 1e19, which no distance survives.
     """
     bad: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+    blocks = row_slices(int(values.shape[0]))
     if not isinstance(values, np.ndarray) and values.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.dot(values.data, values.data) < 1e38:  # of all rows together
-                return bad[0]
-    for rows in row_slices(int(values.shape[0])):
+            length: Any = np.dot(values.data, values.data)
+        if length < 1e38:  # of all rows together
+            return bad[0]
+    for rows in blocks:
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(values, np.ndarray):
                 block: NDArray[np.float32] = values[rows].astype(np.float32, copy=False)
