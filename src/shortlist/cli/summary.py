@@ -15,6 +15,7 @@ DOMAINS = 10  # lines of a summary
 
 def facts_of(picks: Picks, written: Path | None) -> dict[str, Any]:
     """Returns the summary of a selection as plain data."""
+    from shortlist.core import charged_seconds
     from shortlist.data.files import NO_UTF8
     from shortlist.distil.base import Fidelity
     from shortlist.pipeline.distillation import SCORER
@@ -46,7 +47,7 @@ def facts_of(picks: Picks, written: Path | None) -> dict[str, Any]:
             NO_UTF8 in path.read_text(encoding="utf-8") for path in place.glob("*_quarantine.txt")
         ),
         "warnings": list(record.warnings),
-        "seconds": sum(stage.seconds for stage in record.stages if stage.role == "selection"),
+        "seconds": charged_seconds(record.stages, "selection"),
         "recommended": (record.selection.get("recommended") or {}).get("reason"),
         "sha256": record.selection["sha256"],
         "scorer": None if fidelity is None else str(next(place.glob(f"{SCORER}.*"))),

@@ -22,6 +22,7 @@ from shortlist.core.record import Record as Record
 from shortlist.core.record import Role as Role
 from shortlist.core.record import StageCost as StageCost
 from shortlist.core.record import Status as Status
+from shortlist.core.record import charged_seconds as charged_seconds
 from shortlist.core.record import pack_item_scores as pack_item_scores
 from shortlist.core.record import unpack_item_scores as unpack_item_scores
 from shortlist.core.selection import Budget as Budget

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -123,6 +123,11 @@ class StageCost:
     peak_mib: float
     device: str
     role: Role
+
+
+def charged_seconds(stages: Iterable[StageCost], role: Role) -> float:
+    """Returns what the cost of a role is, wherever it is shown: the seconds of its stages."""
+    return math.fsum(stage.seconds for stage in stages if stage.role == role)
 
 
 @dataclass(frozen=True)

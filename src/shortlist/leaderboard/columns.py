@@ -1,16 +1,15 @@
 """The columns of a comparison table: what a record measured, and what each column is called.
 
 A metric's column is what makes two numbers comparable: equal columns mean equal measurements. The
-cost columns are in `COSTS`: role of a stage -> column -> how it is summed.
+cost columns are in `COSTS`; what they count is in `core.charged_seconds`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from shortlist.core import Metric, Record, Role
+from shortlist.core import Metric, Record, Role, charged_seconds
 from shortlist.leaderboard.compute import operations
 from shortlist.leaderboard.table import Column, Kind
 
@@ -106,9 +105,7 @@ def measurements(record: Record) -> dict[Measurement, float]:
     }
     if record.stages:
         for role, cost in COSTS.items():
-            numbers[cost.measurement] = math.fsum(
-                stage.seconds for stage in record.stages if stage.role == role
-            )
+            numbers[cost.measurement] = charged_seconds(record.stages, role)
         numbers[PEAK_MEMORY] = max(stage.peak_mib for stage in record.stages)
         if (estimated := operations(record)) is not None:
             numbers[OPERATIONS] = estimated

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from shortlist.core import Axes, Corpus, Role, Selection, StageCost, TargetSpec
+from shortlist.core import Axes, Corpus, Role, Selection, StageCost, TargetSpec, charged_seconds
 from shortlist.diagnostics.datasheet import figures
 from shortlist.diagnostics.datasheet.composition import (
     category_table,
@@ -168,7 +168,7 @@ def _effort(fit: Mapping[str, Any], stages: Sequence[tuple[StageCost, bool]]) ->
         note = f"{percent(max(errors))} mass misplaced{' at most' if len(errors) > 1 else ''}"
         facts.append(Fact("transport", "certified" if solved else "not converged", note))
     if stages:
-        took = sum(cost.seconds for cost, _ in stages if cost.role == "selection")
+        took = charged_seconds((cost for cost, _ in stages), "selection")
         facts.append(Fact("selection time", duration(took), f"on {stages[-1][0].device}"))
     return tuple(facts)
 
@@ -540,10 +540,8 @@ def cost_section(
         )
         for name, part, took, memory, state in parts
     )
-    by_role = {
-        role: sum(cost.seconds for cost, _ in stages if cost.role == role)
-        for role in get_args(Role)
-    }
+    costs = [cost for cost, _ in stages]
+    by_role = {role: charged_seconds(costs, role) for role in get_args(Role)}
     sums = [f"{role} {duration(seconds)}" for role, seconds in by_role.items() if seconds]
     lead = (
         f"{duration(sum(by_role.values()))} in all, every stage as if it had not been in the cache"
