@@ -24,7 +24,7 @@ from shortlist.featurizers.transformer import Transformer
 from shortlist.models import checkpoint
 from shortlist.models.pretrained import PackagedModel
 from shortlist.overrides import composed
-from shortlist.pipeline import workload
+from shortlist.pipeline import machines, workload
 from shortlist.pipeline.build import build, plain
 from shortlist.runtime import Runtime
 from shortlist.trainers.language_model import MaskedLM
@@ -40,7 +40,7 @@ WORDS = sorted({word for word in NOTES.lower().split() if word.isalpha() and len
 
 
 def row(
-    size: tuple[int, int, int], machine: workload.Machine, start: Path, model: PackagedModel
+    size: tuple[int, int, int], machine: machines.Machine, start: Path, model: PackagedModel
 ) -> Any:
     """Returns the forecast of one size, what was taken, and their ratios."""
     count, tokens, batch = size
@@ -86,7 +86,7 @@ def main() -> None:
         checkpoint.save(
             start, checkpoint.masked_lm(home, new_head=True), checkpoint.tokenizer(home)
         )
-        machine = workload.this_machine(
+        machine = machines.this_machine(
             Path.cwd(), home, Runtime("cpu", progress=False), clock=time.process_time
         )
         row((8, 24, 8), machine, start, model)  # libraries load at the first call

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shortlist.needs import Need
-    from shortlist.pipeline.workload import Machine
+    from shortlist.pipeline.machines import Machine
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _room() -> Machine:
     import torch
 
     from shortlist.ot.resources import available_bytes
-    from shortlist.pipeline.workload import Machine
+    from shortlist.pipeline.machines import Machine
 
     gpu = torch.cuda.is_available()
     host = float(available_bytes(torch.device("cpu")))

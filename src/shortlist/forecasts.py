@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shortlist.overrides import all_cells, composed
+from shortlist.overrides import all_cells, composed, path_of
 from shortlist.pipeline.build import build
-from shortlist.pipeline.workload import (
-    Machine,
-    Stage,
-    cache_of,
-    named_machine,
-    planned,
-    this_machine,
-)
+from shortlist.pipeline.machines import Machine, named_machine, this_machine
+from shortlist.pipeline.workload import Stage, planned
 from shortlist.runtime import Runtime
 
 MODEL = "model=minilm"  # whose passes and steps are measured
@@ -85,7 +79,7 @@ def forecast_run(typed: Sequence[str], on: str | None) -> SweepForecast:
         first = found[0][1]
         runtime = Runtime(first.runtime.accelerator.name, first.runtime.threads, progress=False)
         runtime.settle()
-        machine = this_machine(cache_of(first), home, runtime)
+        machine = this_machine(path_of(first, "cache"), home, runtime)
     stages, known = planned(found, seeds, machine)
     return SweepForecast(len(cells) * seeds, seeds, machine, stages, known)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,8 @@ class Featurizer(ABC):
 
     Attributes:
         version: raised when the meaning of the vectors changes.
+        passes: forward passes of its model over a document, for forecasts; a backward pass is two.
+        predicts: whether those end in the head, which predicts every token.
         model: the model it reads with, or None.
         inner: the featurizer whose vectors this one transforms together, or None.
         scorer: the toxicity scorer whose score is the vector, or None.
@@ -76,6 +78,8 @@ class Featurizer(ABC):
     """
 
     version = 1
+    passes: ClassVar[int] = 0
+    predicts: ClassVar[bool] = False
     model: Any = None  # Pretrained | None; subclasses narrow it
     inner: Any = None  # Featurizer | None
     scorer: Any = None  # Scorer | None

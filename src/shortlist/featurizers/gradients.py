@@ -69,6 +69,7 @@ class Gradients(ShardedFeaturizer):
     """
 
     version = 3
+    passes, predicts = 3, True
     model: Pretrained
     doing = "gradients"
 

@@ -46,6 +46,7 @@ class Landmarks(Gradients):
     """
 
     version = 1
+    passes, predicts = 1, False  # of all documents; gradients are of a share
     doing = "vectors and influence of landmarks"
 
     def __init__(

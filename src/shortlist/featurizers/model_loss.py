@@ -42,6 +42,7 @@ class ModelLoss(ShardedFeaturizer):
 
     model: Pretrained
     doing = "losses"
+    passes, predicts = 1, True
 
     def __init__(self, model: Pretrained, max_length: Count) -> None:
         """Stores the settings.
@@ -88,6 +89,7 @@ class TwoLosses(ModelLoss):
     """
 
     version = 2  # 1 read the target without the last tokens, which fill no block
+    passes = 2
 
     def __init__(self, model: Pretrained, max_length: Count, reading: Any, seed: Seed) -> None:
         """Stores the settings.

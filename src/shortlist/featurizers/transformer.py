@@ -49,6 +49,7 @@ class Transformer(ShardedFeaturizer):
     """
 
     version = 2
+    passes = 1
     model: Pretrained
 
     def __init__(

@@ -1,18 +1,15 @@
 """What a sweep would take, before any of it is run: stages, minutes, memory, disk, on a machine.
 
-A stage's time is its floating-point operations over a rate that the machine reaches: on this machine
-measured by a pass and a training step of MiniLM, on a named one a share of its peak (`machines.yaml`).
-Sizes are those of the files of this machine, or the published ones where the hub's are not read yet.
+A stage's time is its floating-point operations over a rate that the machine reaches. Sizes are
+those of the files of this machine, or the published ones where the hub's are not read yet.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shortlist.core import digest
-from shortlist.errors import DoesNotFit, InvalidInput, Missing, near
-from shortlist.models import checkpoint
-from shortlist.ot.resources import available_bytes, forecast, product_rate
-from shortlist.pipeline.build import plain
+from shortlist.errors import DoesNotFit, Missing
+from shortlist.featurizers.base import Featurizer, NoFeatures
+from shortlist.ot.resources import forecast, product_rate
+from shortlist.pipeline.build import class_of, extensions_of, plain
 from shortlist.pipeline.cell import open_cell
-from shortlist.pipeline.compose import absolute, build_component
+from shortlist.pipeline.compose import build_component
 from shortlist.pipeline.loading import load_data
+from shortlist.pipeline.machines import Machine, Shape
 from shortlist.pipeline.needs import published
-from shortlist.runtime import Runtime
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,64 +33,8 @@ if TYPE_CHECKING:
 TOKEN = 4.3  # characters of English
 COUNTED = 12e6  # characters a second of hashed n-grams, one core
 OVERHEAD = 0.5  # seconds of a stage: opening a model, tokens, files; measured with MiniLM
-STEP_BYTES = 32  # of float32 weights, gradients and two moments, read and written, for one weight
 HALF = 2  # bytes of a number where precision=auto is half precision
 SOLVE = ("relative_epsilon", "stored_bytes")  # what a selector that solves a transport has
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a machine reaches.
-
-    Attributes:
-        name: its name; empty for this one.
-        source: where the rates come from.
-        gpu: whether models run on an accelerator.
-        memory: bytes of the host.
-        device_memory: bytes of the accelerator; those of the host where there is none.
-        disk: bytes that may be written.
-        training: floating-point operations a second of a training.
-        passes: likewise of passes without gradient.
-        products: multiply-adds a second of a transport's products.
-        stepping: weights a second that a step of AdamW moves, clipping included.
-    """
-
-    name: str
-    source: str
-    gpu: bool
-    memory: float
-    device_memory: float
-    disk: float
-    training: float
-    passes: float
-    products: float
-    stepping: float
-
-    @property
-    def estimated(self) -> bool:
-        """Whether the rates were not measured."""
-        return bool(self.name)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Size of a transformer."""
-
-    width: int
-    layers: int
-    vocabulary: int
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights, about: 12 width^2 a layer, and the embeddings."""
-        return 12 * self.layers * self.width**2 + self.vocabulary * self.width
-
-    def flops(self, length: float, head: float) -> float:
-        """Returns the operations of a pass over one token of a text of `length` tokens, whose head
-        predicts the share `head` of the tokens.
-        """
-        body = 24 * self.layers * self.width**2 + 4 * self.layers * self.width * length
-        return body + 2 * head * self.vocabulary * self.width
 
 
 @dataclass(frozen=True)
@@ -165,89 +106,6 @@ class Stage:
             sum(times * work.disk for work, times in once),
             works[0].gpu,
         )
-
-
-def named_machine(name: str) -> Machine:
-    """Returns a machine of `machines.yaml`.
-
-    Raises:
-        InvalidInput: there is none of this name.
-    """
-    import yaml
-
-    known = yaml.safe_load(Path(__file__).with_name("machines.yaml").read_text(encoding="utf-8"))
-    if name not in known:
-        raise InvalidInput(f"--on {name}: there is no such machine; {near(name, known)}")
-    facts = known[name]
-    rates = {
-        rate: facts[rate] * facts[f"{rate}_share"] for rate in ("training", "passes", "products")
-    }
-    sizes = {size: float(facts[size]) for size in ("memory", "device_memory", "disk")}
-    stepping = facts["bandwidth"] * facts["bandwidth_share"] / STEP_BYTES
-    return Machine(name, facts["source"], True, **sizes, **rates, stepping=stepping)
-
-
-def this_machine(
-    cache: Path, home: Path, runtime: Runtime, clock: Callable[[], float] = time.perf_counter
-) -> Machine:
-    """Returns the rates of this machine, measured in some seconds on the model in `home`.
-
-    Args:
-        cache: the folder of artifacts (`paths.cache`).
-        home: directory of an encoder with a masked-LM head or without.
-        runtime: the machine.
-        clock: seconds of the machine, or of this process.
-    """
-    device, length = runtime.device, 64
-    model = checkpoint.masked_lm(home, new_head=True).to(device)
-    config = model.config
-    shape = Shape(config.hidden_size, config.num_hidden_layers, config.vocab_size)
-    ids = torch.randint(1000, 2000, (16, length), device=device)
-    # precision=auto is bfloat16 where the processor is fast at it, for vectors and for trainings.
-    half = checkpoint.precision("auto", device) == "bf16"
-    encoder: Any = checkpoint.encoder(home).to(device, torch.bfloat16 if half else torch.float32)
-    weights = list(model.parameters())
-    optimizer = torch.optim.AdamW(weights, fused=True)
-
-    def passed() -> None:
-        with torch.inference_mode():
-            encoder(input_ids=ids)
-
-    def trained() -> None:
-        # Without the head: a masked LM's predicts few tokens, and logits of all would be slow to write.
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            hidden = model.base_model(input_ids=ids).last_hidden_state
-        hidden.float().square().mean().backward()
-
-    def stepped() -> None:
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-
-    tokens = ids.numel()
-    passes = tokens * shape.flops(length, 0) / _seconds(passed, device, clock)
-    training = 3 * tokens * shape.flops(length, 0) / _seconds(trained, device, clock)
-    stepping = sum(weight.numel() for weight in weights) / _seconds(stepped, device, clock)
-    free = float(available_bytes(torch.device("cpu")))
-    place = next(one for one in (cache, *cache.parents) if one.exists())
-    return Machine(
-        "", f"measured on {runtime.device_name}", device.type == "cuda", free,
-        float(available_bytes(device)), float(shutil.disk_usage(place).free), training, passes,
-        product_rate(shape.width, device, torch.float32), stepping,
-    )  # fmt: skip
-
-
-def _seconds(work: Any, device: torch.device, clock: Callable[[], float]) -> float:
-    """Returns the least time of five calls, after one that is not timed: on a CPU that nothing else
-    uses.
-    """
-    times: list[float] = []
-    for _ in range(6):
-        begin = clock()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(clock() - begin)
-    return min(times[1:])
 
 
 def shape_of(node: Mapping[str, Any]) -> Shape:
@@ -359,7 +217,9 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
             machine,
         )
     vectors = parts["featurizer"]
-    tail = str(vectors["_target_"]).rpartition(".")[2]
+    kind: Any = class_of(
+        vectors["_target_"], "featurizer", Featurizer, ("shortlist", *extensions_of(config))
+    )
     key: Any = (
         reads,
         parts["task"] if vectors.get("tuning") or sizes.known is False else 0,
@@ -371,7 +231,7 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
         columns = encoder.width
     texts = sizes.documents + sizes.target
     length = min(sizes.characters / TOKEN + 2, vectors.get("max_length") or math.inf)
-    if tail in ("Transformer", "ModelLoss", "TwoLosses", "Gradients"):
+    if kind.passes:
         if vectors.get("tuning"):
             used = min(sizes.target_characters / TOKEN, vectors["tuning"]["max_length"])
             yield training_work(
@@ -382,13 +242,12 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
                 key,
                 machine,
             )
-        passes = {"Transformer": 1, "ModelLoss": 1, "TwoLosses": 2, "Gradients": 3}[tail]
-        work = passes * texts * length * encoder.flops(length, tail != "Transformer")
+        work = kind.passes * texts * length * encoder.flops(length, kind.predicts)
         yield Work(
             "features", digest([json.dumps(key)]), OVERHEAD + work / machine.passes,
             _passing(encoder, config), 4.0 * texts * columns,
         )  # fmt: skip
-    elif tail != "NoFeatures":
+    elif kind is not NoFeatures:
         width = columns or vectors.get("buckets") or 0
         read = characters + sizes.target * sizes.target_characters
         disk = 4.0 * texts * (width if columns else min(width, sizes.characters / 5 * 3))
@@ -410,7 +269,7 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
             OVERHEAD + seconds,
             solve.bytes + 4.0 * texts * columns,
         )
-    elif tail != "NoFeatures":
+    elif kind is not NoFeatures:
         yield Work(
             "fit", digest([json.dumps(key)]), OVERHEAD + characters / COUNTED / 4, 2**28, 0, False
         )
@@ -420,8 +279,7 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
     )  # fmt: skip
     if until == "select":
         return
-    reads_none = type(selector).__name__ == "Vanilla"
-    warm = None if reads_none else (key, config.budget, parts["warmup"], parts["model"])
+    warm = None if selector.traits.empty else (key, config.budget, parts["warmup"], parts["model"])
     if warm is not None:
         length = min(sizes.characters / TOKEN + 2, parts["warmup"]["max_length"])
         texts = config.budget / (length if config.budget_unit.name == "tokens" else 1)
@@ -566,8 +424,3 @@ def planned(
             f"{machine.disk / 2**30:,.0f} GiB free; set paths.cache to another disk, or run fewer cells"
         )
     return stages, known
-
-
-def cache_of(config: DictConfig) -> Path:
-    """Returns the folder of artifacts."""
-    return absolute(config.paths.cache)

@@ -45,6 +45,7 @@ class Traits:
         additive: scores for several targets add up, with weights, to the scores for all of them;
             otherwise each target's scores are standardised first.
         potential: a score is minus the potential of a balanced transport problem.
+        empty: nothing is selected, and there is no warm-up.
         reads_pool: what `fit` reads of the pool. Of `nothing`, of the `sums` of its vectors and of
             a uniform `sample` of it, a pool of any size can be selected from in one or two passes:
             the score of a document, and the number by which `select` ranks it, depend on nothing
@@ -58,6 +59,7 @@ class Traits:
     target_aware: bool = True
     additive: bool = False
     potential: bool = False
+    empty: bool = False
     reads_pool: Literal["nothing", "sums", "sample", "vectors"] = "vectors"
 
 

@@ -68,7 +68,7 @@ class Vanilla(Selector):
         None for the selection, and no warm-up.
     """
 
-    traits = Traits(target_aware=False)
+    traits = Traits(target_aware=False, empty=True)
 
     def select(self, scores: ScoredPool, budget: Budget, generator: torch.Generator) -> Choice:
         """Returns an empty choice."""

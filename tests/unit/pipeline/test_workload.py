@@ -11,7 +11,8 @@ import toy
 
 from shortlist.errors import DoesNotFit, InvalidInput
 from shortlist.forecasts import SweepForecast, forecast_run, render
-from shortlist.pipeline.workload import Shape, named_machine, shape_of
+from shortlist.pipeline.machines import Shape, named_machine
+from shortlist.pipeline.workload import shape_of
 
 HUB = ("source=hub", "pool=paper_domains", "protocol=gotd_glue", "pool.prefilter.keep=2")
 
