@@ -24,22 +24,24 @@ NAMES = sorted(
 )
 # float32 sums in another order, through two layers; see tests/unit/featurizers.
 ROUNDING = 1e-5
+MACHINE = Runtime(accelerator="cpu", progress=False)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=NAMES, scope="module")
 def featurizer(
     request: pytest.FixtureRequest,
     composed: Any,
     tiny_model: Path,
     pool: Corpus,
-    tmp_path: Path,
-    machine: Runtime,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
+    """Learned once, as the stage before it does."""
+    folder = tmp_path_factory.mktemp("learned")
     config = deepcopy(
         composed(f"featurizer={request.param}", "model=local", f"model.path={tiny_model}")
     )
     rows = [{"text": "comet", "label": "toxic"}, {"text": "violin", "label": "nontoxic"}]
-    labelled = toy.write_jsonl(tmp_path / "labelled.jsonl", rows)
+    labelled = toy.write_jsonl(folder / "labelled.jsonl", rows)
     node = config.featurizer.get("inner", config.featurizer)
     if "scorer" in node:
         node.scorer.labelled = str(labelled)
@@ -47,10 +49,16 @@ def featurizer(
         if OmegaConf.select(node, setting) is not None:
             OmegaConf.update(node, setting, value)
     made = build_component(config, "featurizer")
-    if made.requirements().learns_from is not None:  # once, as the stage before it does
-        made.learn(pool, tmp_path, machine)
-        made = made.with_learned(tmp_path, "learned")
+    if made.requirements().learns_from is not None:
+        made.learn(pool, folder, MACHINE)
+        made = made.with_learned(folder, "learned")
     return made
+
+
+@pytest.fixture(scope="module")
+def whole(featurizer: Any, pool: Corpus, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The vectors of the pool."""
+    return vectors(featurizer, pool, tmp_path_factory.mktemp("vectors") / "whole")
 
 
 def vectors(featurizer: Any, corpus: Corpus, at: Path, tokens: int = 8192) -> np.ndarray:
@@ -61,27 +69,26 @@ def vectors(featurizer: Any, corpus: Corpus, at: Path, tokens: int = 8192) -> np
     return values.toarray() if hasattr(values, "toarray") else np.array(values)
 
 
-def test_every_document_has_a_finite_vector(featurizer: Any, pool: Corpus, tmp_path: Path) -> None:
-    found = vectors(featurizer, pool, tmp_path / "a")
-    assert len(found) == len(pool)
-    assert np.isfinite(found).all()
+def test_every_document_has_a_finite_vector(whole: np.ndarray, pool: Corpus) -> None:
+    assert len(whole) == len(pool)
+    assert np.isfinite(whole).all()
 
 
 def test_a_documents_vector_is_the_same_whatever_corpus_it_is_in(
-    featurizer: Any, pool: Corpus, tmp_path: Path
+    featurizer: Any, whole: np.ndarray, pool: Corpus, tmp_path: Path
 ) -> None:
     rows = np.arange(len(pool))[::-3]
-    whole = vectors(featurizer, pool, tmp_path / "a")
-    part = vectors(featurizer, pool.take(rows), tmp_path / "b", tokens=100)
+    part = vectors(featurizer, pool.take(rows), tmp_path / "part", tokens=100)
     np.testing.assert_allclose(part, whole[rows], atol=ROUNDING)
 
 
-def test_computing_twice_gives_the_same_bits(featurizer: Any, pool: Corpus, tmp_path: Path) -> None:
-    first, second = (vectors(featurizer, pool, tmp_path / name) for name in "ab")
-    np.testing.assert_array_equal(first, second)
+def test_computing_twice_gives_the_same_bits(
+    featurizer: Any, whole: np.ndarray, pool: Corpus, tmp_path: Path
+) -> None:
+    np.testing.assert_array_equal(whole, vectors(featurizer, pool, tmp_path / "again"))
 
 
-def test_the_identity_is_plain_text_and_repeats(featurizer: Any, machine: Any) -> None:
-    found = featurizer.identity(machine)
-    assert found == featurizer.identity(machine)
+def test_the_identity_is_plain_text_and_repeats(featurizer: Any) -> None:
+    found = featurizer.identity(MACHINE)
+    assert found == featurizer.identity(MACHINE)
     assert all(isinstance(value, str) for value in found.values())

@@ -166,6 +166,11 @@ class Toy:
                     featurizer[setting] = value
         if "share" in config.featurizer:
             config.featurizer.share = 1.0
+        if "encoder" in config.selector:
+            config.selector.encoder.model = deepcopy(config.model)
+        for setting, value in {"folds": 3, "mixtures": 32}.items():  # of more, each takes as long
+            if setting in config.selector:
+                config.selector[setting] = value
         if config.featurizer.get("warmup"):
             config.featurizer.warmup.documents = 8
         if "reading" in config.featurizer:  # random weights learn twelve texts by heart, or nothing

@@ -140,6 +140,7 @@ def test_a_record_keeps_every_rule_of_a_submission(path: Path) -> None:
     assert list(problems(record)) == []
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(not PATHS, reason="no records yet")
 def test_the_leaderboard_is_that_of_the_records_byte_for_byte(tmp_path: Path) -> None:
     for part in ("records", "reports"):

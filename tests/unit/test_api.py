@@ -144,6 +144,7 @@ def test_a_notebook_shows_texts_as_texts(place: Path, target: list[str]) -> None
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "1 documents" in shown
 
 
+@pytest.mark.whole
 def test_the_datasheet_is_copied_as_a_page_or_as_text(
     place: Path, pool: list[str], target: list[str]
 ) -> None:
@@ -153,6 +154,7 @@ def test_the_datasheet_is_copied_as_a_page_or_as_text(
     assert "picks = select(...)" in picks.report().read_text()
 
 
+@pytest.mark.whole
 def test_rank_orders_the_whole_pool_as_select_does(
     place: Path, pool: list[str], target: list[str]
 ) -> None:
@@ -166,6 +168,7 @@ def test_rank_orders_the_whole_pool_as_select_does(
     np.testing.assert_array_equal(bm25.scores[:7], picks.scores)
 
 
+@pytest.mark.whole
 def test_a_whole_cell_gives_metrics(place: Path, tiny_model: Path) -> None:
     rows = [
         {"text": text, "label": topic}
@@ -213,6 +216,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.whole
 def test_a_refused_selection_leaves_no_run_and_nothing_on_the_terminal(
     place: Path, target: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,7 +260,14 @@ def test_a_file_that_cannot_be_read_leaves_the_folder_as_it_was(
     assert sorted(path.name for path in place.iterdir()) == ["pool.csv", "target.jsonl"]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "rows", "arrow", "pandas", "datasets"])
+@pytest.mark.parametrize(
+    "form",
+    ["jsonl", "arrow"]
+    + [
+        pytest.param(form, marks=pytest.mark.whole)
+        for form in ("csv", "parquet", "rows", "pandas", "datasets")
+    ],
+)
 def test_a_target_without_the_column_of_the_pool_is_read_from_text_and_that_is_said(
     place: Path, pool: list[str], target: list[str], caplog: pytest.LogCaptureFixture, form: str
 ) -> None:
@@ -279,6 +290,7 @@ def test_a_target_without_the_column_of_the_pool_is_read_from_text_and_that_is_s
     assert "the target has no column 'body': its column 'text' is read" in caplog.messages
 
 
+@pytest.mark.whole
 def test_a_column_that_is_asked_for_or_is_there_is_never_replaced(
     place: Path, pool: list[str], target: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,6 +306,7 @@ def test_a_column_that_is_asked_for_or_is_there_is_never_replaced(
     assert not [text for text in caplog.messages if "is read" in text]
 
 
+@pytest.mark.whole
 def test_a_set_of_splits_is_refused_by_name(place: Path, target: list[str]) -> None:
     from datasets import Dataset, DatasetDict
 

@@ -104,6 +104,7 @@ def test_standard_input_and_output_take_the_place_of_files(
     assert piped == [json.loads(line)["id"] for line in told.splitlines()]
 
 
+@pytest.mark.whole
 def test_several_methods_need_a_name_for_each_file(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_several_methods_need_a_name_for_each_file(
     assert [json.loads(line)["method"] for line in told.splitlines()] == ["random", "all_domains"]
 
 
+@pytest.mark.whole
 def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_them(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +133,7 @@ def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_
     assert "iconv -f LATIN1" in err
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("action", "said"), [("drop", "test texts, never selected"), ("report", "test texts, kept")]
 )
@@ -170,6 +173,7 @@ def test_a_message_separates_settings_from_options_once_and_cuts_no_name(
     assert cli.as_typed_here(message) == said
 
 
+@pytest.mark.whole
 def test_compare_shows_the_share_of_common_picks_and_names_the_columns_that_differ(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +240,7 @@ def test_a_command_that_is_not_understood_ends_with_two(
     assert code == 2 and "usage: shortlist" in err
 
 
+@pytest.mark.whole
 def test_a_plan_says_what_is_stored_and_computes_no_scores(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +262,7 @@ def test_a_plan_says_what_is_stored_and_computes_no_scores(
         assert then[stage] == "stored"
 
 
+@pytest.mark.whole
 def test_a_plan_lists_the_diagnostics_and_what_is_stored_of_them(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,6 +306,7 @@ def test_explain_and_run_take_the_grammar_of_hydra(
     ]
 
 
+@pytest.mark.whole
 def test_the_datasheet_of_a_run_is_printed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = typed(capsys, "report")
     assert code == 1 and "outputs/" in err
