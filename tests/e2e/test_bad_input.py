@@ -108,6 +108,14 @@ def test_texts_without_labels_cannot_be_fine_tuned_on(
     assert "no labels to fine-tune on" in line and "until=warmup" in line
 
 
+def test_a_warm_up_beyond_the_steps_of_the_fine_tuning_is_refused_before_the_selection(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    line = refused("until=evaluate", "finetune.warmup_fraction=0", "finetune.warmup_steps=500")
+    assert "finetune.warmup_steps must be below the" in line and "found 500" in line
+    assert not (tmp_path / "cache" / "selection").exists()
+
+
 def test_a_miss_in_a_cache_that_is_only_read_is_refused(refused: Callable[..., str]) -> None:
     assert "set runtime.cache=reuse" in refused("runtime.cache=only")
 

@@ -175,7 +175,15 @@ def _with_base(kind: str, directory: Path, **settings: Any) -> Any:
 
 
 DROPOUTS = {
-    "hidden": ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop"),
+    "hidden": (
+        "hidden_dropout_prob",
+        "hidden_dropout",
+        "dropout",
+        "resid_pdrop",
+        "embd_pdrop",
+        "resid_dropout",
+        "embed_dropout",
+    ),
     "attention": ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
     "classifier": ("classifier_dropout", "seq_classif_dropout"),
 }
@@ -208,6 +216,14 @@ def dropouts(
             )
         entries |= dict.fromkeys(names, share)
     return entries, {name: getattr(config, name) for name in entries}
+
+
+def has_dropout(model: Any) -> bool:
+    """Returns whether two passes of a model in training mode differ."""
+    layers = (part for part in model.modules() if isinstance(part, torch.nn.Dropout))
+    return any(layer.p > 0 for layer in layers) or any(
+        getattr(model.config, name, None) for name in DROPOUTS["attention"]
+    )
 
 
 def masked_lm(directory: Path, *, new_head: bool = False, **config: Any) -> Any:
@@ -288,12 +304,14 @@ def classifier(
         )
 
 
-def outline(directory: Path, kind: str = "AutoModelForSequenceClassification") -> Any:
+def outline(
+    directory: Path, kind: str = "AutoModelForSequenceClassification", **config: Any
+) -> Any:
     """Returns the model that a directory describes, by default a classifier, without weights, for
-    checks of its parts; `kind` is a class of transformers.
+    checks of its parts; `kind` is a class of transformers, `config` as in `masked_lm`.
     """
     with torch.device("meta"):
-        return _untrained(kind, _opened("AutoConfig", directory, num_labels=2))
+        return _untrained(kind, _opened("AutoConfig", directory, num_labels=2, **config))
 
 
 INT8 = "model.int8.safetensors"  # weights of eight bits in place of `model.safetensors`

@@ -50,7 +50,7 @@ from shortlist.pipeline.selection import SHORTLIST, check_documents, rank, selec
 from shortlist.pipeline.signals import raised
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.pipeline.targets import with_targets
-from shortlist.pipeline.training import check_trainings, fine_tune, warm_up
+from shortlist.pipeline.training import check_steps, check_trainings, fine_tune, warm_up
 from shortlist.pipeline.training_page import training_sections, trainings_of
 from shortlist.store.atomic import make_directory, write_text
 from shortlist.store.cache import Store
@@ -94,6 +94,7 @@ def run(cell: Cell) -> tuple[dict[str, Any], Datasheet | None]:
 
     data = load_data(cell)
     check_calibration(cell, data.task)
+    check_steps(cell, data.task)
     documents = prefilter(cell, data)
     candidates = choose_from(cell, data, documents)
     check_documents(candidates, parts.selector, parts.budget)
@@ -148,6 +149,7 @@ def tune(cell: Cell, watch: Callable[[Sequence[float]], None]) -> Stage:
     check_trainings(cell)
     parts, selection = cell.parts, cell.charged_to("selection")
     data = load_data(cell)
+    check_steps(cell, data.task)
     candidates = choose_from(cell, data, prefilter(cell, data))
     check_documents(candidates, parts.selector, parts.budget)
     ranking = rank(selection, data, candidates, parts.selector, cell.settings["selector"])

@@ -53,8 +53,7 @@ def warm_up(cell: Cell, base: CellModel, selected: Selected) -> CellModel:
 
 def check_trainings(cell: Cell) -> None:
     """Refuses, before anything is computed, settings of trainings that the model lacks the parts
-    for. A model that has to be trained first, and a head of other than whole texts, are checked
-    when they are there.
+    for. A model that has to be trained first is checked when it is there.
 
     Raises:
         InvalidInput: there is one.
@@ -64,8 +63,21 @@ def check_trainings(cell: Cell) -> None:
         return
     start = parts.model.directory()
     parts.warmup.check_model(start)
-    if parts.until != "warmup" and not parts.task.evaluators and parts.task.head(()).whole_texts:
-        parts.finetune.check_model(start)
+    if parts.until != "warmup" and not parts.task.evaluators:
+        parts.finetune.check_model(start, parts.task.head(()).model_class)
+
+
+def check_steps(cell: Cell, task: TaskSplits) -> None:
+    """Refuses, before anything is selected, a warm-up of the rate that is no shorter than the
+    fine-tuning; a task that is read in windows has more examples than rows, and is left to it.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    parts = cell.parts
+    tuned = parts.until not in ("select", "warmup") and not parts.task.evaluators
+    if tuned and task.head.whole_texts:
+        parts.finetune.check_steps(len(task.data.train))
 
 
 def fine_tune(

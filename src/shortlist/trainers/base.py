@@ -356,18 +356,19 @@ class TrainingModule(pl.LightningModule):
             values = (total, trained, round(1e6 * trained / total), saved)
             self.efficiency = dict(zip(EFFICIENCY, values, strict=True))
 
-    def check_model(self, start: Path) -> None:
+    def check_model(self, start: Path, kind: str | None = None) -> None:
         """Refuses, by the configuration of a model alone, settings that it lacks the parts for.
 
         Args:
             start: directory of the initial model; its weights are not read.
+            kind: class of transformers of the model with its head; None for that of the objective.
 
         Raises:
             InvalidInput: there is one.
         """
-        checkpoint.dropouts(start, self.dropouts, self.setting)
+        changed, _ = checkpoint.dropouts(start, self.dropouts, self.setting)
         try:
-            self.model = checkpoint.outline(start, KINDS[self.objective])
+            self.model = checkpoint.outline(start, kind or KINDS[self.objective], **changed)
         except ValueError:  # no such head: said where the model is opened
             return
         taken = 0 if self.peft is None else self.peft.positions
@@ -384,6 +385,22 @@ class TrainingModule(pl.LightningModule):
     def trained_parameters(self) -> int:
         """Number of parameters of all groups."""
         return sum(group.parameters for group in self.groups)
+
+    def last_stage(self, steps: int) -> int:
+        """Returns the stage of `unfreeze`, counted from 0, in which the last of `steps` steps is."""
+        return (steps - 1) // self.unfreeze_steps if self.unfreeze_steps else self.epochs - 1
+
+    def trained_within(self, steps: int) -> int:
+        """Returns the number of parameters that are trained by the last of `steps` steps."""
+        left = self.unfreezing.left(self.last_stage(steps)) if self.unfreezing else 0
+        return self.trained_parameters - left
+
+    def described_groups(self, steps: int) -> list[str]:
+        """Returns the groups in words, and when their weights are trained."""
+        lines = [str(group) for group in self.groups]
+        if self.unfreezing is not None:
+            lines.append(self.unfreezing.described(self.last_stage(steps), self.unfreeze_steps))
+        return lines
 
     def find_rate(
         self, batches: Callable[[], DataLoader[Any]], directory: Path, runtime: Runtime
@@ -466,7 +483,7 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InvalidInput: the warm-up is no shorter than the training.
         """
-        total, trained = self.parameters_in_all, self.trained_parameters
+        total, trained = self.parameters_in_all, self.trained_within(steps)
         log.info(
             "%s: %s steps (%s of warm-up, then %s), batches of %s%s; %s of %s parameters trained, "
             "%.1f %% frozen",
@@ -480,8 +497,8 @@ class TrainingModule(pl.LightningModule):
             f"{total:,}",
             100 * (1 - trained / total),
         )
-        for group in self.groups:
-            log.info("%s: %s", what, group)
+        for line in self.described_groups(steps):
+            log.info("%s: %s", what, line)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Returns AdamW over the groups."""
@@ -516,6 +533,14 @@ class TrainingModule(pl.LightningModule):
             if step >= first:
                 return self.swa_learning_rate / self.learning_rate
         return rate_factor(self.schedule_name, step, steps, self.rise(steps))
+
+    def check_steps(self, examples: int) -> None:
+        """Refuses a warm-up that is no shorter than the training on so many examples.
+
+        Raises:
+            InvalidInput: it is.
+        """
+        self.rise(self.epochs * -(-examples // self.batch_size))
 
     def rise(self, steps: int) -> int:
         """Returns the number of steps of the warm-up, of `steps`.

@@ -163,6 +163,16 @@ class Classifier(TrainingModule):
                     f"{self.setting}.{name}={off}"
                 )
 
+    def prepare(self) -> None:
+        """Sets what is trained; refuses R-Drop where nothing differs between its two passes."""
+        super().prepare()
+        if self.r_drop and self.mixout is None and not checkpoint.has_dropout(self.model):
+            raise InvalidInput(
+                f"{self.setting}.r_drop compares two passes with other dropout, this model has none; "
+                f"set {self.setting}.hidden_dropout or attention_dropout, where it allows them, or "
+                f"{self.setting}.r_drop=null"
+            )
+
     def training_step(self, inputs: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Returns the loss of the task's kind, with R-Drop's term where that is on."""
         assert self.head is not None

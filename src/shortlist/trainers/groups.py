@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -210,6 +211,30 @@ class Unfreezing:
                 if weight.requires_grad
             )
         )
+
+    def left(self, last: int) -> int:
+        """Returns the number of parameters that are not trained by the epoch `last`."""
+        return sum(weight.numel() for weight, first in self.first_epoch if first > last)
+
+    def described(self, last: int, steps: int | None) -> str:
+        """Returns in words when how many parameters begin to be trained.
+
+        Args:
+            last: the last epoch, counted from 0.
+            steps: number of steps that count as an epoch; None for one of the training.
+        """
+        counts = Counter[int]()
+        for weight, first in self.first_epoch:
+            counts[first] += weight.numel()
+        unit, length = ("epoch", 1) if steps is None else ("step", steps)
+        parts = [
+            f"{counts[first]:,} parameters from {unit} {first * length + 1:,} on"
+            for first in sorted(counts)
+            if first <= last
+        ]
+        if left := self.left(last):
+            parts.append(f"{left:,} never, for which the training is too short")
+        return f"gradual unfreezing: {', '.join(parts)}"
 
     def enter(self, epoch: int) -> None:
         """Lets exactly the weights of this epoch require gradients.

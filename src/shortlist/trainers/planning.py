@@ -27,9 +27,9 @@ class TrainingPlan:
 
     Attributes:
         what: its name.
-        groups: the groups of its weights, each in words.
+        groups: the groups of its weights in words, and when a gradual unfreezing reaches them.
         parameters: number of parameters of the model.
-        trained: number of those that are trained, in the last epoch.
+        trained: number of those that are trained by the last step.
         steps: number of steps.
         rise: number of those of the warm-up of the rate.
         tokens: tokens an epoch.
@@ -82,7 +82,7 @@ class Planned(Exception):
 def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
     """Returns the plan of a prepared training, after some steps on its first batches.
 
-    A gradual unfreezing is measured with all weights that it ends with.
+    A gradual unfreezing is measured with the weights that it ends with.
 
     Args:
         module: a `TrainingModule` whose model and groups are prepared.
@@ -96,6 +96,8 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
     steps = module.epochs * len(loader)
     rise = module.rise(steps)
     module.to(runtime.device).train()
+    if module.unfreezing is not None:
+        module.unfreezing.enter(module.last_stage(steps))
     optimizer = module.optimiser()
     seconds, tokens, most = 0.0, 0, 0
     for number, batch in enumerate(islice(loader, BATCHES)):
@@ -125,10 +127,10 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
         most = max(most, sum(size for place, size in kept.items() if place not in own))
         if number > 0 or len(loader) == 1:
             seconds, tokens = seconds + took, tokens + _tokens(batch)
-    total, trained = module.parameters_in_all, module.trained_parameters
+    total, trained = module.parameters_in_all, module.trained_within(steps)
     return TrainingPlan(
         what=what,
-        groups=tuple(map(str, module.groups)),
+        groups=tuple(module.described_groups(steps)),
         parameters=total,
         trained=trained,
         steps=steps,

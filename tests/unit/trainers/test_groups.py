@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 import toy
+import transformers
 from safetensors.torch import load_file
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoConfig, BertConfig, BertForSequenceClassification
 
 from shortlist.core import Corpus
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.heads.labels import SingleLabel
+from shortlist.trainers.adapters import Adapter, Dora, Ia3, Lora
 from shortlist.trainers.classify import Classifier
 from shortlist.trainers.groups import Depths, Unfreezing, freeze, groups
 from shortlist.trainers.language_model import CausalLM, MaskedLM
@@ -57,6 +59,57 @@ def test_every_trained_weight_is_in_exactly_one_group(
     assert counted == {id(p): 1 for p in model.parameters() if p.requires_grad}
     for group in found:
         assert {p.ndim >= 2 for p in group.weights} == {group.weight_decay > 0}
+
+
+WIDE: dict[str, Any] = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
+ARCHITECTURES: dict[str, dict[str, Any]] = {  # of the models in conf/model, and RoBERTa
+    "bert": {**WIDE, "num_hidden_layers": 3},
+    "roberta": {**WIDE, "num_hidden_layers": 3},
+    "distilbert": {"dim": 8, "hidden_dim": 8, "n_layers": 3, "n_heads": 2},
+    "gpt2": {"n_embd": 8, "n_layer": 3, "n_head": 2},
+    "gpt_neo": {"hidden_size": 8, "num_layers": 3, "num_heads": 2, "intermediate_size": 8,
+                "attention_types": [[["global", "local"], 1], [["global"], 1]]},
+    "llama": {**WIDE, "num_hidden_layers": 3},
+}  # fmt: skip
+METHODS: dict[str, Adapter | None] = {
+    "all": None, "lora": Lora(2, 4, 0.0, "all"), "dora": Dora(2, 4, 0.0, "all"),
+    "ia3": Ia3(None, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification", "lm"])
+def test_each_trained_weight_is_in_one_group_before_and_after_every_unfreezing(
+    architecture: str, head: str
+) -> None:
+    causal = architecture in ("gpt2", "gpt_neo", "llama")
+    kind = {"lm": "CausalLM" if causal else "MaskedLM"}.get(head, head)
+    config = AutoConfig.for_model(
+        architecture, vocab_size=16, max_position_embeddings=16, **ARCHITECTURES[architecture]
+    )
+    known = METHODS if architecture != "distilbert" else {**METHODS, "ia3": None}  # peft knows none
+    for name, peft in known.items():
+        changed: list[dict[str, Any]] = [{}, {"layer_decay": 0.5}]
+        for settings in (*changed, {"freeze": "embeddings"}) if peft is None else changed:
+            module = Classifier(
+                **{**BASE, "keep": "last", "patience": None, "unfreeze": 1}, peft=peft, **settings
+            )
+            module.objective = "lm" if head == "lm" else None
+            module.model = getattr(transformers, f"AutoModelFor{kind}").from_config(config)
+            module.prepare()
+            weights = {id(one): one for one in module.model.parameters() if one.requires_grad}
+            optimiser, seen = module.optimiser(), [0]
+            for epoch in range(5):
+                held = [weight for group in optimiser.param_groups for weight in group["params"]]
+                assert Counter(map(id, held)) == dict.fromkeys(weights, 1), (name, settings)
+                assert module.unfreezing is not None
+                module.unfreezing.enter(epoch)
+                trained = {id(one) for one in module.model.parameters() if one.requires_grad}
+                assert trained <= weights.keys() and len(trained) >= seen[-1]
+                left = sum(one.numel() for at, one in weights.items() if at not in trained)
+                assert left == module.unfreezing.left(epoch)
+                seen.append(len(trained))
+            assert len(set(seen)) >= 3 and trained == weights.keys()
 
 
 def test_rates_fall_by_the_decay_from_layer_to_layer_as_timm_counts_them(start: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import toy
+from safetensors.torch import load_file
 
 from shortlist.core import Corpus
 from shortlist.models.heads.labels import SingleLabel
@@ -40,6 +43,44 @@ def test_steps_groups_and_memory_are_those_of_the_training(
     assert plan.state_bytes == 4 * plan.parameters + 12 * plan.trained
     assert plan.parameters > 20_000 and len(plan.groups) >= 2
     assert f"{plan.steps:,} steps" in "\n".join(plan.lines())
+
+
+@pytest.mark.parametrize(
+    ("changed", "begins"),
+    [({}, ["epoch 1", "epoch 2"]), ({"unfreeze_steps": 3}, ["step 1", "step 4", "step 7"])],
+)
+def test_what_a_gradual_unfreezing_does_not_reach_is_frozen_in_plan_and_log(
+    tiny_model: Path,
+    tmp_path: Path,
+    machine: Runtime,
+    caplog: pytest.LogCaptureFixture,
+    changed: dict[str, Any],
+    begins: list[str],
+) -> None:
+    trainer = Classifier(**{**BASE, "keep": "last", "patience": None, "unfreeze": 1, **changed})
+    typed = (tiny_model, LABELLED, None, SingleLabel(("a", "b")), tmp_path, 0, machine)
+    trainer.only_plan = True
+    with pytest.raises(Planned) as ended:
+        trainer.train_on(*typed)
+    plan = ended.value.plan
+    trainer.only_plan = False
+    with caplog.at_level(logging.INFO, "shortlist.trainers.base"):
+        assert trainer.train_on(*typed)["steps"] == plan.steps == 8
+    before, after = (load_file(at / "model.safetensors") for at in (tiny_model, tmp_path))
+    moved = sum(
+        weight.numel()
+        for name, weight in after.items()
+        if name not in before or not torch.equal(weight, before[name])
+    )
+    assert plan.trained == moved < plan.parameters  # the embeddings at least are not reached
+    last = plan.groups[-1]
+    assert last.startswith("gradual unfreezing: 1,122 parameters from ")  # pooler and head
+    assert [f"from {unit} on" in last for unit in begins] == [True] * len(begins)
+    assert last.count(" from ") == len(begins)
+    assert last.endswith(f"{plan.parameters - moved:,} never, for which the training is too short")
+    told = [record.message for record in caplog.records]
+    assert f"fine-tuning: {last}" in told
+    assert f"{moved:,} of {plan.parameters:,} parameters trained" in told[0]
 
 
 @pytest.mark.parametrize(

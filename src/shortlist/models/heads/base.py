@@ -109,10 +109,12 @@ class Head(ABC):
         description: what the task is, for messages.
         allows: settings of the training, besides those of any loss, that it has a meaning for.
         whole_texts: whether there is one output a text, whatever tokens the model reads before it.
+        model_class: class of transformers of a model with this layer.
         generates: whether predictions are written token by token, by a causal language model.
     """
 
     description: ClassVar[str]
+    model_class: ClassVar[str] = "AutoModelForSequenceClassification"
     allows: ClassVar[frozenset[str]] = frozenset()
     whole_texts: ClassVar[bool] = False
     generates: ClassVar[bool] = False

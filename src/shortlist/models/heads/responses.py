@@ -50,6 +50,7 @@ class Responses(Head):
     """
 
     description = "a task of texts that are written"
+    model_class = "AutoModelForCausalLM"
     allows = frozenset({"label_smoothing"})
     generates = True
 

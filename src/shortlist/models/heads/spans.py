@@ -71,6 +71,7 @@ class Spans(Head):
     """
 
     description = "a task of extractive question answering"
+    model_class = "AutoModelForTokenClassification"
     allows = frozenset({"label_smoothing"})
 
     def __init__(self, overlap: int, answer_tokens: int) -> None:
@@ -89,8 +90,9 @@ class Spans(Head):
 
     def open(self, directory: Path, **config: Any) -> Any:
         """Returns the model with the outputs `start` and `end` at each token."""
-        kind = "AutoModelForTokenClassification"
-        return named(checkpoint.classifier(directory, 2, kind=kind, **config), ("start", "end"))
+        return named(
+            checkpoint.classifier(directory, 2, kind=self.model_class, **config), ("start", "end")
+        )
 
     def read(
         self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int, *, labelled: bool

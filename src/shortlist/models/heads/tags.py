@@ -35,6 +35,7 @@ class Tags(Head):
     """
 
     description = "a task of one tag a word"
+    model_class = "AutoModelForTokenClassification"
     allows = frozenset({"label_smoothing"})
 
     def __init__(self, tags: Sequence[str]) -> None:
@@ -43,9 +44,9 @@ class Tags(Head):
 
     def open(self, directory: Path, **config: Any) -> Any:
         """Returns the model with one output a tag at each token."""
-        kind = "AutoModelForTokenClassification"
         return named(
-            checkpoint.classifier(directory, len(self.tags), kind=kind, **config), self.tags
+            checkpoint.classifier(directory, len(self.tags), kind=self.model_class, **config),
+            self.tags,
         )
 
     def documents(self, corpus: Corpus, model: Any, tokenizer: Any, max_length: int) -> Inputs:
