@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
+from starlette.testclient import TestClient
 
 from shortlist.cli import main
 from shortlist.core import unpack_item_scores
 from shortlist.deploy.inference import Predictor
 from shortlist.deploy.model_dir import open_model_dir
 from shortlist.deploy.runs import open_run
+from shortlist.deploy.serving.app import Limits, create_app
 from shortlist.store.cache import executions
 
 pytestmark = pytest.mark.whole
@@ -100,10 +103,14 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(
 def test_the_chain_ends_in_a_table_and_in_a_model_directory_that_says_what_the_record_says(
     run: Any, small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fine-tune, calibrate, distil to half the layers, prune, quantise, compare, export, predict."""
+    """Fine-tune, calibrate, distil to half the layers, prune units and heads, quantise, compare,
+    export, serve, predict.
+    """
+    from transformers import pipeline
+
     tuned = ("finetune.learning_rate=0.01", "finetune.epochs=6", "compress.distil.epochs=6")
     settings = ("selector=random", "calibration=temperature", "calibration.resamples=5", *tuned)
-    record, directory = run(*settings, *SHORT, *tuned)
+    record, directory = run(*settings, *SHORT, *tuned, "compress.prune.heads=0.5")
     assert record.status == "done", record.reason
     primary = next(metric for metric in record.metrics if metric.primary)
     for name in CHAIN:
@@ -135,9 +142,20 @@ def test_the_chain_ends_in_a_table_and_in_a_model_directory_that_says_what_the_r
         own = stored.of("prune")
         texts, expected = list(own.task.data.test.texts), own.predictions
         assert opened.calibration == own.calibration != stored.calibration
-    served = [one.probabilities for one in Predictor(opened).predict(texts)]
-    values = np.array([[one[label] for label in opened.labels] for one in served])
+        truth = list(own.task.data.test.labels or ())
+    with TestClient(create_app(Predictor(opened), Limits())) as http:
+        served = http.post("/predict", json={"texts": texts}).json()["predictions"]
+    values = np.array([[one["probabilities"][label] for label in opened.labels] for one in served])
     np.testing.assert_allclose(values, opened.calibration.apply(expected), atol=1e-4)
+    said = [one["label"] for one in served]
+    assert f1_score(truth, said, average="macro") == pytest.approx(opened.metric.value, abs=1e-9)
+    plain: Any = pipeline("text-classification", str(model), device="cpu")
+    rows = [
+        {one["label"]: one["score"] for one in row}
+        for row in plain(texts, top_k=None, truncation=True)
+    ]
+    values = np.array([[row[label] for label in opened.labels] for row in rows])
+    np.testing.assert_allclose(values, expected, atol=1e-5)  # before calibration
     refused = main(["export", str(directory), "--out", f"{model}2", "--model", "quantise", *places])
     assert refused == 1 and "export the model before it, with --int8" in capsys.readouterr().err
     refused = main(["export", str(directory), "--out", f"{model}2", "--model", "prun", *places])

@@ -113,8 +113,8 @@ class Prune(Classifier, Compression):
     """Removal of the least important heads and units of every layer, then training on the labels.
 
     Every layer keeps as many, so that the configuration describes the model. A model with fewer
-    units is opened by transformers as any other; one with fewer heads only here
-    (`models.shrinking`).
+    units is opened by transformers as any other; one with fewer heads only here, or after `shortlist
+    export`, which fills it up with heads of zeros (`models.shrinking`).
     """
 
     setting = "compress.prune"
@@ -132,8 +132,8 @@ class Prune(Classifier, Compression):
 
         Args:
             units: share of the units of each feed-forward part that is kept.
-            heads: share of the attention heads of each layer that is kept; 1 for a model that
-                transformers opens by itself.
+            heads: share of the attention heads of each layer that is kept; 1 for weights that
+                transformers opens as they are.
             importance: `taylor`, the change of the loss on training examples to first order, or
                 `norm`, that of the weights.
             examples: number of training examples of `taylor`, the first by id.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from shortlist.deploy.model_dir import ModelDir
+from shortlist.deploy.model_dir import Measured, ModelDir
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.models.words import OUTSIDE, first_tokens
 
@@ -133,6 +133,12 @@ class Predictor:
             raise BrokenArtifact(f"{path} is not a tokenizer: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(model.max_length, strategy="longest_first")
+
+    @property
+    def metric(self) -> Measured:
+        """The metric of the file that is run, that of the weights where it has none of its own."""
+        own = self.model.variants.get(self.file)
+        return self.model.metric if own is None else own.metric
 
     @cached_property
     def _pad(self) -> int:

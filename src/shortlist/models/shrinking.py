@@ -3,7 +3,8 @@
 What is left is a model of the same class. Layers and units are counted by the configuration, so
 that transformers opens the model; heads are not, because BERT's configuration has no width of the
 attention apart from that of the states: `checkpoint.classifier` reads `KEPT_HEADS` and builds the
-narrower attention, transformers by itself refuses the sizes of the weights.
+narrower attention, transformers by itself refuses the sizes of the weights. `restore_heads` fills
+such a model up for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from shortlist.errors import InvalidInput
 from shortlist.models.checkpoint import KEPT_HEADS, layers_of, narrow_attention
@@ -123,6 +125,30 @@ def keep_heads(model: Any, kept: Sequence[Sequence[int]], setting: str) -> Any:
         narrow_attention(layer.attention, len(heads))
     if len(kept[0]) < model.config.num_attention_heads:
         setattr(model.config, KEPT_HEADS, len(kept[0]))
+    return model
+
+
+@torch.no_grad()
+def restore_heads(model: Any, setting: str) -> Any:
+    """Returns the model of `keep_heads` with as many heads as its configuration says: those that are
+    missing stand after the others and are 0, so that no output changes and no product is saved.
+    """
+    heads = int(model.config.num_attention_heads)
+    for layer in bert_layers(model, setting):
+        attention = layer.attention
+        kept = int(attention.num_attention_heads)
+        missing = (heads - kept) * int(attention.attention_head_size)
+        for linear in (attention.query, attention.key, attention.value):
+            linear.weight = nn.Parameter(functional.pad(linear.weight, (0, 0, 0, missing)))
+            if linear.bias is not None:
+                linear.bias = nn.Parameter(functional.pad(linear.bias, (0, missing)))
+            linear.out_features += missing
+        reader = layer.context.dense
+        reader.weight = nn.Parameter(functional.pad(reader.weight, (0, missing)))
+        reader.in_features += missing
+        narrow_attention(attention, heads)
+    if hasattr(model.config, KEPT_HEADS):
+        delattr(model.config, KEPT_HEADS)
     return model
 
 

@@ -21,7 +21,14 @@ from shortlist.models import checkpoint
 from shortlist.models.heads.labels import MultiLabel, Regression, SingleLabel
 from shortlist.models.int8 import rounded
 from shortlist.models.pretrained import LocalModel
-from shortlist.models.shrinking import bert_layers, cut_layers, even_layers, keep_heads, keep_units
+from shortlist.models.shrinking import (
+    bert_layers,
+    cut_layers,
+    even_layers,
+    keep_heads,
+    keep_units,
+    restore_heads,
+)
 from shortlist.trainers.classify import Classifier, Validation
 
 LABELS = ("baking", "sailing")
@@ -213,7 +220,7 @@ def test_a_model_with_fewer_units_is_plain_and_reloads_equal(
     torch.testing.assert_close(logits(reloaded, tmp_path), again, atol=1e-6, rtol=0)
 
 
-def test_a_model_with_fewer_heads_reloads_equal_here_and_is_refused_by_transformers(
+def test_a_model_with_fewer_heads_reloads_equal_here_and_in_transformers_once_filled_up(
     tuned: Path, tmp_path: Path, machine: Any
 ) -> None:
     model = keep_heads(HEAD.open(tuned), [[1], [0]], "prune")
@@ -224,6 +231,12 @@ def test_a_model_with_fewer_heads_reloads_equal_here_and_is_refused_by_transform
 
     with pytest.raises(RuntimeError, match=r"size mismatch|mismatched sizes|ignore_mismatched"):
         AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    filled = tmp_path / "filled"
+    checkpoint.save(
+        filled, restore_heads(HEAD.open(tmp_path), "export"), checkpoint.tokenizer(tuned)
+    )
+    plain = AutoModelForSequenceClassification.from_pretrained(filled)
+    torch.testing.assert_close(logits(plain, tmp_path), whole, atol=1e-6, rtol=0)
     facts = prune(heads=0.5, recover=True).compress(tmp_path, tmp_path / "again", given(machine))
     assert facts["heads"] == 1 and facts["steps"] == 2  # what is pruned already is trained on
 

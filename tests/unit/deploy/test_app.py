@@ -19,6 +19,7 @@ from soak import malformed_requests
 from starlette.testclient import TestClient
 
 from shortlist.deploy.inference import Predictor
+from shortlist.deploy.model_dir import Measured, Variant
 from shortlist.deploy.serving.app import Limits, State, create_app
 
 TEXTS = ["the boat and the sail", "bread with butter"]
@@ -163,6 +164,13 @@ def test_health_says_what_is_served_and_that_the_server_ends(predictor: Predicto
         assert (ending.status_code, ending.json()["status"]) == (503, "ending")
         answer = http.post("/predict", json={"texts": ["a"]})  # what still comes is answered
         assert answer.status_code == 200 and answer.headers["connection"] == "close"
+
+
+def test_health_and_page_state_the_metric_of_the_file_that_is_served(tmp_path: Path) -> None:
+    own = Variant(0.9, 0.1, Measured("accuracy", 0.625, 0.05))
+    with client(served.predictor(tmp_path / "model", variants={"model.onnx": own})) as http:
+        assert http.get("/health").json()["metric"] == str(own.metric)
+        assert str(own.metric) in http.get("/").text
 
 
 def test_measures_count_requests_texts_and_cuts(predictor: Predictor) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
+from scipy.special import logit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from shortlist.errors import InvalidInput
@@ -93,15 +94,38 @@ def test_maps_are_scikit_learns(
     np.testing.assert_allclose(found, oracle.predict_proba(theirs), atol=tolerance)
 
 
-def test_platts_map_of_two_classes_is_scikit_learns() -> None:
+@pytest.mark.parametrize("k", [2, 4])
+def test_platts_map_is_scikit_learns(k: int) -> None:
+    probabilities, truth = drawn(400, k, 1)
+    others, _ = drawn(100, k, 2)
+    oracle = CalibratedClassifierCV(FrozenEstimator(Given(k).fit(None, None)), method="sigmoid")
+    oracle.fit(logit(probabilities), truth)
+    found = MAPS[2].apply(MAPS[2].fit(probabilities, truth), others)
+    np.testing.assert_allclose(found, oracle.predict_proba(logit(others)), atol=1e-4)
+
+
+def test_the_vector_map_of_two_classes_is_scikit_learns_logistic_regression() -> None:
     probabilities, truth = drawn(400, 2, 1)
     others, _ = drawn(100, 2, 2)
-    odds = np.log(probabilities) - np.log(probabilities)[:, ::-1]
-    oracle = CalibratedClassifierCV(FrozenEstimator(Given(2).fit(None, None)), method="sigmoid")
-    oracle.fit(odds, truth)
-    found = MAPS[2].apply(MAPS[2].fit(probabilities, truth), others)
-    theirs = oracle.predict_proba(np.log(others) - np.log(others)[:, ::-1])
-    np.testing.assert_allclose(found, theirs, atol=1e-4)
+    oracle = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000)
+    oracle.fit(np.log(probabilities), truth)
+    calibrator = Vector(1e-12, 15, 50)
+    found = calibrator.apply(calibrator.fit(probabilities, truth), others)
+    np.testing.assert_allclose(found, oracle.predict_proba(np.log(others)), atol=1e-3)
+
+
+def test_no_other_vector_map_of_four_classes_has_a_smaller_loss() -> None:
+    probabilities, truth = drawn(400, 4, 1)
+    found = MAPS[1].fit(probabilities, truth)
+    values = np.array([found["weights"], found["offsets"]])
+
+    def loss(weights: Any, offsets: Any) -> float:
+        moved = MAPS[1].apply({"weights": weights, "offsets": offsets}, probabilities)
+        penalty = ((weights - 1) ** 2).sum() + (offsets**2).sum()
+        return log_loss(truth, moved) + 1e-3 * penalty
+
+    drawn_moves = np.random.default_rng(0).normal(size=(20, *values.shape))
+    assert all(loss(*(values + 0.05 * move)) > loss(*values) for move in drawn_moves)
 
 
 @pytest.mark.parametrize("calibrator", MAPS, ids=lambda one: type(one).__name__)

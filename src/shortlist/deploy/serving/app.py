@@ -132,7 +132,7 @@ class _Service:
         if log is not None:  # SQLite wants one thread
             opened = self.log_thread.submit(Interactions, log, **self.versions)
             self.log = opened.result()
-        self.page = page(self.model, logs=log is not None)
+        self.page = page(self.model, predictor.metric, logs=log is not None)
         self.batcher: Batcher[Given, Prediction] | None = None
 
     def app(self) -> FastAPI:
@@ -212,7 +212,7 @@ class _Service:
             "max_length": self.model.max_length,
             "file": self.predictor.file,
             "calibration": self.model.calibration and self.model.calibration.method,
-            "metric": str(self.model.metric),
+            "metric": str(self.predictor.metric),
             **self.versions,
         }
         return JSONResponse(about, 503 if self.state.ending else 200)

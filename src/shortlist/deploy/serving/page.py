@@ -6,17 +6,18 @@ import base64
 import hashlib
 from importlib import resources
 
-from shortlist.deploy.model_dir import ModelDir
+from shortlist.deploy.model_dir import Measured, ModelDir
 from shortlist.rendering.page import embedded_json, render_html
 
 LABELS = 200  # that the list of a correction offers
 
 
-def page(model: ModelDir, *, logs: bool) -> str:
+def page(model: ModelDir, metric: Measured, *, logs: bool) -> str:
     """Returns the page.
 
     Args:
         model: what is served.
+        metric: of the file that is served.
         logs: whether corrections are kept.
     """
     script = resources.files("shortlist.deploy.serving").joinpath("page.js").read_text("utf-8")
@@ -31,6 +32,7 @@ def page(model: ModelDir, *, logs: bool) -> str:
         "shortlist.deploy.serving",
         "page.html.j2",
         model=model,
+        metric=metric,
         logs=logs,
         script=script,
         digest=digest,
