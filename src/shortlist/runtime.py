@@ -18,17 +18,17 @@ PROCESSES = "SHORTLIST_PROCESSES"  # set in processes that share a training: the
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """Which rows of a batch a process trains on: row `rank`, and every `processes`-th after it."""
 
     rank: int
     processes: int
 
     @staticmethod
-    def of_process() -> Share:
+    def of_process() -> BatchShare:
         """Returns the share of this process: everything, unless it was started to share."""
         processes = int(os.environ.get(PROCESSES, "1"))
-        return Share(int(os.environ["RANK"]) if processes > 1 else 0, processes)
+        return BatchShare(int(os.environ["RANK"]) if processes > 1 else 0, processes)
 
     def rows(self, tensor: torch.Tensor) -> torch.Tensor:
         """Returns the rows of this process; the first row where there is none for it."""
@@ -118,7 +118,7 @@ class Runtime:
             "plugins": [LightningEnvironment()],
             "default_root_dir": os.devnull,
         }
-        if (share := Share.of_process()).processes > 1:
+        if (share := BatchShare.of_process()).processes > 1:
             from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
             from pytorch_lightning.strategies import DDPStrategy
 

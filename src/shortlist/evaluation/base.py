@@ -87,6 +87,17 @@ class Evaluator(ABC):
     def check(self, source: Source, runtime: Runtime) -> None:  # noqa: B027 - most need nothing
         """Refuses, before anything is computed, what cannot work: a missing file or package."""
 
+    @classmethod
+    def forecast_tokens(cls, node: Mapping[str, Any], texts: int, length: float) -> float:
+        """Returns about how many tokens are read and written, before anything is read.
+
+        Args:
+            node: its settings.
+            texts: number of the task's test texts.
+            length: tokens of a text of the target.
+        """
+        return 0.0
+
     @abstractmethod
     def metric_names(self) -> tuple[str, ...]:
         """Returns the names of all metrics that `evaluate` may return."""

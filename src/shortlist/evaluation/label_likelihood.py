@@ -105,6 +105,11 @@ class LabelLikelihood(Evaluator):
         self.labels = {str(name): str(words) for name, words in labels.items()}
         self.documents, self.seed, self.context, self.bos = documents, seed, context, bos
 
+    @classmethod
+    def forecast_tokens(cls, node: Mapping[str, Any], texts: int, length: float) -> float:
+        """Returns the tokens of each text with each label, by two models."""
+        return 2 * min(node.get("documents") or texts, 10_000) * len(node["labels"]) * length
+
     def metric_names(self) -> tuple[str, ...]:
         """Returns the name of the accuracy."""
         return (self.metric,)

@@ -102,6 +102,11 @@ class Perplexity(Evaluator):
         find = partial(source.text_files, place, path, hub)
         yield from needed_files(place, hub, source, find)
 
+    @classmethod
+    def forecast_tokens(cls, node: Mapping[str, Any], texts: int, length: float) -> float:
+        """Returns the tokens of texts of 1,024, by two models."""
+        return 2 * min(node.get("documents") or texts, 10_000) * 1024.0
+
     def metric_names(self) -> tuple[str, ...]:
         """Returns the name of the perplexity."""
         return (self.metric,)

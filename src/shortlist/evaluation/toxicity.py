@@ -122,6 +122,11 @@ class Toxicity(Evaluator):
         for scorer in self.scorers.values():
             scorer.check()
 
+    @classmethod
+    def forecast_tokens(cls, node: Mapping[str, Any], texts: int, length: float) -> float:
+        """Returns the tokens of all continuations, and of prompts of 15."""
+        return texts * node["continuations"] * (node["tokens"] + 15.0)
+
     def metric_names(self) -> tuple[str, ...]:
         """Returns the names of the metrics: by measure, side and scorer, and of the diversity."""
         suffixes = ["" if place == 0 else f"_{name}" for place, name in enumerate(self.scorers)]

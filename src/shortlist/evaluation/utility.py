@@ -112,6 +112,13 @@ class Utility(Evaluator):
         for spec in self.tasks.values():
             find_task(spec, source)
 
+    @classmethod
+    def forecast_tokens(cls, node: Mapping[str, Any], texts: int, length: float) -> float:
+        """Returns the tokens of three answers of 100 to each item, of 4,000 a task, by two
+        models.
+        """
+        return 2 * (node.get("items") or 4000) * len(node["tasks"]) * 300.0
+
     def metric_names(self) -> tuple[str, ...]:
         """Returns the names of the mean, of the tasks and of the share of forgotten items."""
         return ("utility", *(f"utility_{name}" for name in self.tasks), "utility_forgotten")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from shortlist.errors import InvalidInput, ShortlistError
 from shortlist.pipeline.build import build_plain
 from shortlist.processes import last_line
-from shortlist.runtime import PROCESSES, Runtime, Share
+from shortlist.runtime import PROCESSES, BatchShare, Runtime
 from shortlist.store.atomic import write_text
 from shortlist.store.formats import load_corpus, save_corpus
 from shortlist.trainers.base import TrainingModule
@@ -101,7 +101,7 @@ def main(job: Path) -> int:
     trainer = build_plain(content["trainer"], "warmup", TrainingModule)
     runtime = Runtime(**content["runtime"])
     runtime.settle()
-    first = Share.of_process().rank == 0
+    first = BatchShare.of_process().rank == 0
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(content["directory"] if first else scratch)
         try:

@@ -18,9 +18,9 @@ import torch
 
 from shortlist.core import digest
 from shortlist.errors import DoesNotFit, Missing
-from shortlist.featurizers.base import Featurizer, NoFeatures
+from shortlist.featurizers.base import NoFeatures
 from shortlist.ot.resources import forecast, product_rate
-from shortlist.pipeline.build import class_of, extensions_of, plain
+from shortlist.pipeline.build import class_of, plain
 from shortlist.pipeline.cell import open_cell
 from shortlist.pipeline.compose import build_component
 from shortlist.pipeline.loading import load_data
@@ -217,9 +217,7 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
             machine,
         )
     vectors = parts["featurizer"]
-    kind: Any = class_of(
-        vectors["_target_"], "featurizer", Featurizer, ("shortlist", *extensions_of(config))
-    )
+    kind = _class_of(vectors)
     key: Any = (
         reads,
         parts["task"] if vectors.get("tuning") or sizes.known is False else 0,
@@ -300,7 +298,10 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
                 _passing(model, config), 8.0 * sizes.test, seeded=True,
             )  # fmt: skip
     elif until == "evaluate":
-        tokens = _evaluated(evaluators, sizes)
+        length = sizes.target_characters / TOKEN
+        tokens = sum(
+            _class_of(one).forecast_tokens(one, sizes.test, length) for one in evaluators.values()
+        )
         work = tokens * model.flops(64, 1)
         yield Work(
             "evaluation", digest([json.dumps([warm, parts["task"], parts["model"]])]),
@@ -308,21 +309,10 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
         )  # fmt: skip
 
 
-def _evaluated(evaluators: Mapping[str, Any], sizes: Sizes) -> float:
-    """Returns the tokens that a language model reads and writes in its evaluation."""
-    tokens = 0.0
-    for node in evaluators.values():
-        kind = str(node["_target_"]).rpartition(".")[2]
-        documents = min(node.get("documents") or sizes.test, 10_000)
-        if kind == "Toxicity":
-            tokens += sizes.test * node["continuations"] * (node["tokens"] + 15)
-        elif kind == "LabelLikelihood":
-            tokens += 2 * documents * len(node["labels"]) * sizes.target_characters / TOKEN
-        elif kind == "Perplexity":
-            tokens += 2 * documents * 1024
-        else:  # the eight tasks of lm-eval: about 30,000 items with three answers of 100 tokens
-            tokens += 2 * (node.get("items") or 4000) * len(node.get("tasks") or [1]) * 300
-    return tokens
+def _class_of(node: Mapping[str, Any]) -> Any:
+    """Returns the class that a node names, which `check_targets` has allowed."""
+    target = str(node["_target_"])
+    return class_of(target, "forecast", None, (target.partition(".")[0],))
 
 
 def training_work(
@@ -337,8 +327,7 @@ def training_work(
     over each, but for layers that stay as they are, its head on the predicted tokens, and steps of
     AdamW; weights, gradients and moments are float32.
     """
-    kind = str(trainer["_target_"]).rpartition(".")[2]
-    head = {"MaskedLM": trainer.get("mask_share", 1), "Classifier": 0}.get(kind, 1)
+    head = trainer.get("mask_share", 1) if _class_of(trainer).objective else 0
     block, (count, each) = trainer.get("block"), texts
     examples, length = (count * each / block, block) if block else (count, each)
     batch, most = trainer["batch_size"], block or trainer["max_length"]

@@ -19,7 +19,7 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
-from shortlist.runtime import Share
+from shortlist.runtime import BatchShare
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.store.atomic import write_text
 from shortlist.trainers.adapters import Adapter, memory_saved
@@ -610,7 +610,7 @@ class TrainingModule(pl.LightningModule):
                 callbacks=[_LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()
-            share = Share.of_process()
+            share = BatchShare.of_process()
             if share.processes > 1:  # else all would draw the same dropout for different rows
                 torch.manual_seed(torch.initial_seed() + share.rank)
             with mixing(mixed_weights, self.mixout or 0.0):
@@ -627,7 +627,7 @@ class _LossMonitor(pl.Callback):
     """
 
     def __init__(self, report: progress.Report, what: str, losses: Sequence[float]) -> None:
-        self.report, self.what, self.share = report, what, Share.of_process()
+        self.report, self.what, self.share = report, what, BatchShare.of_process()
         ends = range(WATCHED_STEPS, len(losses) + 1)
         self.lowest = min((_mean(losses[:end]) for end in ends), default=math.inf)
 

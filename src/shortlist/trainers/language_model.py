@@ -19,7 +19,7 @@ from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
 from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logits_at
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
-from shortlist.runtime import Share
+from shortlist.runtime import BatchShare
 from shortlist.settings import Precision
 from shortlist.store.cache import unfinished
 from shortlist.trainers.base import TrainingModule, seeded
@@ -138,7 +138,7 @@ def share_of(
     """Returns this process's rows of a batch, and what its mean loss counts, so that the mean over
     the processes is that of the batch: its share of the predicted tokens, times the processes.
     """
-    share = Share.of_process()
+    share = BatchShare.of_process()
     if share.processes == 1:
         return inputs, labels, 1.0
     in_all = int((predicted != IGNORED).sum())
