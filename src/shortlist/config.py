@@ -36,6 +36,7 @@ BudgetUnit = Enum("BudgetUnit", ["documents", "tokens"])
 SourceName = Enum("SourceName", ["local", "hub"])  # where named tasks and pools are read from
 CacheMode = Enum("CacheMode", ["reuse", "refresh", "only"])  # use of stored artifacts
 Accelerator = Enum("Accelerator", ["auto", "cpu", "cuda"])
+Strategy = Enum("Strategy", ["ddp", "fsdp"])  # of several processes that share a training
 LeakAction = Enum("LeakAction", ["drop", "report", "refuse"])
 
 
@@ -73,6 +74,7 @@ class Runtime:
     checkpoint_seconds: float | None = MISSING
     report: bool = MISSING
     processes: int = MISSING
+    strategy: Strategy = MISSING
     offline: bool | None = MISSING
     extensions: list[str] = MISSING  # packages besides this one that `_target_` may name
 

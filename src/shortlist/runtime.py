@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -60,6 +60,7 @@ class Runtime:
         report: whether a selection comes with its reasons and a page on it.
         processes: processes of this machine that share each batch of a warm-up, one an accelerator
             or several on a CPU (`pipeline.parallel`).
+        strategy: `ddp`, or `fsdp`, which cuts weights, gradients and moments over the processes.
     """
 
     accelerator: str = "auto"
@@ -69,6 +70,7 @@ class Runtime:
     checkpoint_seconds: NonNegative | None = 60.0
     report: bool = True
     processes: Count = 1
+    strategy: str = "ddp"
 
     def __post_init__(self) -> None:
         if self.accelerator == "cuda" and not torch.cuda.is_available():
@@ -120,13 +122,21 @@ class Runtime:
         }
         if (share := BatchShare.of_process()).processes > 1:
             from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-            from pytorch_lightning.strategies import DDPStrategy
+            from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
             backend = "nccl" if self.device.type == "cuda" else "gloo"
+            strategies: dict[str, Any] = {
+                "ddp": partial(DDPStrategy, find_unused_parameters=True),
+                "fsdp": partial(
+                    ModelParallelStrategy,
+                    data_parallel_size=share.processes,
+                    tensor_parallel_size=1,
+                ),
+            }
             settings |= {
                 "devices": share.processes,
                 "plugins": [TorchElasticEnvironment()],
-                "strategy": DDPStrategy(process_group_backend=backend, find_unused_parameters=True),
+                "strategy": strategies[self.strategy](process_group_backend=backend),
             }
         return pl.Trainer(**{**settings, **options})
 

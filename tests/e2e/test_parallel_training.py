@@ -31,15 +31,17 @@ def warmed(home: Path, model: Path, *typed: str) -> tuple[dict[str, Any], Any, A
 def test_two_processes_select_and_learn_what_one_does(tmp_path: Path, tiny_model: Path) -> None:
     typed = (*OFF, "warmup.epochs=3", "warmup.batch_size=3", "budget=11")
     one, losses, weights = warmed(tmp_path / "one", tiny_model, *typed)
-    two, others, parts = warmed(tmp_path / "two", tiny_model, *typed, "runtime.processes=2")
-    assert one["key"] == two["key"]
-    assert one["selection"]["sha256"] == two["selection"]["sha256"]
-    assert len(losses) == len(others) == 12 and np.ptp(losses) > 0.01
-    # Sums of float32 in another order, over twelve steps of AdamW.
-    np.testing.assert_allclose(others, losses, rtol=1e-4)
-    assert weights.keys() == parts.keys()
-    for name, weight in weights.items():
-        np.testing.assert_allclose(parts[name], weight, atol=1e-4, err_msg=name)
+    assert len(losses) == 12 and np.ptp(losses) > 0.01
+    for strategy in ("ddp", "fsdp"):
+        shared = ("runtime.processes=2", f"runtime.strategy={strategy}")
+        two, others, parts = warmed(tmp_path / strategy, tiny_model, *typed, *shared)
+        assert one["key"] == two["key"]
+        assert one["selection"]["sha256"] == two["selection"]["sha256"]
+        # Sums of float32 in another order, over twelve steps of AdamW.
+        np.testing.assert_allclose(others, losses, rtol=1e-4)
+        assert weights.keys() == parts.keys()
+        for name, weight in weights.items():
+            np.testing.assert_allclose(parts[name], weight, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.whole

@@ -1,4 +1,4 @@
-"""A warm-up by processes of this machine, each with a share of every batch: Lightning's DDP.
+"""A warm-up by processes of this machine, each with a share of every batch: DDP or FSDP (FSDP2).
 
     python -m torch.distributed.run --standalone --nproc-per-node=2 -m shortlist.pipeline.parallel JOB
 

@@ -173,7 +173,10 @@ class MaskedLM(LanguageModelTrainer):
         labels = inputs.pop("labels")
         inputs, labels, scale = share_of(inputs, labels, labels)
         predicted = labels != IGNORED
-        logits = logits_at(self.model, inputs, predicted)
+        if self.whole:  # weights that are cut are gathered by a pass of the model as a whole
+            logits = self.model(**inputs).logits[predicted]
+        else:
+            logits = logits_at(self.model, inputs, predicted)
         if not predicted.any():  # few tokens in the last batch: the mean of no loss is NaN
             return logits.sum() * 0.0
         return torch.nn.functional.cross_entropy(logits.float(), labels[predicted]) * scale

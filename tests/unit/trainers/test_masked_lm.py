@@ -144,3 +144,14 @@ def test_weights_outside_embedding_tables_are_counted_tied_ones_once(tiny_model:
     head = (width + 1) * width + 2 * width + config.vocab_size  # its decoder is the word embeddings
     expected = config.num_hidden_layers * layer + head + 2 * width
     assert dense_parameters(model) == expected
+
+
+@pytest.mark.parametrize("setting", [{"ema": 0.9}, {"l2_sp": 0.1}, {"mixout": 0.5}])
+def test_weights_that_are_cut_over_processes_have_no_average_and_no_start(
+    setting: dict[str, Any],
+) -> None:
+    module = trainer(**setting)
+    module.configure_model()  # no strategy cuts them
+    module._device_mesh = {"data_parallel": None}
+    with pytest.raises(InvalidInput, match=rf"set warmup\.{next(iter(setting))}=null or runtime"):
+        module.configure_model()
