@@ -71,6 +71,19 @@ def test_a_log_is_compared_with_the_training_texts_of_a_run(
     }  # fmt: skip
 
 
+def test_personal_data_that_a_log_has_masked_is_no_drift(
+    small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"{text}, joe{n}@example.org" for n, text in enumerate(toy.sentences("stars", 12, 6))]
+    old = toy.write_jsonl(tmp_path / "old.jsonl", [{"text": text} for text in texts])
+    rows = [(str(n), [text], "sailing", 0.5) for n, text in enumerate(texts)]
+    log = write_log(tmp_path / "log.sqlite", rows, [])
+    code, out, err = typed(capsys, "drift", old, log, "--json", *QUICK, "--", *small)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["counts"]["old_masked"] == 12 and found["divergence"] == pytest.approx(0, abs=1e-6)
+
+
 def test_sides_that_cannot_be_compared_are_refused_in_one_line(
     small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ wrong.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +24,11 @@ from shortlist.data.collections import choices, entries, mappings
 from shortlist.data.files import Reading, check_file, open_rows
 from shortlist.data.readers import RejectedRow
 from shortlist.errors import InvalidInput
+from shortlist.kernels.words import PLACEHOLDER
 
 SQLITE = b"SQLite format 3\x00"
 SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+_HIDDEN = r".{0,99}?[\d@:].{0,99}?"  # personal data: each kind has one of these signs
 LOG = """
 SELECT p.id, p.text, p.label, p.probability, p.model_version, c.time, c.label
 FROM predictions AS p JOIN corrections AS c ON c.prediction = p.id ORDER BY c.id
@@ -76,6 +79,21 @@ class Correction:
 def compared(text: str) -> str:
     """Returns a text with one space in place of white space, as it is compared with others."""
     return " ".join(text.split())
+
+
+def masked_by(text: str, known: Iterable[str]) -> str | None:
+    """Returns the first known text that a text is with placeholders in the place of personal data,
+    as a log holds it; None where there is none, or where the text is nothing but placeholders.
+    Texts are as `compared` returns them.
+    """
+    pieces = PLACEHOLDER.split(text)
+    if len(pieces) == 1 or not any(piece.strip() for piece in pieces):
+        return None
+    whole = re.compile(_HIDDEN.join(map(re.escape, pieces)))
+    for one in known:
+        if all(piece in one for piece in pieces) and whole.fullmatch(one):
+            return one
+    return None
 
 
 def in_words(counts: Mapping[str, int]) -> str:

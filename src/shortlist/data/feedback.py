@@ -13,7 +13,7 @@ import numpy as np
 
 from shortlist.core import Corpus, digest
 from shortlist.core.typed import typed
-from shortlist.data.corrections import Correction, compared, filled, in_words
+from shortlist.data.corrections import Correction, compared, filled, in_words, masked_by
 from shortlist.data.files import Reading, check_file, open_rows
 from shortlist.data.splits import PROTECTED, TaskData
 from shortlist.errors import InvalidInput, near
@@ -85,8 +85,8 @@ def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
     Left out are labels that are no class of the task; texts that equal or nearly copy
     (`near_copies`) one of the test or the validation split; all corrections of a text with several
     labels, those of the training split included; texts that train has with the same label; and all
-    but the first of equal corrections. Texts are equal up to white space. The order of the
-    corrections decides nothing else.
+    but the first of equal corrections. Texts are equal up to white space, and up to personal data
+    that a log has masked. The order of the corrections decides nothing else.
     """
     from shortlist.data.near_copies import near_copies  # numba takes a third of a second to import
 
@@ -96,12 +96,17 @@ def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
     for row, one in enumerate(corrections):
         if one.label not in labels:
             fates[row] = ("unknown_label", one.label)
-    for split in reversed(PROTECTED):  # test first
+    order = tuple(reversed(PROTECTED))  # test first
+    known = dict.fromkeys(
+        compared(text) for split in (*order, "train") for text in data.split(split).joined()
+    )
+    keys = [masked_by(one.compared, known) or one.compared for one in corrections]
+    for split in order:
         held = data.split(split).joined()
         equal = {compared(text): text for text in held}
-        for row, one in enumerate(corrections):
-            if one.compared in equal:
-                fates.setdefault(row, (f"repeats_{split}", equal[one.compared]))
+        for row, key in enumerate(keys):
+            if key in equal:
+                fates.setdefault(row, (f"repeats_{split}", equal[key]))
         for pair in near_copies(texts, held) if texts and held else ():
             fates.setdefault(pair.row, (f"repeats_{split}", held[pair.of]))
     given: dict[str, set[str]] = {}
@@ -110,19 +115,19 @@ def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
     trained = {text: set(known) for text, known in given.items()}
     for row, one in enumerate(corrections):
         if row not in fates:
-            given.setdefault(one.compared, set()).add(one.label)
+            given.setdefault(keys[row], set()).add(one.label)
     kept: dict[tuple[str, str], Correction] = {}
     for row, one in enumerate(corrections):
         if row in fates:
             continue
-        if len(given[one.compared]) > 1:
-            fates[row] = ("conflicting", sorted(given[one.compared]))
-        elif one.compared in trained:
+        if len(given[keys[row]]) > 1:
+            fates[row] = ("conflicting", sorted(given[keys[row]]))
+        elif keys[row] in trained:
             fates[row] = ("already_in_train", one.label)
-        elif (one.compared, one.label) in kept:
+        elif (keys[row], one.label) in kept:
             fates[row] = ("copies", one.label)
         else:
-            kept[one.compared, one.label] = one
+            kept[keys[row], one.label] = one
     counts = Counter(fate for fate, _ in fates.values())
     left_out = tuple(
         {**asdict(corrections[row]), "fate": fate, "against": against}

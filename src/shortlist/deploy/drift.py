@@ -18,6 +18,8 @@ from shortlist.diagnostics.datasheet.page import html
 from shortlist.diagnostics.drift import Drift, DriftSettings, drift
 from shortlist.diagnostics.drift_page import drift_page
 from shortlist.errors import InvalidInput
+from shortlist.prepare.anonymise import by_patterns
+from shortlist.prepare.base import Text
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def compare(
     vectors_of: str = "static", text: str = "text",
 ) -> Compared:  # fmt: skip
     """Returns the comparison of two sets of distinct texts: one that was served often counts once.
+    Personal data, which a log does not hold, is masked in the texts that a log is compared with.
 
     Args:
         old: a file of texts, the log of a server, or a run, whose training texts are meant.
@@ -94,18 +97,26 @@ def compare(
     sides = {"old": old, "new": new}
     runs = {name: _of_run(path, overrides) for name, path in sides.items() if _is_run(path)}
     pairs = any(two_texts for _, two_texts in runs.values())
+    logs = {name for name, path in sides.items() if name not in runs and _is_log(path)}
+    mask = by_patterns()
     for name, path in sides.items():
         if name in runs:
             corpus = runs[name][0]
             read: Mapping[str, int] = {"training_texts": len(corpus)}
         else:
-            second = "text_b" if pairs and path.is_file() and is_log(path) else None
+            second = "text_b" if pairs and name in logs else None
             corpus, read = read_texts([path], name.upper(), text, second)
             corpus = corpus if second is None else corpus.unlabelled()
         rows = sample_rows(corpus.ids, documents, settings.seed)
         counts |= {f"{name}_{fate}": count for fate, count in read.items() if count}
         counts |= {f"{name}_sampled": len(rows)}
         samples[name] = corpus.take(rows)
+        if logs and name not in logs:
+            texts = samples[name].texts
+            masked = [mask.apply(Text(text)).text for text in texts]
+            samples[name] = Corpus.build(masked)
+            changed = sum(one != other for one, other in zip(texts, masked, strict=True))
+            counts |= {f"{name}_masked": changed} if changed else {}
     found = featurizer(overrides, vectors_of)
     values = [np.asarray(_dense(vectors(found, corpus))) for corpus in samples.values()]
     done = drift(values[0], values[1], settings)
@@ -114,6 +125,10 @@ def compare(
 
 def _is_run(path: Path) -> bool:
     return path.name == RECORD or (path / RECORD).is_file()
+
+
+def _is_log(path: Path) -> bool:
+    return path.is_file() and is_log(path)
 
 
 def _of_run(path: Path, overrides: Sequence[str]) -> tuple[Corpus, bool]:

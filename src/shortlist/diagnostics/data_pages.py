@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from shortlist.data.splits import SPLITS
 from shortlist.diagnostics.datasheet.page import Datasheet, Example, Fact, Group, Section
-from shortlist.prepare.anonymise import PLACEHOLDER
+from shortlist.kernels.words import PLACEHOLDER
 from shortlist.prepare.base import UNSTABLE, Prepared
 from shortlist.prepare.checks import LabelIssue, Row, TaskChecks
 from shortlist.rendering.tables import TextCell, TextTable

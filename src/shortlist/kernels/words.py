@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORDS = regex.compile(r"\w+|[^\w\s]+")
+PLACEHOLDER = regex.compile(r"\[[A-Z]+_\d+\]")  # what stands in the place of personal data
 _SPACE, _WORD, _SIGN, _PYTHON = 0, 1, 2, 3  # classes of characters; `tokenize` relies on 0 and 1
 _ZERO, _ONE = np.uint64(_SPACE), np.uint64(_WORD)
 _LOWERED = np.arange(256, dtype=np.uint8)

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from shortlist.errors import InvalidInput, near
+from shortlist.kernels.words import PLACEHOLDER
 from shortlist.prepare.base import DocumentOperation, Text, Verdict
 from shortlist.prepare.names import Names
 from shortlist.prepare.streets import STREETS
@@ -270,7 +271,6 @@ def _chinese(text: str) -> int:
 DIGIT, NUMBER = "0", "000000"  # triggers
 _SHAPES = {DIGIT: re.compile(r"\d"), NUMBER: re.compile(r"\d(?:[ ()./-]{0,3}\d){5}")}
 _CONTEXT = 60
-PLACEHOLDER = re.compile(r"\[[A-Z]+_\d+\]")
 
 _DOMAIN = r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})"
 _DOT = r"\s?[\[({<](?:dot|DOT|\.)[\])}>]\s?"

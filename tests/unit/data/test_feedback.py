@@ -22,6 +22,8 @@ from shortlist.data.feedback import (
     screen,
 )
 from shortlist.data.splits import TaskData
+from shortlist.prepare.anonymise import by_patterns
+from shortlist.prepare.base import Text
 
 TEST = "the harbour is full of boats and every sail is down before the storm"
 TEXTS = [*toy.sentences("baking", 3, 5), *toy.sentences("music", 3, 5)]
@@ -66,6 +68,28 @@ def test_each_fate_has_its_example_and_is_listed_with_what_it_contradicts() -> N
     assert listed["is it a boat or a cake"]["against"] == ["baking", "sailing"]
     assert listed[TEST.replace("before", "in")]["against"] == TEST
     assert other not in [one.label for one in done.kept if one.text == known]
+
+
+def test_a_text_that_a_log_has_masked_is_the_known_text() -> None:
+    mask = by_patterns()
+    tested, trained = (
+        "write to joe@example.org",
+        "call +49 170 1234567 or write to (ann@example.org)",
+    )
+    data = task(
+        test=Corpus.build([tested], labels=["sailing"]),
+        train=Corpus.build([trained], labels=["baking"]),
+    )
+    masked = [mask.apply(Text(text)).text for text in (tested, trained)]
+    assert "[EMAIL_1]" in masked[0] and "[PHONE_1]" in masked[1]
+    others = ["[EMAIL_1]", "a cake for [EMAIL_1]"]
+    rows = [Correction(text, "baking") for text in (*masked, *others)]
+    done = screen(rows, data)
+    assert {one["text"]: one["fate"] for one in done.left_out} == dict(
+        zip(masked, ("repeats_test", "already_in_train"), strict=True)
+    )
+    (other,) = screen([Correction(masked[1], "sailing")], data).left_out
+    assert other["fate"] == "conflicting"
 
 
 @settings(max_examples=20, deadline=None)
