@@ -1,25 +1,34 @@
 """Agreement of methods with their authors' code on the same vectors, through the peers' adapters.
 
 Each `--NAME PYTHON CHECKOUT` names the interpreter of a peer's environment (requirements in
-`baselines/peers/NAME`) and the folder of its code; `--ott PYTHON` needs none.
+`baselines/peers/NAME`) and the folder of its code; `--ott PYTHON` needs none, and `--packages PYTHON`
+an environment of `dsir`, `bm25s` and `submodlib` together.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import shortlist  # noqa: F401  (before torch: threads that wait must not spin)
 
 import numpy as np  # isort: skip
-from report import write  # isort: skip
+import torch  # isort: skip
+import report  # isort: skip
 from scipy.stats import spearmanr  # isort: skip
 
 from shortlist.core import Corpus, Features
 from shortlist.overrides import composed
 from shortlist.pipeline.compose import build_component
+from shortlist.runtime import Runtime
+from shortlist.selectors.peer import Peer
+from shortlist.store.provenance import commit
 
+WORD_ENDS = ("all", "and", "ate", "ear", "eed", "ent", "ick", "ile", "ing", "ook", "ore", "ush")
+MACHINE = Runtime(accelerator="cpu", progress=False)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -50,8 +59,6 @@ def fitted(name: str, pool: Features, target: Features, **settings: Any) -> tupl
     facts = selector.fit(target, pool)
     scores = getattr(selector, "pool_scores", None)
     if scores is None:
-        import torch
-
         return selector.score(torch.from_numpy(np.asarray(pool.values))).numpy(), facts
     return scores.double().numpy(), facts
 
@@ -61,6 +68,14 @@ def peer(name: str, given: list[str], pool: Features, target: Features, **argume
     settings = {"python": given[0], **({"checkout": given[1]} if len(given) > 1 else {})}
     settings |= {f"arguments.{key}": value for key, value in arguments.items()}
     return fitted(f"peer_{name}", pool, target, **settings)
+
+
+def package(name: str, python: str, pool: Features, target: Features, **arguments: Any) -> Any:
+    """Returns what a package scores by an adapter that no YAML names, and its facts."""
+    adapter = f"baselines/peers/{name}/adapter.py"
+    selector = Peer(python, adapter, None, False, name == "submodlib", arguments, 600)
+    facts = selector.fit(target, pool)
+    return selector.score_all(pool, MACHINE), facts
 
 
 def best(scores: Any, count: int) -> set[int]:
@@ -114,12 +129,134 @@ def of_ott(given: list[str], documents: int, targets: int) -> dict[str, Any]:
     }
 
 
+def toy_model(folder: str) -> None:
+    """Writes a GPT-2 of random weights, with the tokenizer of MiniLM, whose vectors spread."""
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    with composed(["model=minilm"]) as config:
+        names = AutoTokenizer.from_pretrained(str(build_component(config, "model").directory()))
+    torch.manual_seed(0)
+    shape = {"n_positions": 2048, "n_embd": 128, "n_layer": 4, "n_head": 4}
+    settings = GPT2Config(
+        vocab_size=len(names), initializer_range=0.2, bos_token_id=None, eos_token_id=None, **shape
+    )
+    GPT2LMHeadModel(settings).save_pretrained(folder)
+    names.save_pretrained(folder)
+
+
+def passages(count: int, seed: int) -> Corpus:
+    """Returns texts of 20 to 150 words, each from a vocabulary of its topic, one of ten."""
+    rng = np.random.default_rng(seed)
+    words = np.array([f"{first}{last}" for first in "bdfgklmnprst" for last in WORD_ENDS])
+    topics = np.random.default_rng(0).choice(words, (10, 60))
+    rows = (
+        topics[rng.integers(10), rng.integers(0, 60, rng.integers(20, 150))] for _ in range(count)
+    )
+    return Corpus.build([" ".join(row) for row in rows], "passages")
+
+
+def encoded(documents: Corpus, before: str, *overrides: str) -> Features:
+    """Returns the vectors of each text after `before`, by the featurizer of the overrides."""
+    texts = Corpus.build([before + text.strip() for text in documents.texts])
+    with composed(overrides) as config:
+        featurizer = build_component(config, "featurizer")
+    with tempfile.TemporaryDirectory() as folder:
+        values, _ = featurizer.compute(texts, Path(folder), MACHINE)
+        kept = np.array(values) if isinstance(values, np.ndarray) else values
+        return Features(kept, documents.fingerprint, "", documents)
+
+
+def of_packages(python: str, documents: int, targets: int) -> list[dict[str, Any]]:
+    """Compares DSIR, BM25 and the greedy orders with packages of one environment."""
+    pool, target = passages(documents, 0), passages(targets, 1)
+    grams = [encoded(one, "", "featurizer=ngrams") for one in (pool, target)]
+    theirs, found = peer("dsir", [python], *grams)
+    rows: list[dict[str, Any]] = []
+    for name, settings in (
+        ("dsir, smoothing=0 floor=1e-8", {"smoothing": 0.0, "floor": 1e-8}),
+        ("dsir", {}),
+    ):
+        mine, _ = fitted("dsir", *grams, **settings)
+        rows.append(row_of(name, mine, theirs, f"data-selection {found['version']}"))
+    terms = [encoded(one, "", "featurizer=unigrams") for one in (pool, target)]
+    theirs, found = package("bm25s", python, *terms, k1=1.5, b=0.75)
+    mine, _ = fitted("bm25", *terms)
+    # Their lucene form leaves out the factor k1 + 1.
+    rows.append(row_of("bm25", mine, 2.5 * theirs, f"bm25s {found['version']}"))
+    vectors = clustered(documents, targets, unit=True)
+    limit = documents // 20
+    for function in ("facility_location", "concave_over_modular", "graph_cut"):
+        wanted = {"relevance": 1.0, "limit": limit}
+        theirs, found = package("submodlib", python, *vectors, function=function, **wanted)
+        settings = {**wanted, "neighbours": documents}
+        if function == "facility_location":
+            name = function
+        else:
+            name, settings["information"] = "submodular", function
+        mine, facts = fitted(name, *vectors, **settings)
+        orders = [np.argsort(-one, kind="stable")[:limit] for one in (mine, theirs)]
+        rows.append(
+            {
+                "method": name if name == function else f"{name}, {function}",
+                "agreement": f"{len(best(mine, limit) & best(theirs, limit)) / limit:.2f} of "
+                f"{limit} picks, {(orders[0] == orders[1]).mean():.2f} in the same place",
+                "budget": f"value {facts['value']:.6g}, {found['value']:.6g} by submodlib-py 0.0.3",
+            }
+        )
+    return rows
+
+
+def row_of(name: str, mine: Any, theirs: Any, source: str) -> dict[str, Any]:
+    """Returns how far scores agree: difference, ranks and the largest 5 %."""
+    size = len(mine) // 20
+    return {
+        "method": name,
+        "agreement": f"scores within {np.abs(mine - theirs).max():.1e}, Spearman "
+        f"{spearmanr(mine, theirs)[0]:.5f}, {len(best(mine, size) & best(theirs, size)) / size:.2f} "
+        f"of {size} picks",
+        "budget": source,
+    }
+
+
+def of_rds_plus(given: list[str], documents: int, targets: int) -> list[dict[str, Any]]:
+    """Compares cosines and the round robin, with the peer's chat wrapper and without."""
+    pool, target = passages(documents, 0), passages(targets, 1)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as model:
+        toy_model(model)
+        empty = [
+            Features(np.zeros((len(one), 1), np.float32), one.fingerprint, "", one)
+            for one in (pool, target)
+        ]
+        theirs, found = peer("rds_plus", given, *empty, model_name=model)
+        cosines, _ = peer("rds_plus", given, *empty, model_name=model, rank="best")
+        for before, name in (("<|user|>\n", "rds_plus, texts in their wrapper"), ("", "rds_plus")):
+            reading = ["featurizer=position_weighted", "model=local", f"model.path={model}"]
+            reading += ["featurizer.max_length=2048", "featurizer.precision=32"]
+            vectors = encoded(pool, before, *reading), encoded(target, before, *reading)
+            mine, facts = fitted("rds_plus", *vectors, neighbours=documents)
+            largest, _ = fitted("rds_plus", *vectors, by="best")
+            size = documents // 20
+            rows.append(
+                {
+                    "method": name,
+                    "agreement": f"largest cosines within {np.abs(largest - cosines).max():.1e}, "
+                    f"Spearman {spearmanr(largest, cosines)[0]:.5f}; "
+                    f"{len(best(mine, size) & best(theirs, size)) / size:.2f} of {size} picks of "
+                    "the round robin",
+                    "budget": f"{facts['distinct']} ranked, {found['targets']} targets",
+                }
+            )
+    return rows
+
+
 def main() -> None:
     """Compares the peers that are given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("tsds", "tarot"):
+    for name in ("tsds", "tarot", "rds-plus"):
         parser.add_argument(f"--{name}", nargs=2, metavar=("PYTHON", "CHECKOUT"))
-    parser.add_argument("--ott", nargs=1, metavar="PYTHON")
+    for name in ("ott", "packages"):
+        parser.add_argument(f"--{name}", nargs=1, metavar="PYTHON")
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--targets", type=int, default=200)
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks")
@@ -132,11 +269,26 @@ def main() -> None:
         rows += [of_tarot(given.tarot, *size, released=released) for released in (True, False)]
     if given.ott:
         rows.append(of_ott(given.ott, *size))
+    if given.packages:
+        rows += of_packages(given.packages[0], *size)
+    if given.rds_plus:
+        rows += of_rds_plus(given.rds_plus, *size)
     notes = (
-        f"{given.documents:,} documents and {given.targets} targets, clustered vectors of 64 "
-        "dimensions. Peers run through `baselines/peers`; deviations: the methods' pages."
+        "`size`: documents x targets (2000 x 200 where none stands), clustered vectors of 64 "
+        "dimensions, or texts of 20 to 150 words of ten topics; `load` as the script began. A row "
+        "that was not run again stays. Peers run through `baselines/peers`; deviations: the "
+        "methods' pages."
     )
-    write(given.out, "parity", "Agreement with the authors' code", notes, rows)
+    kept = given.out / "parity.json"
+    before = json.loads(kept.read_text())["rows"] if kept.exists() else []
+    fresh = {row["method"] for row in rows}
+    taken = {
+        "size": f"{given.documents} x {given.targets}",
+        "load": report.MACHINE["load_before"],
+        "commit": commit(ROOT)[:12],
+    }
+    rows = [row for row in before if row["method"] not in fresh] + [row | taken for row in rows]
+    report.write(given.out, "parity", "Agreement with the authors' code", notes, rows)
 
 
 if __name__ == "__main__":

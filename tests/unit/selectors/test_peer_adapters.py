@@ -83,34 +83,67 @@ np.save(config["output_folder"] + "/selected_candidate_indices.npy", np.repeat(n
     assert (again == scores).all()  # their draw has no seed of its own
 
 
-def test_rds_plus_writes_chat_files_and_reads_the_cosines(composed: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rank", ["round_robin", "best"])
+def test_rds_plus_runs_on_chat_files_without_the_hub_and_reads_the_cosines(
+    composed: Any, tmp_path: Path, rank: str
+) -> None:
+    write(
+        tmp_path,
+        "datasets.py",
+        """
+class Dataset(list):
+    @classmethod
+    def from_dict(cls, columns):
+        return cls(columns["prompt"])
+    def shuffle(self, seed):
+        return self
+def load_dataset(path, data_files=None):
+    assert path == "json", f"asked the hub for {path}"
+    return {"train": Dataset(open(data_files))}
+""",
+    )
+    write(
+        tmp_path,
+        "minimal_multitask/data.py",
+        """
+from datasets import load_dataset
+class MBPPPlus:
+    dataset = load_dataset("evalplus/mbppplus")["test"]
+    dataset.shuffle(seed=42)
+""",
+    )
     write(tmp_path, "minimal_multitask/__init__.py", "")
     write(
         tmp_path,
         "minimal_multitask/compute_influence_cosinesim.py",
         """
 import argparse, json, os, pickle
+from datasets import load_dataset
+from minimal_multitask.data import MBPPPlus
 parser = argparse.ArgumentParser()
 for name in ("model_name", "save_dir", "train_dataset", "eval_dataset", "index_path", "dtype",
              "pooling"):
     parser.add_argument("--" + name)
 parser.add_argument("--batch_size", type=int)
-parser.add_argument("--prompt_only", action="store_true")
 args = parser.parse_args()
-assert args.pooling == "weighted_mean" and args.batch_size == 1 and args.prompt_only
+assert args.pooling == "weighted_mean" and args.batch_size == 1 and os.environ["HF_HUB_OFFLINE"]
 def words(path):
-    rows = [json.loads(line) for line in open(path)]
+    rows = [json.loads(line) for line in load_dataset("json", data_files=path)["train"]]
     assert all([m["role"] for m in row["messages"]] == ["user"] for row in rows)
     return [set(row["messages"][0]["content"].split()) for row in rows]
 pool = words(args.train_dataset)
 found = {i: {j: len(q & d) / 3 for j, d in enumerate(pool)} for i, q in enumerate(words(args.eval_dataset))}
 os.makedirs(args.save_dir, exist_ok=True)
-with open(os.path.join(args.save_dir, f"{args.eval_dataset}_cossim_promptonly.pkl"), "wb") as file:
+name = os.path.basename(args.eval_dataset)
+with open(os.path.join(args.save_dir, f"{name}_cossim.pkl"), "wb") as file:
     pickle.dump(found, file)
 """,
     )
-    selector = fitted(composed, "rds_plus", tmp_path, model_name="/model")
+    selector = fitted(composed, "rds_plus", tmp_path, model_name="/model", rank=rank)
     scores = selector.pool_scores.tolist()
+    if rank == "best":
+        assert scores[:3] == [1.0] * 3 and max(scores[3:]) <= 1 / 3
+        return
     assert sorted(scores) == [-place for place in range(29, -1, -1)]
     # Each target's own copy shares all three words with it: the first round.
     assert set(np.argsort(scores)[::-1][:3].tolist()) == {0, 1, 2}
