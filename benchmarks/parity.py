@@ -57,10 +57,7 @@ def fitted(name: str, pool: Features, target: Features, **settings: Any) -> tupl
     with composed(overrides) as config:
         selector = build_component(config, "selector")
     facts = selector.fit(target, pool)
-    scores = getattr(selector, "pool_scores", None)
-    if scores is None:
-        return selector.score(torch.from_numpy(np.asarray(pool.values))).numpy(), facts
-    return scores.double().numpy(), facts
+    return selector.score_all(pool, MACHINE), facts
 
 
 def peer(name: str, given: list[str], pool: Features, target: Features, **arguments: Any) -> Any:

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from transport_data import ROOT, Pair, clustered, text
 from transport_gpu import gpu
-from transport_measures import EPSILONS, against_one_product, growth, many
+from transport_measures import EPSILONS, against_one_product, by_instructions, growth, many
 from transport_peers import against_peers
 
-from shortlist.store.provenance import processor
+from shortlist.store.provenance import commit, processor
 
 TITLES = {
     "product": "One solve (tolerance 1e-2) against one chunked float32 product over the same arrays",
     "growth": "Time and private memory over a memory-mapped float16 pool, epsilon 1 %",
     "peers": "Peers on the same arrays, where all of them fit in memory",
     "online": "ott-jax online with the released settings, on the large pool",
+    "processor": "Processor time with all instructions and with AVX2 alone (on demand)",
     "many": "Many targets, once (on demand: --parts many)",
     "gpu": "On a GPU (on demand: --gpu)",
 }
@@ -29,6 +30,10 @@ DEFAULT = ["product", "growth", "peers", "online"]
 NOTES = {
     "product": "`ratio`: over torch's default product. `ratio_onednn`: over oneDNN's float32 "
     "product, which the engine itself uses where this machine has a quick and exact one.",
+    "processor": "Medians in seconds of processor time, one thread, runs of product and solve in turn; "
+    "`least`: ratio of the least. AVX2: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and "
+    "MKL_ENABLE_INSTRUCTIONS set so; the engine then takes MKL's product, as on a chip of AVX2. It does "
+    "not reach caches, clock and memory, nor MKL on AMD chips.",
     "peers": "Medians of interleaved runs (`runs`); compile time is not counted. `times_ours` is "
     "over the row `ours` of the same data and epsilon. `>`: stopped at the time limit, compile time "
     "included. KeOps compiles at run time and needs a compiler and its headers: where geomloss's "
@@ -68,6 +73,7 @@ def machine(quick: bool) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "quick": quick,
+        "commit": commit(ROOT)[:12],
     }
 
 
@@ -84,6 +90,8 @@ def measured(part: str, data: dict[str, Pair], given: argparse.Namespace) -> lis
         case "growth":
             sizes = [given.candidates, 5 * given.candidates]
             return growth(sizes, given.targets, 1 if given.quick else repeats)
+        case "processor":
+            return by_instructions(given.candidates, given.targets, repeats)
         case "many":
             return many(given.candidates, 50_000)
         case "gpu":

@@ -1,6 +1,7 @@
 """What the transport benchmark measures of the engine alone: one product, size, targets."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,12 @@ from shortlist import ot as transport
 from shortlist.vectors import fast_products_exist, float32_products
 
 Rows = list[dict[str, Any]]
+# What keeps torch, oneDNN and MKL to AVX2 (MKL heeds it on Intel chips alone).
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 EPSILONS = (0.05, 0.01)
 
 
@@ -86,6 +93,57 @@ def against_one_product(name: str, data: Pair, repeats: int) -> Rows:
         }
         rows.append(told(row))
     return rows
+
+
+def by_instructions(candidates: int, targets: int, repeats: int) -> Rows:
+    """Returns ratios in processor seconds of one thread, with all instructions and with AVX2 alone.
+
+    Each in a process of its own. Elapsed time says little where other processes work.
+    """
+    rows: Rows = []
+    for name, environment in (("all", {}), ("AVX2", AVX2)):
+        for epsilon in EPSILONS:
+            call = ["processor", str(candidates), str(targets), str(epsilon), str(repeats)]
+            done = subprocess.run(
+                [sys.executable, __file__, *call],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
+            )
+            row = json.loads(done.stdout.strip().splitlines()[-1])
+            rows.append(told({"instructions": name, **row}))
+    return rows
+
+
+def in_processor_seconds(
+    candidates: int, targets: int, epsilon: float, repeats: int
+) -> dict[str, Any]:
+    """Returns the median processor seconds of product and solve in this process, and their ratio."""
+    torch.set_num_threads(1)
+    pool, target = clustered(candidates, targets)
+    transport.solve(pool[:4096], target, epsilon=0.05)
+    spent: dict[str, list[float]] = {"product": [], "solve": []}
+    for _ in range(repeats):
+        for name, work in (
+            ("product", lambda: product(pool, target)),
+            ("solve", lambda: transport.solve(pool, target, epsilon=epsilon, tolerance=1e-2)),
+        ):
+            begin = time.process_time()
+            work()
+            spent[name].append(time.process_time() - begin)
+    ours, one = statistics.median(spent["solve"]), statistics.median(spent["product"])
+    return {
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "candidates": candidates,
+        "targets": targets,
+        "epsilon": epsilon,
+        "repeats": repeats,
+        "solve_processor_seconds": ours,
+        "product_processor_seconds": one,
+        "ratio": ours / one,
+        "least": min(spent["solve"]) / min(spent["product"]),
+    }
 
 
 def anonymous_megabytes() -> float:
@@ -169,5 +227,12 @@ def told(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-if __name__ == "__main__":  # one size of `growth`
+if __name__ == "__main__" and sys.argv[1] == "processor":
+    candidates, targets, epsilon, repeats = sys.argv[2:]
+    print(
+        json.dumps(
+            in_processor_seconds(int(candidates), int(targets), float(epsilon), int(repeats))
+        )
+    )
+elif __name__ == "__main__":  # one size of `growth`
     print(json.dumps(one_size(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))
