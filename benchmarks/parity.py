@@ -133,10 +133,8 @@ def toy_model(folder: str) -> None:
     with composed(["model=minilm"]) as config:
         names = AutoTokenizer.from_pretrained(str(build_component(config, "model").directory()))
     torch.manual_seed(0)
-    shape = {"n_positions": 2048, "n_embd": 128, "n_layer": 4, "n_head": 4}
-    settings = GPT2Config(
-        vocab_size=len(names), initializer_range=0.2, bos_token_id=None, eos_token_id=None, **shape
-    )
+    settings = GPT2Config(vocab_size=len(names), n_positions=2048, n_embd=128, n_layer=4, n_head=4)
+    settings.update({"initializer_range": 0.2, "bos_token_id": None, "eos_token_id": None})
     GPT2LMHeadModel(settings).save_pretrained(folder)
     names.save_pretrained(folder)
 
