@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +22,12 @@ from shortlist.store.cache import Store, executions
 
 @dataclass(frozen=True)
 class Squared:
-    """A stage a shard: the square of its number; a shard may refuse, or end its process once."""
+    """A stage a shard: the square of its number; a shard may refuse, end its process once, or wait."""
 
     root: Path
     refused: int = -1
     fatal: int = -1
+    seconds: float = 0.0
 
     def __call__(self, shard: int) -> int:
         def compute(directory: Path) -> dict[str, int]:
@@ -34,6 +37,7 @@ class Squared:
                 time.sleep(0.5)  # the others finish
                 (self.root / "killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self.seconds)
             return {"square": shard**2}
 
         store = Store(self.root / "store")
@@ -109,6 +113,28 @@ def test_ray_starts_the_shard_of_a_killed_worker_again(
         9, 1, 4, 25, 16,
     ]  # fmt: skip
     assert (tmp_path / "killed").exists()
+
+
+@pytest.mark.slow
+@WITH_RAY
+def test_a_ray_run_that_is_killed_goes_on_where_it_stopped(
+    tmp_path: Path, socket_enabled: None
+) -> None:
+    code = (
+        "from test_backends import *\n"
+        f"map_shards(Squared(Path({str(tmp_path)!r}), seconds=1), range(20), made('ray', Path()))"
+    )
+    store = tmp_path / "store"
+    with subprocess.Popen([sys.executable, "-c", code]) as killed:
+        while len(executions(store)) < 4 and killed.poll() is None:
+            time.sleep(0.05)
+        killed.kill()
+    time.sleep(2)  # a worker may end the shard that it was at
+    before = executions(store)
+    assert 4 <= len(before) < 20
+    squares = map_shards(Squared(tmp_path), range(20), made("ray", tmp_path))
+    assert squares == [shard**2 for shard in range(20)]
+    assert len(executions(store)) == len(set(executions(store))) == 20
 
 
 @pytest.mark.parametrize("name", ["sync", "processes", "submitit", "ray"])
