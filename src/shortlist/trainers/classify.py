@@ -15,7 +15,7 @@ from shortlist import progress
 from shortlist.errors import InvalidInput
 from shortlist.models import checkpoint
 from shortlist.models.frozen import FrozenLayers
-from shortlist.models.heads.base import Head, Inputs, LossOptions
+from shortlist.models.heads.base import Head, Inputs, LossOptions, mean_loss
 from shortlist.models.tokens import Buckets
 from shortlist.settings import NonNegative, Positive, Range
 from shortlist.store.cache import unfinished
@@ -259,7 +259,9 @@ class Classifier(TrainingModule):
             watched = head.read(
                 validation.corpus, self.model, tokenizer, self.max_length, labelled=False
             )
-            best = _KeepBest(self, watched.after(frozen, runtime), validation, runtime)
+            watched = watched.after(frozen, runtime)
+            labelled = head.with_labels(validation.corpus, watched, self.model, tokenizer)
+            best = _KeepBest(self, watched, labelled, validation, runtime)
         state = unfinished(directory) / STATE
         self.saved = State.read(state)
         self.epochs_done = self.saved.facts.get("epoch", 0)
@@ -325,11 +327,12 @@ class _KeepBest(pl.Callback):
         self,
         trainer: Classifier,
         documents: Inputs,
+        labelled: Inputs | None,
         validation: Validation,
         runtime: Runtime,
     ) -> None:
         self.classifier, self.documents, self.validation = trainer, documents, validation
-        self.runtime = runtime
+        self.labelled, self.runtime = labelled, runtime
         self.scores: list[float] = []
         self.losses: list[float | None] = []
         self.epoch = 0
@@ -358,15 +361,24 @@ class _KeepBest(pl.Callback):
         own = {"validation_losses": self.losses, "scores": self.scores, "epoch": self.epoch}
         return replace(curve, **own)
 
+    def _loss(self, head: Head, model: Any, values: NDArray[Any]) -> float | None:
+        """Returns the loss on validation, by the predictions where they tell it, else by a pass."""
+        if self.labelled is None:
+            return head.loss_of(values, self.validation.corpus)
+        trainer, runtime = self.classifier, self.runtime
+        with torch.inference_mode(), trainer.autocast(runtime):
+            return mean_loss(head, model, self.labelled, trainer.batch_size, runtime.device)
+
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.classifier.swap_averages()
         model = self.classifier.model.eval()
         head = self.classifier.head
         assert head is not None
         output = self.classifier.predict_with(model, self.documents, head, self.runtime)
+        loss = self._loss(head, model, output.values)
         model.train()
         self.scores.append(self.validation.metric(output.values))
-        self.losses.append(head.loss_of(output.values, self.validation.corpus))
+        self.losses.append(loss)
         least = self.classifier.min_delta
         if len(self.scores) == 1 or self.scores[-1] > self.scores[self.epoch - 1] + least:
             self.epoch = len(self.scores)

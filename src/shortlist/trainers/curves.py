@@ -21,8 +21,8 @@ class Curve:
     Attributes:
         losses: training loss of each step.
         steps_an_epoch: number of steps of an epoch.
-        validation_losses: loss on the validation split after each epoch; None where predictions
-            have no probabilities. Empty without validation.
+        validation_losses: loss on the validation split after each epoch; None where nothing
+            of it is known to the model. Empty without validation.
         scores: validation metric after each epoch, larger is better.
         epoch: the epoch whose weights were kept, from 1; None for the last one.
     """

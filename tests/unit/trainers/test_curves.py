@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,12 @@ import torch
 import toy
 
 from shortlist.core import Corpus
+from shortlist.models import checkpoint
 from shortlist.models.heads.base import Head, LossOptions
 from shortlist.models.heads.labels import MultiLabel, Regression, SingleLabel
+from shortlist.models.heads.responses import Responses
+from shortlist.models.heads.spans import Spans
+from shortlist.models.heads.tags import Tags
 from shortlist.runtime import Runtime
 from shortlist.trainers.classify import Classifier, Validation
 from shortlist.trainers.curves import Curve
@@ -84,3 +90,46 @@ def test_trainings_keep_their_curves(tiny_model: Path, tmp_path: Path, machine: 
     predicted = classifier.predict(tuned, corpus, head, machine).values
     expected = head.loss_of(predicted, corpus)
     assert curve.validation_losses[curve.epoch - 1] == pytest.approx(expected, rel=1e-5)
+
+
+TOLD = [
+    (Tags(("O", "B-X")), ["sail boat", "oar rum ice", "knot"], None,
+     [["B-X", "O"], ["O", "B-X", "B-NEW"], ["O"]]),  # a tag that the model does not know
+    (Spans(2, 4), ["the boat sails", "a knot in the rope", "rum"], ["who", "what", "what"],
+     [{"text": [text.split()[-1]], "answer_start": [text.rindex(" ") + 1 if " " in text else 0]}
+      for text in ("the boat sails", "a knot in the rope", "rum")]),
+    (Responses("{prompt}\n", None, 3), ["say oar", "tell rum", "say a long prompt"], None,
+     [{"messages": [], "response": answer} for answer in ("oar", "rum and ice", "knot")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("head", "texts", "questions", "labels"), TOLD, ids=["tags", "spans", "texts"]
+)
+def test_the_loss_on_validation_is_that_of_the_stored_model_where_predictions_have_none(
+    head: Head,
+    texts: list[str],
+    questions: list[str] | None,
+    labels: list[Any],
+    tiny_model: Path,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    machine: Runtime,
+) -> None:
+    written = [json.dumps(label) for label in labels]
+    corpus = Corpus.build(texts, labels=written, texts_b=questions)
+    start = tiny_gpt2 if head.generates else tiny_model
+    settings = {**toy.TRAINING, "epochs": 2, "batch_size": 2}
+    trainer = Classifier(**settings, keep="best", patience=None)
+    scores = iter((0.1, 0.2))
+    watched = Validation(corpus, lambda values: next(scores))
+    trainer.train_on(start, corpus, watched, head, tmp_path, 0, machine)
+    curve = Curve.read(tmp_path)
+    assert curve is not None and len(set(curve.validation_losses)) == 2
+    model, tokenizer = head.open(tmp_path).eval(), checkpoint.tokenizer(tmp_path)
+    read = head.read(corpus, model, tokenizer, 64, labelled=True)
+    batch = read.labelled(list(range(len(read.tokens))))  # all at once
+    truth = batch.pop("labels")
+    with torch.no_grad():
+        expected = float(head.loss(model(**batch), truth, LossOptions()))
+    assert curve.validation_losses[1] == pytest.approx(expected, rel=1e-4)

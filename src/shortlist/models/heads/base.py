@@ -158,6 +158,20 @@ class Head(ABC):
             options: settings of the training; those that `allows` does not name are off.
         """
 
+    def with_labels(
+        self, corpus: Corpus, inputs: Inputs, model: Any, tokenizer: Any
+    ) -> Inputs | None:
+        """Returns documents for `model` with the labels that their loss is measured by; None where
+        predictions tell it.
+
+        Args:
+            corpus: the documents with their labels.
+            inputs: what `read` returns for them without labels, or their states.
+            model: the model.
+            tokenizer: its tokenizer.
+        """
+        return None
+
     def loss_of(self, values: NDArray[Any], corpus: Corpus) -> float | None:
         """Returns the mean loss of predictions, without the options of a training; None where they
         do not tell it.
@@ -180,6 +194,24 @@ class Head(ABC):
             runtime: the machine.
             report: called with the number of rows just predicted.
         """
+
+
+def mean_loss(
+    head: Head, model: Any, inputs: Inputs, batch_size: int, device: torch.device
+) -> float | None:
+    """Returns the mean loss of labelled inputs over all that they have to predict, without the
+    options of a training; None where there is nothing. `batch_size` are the rows of a batch.
+    """
+    total, count = 0.0, 0
+    order = inputs.tokens.lengths.argsort(kind="stable").tolist()
+    for start in range(0, len(order), batch_size):
+        read = inputs.labelled(order[start : start + batch_size])
+        read = {name: value.to(device) for name, value in read.items()}
+        labels = read.pop("labels")
+        if size := int((labels != IGNORED).sum()):
+            total += size * float(head.loss(model(**read), labels, LossOptions()))
+            count += size
+    return total / count if count else None
 
 
 def outputs_of(

@@ -143,6 +143,11 @@ class Responses(Head):
         assert isinstance(inputs.labels, list)
         return inputs.labels
 
+    def with_labels(self, corpus: Corpus, inputs: Inputs, model: Any, tokenizer: Any) -> Inputs:
+        """Returns prompts and responses, cut where the model's positions end."""
+        longest = checkpoint.positions_of(model) or int(tokenizer.model_max_length)
+        return self.read(corpus, model, tokenizer, longest, labelled=True)
+
     def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean cross-entropy over the tokens of the responses, in nats."""
         told = labels[:, 1:] != IGNORED

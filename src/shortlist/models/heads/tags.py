@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class Tags(Head):
         return Inputs(tokens_of(encodings), tokenizer.pad_token_id, False, places=firsts)
 
     def targets(self, corpus: Corpus, inputs: Inputs) -> list[NDArray[np.int64]]:
-        """Returns the number of a tag by token, `IGNORED` where no word begins."""
+        """Returns the number of a tag by token, `IGNORED` where no word begins or the tag is unknown."""
         index = {tag: number for number, tag in enumerate(self.tags)}
         labels: list[NDArray[np.int64]] = []
         for size, first, tags in zip(
@@ -69,9 +70,13 @@ class Tags(Head):
             row = np.full(size, IGNORED, dtype=np.int64)
             for place, tag in zip(first, json.loads(tags), strict=True):
                 if place >= 0:
-                    row[place] = index[tag]
+                    row[place] = index.get(tag, IGNORED)
             labels.append(row)
         return labels
+
+    def with_labels(self, corpus: Corpus, inputs: Inputs, model: Any, tokenizer: Any) -> Inputs:
+        """Returns the same inputs with labels."""
+        return replace(inputs, labels=self.targets(corpus, inputs))
 
     def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean over words of the cross-entropy in nats."""
