@@ -126,7 +126,7 @@ class StageCost:
 
 
 def charged_seconds(stages: Iterable[StageCost], role: Role) -> float:
-    """Returns what the cost of a role is, wherever it is shown: the seconds of its stages."""
+    """Returns the cost of a role: the sum of the seconds of its stages. All output shows this sum."""
     return math.fsum(stage.seconds for stage in stages if stage.role == role)
 
 

@@ -65,7 +65,7 @@ def check_leaks(
     name: str = "pool",
     against_targets: bool = False,
 ) -> LeakCheck:
-    """Returns the documents that repeat a validation or test text.
+    """Returns which documents repeat a validation or test text, and which may not be selected.
 
     Evaluation texts are those of the task, those that its evaluators measure on beside them, and
     those of every other target that documents are chosen toward, since a model may be evaluated on

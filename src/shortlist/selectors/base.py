@@ -49,7 +49,8 @@ class Traits:
         reads_pool: what `fit` reads of the pool. Of `nothing`, of the `sums` of its vectors and of
             a uniform `sample` of it, a pool of any size can be selected from in one or two passes:
             the score of a document, and the number by which `select` ranks it, depend on nothing
-            but the document and the fit. `vectors`: of all documents.
+            but the document and the fit. `vectors`: all documents; also of a method that reads
+            texts, which `--stream` does not hand to a selector.
     """
 
     stochastic: bool = False
@@ -369,7 +370,7 @@ def documents_of(source: ScoredPool | Features, method: str) -> Corpus:
 
 
 def take(rows: NDArray[np.int64], scores: ScoredPool, budget: Budget) -> Choice:
-    """Returns the longest prefix of `rows` within the budget.
+    """Returns the longest prefix of `rows` within the budget, without documents of score -inf.
 
     Raises:
         InvalidInput: no document fits a token budget.

@@ -545,8 +545,7 @@ def cost_section(
     sums = [f"{role} {duration(seconds)}" for role, seconds in by_role.items() if seconds]
     lead = (
         f"{duration(sum(by_role.values()))} in all, every stage as if it had not been in the cache"
-        f"{f', on {stages[-1][0].device}' if stages else ''}: {', '.join(sums)}. All methods for "
-        "the same task and pool share the preparation."
+        f"{f', on {stages[-1][0].device}' if stages else ''}: {', '.join(sums)}."
     )
     headings = ("stage", "part", "time", "memory", "")
     return Section("cost", "Cost", lead, tables=(TextTable("", headings, rows),))
