@@ -318,7 +318,7 @@ def _fed_task(cell: Cell, task: TaskSplits, name: str) -> TaskSplits:
 
     inputs = {split: task.fingerprint(split) for split in CORPORA}
     inputs["file"] = file_digest(feedback.path)
-    stage = cell.stage("feedback", 1, {"weight": feedback.weight}, inputs, compute)
+    stage = cell.stage("feedback", 2, {"weight": feedback.weight}, inputs, compute)
     facts = stage.facts["feedback"]
     notes = task.notes + derived_notes(stage, name, "feedback")
     notes += Notes(
