@@ -28,7 +28,12 @@ from statistics import mean
 from typing import Any
 
 import griffe
+import numpy as np
 import yaml
+
+from shortlist.core import Record, unpack_item_scores
+from shortlist.stats.comparison import compare, half_width, holm
+from shortlist.store.records import read_records
 
 ROOT = Path(__file__).parents[1]
 CONF, RESULTS = ROOT / "conf", ROOT / "results"
@@ -936,6 +941,54 @@ def unmeasured_methods() -> str:
     return ", ".join(names) + "\n"
 
 
+def practices_table() -> str:
+    """Returns, for each number of labels, the gain of each practice of fine-tuning over none on each
+    task, with its 95 % interval over seeds and test items; in bold what stays significant after
+    Holm's correction for the practices.
+    """
+    runs: dict[int, dict[str, dict[str, dict[int, Record]]]] = {}
+    for record in read_records(RESULTS / "practices"):
+        typed = dict(text.split("=", 1) for text in record.overrides)
+        if "practice" in typed and record.status == "done":
+            tasks = runs.setdefault(record.counts["task_train"], {})
+            by_seed = tasks.setdefault(record.axes.task, {}).setdefault(typed["practice"], {})
+            by_seed[record.axes.seed] = record
+    blocks: list[str] = []
+    for labels, tasks in sorted(runs.items()):
+        columns = [(task, *practice_gains(found)) for task, found in sorted(tasks.items())]
+        names = [name for name in columns[0][2] if all(name in cells for _, _, cells in columns)]
+        rows = [[f"`{name}`", *(cells[name] for _, _, cells in columns)] for name in names]
+        head = [f"{task.replace('_', ' ')}, {seeds} seeds" for task, seeds, _ in columns]
+        blocks.append(table([f"{labels:,} labels", *head], rows))
+    return "\n\n".join(blocks)
+
+
+def practice_gains(
+    by_practice: Mapping[str, Mapping[int, Record]],
+) -> tuple[int, dict[str, str]]:
+    """Returns the number of seeds that all practices have, and the cell of each practice: its gain
+    in the primary metric over `plain`, paired by seed and test item; of `plain` the mean.
+    """
+    names = ["plain", *sorted(set(by_practice) - {"plain"})]
+    seeds = sorted(set.intersection(*(set(by_practice[name]) for name in names)))
+    chosen = [[by_practice[name][seed] for seed in seeds] for name in names]
+    metric = next(one.name for one in chosen[0][0].metrics if one.primary)
+    found = [
+        [(record.metric(metric), record.item_scores[metric]) for record in row] for row in chosen
+    ]
+    values = np.array([[one.value for one, _ in row] for row in found])
+    items = np.array([[unpack_item_scores(packed, one.n) for one, packed in row] for row in found])
+    differences = compare(values, items)
+    p = holm(differences.p[1:, 0])
+    cells = {"plain": f"{values[0].mean():.3f}"}
+    for place, name in enumerate(names[1:], start=1):
+        gain = differences.mean[place, 0]
+        half = half_width(float(differences.stderr[place, 0]), float(differences.df[place, 0]))
+        text = f"{gain:+.3f} [{gain - half:+.3f}, {gain + half:+.3f}]"
+        cells[name] = f"**{text}**" if p[place - 1] < 0.05 else text
+    return len(seeds), cells
+
+
 def own_files_cost() -> str:
     """Returns what a selection from own files took, from `results/benchmarks/own_files.md`."""
     text = (RESULTS / "benchmarks/own_files.md").read_text(encoding="utf-8")
@@ -947,6 +1000,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "decision table": decision_table,
     "methods without a measurement": unmeasured_methods,
     "own files": own_files_cost,
+    "practices": practices_table,
 }
 
 
