@@ -88,7 +88,7 @@ def test_computing_twice_gives_the_same_bits(
     np.testing.assert_array_equal(whole, vectors(featurizer, pool, tmp_path / "again"))
 
 
-def test_the_identity_is_plain_text_and_repeats(featurizer: Any) -> None:
-    found = featurizer.identity(MACHINE)
-    assert found == featurizer.identity(MACHINE)
+def test_the_identity_is_plain_text_and_repeats(featurizer: Any, machine: Any) -> None:
+    found = featurizer.identity(machine)
+    assert found == featurizer.identity(machine)
     assert all(isinstance(value, str) for value in found.values())

@@ -12,7 +12,10 @@ import pytest
 import toy
 from safetensors.numpy import load_file
 
-OFF = ("warmup.hidden_dropout=0.0", "warmup.attention_dropout=0.0")
+TYPED = (
+    "warmup.hidden_dropout=0.0", "warmup.attention_dropout=0.0", "warmup.epochs=3",
+    "warmup.batch_size=3", "budget=11",
+)  # fmt: skip
 
 
 def warmed(home: Path, model: Path, *typed: str) -> tuple[dict[str, Any], Any, Any]:
@@ -27,21 +30,30 @@ def warmed(home: Path, model: Path, *typed: str) -> tuple[dict[str, Any], Any, A
     return record, losses, load_file(folder / "model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> tuple[dict[str, Any], Any, Any]:
+    """The warm-up by one process."""
+    return warmed(tmp_path_factory.mktemp("alone"), tiny_model, *TYPED)
+
+
 @pytest.mark.whole
-def test_two_processes_select_and_learn_what_one_does(tmp_path: Path, tiny_model: Path) -> None:
-    typed = (*OFF, "warmup.epochs=3", "warmup.batch_size=3", "budget=11")
-    one, losses, weights = warmed(tmp_path / "one", tiny_model, *typed)
-    assert len(losses) == 12 and np.ptp(losses) > 0.01
-    for strategy in ("ddp", "fsdp"):
-        shared = ("runtime.processes=2", f"runtime.strategy={strategy}")
-        two, others, parts = warmed(tmp_path / strategy, tiny_model, *typed, *shared)
-        assert one["key"] == two["key"]
-        assert one["selection"]["sha256"] == two["selection"]["sha256"]
-        # Sums of float32 in another order, over twelve steps of AdamW.
-        np.testing.assert_allclose(others, losses, rtol=1e-4)
-        assert weights.keys() == parts.keys()
-        for name, weight in weights.items():
-            np.testing.assert_allclose(parts[name], weight, atol=1e-4, err_msg=name)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_select_and_learn_what_one_does(
+    tmp_path: Path, tiny_model: Path, alone: tuple[dict[str, Any], Any, Any], strategy: str
+) -> None:
+    one, losses, weights = alone
+    shared = ("runtime.processes=2", f"runtime.strategy={strategy}")
+    two, others, parts = warmed(tmp_path, tiny_model, *TYPED, *shared)
+    assert one["key"] == two["key"]
+    assert one["selection"]["sha256"] == two["selection"]["sha256"]
+    assert len(losses) == len(others) == 12 and np.ptp(losses) > 0.01
+    # Sums of float32 in another order, over twelve steps of AdamW.
+    np.testing.assert_allclose(others, losses, rtol=1e-4)
+    assert weights.keys() == parts.keys()
+    for name, weight in weights.items():
+        np.testing.assert_allclose(parts[name], weight, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.whole
