@@ -284,6 +284,49 @@ def test_corrections_of_a_server_are_read_from_its_log_and_bad_files_are_refused
         import_feedback(tmp_path / "nothing.json", directory, tmp_path / "never.jsonl", small)
 
 
+def test_a_held_text_that_a_log_has_masked_is_neither_offered_nor_imported(
+    run: Any, small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = {
+        "train": "call joe@example.org about rope",
+        "validation": "an oven of ann@example.org",
+        "test": "write to bob@example.org",
+    }
+    files = []
+    for number, (split, text) in enumerate(held.items()):
+        rows = [
+            {"text": one, "label": topic}
+            for topic in ("sailing", "baking")
+            for one in toy.sentences(topic, 8, 20 + number)
+        ]
+        file = tmp_path / f"{split}.jsonl"
+        toy.write_jsonl(file, [*rows, {"text": text, "label": "sailing"}])
+        files.append(f"task.{split}={file}")
+    _, directory = run("task=own", *files, "task.label=label", "selector=random", "advice=null")
+    texts = [*held.values(), "bread for eve@example.org"]
+    log = write_log(
+        tmp_path / "log.sqlite",
+        [(str(number), [text], "baking", 0.9) for number, text in enumerate(texts)],
+        [(str(number), "baking") for number in range(len(texts))],
+    )
+    items = tmp_path / "items.jsonl"
+    places = [text for text in small if text.startswith("paths.")]
+    code, out, err = typed(
+        capsys, "feedback", "export", directory, "--pool", log, "--out", items, "--", *places
+    )
+    assert code == 0, err
+    assert [json.loads(line)["text"] for line in items.read_text().splitlines()] == [
+        "bread for [EMAIL_1]"
+    ]
+    assert "4 read" in out and "2 repeats validation or test" in out.replace("_", " ")
+    assert "1 already in train" in out.replace("_", " ")
+    done = import_feedback(log, directory, tmp_path / "feedback.jsonl", places)
+    assert {fate: n for fate, n in done.screened.counts.items() if n} == {
+        "repeats_test": 1, "repeats_validation": 1, "conflicting": 1
+    }  # fmt: skip
+    assert done.kept == 1
+
+
 def test_a_feedback_file_that_cannot_join_is_refused_in_one_line(run: Any, tmp_path: Path) -> None:
     test = toy.sentences("baking", 10, 3)[0]
     for rows, reason in (

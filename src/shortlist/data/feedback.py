@@ -21,6 +21,7 @@ from shortlist.errors import InvalidInput, near
 FATES = (
     "unknown_label", "repeats_test", "repeats_validation", "conflicting", "already_in_train", "copies",
 )  # fmt: skip
+ORDER = tuple(reversed(PROTECTED))  # test first
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,16 @@ def fingerprint(corrections: Iterable[Correction]) -> str:
     return digest(sorted(json.dumps(asdict(one), sort_keys=True) for one in corrections))
 
 
+def keys_of(texts: Iterable[str], data: TaskData) -> list[str]:
+    """Returns what makes texts equal to each other and to those of a task: `compared`, of the text
+    of the task where a text is one with masked personal data (`masked_by`), test first.
+    """
+    known = dict.fromkeys(
+        compared(text) for split in (*ORDER, "train") for text in data.split(split).joined()
+    )
+    return [masked_by(one, known) or one for one in map(compared, texts)]
+
+
 def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
     """Returns which corrections can join the training split of a task.
 
@@ -96,12 +107,8 @@ def screen(corrections: Sequence[Correction], data: TaskData) -> Screened:
     for row, one in enumerate(corrections):
         if one.label not in labels:
             fates[row] = ("unknown_label", one.label)
-    order = tuple(reversed(PROTECTED))  # test first
-    known = dict.fromkeys(
-        compared(text) for split in (*order, "train") for text in data.split(split).joined()
-    )
-    keys = [masked_by(one.compared, known) or one.compared for one in corrections]
-    for split in order:
+    keys = keys_of(texts, data)
+    for split in ORDER:
         held = data.split(split).joined()
         equal = {compared(text): text for text in held}
         for row, key in enumerate(keys):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shortlist.core import Corpus
 from shortlist.data.corrections import compared, in_words
+from shortlist.data.feedback import keys_of
 from shortlist.deploy.model_dir import version_of
 from shortlist.deploy.runs import StoredRun, open_run
 from shortlist.deploy.texts import featurizer, read_texts, usable, vectors
@@ -128,7 +129,8 @@ def export_items(
     `uncertain` takes the largest entropy (or margin) of the mean probabilities of the runs,
     `disagreement` the largest mutual information (or vote entropy) between them, both among the
     texts of `pool`; `loss` the largest -log p(label) of labelled validation items. Texts that equal
-    or nearly copy a validation or test text, or equal a training text, are not exported.
+    or nearly copy a validation or test text, or equal a training text, are not exported; equal as
+    in `screen`.
 
     Args:
         runs: the runs whose models predict; several for `disagreement`.
@@ -237,7 +239,7 @@ def _unlabelled(run: StoredRun, pool: Sequence[Path], text: str) -> tuple[Corpus
     fates: Counter[str] = Counter()
     rows: list[int] = []
     seen: set[str] = set()
-    for row, one in enumerate(map(compared, joined)):
+    for row, one in enumerate(keys_of(joined, data)):
         if row in copies or one in equal:
             fates["repeats_validation_or_test"] += 1
         elif one in trained:
