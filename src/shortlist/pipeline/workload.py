@@ -20,7 +20,7 @@ from shortlist.core import digest
 from shortlist.errors import DoesNotFit, Missing
 from shortlist.featurizers.base import NoFeatures
 from shortlist.ot.resources import forecast, product_rate
-from shortlist.pipeline.build import class_of, plain
+from shortlist.pipeline.build import build_plain, class_of, plain
 from shortlist.pipeline.cell import open_cell
 from shortlist.pipeline.compose import build_component
 from shortlist.pipeline.loading import load_data
@@ -121,8 +121,6 @@ def shape_of(node: Mapping[str, Any]) -> Shape:
     known = published()["models"].get(node.get("name", ""))
     if known is not None:
         return Shape(known["width"], known["layers"], known["vocabulary"])
-    from shortlist.pipeline.build import build_plain
-
     config = json.loads((build_plain(node, "model").directory() / "config.json").read_text())
     names = (
         ("hidden_size", "n_embd", "dim"),
@@ -196,116 +194,134 @@ def works(config: DictConfig, sizes: Sizes, machine: Machine) -> Iterator[Work]:
         for name in ("pool", "task", "model", "featurizer", "selector", "warmup", "finetune")
     }
     model, until = shape_of(parts["model"]), config.until.name
-    scratch = "pretraining" in parts["model"]
     reads = parts["pool"], config.source.name
     characters = sizes.documents * sizes.characters
-    yield Work(
-        "pool",
-        digest([json.dumps(reads)]),
-        OVERHEAD + characters / COUNTED,
-        characters,
-        characters,
-        False,
+    pool = digest([json.dumps(reads)])
+    yield Work("pool", pool, OVERHEAD + characters / COUNTED, characters, characters, False)
+    if "pretraining" in parts["model"]:
+        texts = sizes.documents, sizes.characters / TOKEN
+        pretraining = parts["model"]["pretraining"]
+        yield training_work("pre-training", pretraining, model, texts, reads, machine)
+    tuned = parts["featurizer"].get("tuning") or sizes.known is False
+    vectors = _Vectors(
+        parts["featurizer"], model, (reads, parts["task"] if tuned else 0, parts["featurizer"])
     )
-    if scratch:
-        yield training_work(
-            "pre-training",
-            parts["model"]["pretraining"],
-            model,
-            (sizes.documents, sizes.characters / TOKEN),
-            reads,
-            machine,
-        )
-    vectors = parts["featurizer"]
-    kind = _class_of(vectors)
-    key: Any = (
-        reads,
-        parts["task"] if vectors.get("tuning") or sizes.known is False else 0,
-        vectors,
-    )
-    columns, encoder = 0, model
-    if vectors.get("model"):
-        encoder = shape_of(vectors["model"])
-        columns = encoder.width
-    texts = sizes.documents + sizes.target
-    length = min(sizes.characters / TOKEN + 2, vectors.get("max_length") or math.inf)
-    if kind.passes:
-        if vectors.get("tuning"):
-            used = min(sizes.target_characters / TOKEN, vectors["tuning"]["max_length"])
-            yield training_work(
-                "tuning of the vectors",
-                vectors["tuning"],
-                encoder,
-                (sizes.train, used),
-                key,
-                machine,
-            )
-        work = kind.passes * texts * length * encoder.flops(length, kind.predicts)
-        yield Work(
-            "features", digest([json.dumps(key)]), OVERHEAD + work / machine.passes,
-            _passing(encoder, config), 4.0 * texts * columns,
-        )  # fmt: skip
-    elif kind is not NoFeatures:
-        width = columns or vectors.get("buckets") or 0
-        read = characters + sizes.target * sizes.target_characters
-        disk = 4.0 * texts * (width if columns else min(width, sizes.characters / 5 * 3))
-        yield Work(
-            "features", digest([json.dumps(key)]), OVERHEAD + read / COUNTED, 2**28, disk, False
-        )
+    yield from _feature_works(vectors, config, sizes, machine)
     selector = build_component(config, "selector")
-    key = (key, parts["task"], parts["selector"])
-    if all(hasattr(selector, name) for name in SOLVE):
-        solve = forecast(
-            sizes.documents, max(sizes.target, 1), columns, epsilon=selector.relative_epsilon,
-            stored_bytes=selector.stored_bytes, memory_limit=int(0.8 * machine.device_memory),
-        )  # fmt: skip
-        local = product_rate(columns, torch.device("cpu"), torch.float32)
-        seconds = solve.seconds * local / machine.products
-        yield Work(
-            "fit",
-            digest([json.dumps(key)]),
-            OVERHEAD + seconds,
-            solve.bytes + 4.0 * texts * columns,
-        )
-    elif kind is not NoFeatures:
-        yield Work(
-            "fit", digest([json.dumps(key)]), OVERHEAD + characters / COUNTED / 4, 2**28, 0, False
-        )
+    key = (vectors.key, parts["task"], parts["selector"])
+    yield from _fit_works(selector, vectors, key, sizes, machine)
     yield Work(
-        "selection", digest([json.dumps([key, config.budget])]), OVERHEAD, 8.0 * sizes.documents, 0, False,
-        selector.traits.stochastic,
+        "selection", digest([json.dumps([key, config.budget])]), OVERHEAD, 8.0 * sizes.documents,
+        0, False, selector.traits.stochastic,
     )  # fmt: skip
     if until == "select":
         return
     warm = None if selector.traits.empty else (key, config.budget, parts["warmup"], parts["model"])
     if warm is not None:
         length = min(sizes.characters / TOKEN + 2, parts["warmup"]["max_length"])
-        texts = config.budget / (length if config.budget_unit.name == "tokens" else 1)
-        yield training_work("warm-up", parts["warmup"], model, (texts, length), warm, machine)
-    evaluators = parts["task"].get("evaluators") or {}
-    if until == "warmup":
+        texts = config.budget / (length if config.budget_unit.name == "tokens" else 1), length
+        yield training_work("warm-up", parts["warmup"], model, texts, warm, machine)
+    if until != "warmup":
+        yield from _task_works(parts, model, warm, config, sizes, machine)
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """The vectors of a cell: settings of the featurizer, the cell's model, and what decides them."""
+
+    node: Mapping[str, Any]
+    model: Shape
+    key: Any
+
+    @property
+    def kind(self) -> Any:
+        """The featurizer's class."""
+        return _class_of(self.node)
+
+    @property
+    def encoder(self) -> Shape:
+        """Size of the model that reads the texts."""
+        return shape_of(self.node["model"]) if self.node.get("model") else self.model
+
+    @property
+    def columns(self) -> int:
+        """Length of a vector; 0 for one that no model makes."""
+        return self.encoder.width if self.node.get("model") else 0
+
+
+def _feature_works(
+    vectors: _Vectors, config: DictConfig, sizes: Sizes, machine: Machine
+) -> Iterator[Work]:
+    """Yields the tuning and the passes of a featurizer over pool and target."""
+    node, kind, encoder, key = vectors.node, vectors.kind, vectors.encoder, vectors.key
+    texts, columns = sizes.documents + sizes.target, vectors.columns
+    if kind is NoFeatures:
         return
-    if not evaluators:
-        length = min(sizes.target_characters / TOKEN + 2, parts["finetune"]["max_length"])
-        tuned = (warm, parts["task"], parts["finetune"], parts["model"])
-        yield training_work(
-            "fine-tuning", parts["finetune"], model, (sizes.train, length), tuned, machine
-        )
-        if until == "evaluate":
-            work = sizes.test * length * model.flops(length, 0)
-            yield Work(
-                "evaluation", digest([json.dumps([tuned, "evaluate"])]), OVERHEAD + work / machine.passes,
-                _passing(model, config), 8.0 * sizes.test, seeded=True,
-            )  # fmt: skip
-    elif until == "evaluate":
+    stage = digest([json.dumps(key)])
+    if kind.passes:
+        if tuning := node.get("tuning"):
+            used = min(sizes.target_characters / TOKEN, tuning["max_length"])
+            read = sizes.train, used
+            yield training_work("tuning of the vectors", tuning, encoder, read, key, machine)
+        length = min(sizes.characters / TOKEN + 2, node.get("max_length") or math.inf)
+        work = kind.passes * texts * length * encoder.flops(length, kind.predicts)
+        yield Work(
+            "features", stage, OVERHEAD + work / machine.passes, _passing(encoder, config),
+            4.0 * texts * columns,
+        )  # fmt: skip
+        return
+    characters = sizes.documents * sizes.characters + sizes.target * sizes.target_characters
+    counted = columns or min(node.get("buckets") or 0, sizes.characters / 5 * 3)
+    seconds = OVERHEAD + characters / COUNTED
+    yield Work("features", stage, seconds, 2**28, 4.0 * texts * counted, False)
+
+
+def _fit_works(
+    selector: Any, vectors: _Vectors, key: Any, sizes: Sizes, machine: Machine
+) -> Iterator[Work]:
+    """Yields the fit of a selector; of one that reads no vectors there is none."""
+    columns, fit = vectors.columns, digest([json.dumps(key)])
+    if all(hasattr(selector, name) for name in SOLVE):
+        solve = forecast(
+            sizes.documents, max(sizes.target, 1), columns, epsilon=selector.relative_epsilon,
+            stored_bytes=selector.stored_bytes, memory_limit=int(0.8 * machine.device_memory),
+        )  # fmt: skip
+        local = product_rate(columns, torch.device("cpu"), torch.float32)
+        held = 4.0 * (sizes.documents + sizes.target) * columns
+        seconds = OVERHEAD + solve.seconds * local / machine.products
+        yield Work("fit", fit, seconds, solve.bytes + held)
+    elif vectors.kind is not NoFeatures:
+        characters = sizes.documents * sizes.characters
+        yield Work("fit", fit, OVERHEAD + characters / COUNTED / 4, 2**28, 0, False)
+
+
+def _task_works(
+    parts: Mapping[str, Any],
+    model: Shape,
+    warm: Any,
+    config: DictConfig,
+    sizes: Sizes,
+    machine: Machine,
+) -> Iterator[Work]:
+    """Yields the fine-tuning and the evaluation of a task, or that of a language model."""
+    task, finetune, until = parts["task"], parts["finetune"], config.until.name
+    if evaluators := task.get("evaluators"):
         length = sizes.target_characters / TOKEN
         tokens = sum(
             _class_of(one).forecast_tokens(one, sizes.test, length) for one in evaluators.values()
         )
-        work = tokens * model.flops(64, 1)
+        work, left, key = tokens * model.flops(64, 1), tokens, [warm, task, parts["model"]]
+    else:
+        length = min(sizes.target_characters / TOKEN + 2, finetune["max_length"])
+        tuned = (warm, task, finetune, parts["model"])
+        read = sizes.train, length
+        yield training_work("fine-tuning", finetune, model, read, tuned, machine)
+        work, left = sizes.test * length * model.flops(length, 0), 8.0 * sizes.test
+        key = [tuned, "evaluate"]
+    if until == "evaluate":
         yield Work(
-            "evaluation", digest([json.dumps([warm, parts["task"], parts["model"]])]),
-            OVERHEAD + work / machine.passes, _passing(model, config), tokens, seeded=True,
+            "evaluation", digest([json.dumps(key)]), OVERHEAD + work / machine.passes,
+            _passing(model, config), left, seeded=True,
         )  # fmt: skip
 
 
