@@ -172,7 +172,9 @@ def read_corrections(path: Path, text: str = "text", *, pairs: bool = False) -> 
 
 
 def is_log(path: Path) -> bool:
-    """Returns whether a file is an SQLite database, or is named like one."""
+    """Returns whether a path is a file that is an SQLite database, or is named like one."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         return file.read(len(SQLITE)) == SQLITE or path.suffix in SQLITE_SUFFIXES
 

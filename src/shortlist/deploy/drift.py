@@ -97,7 +97,7 @@ def compare(
     sides = {"old": old, "new": new}
     runs = {name: _of_run(path, overrides) for name, path in sides.items() if _is_run(path)}
     pairs = any(two_texts for _, two_texts in runs.values())
-    logs = {name for name, path in sides.items() if name not in runs and _is_log(path)}
+    logs = {name for name, path in sides.items() if name not in runs and is_log(path)}
     mask = by_patterns()
     for name, path in sides.items():
         if name in runs:
@@ -125,10 +125,6 @@ def compare(
 
 def _is_run(path: Path) -> bool:
     return path.name == RECORD or (path / RECORD).is_file()
-
-
-def _is_log(path: Path) -> bool:
-    return path.is_file() and is_log(path)
 
 
 def _of_run(path: Path, overrides: Sequence[str]) -> tuple[Corpus, bool]:

@@ -36,7 +36,7 @@ def read_texts(
         Missing: a file is not there.
         InvalidInput: a file cannot be read, or holds no text.
     """
-    logs = [path for path in paths if path.is_file() and is_log(path)]
+    logs = [path for path in paths if is_log(path)]
     if logs and len(paths) > 1:
         raise InvalidInput(f"{setting}: expected one log or other files, found both; give one log")
     if logs:

@@ -170,7 +170,9 @@ class Head(ABC):
             model: the model.
             tokenizer: its tokenizer.
         """
-        return None
+        if self.whole_texts:
+            return None
+        return replace(inputs, labels=self.targets(corpus, inputs))
 
     def loss_of(self, values: NDArray[Any], corpus: Corpus) -> float | None:
         """Returns the mean loss of predictions, without the options of a training; None where they

@@ -173,10 +173,6 @@ class Spans(Head):
             rows.append((*(found or (window.none, window.none)), length))
         return torch.tensor(rows)
 
-    def with_labels(self, corpus: Corpus, inputs: Inputs, model: Any, tokenizer: Any) -> Inputs:
-        """Returns the same inputs with labels."""
-        return replace(inputs, labels=self.targets(corpus, inputs))
-
     def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean of the cross-entropies of start and end over windows, in nats."""
         logits = outputs.logits.float()

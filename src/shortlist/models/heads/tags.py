@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +72,6 @@ class Tags(Head):
                     row[place] = index.get(tag, IGNORED)
             labels.append(row)
         return labels
-
-    def with_labels(self, corpus: Corpus, inputs: Inputs, model: Any, tokenizer: Any) -> Inputs:
-        """Returns the same inputs with labels."""
-        return replace(inputs, labels=self.targets(corpus, inputs))
 
     def loss(self, outputs: Any, labels: torch.Tensor, options: LossOptions) -> torch.Tensor:
         """Returns the mean over words of the cross-entropy in nats."""
