@@ -134,6 +134,15 @@ def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_
 
 
 @pytest.mark.whole
+def test_check_says_how_a_file_of_ones_own_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, told = typed(capsys, "check", "a.jsonl")
+    assert (
+        code == 1 and "check the task own with -- task.train=a.jsonl, -- task.label=COLUMN" in told
+    )
+
+
 @pytest.mark.parametrize(
     ("action", "said"), [("drop", "test texts, never selected"), ("report", "test texts, kept")]
 )

@@ -81,6 +81,11 @@ def check(options: argparse.Namespace) -> None:
     from shortlist.pipeline.data_tools import check, checks_json, checks_page
     from shortlist.store.atomic import write_text
 
+    if Path(options.task).exists():
+        raise InvalidInput(
+            f"TASK: expected a name of conf/task, found the path {options.task}; check the task own with "
+            f"task.train={options.task}, task.label=COLUMN and, unless it is text, task.text=COLUMN"
+        )
     page = options.report or Path(f"check-{options.task}.html")
     plain = options.out or Path(f"check-{options.task}.json")
     with composed([f"task={options.task}", *options.hydra]) as config:
