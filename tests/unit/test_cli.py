@@ -133,16 +133,14 @@ def test_rows_that_are_not_utf8_are_counted_and_the_summary_says_how_to_convert_
     assert "iconv -f LATIN1" in err
 
 
-@pytest.mark.whole
 def test_check_says_how_a_file_of_ones_own_is_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, told = typed(capsys, "check", "a.jsonl")
-    assert (
-        code == 1 and "check the task own with -- task.train=a.jsonl, -- task.label=COLUMN" in told
-    )
+    assert code == 1 and "own with -- task.train=a.jsonl, -- task.label=COLUMN" in told
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("action", "said"), [("drop", "test texts, never selected"), ("report", "test texts, kept")]
 )
@@ -180,6 +178,17 @@ def test_a_message_separates_settings_from_options_once_and_cuts_no_name(
     message: str, said: str
 ) -> None:
     assert cli.as_typed_here(message) == said
+
+
+def test_a_message_names_no_option_that_the_command_does_not_have() -> None:
+    column = "set task.text=COLUMN (pool=files: set pool.text=COLUMN)"
+    named = {words: cli.as_typed_here(column, vars(parser().parse_args(words.split())))
+             for words in ("score a --scorer s -o o", "check own", "run")}  # fmt: skip
+    assert list(named.values()) == [
+        "name it with --text-column COLUMN",
+        "set -- task.text=COLUMN (pool=files: set -- pool.text=COLUMN)",
+        column,
+    ]
 
 
 @pytest.mark.whole

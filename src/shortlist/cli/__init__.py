@@ -7,28 +7,32 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shortlist.cli.commands import parser
 from shortlist.cli.terminal import DONE, REFUSED
 from shortlist.errors import ShortlistError
 from shortlist.pipeline.signals import Stopped, raised
 
-# What a message of the pipeline calls a setting, and what this command line calls it.
-SETTINGS = {
-    r"(set )?task\.text=COLUMN \(pool=files: set pool\.text=COLUMN\)": "name it with "
-    "--text-column COLUMN (that of the target with --target-column)",
-    r"\bpool\.text=": "--text-column ",
-    r"\btask\.text=": "--target-column ",
-    r"\bpool\.domain=": "--domain-column ",
-    r"\btask\.train=": "--target ",
-    r"\bpool\.paths: ": "pool: ",
-    r"\bbudget=(\d[\d,]*)": r"--budget \1",
-    r"\bselector=": "--method ",
-    r"(?<![\w.@])((?:\w+@)?(?:runtime|paths|leaks|selector|featurizer|model|task|pool)\.[a-z_.]+=)": (
-        r"-- \1"
-    ),
-}
+# What a message of the pipeline calls a setting, the option of a command that stands for it, and what the
+# command line calls it.
+_COLUMN = r"(set )?task\.text=COLUMN \(pool=files: set pool\.text=COLUMN\)"
+SETTINGS = (
+    (_COLUMN, "target_column",
+     "name it with --text-column COLUMN (that of the target with --target-column)"),
+    (_COLUMN, "text_column", "name it with --text-column COLUMN"),
+    (r"\bpool\.text=", "text_column", "--text-column "),
+    (r"\btask\.text=", "target_column", "--target-column "),
+    (r"\bpool\.domain=", "domain_column", "--domain-column "),
+    (r"\btask\.train=", "target", "--target "),
+    (r"\bpool\.paths: ", "pool", "pool: "),
+    (r"\bbudget=(\d[\d,]*)", "budget", r"--budget \1"),
+    (r"\bselector=", "method", "--method "),
+)  # fmt: skip
+OPTIONS = frozenset(option for _, option, _ in SETTINGS)  # of `select` and `compare`
+_SETTING = (
+    r"(?<![\w.@])((?:\w+@)?(?:runtime|paths|leaks|selector|featurizer|model|task|pool)\.[a-z_.]+=)"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,12 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return DONE
     except ShortlistError as error:
-        print(f"error: {as_typed_here(' '.join(str(error).split()))}", file=sys.stderr)
+        print(
+            f"error: {as_typed_here(' '.join(str(error).split()), vars(options))}", file=sys.stderr
+        )
         return REFUSED
 
 
-def as_typed_here(message: str) -> str:
-    """Returns a message with the settings named as this command line names them."""
-    for pattern, name in SETTINGS.items():
-        message = re.sub(pattern, name, message)
-    return message
+def as_typed_here(message: str, options: Collection[str] = OPTIONS) -> str:
+    """Returns a message with the settings named as a command names them.
+
+    Args:
+        message: the message.
+        options: names of the command's options. One with `overrides` takes settings as they are;
+            for others they stand after `--`.
+    """
+    for pattern, option, name in SETTINGS:
+        if option in options:
+            message = re.sub(pattern, name, message)
+    return message if "overrides" in options else re.sub(_SETTING, r"-- \1", message)
