@@ -34,6 +34,7 @@ def test_prepare_writes_documents_and_a_page_and_counts_rows(
     counts = json.loads(capsys.readouterr().out)
     assert (counts["rows_read"], counts["kept"], counts["documents"]) == (4, 2, 2)
     assert counts["failed.length.too_few_words"] == 1 and counts["edited.anonymise"] == 1
+    assert counts["personal_data"] == {"email": {"replaced": 1, "documents": 1}}
     texts = pq.read_table(out)["text"].to_pylist()
     assert "I wrote to [EMAIL_1] about the boat & the harbour yesterday." in texts
     page = report.read_text()

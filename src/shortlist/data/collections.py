@@ -190,7 +190,8 @@ def _text(fields: Any, key: str, place: str) -> str:
         raise _Reject(f"expected the text as {place}.{key}, found the keys: {known}")
     value = fields[key]
     if not isinstance(value, str) or not value.strip():
-        raise _Reject(f"{place}.{key}: expected a text, found {type(value).__name__}")
+        found = "an empty one" if isinstance(value, str) else type(value).__name__
+        raise _Reject(f"{place}.{key}: expected a text, found {found}")
     return value
 
 

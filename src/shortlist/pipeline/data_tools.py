@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from shortlist.core import Corpus
 from shortlist.data.readers import RejectedRow
 from shortlist.data.sources import HubSource, LocalSource
-from shortlist.diagnostics.data_pages import preparation_page, task_page
+from shortlist.diagnostics.data_pages import personal_counts, preparation_page, task_page
 from shortlist.diagnostics.datasheet.page import html
 from shortlist.pipeline.compose import absolute, build_component
 from shortlist.pipeline.preparation import (
@@ -52,6 +52,7 @@ class PreparedPool:
         """Counts as plain data."""
         return {
             **self.prepared.counts,
+            "personal_data": personal_counts(self.before.texts, self.prepared),
             "documents": len(self.after),
             "left_out": dict(self.left_out),
             "quarantined": [row._asdict() for row in self.quarantined],

@@ -73,6 +73,7 @@ def test_argilla_is_read_in_its_forms(tmp_path: Path) -> None:
         ("three", "c"),
     ]
     assert found.counts["skipped"] == 1 and found.counts["rejected"] == 1
+    assert found.rejected[0].reason == "fields.text: expected a text, found an empty one"
     assert argilla(tmp_path / "records.jsonl", question="other").counts["without_label"] == 2
 
 
