@@ -32,8 +32,8 @@ from shortlist.pipeline.compose import build_component
 from shortlist.runtime import Runtime
 from shortlist.selectors.base import Choice, ScoredPool, Selector, TransductiveSelector
 from shortlist.selectors.multi_target import weighted_sum
+from shortlist.stats.sampling import seeded
 from shortlist.store.formats import load_features, save_features
-from shortlist.trainers.base import seeded
 
 # `vanilla` chooses nothing: the laws of a choice are not its. `gotd_clean` and `gotd_contrast` are
 # `gotd` under other names, for other targets.

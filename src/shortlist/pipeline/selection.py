@@ -22,10 +22,9 @@ from shortlist.pipeline.scoring import MethodScores, score_candidates, targets_o
 from shortlist.pipeline.stage import Cell, Notes, Stage
 from shortlist.selectors.base import ScoredPool, fill_worst_rank
 from shortlist.selectors.multi_target import Floor, select_with_floors, standardised, weighted_sum
-from shortlist.stats.sampling import order
+from shortlist.stats.sampling import order, seeded
 from shortlist.store import formats
 from shortlist.store.atomic import write_jsonl
-from shortlist.trainers.base import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path

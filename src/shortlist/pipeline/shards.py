@@ -32,11 +32,10 @@ from shortlist.pipeline.scoring import SCORES
 from shortlist.runtime import Runtime
 from shortlist.selectors.bag_of_words import column_totals
 from shortlist.selectors.base import BATCH_ROWS, ScoredPool, Selector, check_scores
-from shortlist.stats.sampling import order
+from shortlist.stats.sampling import order, seeded
 from shortlist.store import formats
 from shortlist.store.atomic import write_text
 from shortlist.store.cache import Artifact, Store
-from shortlist.trainers.base import seeded
 
 IDS, TOTALS, BEST = "ids.bin", "totals.npy", "best.arrow"
 SAMPLE_SEED = 0

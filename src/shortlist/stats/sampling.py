@@ -1,4 +1,5 @@
-"""Sampling and ranking of documents by their ids, independent of the order of the rows.
+"""Seeded generators, and sampling and ranking of documents by their ids, independent of the order
+of the rows.
 
 The random numbers of a document are a hash of its id and of one key drawn from the generator, so a
 seed gives the same documents however a pool is shuffled or cut into files. Equal scores are ranked
@@ -7,6 +8,7 @@ by id.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+
+def seeded(seed: int, *names: str) -> torch.Generator:
+    """Returns a generator whose stream is a function of the seed and of the names of its use."""
+    material = ":".join([str(seed), *names]).encode()
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(material).digest()[:8], "little") >> 1
+    )
 
 
 def draw_key(generator: torch.Generator) -> int:

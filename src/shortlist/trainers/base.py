@@ -1,9 +1,8 @@
-"""The base of all trainers: optimiser, learning-rate schedule, training loop, seeds."""
+"""The base of all trainers: optimiser, learning-rate schedule, training loop."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import math
@@ -703,11 +702,3 @@ class _LossMonitor(pl.Callback):
 def _mean(losses: Sequence[float]) -> float:
     """Returns the mean of the last `WATCHED_STEPS` losses."""
     return sum(losses[-WATCHED_STEPS:]) / WATCHED_STEPS
-
-
-def seeded(seed: int, *names: str) -> torch.Generator:
-    """Returns a generator whose stream is a function of the seed and of the names of its use."""
-    material = ":".join([str(seed), *names]).encode()
-    return torch.Generator().manual_seed(
-        int.from_bytes(hashlib.sha256(material).digest()[:8], "little") >> 1
-    )

@@ -18,8 +18,9 @@ from shortlist.models.frozen import FrozenLayers
 from shortlist.models.heads.base import Head, Inputs, LossOptions, mean_loss
 from shortlist.models.tokens import Buckets
 from shortlist.settings import NonNegative, Positive, Range
+from shortlist.stats.sampling import seeded
 from shortlist.store.cache import unfinished
-from shortlist.trainers.base import TrainingModule, seeded
+from shortlist.trainers.base import TrainingModule
 from shortlist.trainers.curves import Curve
 from shortlist.trainers.practice import balanced_weights, symmetric_divergence
 from shortlist.trainers.resuming import STATE, SaveState, State

@@ -21,8 +21,9 @@ from shortlist.models.likelihood import IGNORED, MASK_SHARE, held_out_loss, logi
 from shortlist.models.tokens import Buckets, Tokens, batch, by_length, tokenize
 from shortlist.runtime import BatchShare
 from shortlist.settings import Precision
+from shortlist.stats.sampling import seeded
 from shortlist.store.cache import unfinished
-from shortlist.trainers.base import TrainingModule, seeded
+from shortlist.trainers.base import TrainingModule
 from shortlist.trainers.curves import Curve
 from shortlist.trainers.resuming import STATE, SaveState, State
 

@@ -16,8 +16,7 @@ from shortlist.errors import InvalidInput
 from shortlist.selectors.base import Choice, ScoredPool, Selector, take
 from shortlist.selectors.dsir import DSIR
 from shortlist.selectors.multi_target import select_with_floors
-from shortlist.stats.sampling import order
-from shortlist.trainers.base import seeded
+from shortlist.stats.sampling import order, seeded
 
 SCORES = st.integers(-5, 5).map(float)
 
