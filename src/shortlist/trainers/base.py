@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Prec
 from shortlist.store.atomic import write_text
 from shortlist.trainers.adapters import Adapter, memory_saved
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
+from shortlist.trainers.loss_monitor import LossMonitor
 from shortlist.trainers.planning import Planned, plan
 from shortlist.trainers.practice import (
     Schedule,
@@ -55,7 +55,6 @@ KINDS = {  # of transformers, by objective
 }
 RANGE_TEST = "range_test.json"  # rates, smoothed losses and the chosen rate, in a stage's directory
 FOUND = ("range_test_steps", "learning_rate_parts_per_billion")  # facts of learning_rate=find
-WATCHED_STEPS = 20  # whose mean loss is compared with the lowest one before
 
 
 class TrainingModule(pl.LightningModule):
@@ -650,7 +649,7 @@ class TrainingModule(pl.LightningModule):
             trainer = runtime.trainer(
                 max_epochs=self.epochs - self.epochs_done,
                 precision="bf16-mixed" if self.is_mixed(runtime) else "32-true",
-                callbacks=[_LossMonitor(report, what, self.losses), *callbacks],
+                callbacks=[LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()
             share = BatchShare.of_process()
@@ -663,42 +662,3 @@ class TrainingModule(pl.LightningModule):
         self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
         self.saved, self.steps_done, self.epochs_done, self.batches_done = State(), 0, 0, 0
         self.model.eval()
-
-
-class _LossMonitor(pl.Callback):
-    """Keeps the losses, moves the progress bar and stops at the first loss that is not finite, or
-    where the losses diverge.
-    """
-
-    def __init__(self, report: progress.Report, what: str, losses: Sequence[float]) -> None:
-        self.report, self.what, self.share = report, what, BatchShare.of_process()
-        ends = range(WATCHED_STEPS, len(losses) + 1)
-        self.lowest = min((_mean(losses[:end]) for end in ends), default=math.inf)
-
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        loss = float(self.share.mean(outputs["loss"]))
-        pl_module.losses.append(loss)
-        at = f"at step {len(pl_module.losses)}"
-        lower = f"lower the learning rate (now {pl_module.learning_rate:g})"
-        if not math.isfinite(loss):
-            found = "not a number" if loss != loss else "infinite"
-            raise InvalidInput(
-                f"{self.what}: the loss is {found} {at}; {lower} or set precision=32"
-            )
-        if pl_module.divergence is not None and len(pl_module.losses) >= WATCHED_STEPS:
-            mean = _mean(pl_module.losses)
-            self.lowest = min(self.lowest, mean)
-            if mean > pl_module.divergence * self.lowest:
-                raise InvalidInput(
-                    f"{self.what}: the loss diverges, its mean over {WATCHED_STEPS} steps was "
-                    f"{self.lowest:.3g} and is {mean:.3g} {at}, more than divergence="
-                    f"{pl_module.divergence:g} times as large; {lower} or set divergence=null"
-                )
-        self.report(1)
-
-
-def _mean(losses: Sequence[float]) -> float:
-    """Returns the mean of the last `WATCHED_STEPS` losses."""
-    return sum(losses[-WATCHED_STEPS:]) / WATCHED_STEPS
