@@ -21,6 +21,7 @@ from shortlist.models.frozen import FrozenLayers
 from shortlist.runtime import BatchShare
 from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Precision, Range
 from shortlist.store.atomic import write_text
+from shortlist.trainers import sharding
 from shortlist.trainers.adapters import Adapter, memory_saved
 from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
 from shortlist.trainers.loss_monitor import LossMonitor
@@ -238,7 +239,6 @@ class TrainingModule(pl.LightningModule):
         self.groups: list[Group] = []
         self.unfreezing: Unfreezing | None = None
         self.model: Any = None
-        self.whole: tuple[Any, ...] = ()  # the model while its weights are cut over the processes
         self.losses: list[float] = []
         self.steps_an_epoch, self.steps_in_all = 0, 0
         self.parameters_in_all = 0
@@ -292,46 +292,19 @@ class TrainingModule(pl.LightningModule):
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
 
     def configure_model(self) -> None:
-        """Cuts the weights over the processes where the strategy asks for it (fully sharded data
-        parallel, FSDP2): each layer, and the rest of the model.
+        """Cuts the weights over the processes where the strategy asks for it.
 
         Raises:
             InvalidInput: a setting needs whole weights during the training.
         """
         if self.device_mesh is None:
             return
-        from torch.distributed.fsdp import fully_shard
-
-        refused = {"peft": self.peft, "mixout": self.mixout, "l2_sp": self.l2_sp, "ema": self.ema,
-                   "swa_epoch": self.swa_epoch, "unfreeze": self.layers_an_epoch}  # fmt: skip
-        for name, value in refused.items():
-            if value is not None:
-                raise InvalidInput(
-                    f"runtime.strategy=fsdp cuts the weights over the processes, and "
-                    f"{self.setting}.{name} needs them whole; set {self.setting}.{name}=null or "
-                    "runtime.strategy=ddp"
-                )
-        self.whole, mesh = (copy.deepcopy(self.model),), self.device_mesh["data_parallel"]
-        for part in (*(checkpoint.layers_of(self.model) or ()), self.model):
-            fully_shard(part, mesh=mesh)
-        named = dict(self.model.named_parameters())
-        self.groups = [
-            replace(group, weights=tuple(named[name] for name in group.names))
-            for group in self.groups
-        ]
-
-    def gather(self) -> None:
-        """Makes `self.model` a whole model again, in every process, where its weights were cut."""
-        from torch.distributed.tensor import DTensor
-
-        for whole in self.whole:
-            state = {
-                name: weight.full_tensor().cpu() if isinstance(weight, DTensor) else weight
-                for name, weight in self.model.state_dict().items()
-            }
-            whole.load_state_dict(state)
-            self.model = whole
-        self.whole = ()
+        needs_whole = {
+            "peft": self.peft, "mixout": self.mixout, "l2_sp": self.l2_sp, "ema": self.ema,
+            "swa_epoch": self.swa_epoch, "unfreeze": self.layers_an_epoch,
+        }  # fmt: skip
+        sharding.check(needs_whole, self.setting)
+        self.groups = sharding.cut(self.model, self.groups, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         """Returns the optimiser and its schedule, stepped once a batch."""
@@ -652,12 +625,16 @@ class TrainingModule(pl.LightningModule):
                 callbacks=[LossMonitor(report, what, self.losses), *callbacks],
             )
             self.model.train()
-            share = BatchShare.of_process()
+            share, whole = BatchShare.of_process(), None
+            if share.processes > 1 and runtime.strategy == "fsdp":
+                whole = copy.deepcopy(self.model)  # that takes the weights which are cut meanwhile
             if share.processes > 1:  # else all would draw the same dropout for different rows
                 torch.manual_seed(torch.initial_seed() + share.rank)
             with mixing(mixed_weights, self.mixout or 0.0):
                 trainer.fit(self, loader)
-            self.gather()
+            if whole is not None:
+                sharding.gather(self.model, whole)
+                self.model = whole
         self.swap_averages()
         self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
         self.saved, self.steps_done, self.epochs_done, self.batches_done = State(), 0, 0, 0

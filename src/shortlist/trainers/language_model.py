@@ -174,7 +174,8 @@ class MaskedLM(LanguageModelTrainer):
         labels = inputs.pop("labels")
         inputs, labels, scale = share_of(inputs, labels, labels)
         predicted = labels != IGNORED
-        if self.whole:  # weights that are cut are gathered by a pass of the model as a whole
+        # Weights that are cut are gathered by a pass of the model as a whole.
+        if self.device_mesh is not None:
             logits = self.model(**inputs).logits[predicted]
         else:
             logits = logits_at(self.model, inputs, predicted)
