@@ -27,13 +27,12 @@ from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
 from shortlist.trainers.loss_monitor import LossMonitor
 from shortlist.trainers.planning import Planned, plan
 from shortlist.trainers.practice import (
+    Averages,
     Schedule,
     add_pull,
-    add_to_average,
     mixing,
     rate_factor,
     trained_matrices,
-    update_average,
 )
 from shortlist.trainers.range_test import choose, losses_at_rising_rates
 from shortlist.trainers.resuming import LaterBatches, State
@@ -234,7 +233,7 @@ class TrainingModule(pl.LightningModule):
         self.peft = peft
         self._check_peft()
         self.starts: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.averages: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.averages = Averages(ema, swa_epoch)
         self.tokens = 0
         self.groups: list[Group] = []
         self.unfreezing: Unfreezing | None = None
@@ -463,34 +462,18 @@ class TrainingModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Puts the start and the average of the weights on the weights' device."""
         self.starts = [(weight, start.to(weight.device)) for weight, start in self.starts]
-        self.averages = []
-        averaged = any(name.startswith("average ") for name in self.saved.tensors)
-        if self.ema is not None or averaged:
-            self.averages = [
-                (w, self.saved.tensors.get(f"average {name}", w.detach()).to(w.device, copy=True))
-                for group in self.groups
-                for name, w in zip(group.names, group.weights, strict=True)
-            ]
+        named = {
+            name: weight
+            for group in self.groups
+            for name, weight in zip(group.names, group.weights, strict=True)
+        }
+        self.averages.begin(named, self.saved.averages)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the average of the weights."""
-        averages = [average for _, average in self.averages]
-        weights = [weight.detach() for weight, _ in self.averages]
-        if self.ema is not None:
-            update_average(averages, weights, self.ema, len(self.losses))
-        elif self.swa_epoch is not None and len(self.losses) % self.steps_an_epoch == 0:
-            earlier = self.epoch_of(batch_idx) + 1 - self.swa_epoch
-            if earlier == 0:
-                trained = [weight for group in self.groups for weight in group.weights]
-                self.averages = [(weight, weight.detach().clone()) for weight in trained]
-            elif earlier > 0:
-                add_to_average(averages, weights, earlier)
-
-    @torch.no_grad()
-    def swap_averages(self) -> None:
-        """Exchanges the weights and their averages, where there are some."""
-        for weight, average in self.averages:
-            weight.data, average.data = average.data, weight.data
+        step = len(self.losses)
+        ends = step % self.steps_an_epoch == 0
+        self.averages.update(step, self.epoch_of(batch_idx) + 1 if ends else None)
 
     def log_plan(self, what: str, steps: int) -> None:
         """Logs what is trained, at which rates, for how many steps.
@@ -635,7 +618,8 @@ class TrainingModule(pl.LightningModule):
             if whole is not None:
                 sharding.gather(self.model, whole)
                 self.model = whole
-        self.swap_averages()
-        self.groups, self.unfreezing, self.starts, self.averages = [], None, [], []
+        self.averages.swap()
+        self.averages = Averages(self.ema, self.swa_epoch)
+        self.groups, self.unfreezing, self.starts = [], None, []
         self.saved, self.steps_done, self.epochs_done, self.batches_done = State(), 0, 0, 0
         self.model.eval()

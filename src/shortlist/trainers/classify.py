@@ -371,7 +371,7 @@ class _KeepBest(pl.Callback):
             return mean_loss(head, model, self.labelled, trainer.batch_size, runtime.device)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        self.classifier.swap_averages()
+        self.classifier.averages.swap()
         model = self.classifier.model.eval()
         head = self.classifier.head
         assert head is not None
@@ -386,7 +386,7 @@ class _KeepBest(pl.Callback):
             self.weights = {
                 name: value.detach().cpu().clone() for name, value in model.state_dict().items()
             }
-        self.classifier.swap_averages()
+        self.classifier.averages.swap()
         patience = self.classifier.patience
         if patience is not None and len(self.scores) - self.epoch >= patience:
             trainer.should_stop = True

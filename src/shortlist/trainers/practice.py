@@ -1,12 +1,10 @@
-"""Practices of training as functions: schedules, losses, pulls toward the base, averages of
-weights.
-"""
+"""Practices of training: schedules, losses, pulls toward the base, averages of weights."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -100,6 +98,57 @@ def add_to_average(
     """
     for average, weight in zip(averages, weights, strict=True):
         average.add_((weight - average) / (count + 1))
+
+
+class Averages:
+    """Averages of trained weights, which take their place at the end: an exponential one, an equal
+    one of the weights after some epochs, or none.
+    """
+
+    def __init__(self, ema: float | None = None, swa_epoch: int | None = None) -> None:
+        """Stores the settings, as in `TrainingModule`; at most one is set."""
+        self.ema, self.swa_epoch = ema, swa_epoch
+        self.weights: dict[str, torch.Tensor] = {}
+        self.values: dict[str, torch.Tensor] = {}
+
+    def begin(self, weights: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
+        """Begins with the averages of an interrupted training; an exponential one without these
+        with the weights.
+
+        Args:
+            weights: the trained weights by name.
+            saved: the averages by name; empty at the start of a training.
+        """
+        self.weights = dict(weights)
+        first = weights if self.ema is not None and not saved else saved
+        self.values = {
+            name: first[name].detach().to(weight.device, copy=True)
+            for name, weight in weights.items()
+            if first
+        }
+
+    def update(self, step: int, ended: int | None) -> None:
+        """Moves the averages after a step.
+
+        Args:
+            step: the step, counted from 1.
+            ended: the epoch, counted from 1, whose last step this is; None in the midst of one.
+        """
+        averages = list(self.values.values())
+        weights = [self.weights[name].detach() for name in self.values]
+        if self.ema is not None:
+            update_average(averages, weights, self.ema, step)
+        elif self.swa_epoch is not None and ended is not None:
+            if ended == self.swa_epoch:
+                self.values = {name: one.detach().clone() for name, one in self.weights.items()}
+            elif ended > self.swa_epoch:
+                add_to_average(averages, weights, ended - self.swa_epoch)
+
+    def swap(self) -> None:
+        """Exchanges the weights and their averages, where there are some."""
+        for name, average in self.values.items():
+            weight = self.weights[name]
+            weight.data, average.data = average.data, weight.data
 
 
 def mixout(weight: torch.Tensor, start: torch.Tensor, share: float) -> torch.Tensor:

@@ -45,6 +45,16 @@ class State:
         """The losses of the steps that are done."""
         return self.tensors["losses"].tolist() if self.tensors else []
 
+    @property
+    def averages(self) -> dict[str, torch.Tensor]:
+        """The averages of weights by name."""
+        start = "average "
+        return {
+            name.removeprefix(start): average
+            for name, average in self.tensors.items()
+            if name.startswith(start)
+        }
+
     @classmethod
     def of(
         cls,
@@ -59,9 +69,8 @@ class State:
             state[f"weight {name}"] = weight.detach()
             moments = optimizer.state.get(weight, {})
             state |= {f"{key} {name}": value for key, value in moments.items()}
-        names = [name for group in module.groups for name in group.names if module.averages]
-        for name, (_, average) in zip(names, module.averages, strict=True):
-            state[f"average {name}"] = average
+        averages = module.averages.values
+        state |= {f"average {name}": average for name, average in averages.items()}
         return cls({**state, **(tensors or {})}, facts)
 
     @torch.no_grad()
