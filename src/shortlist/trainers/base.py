@@ -23,7 +23,7 @@ from shortlist.settings import Count, NaturalNumber, NonNegative, Positive, Prec
 from shortlist.store.atomic import write_text
 from shortlist.trainers import sharding
 from shortlist.trainers.adapters import Adapter, memory_saved
-from shortlist.trainers.groups import Group, Unfreezing, freeze, groups
+from shortlist.trainers.groups import Group, Unfreezing, freeze, groups, trained_within
 from shortlist.trainers.loss_monitor import LossMonitor
 from shortlist.trainers.planning import Planned, plan
 from shortlist.trainers.practice import (
@@ -345,7 +345,7 @@ class TrainingModule(pl.LightningModule):
         self.unfreezing = None
         if self.layers_an_epoch is not None:
             self.unfreezing = Unfreezing.plan(
-                self.model, self.layers_an_epoch, f"{self.setting}.unfreeze"
+                self.model, self.layers_an_epoch, f"{self.setting}.unfreeze", self.unfreeze_steps
             )
         weights = [weight for group in self.groups for weight in group.weights]
         self.starts = []
@@ -365,7 +365,7 @@ class TrainingModule(pl.LightningModule):
                 f"frozen; set {self.setting}.mixout=null"
             )
         if self.peft is not None:
-            trained = self.trained_parameters
+            trained = sum(group.parameters for group in self.groups)
             saved = memory_saved(total, trained)
             values = (total, trained, round(1e6 * trained / total), saved)
             self.efficiency = dict(zip(EFFICIENCY, values, strict=True))
@@ -394,27 +394,6 @@ class TrainingModule(pl.LightningModule):
         with torch.device("meta"):
             self.prepare()
         self.model, self.groups, self.unfreezing, self.starts = None, [], None, []
-
-    @property
-    def trained_parameters(self) -> int:
-        """Number of parameters of all groups."""
-        return sum(group.parameters for group in self.groups)
-
-    def last_stage(self, steps: int) -> int:
-        """Returns the stage of `unfreeze`, counted from 0, in which the last of `steps` steps is."""
-        return (steps - 1) // self.unfreeze_steps if self.unfreeze_steps else self.epochs - 1
-
-    def trained_within(self, steps: int) -> int:
-        """Returns the number of parameters that are trained by the last of `steps` steps."""
-        left = self.unfreezing.left(self.last_stage(steps)) if self.unfreezing else 0
-        return self.trained_parameters - left
-
-    def described_groups(self, steps: int) -> list[str]:
-        """Returns the groups in words, and when their weights are trained."""
-        lines = [str(group) for group in self.groups]
-        if self.unfreezing is not None:
-            lines.append(self.unfreezing.described(self.last_stage(steps), self.unfreeze_steps))
-        return lines
 
     def find_rate(
         self, batches: Callable[[], DataLoader[Any]], directory: Path, runtime: Runtime
@@ -481,7 +460,8 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InvalidInput: the warm-up is no shorter than the training.
         """
-        total, trained = self.parameters_in_all, self.trained_within(steps)
+        total = self.parameters_in_all
+        trained, lines = trained_within(self.groups, self.unfreezing, steps, self.epochs)
         log.info(
             "%s: %s steps (%s of warm-up, then %s), batches of %s%s; %s of %s parameters trained, "
             "%.1f %% frozen",
@@ -495,7 +475,7 @@ class TrainingModule(pl.LightningModule):
             f"{total:,}",
             100 * (1 - trained / total),
         )
-        for line in self.described_groups(steps):
+        for line in lines:
             log.info("%s: %s", what, line)
 
     def optimiser(self) -> torch.optim.Optimizer:
@@ -521,8 +501,8 @@ class TrainingModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Lets the weights of this epoch be trained."""
         if self.unfreezing is not None:
-            of_steps = self.unfreeze_steps and len(self.losses) // self.unfreeze_steps
-            self.unfreezing.enter(self.epoch_of(batch_idx) if of_steps is None else of_steps)
+            epoch = self.epoch_of(batch_idx)
+            self.unfreezing.enter(self.unfreezing.epoch_of(len(self.losses), epoch))
 
     def rate_factor(self, step: int, steps: int) -> float:
         """Returns the share of the peak learning rate at step `step` of `steps`, counted from 0."""

@@ -193,12 +193,14 @@ class Unfreezing:
 
     Attributes:
         first_epoch: by weight, the epoch, counted from 0, from which on it is trained.
+        steps: number of steps that count as an epoch; None for one of the training.
     """
 
     first_epoch: tuple[tuple[torch.nn.Parameter, int], ...]
+    steps: int | None = None
 
     @classmethod
-    def plan(cls, model: Any, layers: int, setting: str) -> Unfreezing:
+    def plan(cls, model: Any, layers: int, setting: str, steps: int | None = None) -> Unfreezing:
         """Returns the epochs of all weights that require gradients: the first epoch trains what
         follows the last layer; each further one trains `layers` more layers, and the embeddings
         count as the lowest.
@@ -209,24 +211,24 @@ class Unfreezing:
                 (weight, -(-(depths.top - depths.of[name]) // layers))
                 for name, weight in model.named_parameters()
                 if weight.requires_grad
-            )
+            ),
+            steps,
         )
+
+    def epoch_of(self, step: int, epoch: int) -> int:
+        """Returns the epoch, as counted here, of a step; both of the training are counted from 0."""
+        return epoch if self.steps is None else step // self.steps
 
     def left(self, last: int) -> int:
         """Returns the number of parameters that are not trained by the epoch `last`."""
         return sum(weight.numel() for weight, first in self.first_epoch if first > last)
 
-    def described(self, last: int, steps: int | None) -> str:
-        """Returns in words when how many parameters begin to be trained.
-
-        Args:
-            last: the last epoch, counted from 0.
-            steps: number of steps that count as an epoch; None for one of the training.
-        """
+    def described(self, last: int) -> str:
+        """Returns in words when how many parameters begin to be trained, up to the epoch `last`."""
         counts = Counter[int]()
         for weight, first in self.first_epoch:
             counts[first] += weight.numel()
-        unit, length = ("epoch", 1) if steps is None else ("step", steps)
+        unit, length = ("epoch", 1) if self.steps is None else ("step", self.steps)
         parts = [
             f"{counts[first]:,} parameters from {unit} {first * length + 1:,} on"
             for first in sorted(counts)
@@ -244,3 +246,17 @@ class Unfreezing:
         """
         for weight, first in self.first_epoch:
             weight.requires_grad_(epoch >= first)
+
+
+def trained_within(
+    groups: Sequence[Group], unfreezing: Unfreezing | None, steps: int, epochs: int
+) -> tuple[int, list[str]]:
+    """Returns the number of parameters that a training of so many steps and epochs trains, and the
+    groups in words, and when their weights are trained.
+    """
+    trained, lines = sum(group.parameters for group in groups), [str(group) for group in groups]
+    if unfreezing is not None:
+        last = unfreezing.epoch_of(steps - 1, epochs - 1)
+        trained -= unfreezing.left(last)
+        lines.append(unfreezing.described(last))
+    return trained, lines

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shortlist.models.likelihood import IGNORED
+from shortlist.trainers.groups import trained_within
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -97,7 +98,7 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
     rise = module.rise(steps)
     module.to(runtime.device).train()
     if module.unfreezing is not None:
-        module.unfreezing.enter(module.last_stage(steps))
+        module.unfreezing.enter(module.unfreezing.epoch_of(steps - 1, module.epochs - 1))
     optimizer = module.optimiser()
     seconds, tokens, most = 0.0, 0, 0
     for number, batch in enumerate(islice(loader, BATCHES)):
@@ -127,10 +128,11 @@ def plan(module: Any, loader: Any, what: str, runtime: Runtime) -> TrainingPlan:
         most = max(most, sum(size for place, size in kept.items() if place not in own))
         if number > 0 or len(loader) == 1:
             seconds, tokens = seconds + took, tokens + _tokens(batch)
-    total, trained = module.parameters_in_all, module.trained_within(steps)
+    total = module.parameters_in_all
+    trained, lines = trained_within(module.groups, module.unfreezing, steps, module.epochs)
     return TrainingPlan(
         what=what,
-        groups=tuple(module.described_groups(steps)),
+        groups=tuple(lines),
         parameters=total,
         trained=trained,
         steps=steps,
