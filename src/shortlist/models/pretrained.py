@@ -15,14 +15,14 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
 from shortlist.errors import BrokenArtifact, InvalidInput, Missing
 from shortlist.models import checkpoint
 from shortlist.needs import Need, file_need, package_need, size_of
-from shortlist.settings import Count, Positive, Seed
+from shortlist.settings import Count, Positive, Range, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ class HeadTraining:
     epochs: Count
     learning_rate: Positive
     batch_size: Count
-    max_length: Count
+    max_length: Annotated[int, Range(3)]  # two special tokens and a word
 
 
 class Pretrained(ABC):

@@ -88,9 +88,9 @@ class TrainingModule(pl.LightningModule):
         epochs: Count,
         learning_rate: Positive | Literal["find"],
         batch_size: Count,
-        max_length: int,
+        max_length: Annotated[int, Range(3)],  # two special tokens and a word
         weight_decay: NonNegative,
-        warmup_fraction: float,
+        warmup_fraction: Annotated[float, Range(0, 1, below=True)],
         clip: Positive,
         precision: Precision,
         betas: Sequence[float],
@@ -159,78 +159,24 @@ class TrainingModule(pl.LightningModule):
         """
         super().__init__()
         self.finds_rate = learning_rate == "find"
-        if self.finds_rate and head_learning_rate is not None:
-            raise InvalidInput(
-                f"{self.setting}.head_learning_rate is a rate beside {self.setting}.learning_rate, "
-                "which is to be found; set one of both to a number or null"
-            )
-        if isinstance(learning_rate, str):
-            learning_rate = 1.0  # until it is found, rates are multiples of it
-        for name, value, low in (
-            ("epochs", epochs, 1),
-            ("batch_size", batch_size, 1),
-            ("max_length", max_length, 3),  # two special tokens and a word
-            ("frozen_layers", frozen_layers, 0),
-        ):
-            if value < low:
-                raise InvalidInput(f"a trainer's {name} must be at least {low}, found {value}")
-        if learning_rate <= 0 or clip <= 0 or not 0 <= warmup_fraction < 1:
-            raise InvalidInput(
-                "a trainer needs learning_rate > 0, clip > 0 and 0 <= warmup_fraction < 1, found "
-                f"{learning_rate:g}, {clip:g}, {warmup_fraction:g}"
-            )
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or eps <= 0:
-            raise InvalidInput(
-                "a trainer needs betas of two numbers from 0 to below 1 and eps > 0, found "
-                f"{list(betas)} and {eps:g}"
-            )
-        self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
-        self.max_length, self.weight_decay = max_length, weight_decay
-        self.warmup_fraction = warmup_fraction
+        # Until a rate is found, rates are multiples of it.
+        self.learning_rate = 1.0 if isinstance(learning_rate, str) else learning_rate
+        self.epochs, self.batch_size, self.max_length = epochs, batch_size, max_length
+        self.weight_decay, self.warmup_fraction = weight_decay, warmup_fraction
         self.clip, self.precision_setting = clip, precision
         self.betas, self.eps = cast("tuple[float, float]", tuple(betas)), eps
         self.frozen_layers = frozen_layers
         self.freeze_names = [freeze] if isinstance(freeze, str) else list(freeze or [])
-        if unfreeze is not None and "all" in self.freeze_names:
-            raise InvalidInput(
-                f"{self.setting}.freeze=all trains the head alone, so that {self.setting}.unfreeze="
-                f"{unfreeze} has no layers to add; set one of both to null"
-            )
-        if unfreeze_steps is not None and unfreeze is None:
-            raise InvalidInput(
-                f"{self.setting}.unfreeze_steps={unfreeze_steps} needs the number of layers that are "
-                f"added, {self.setting}.unfreeze; set it, or {self.setting}.unfreeze_steps=null"
-            )
         self.layers_an_epoch, self.layer_decay = unfreeze, layer_decay
         self.unfreeze_steps = unfreeze_steps
         self.head_learning_rate = head_learning_rate
-        if warmup_steps is not None and warmup_fraction > 0:
-            raise InvalidInput(
-                f"{self.setting}.warmup_steps={warmup_steps} and {self.setting}.warmup_fraction="
-                f"{warmup_fraction:g} both set the warm-up; set one of them, and warmup_fraction=0 "
-                "beside warmup_steps"
-            )
-        if schedule == "one_cycle" and not warmup_fraction and not warmup_steps:
-            raise InvalidInput(
-                f"{self.setting}.schedule=one_cycle needs a rise; set {self.setting}.warmup_fraction=0.3"
-            )
         self.schedule_name: Schedule = schedule
         self.warmup_steps = warmup_steps
         self.dropouts = {"hidden": hidden_dropout, "attention": attention_dropout}
         self.l2_sp, self.ema, self.divergence = l2_sp, ema, divergence
         self.swa_epoch, self.swa_learning_rate, self.mixout = swa_epoch, swa_learning_rate, mixout
-        if swa_learning_rate is not None and swa_epoch is None:
-            raise InvalidInput(
-                f"{self.setting}.swa_learning_rate is the rate from {self.setting}.swa_epoch on, which "
-                f"is null; set it, or {self.setting}.swa_learning_rate=null"
-            )
-        if swa_epoch is not None and (swa_epoch > epochs or ema is not None):
-            found = f"{epochs} epochs" if ema is None else f"{self.setting}.ema={ema:g}"
-            raise InvalidInput(
-                f"{self.setting}.swa_epoch={swa_epoch} must be one of the epochs and the only average "
-                f"of the weights, found {found}; set {self.setting}.swa_epoch or ema to null"
-            )
         self.peft = peft
+        self._check_settings()
         self._check_peft()
         self.starts: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.averages = Averages(ema, swa_epoch)
@@ -242,6 +188,52 @@ class TrainingModule(pl.LightningModule):
         self.steps_an_epoch, self.steps_in_all = 0, 0
         self.parameters_in_all = 0
         self.efficiency: dict[str, int] = {}
+
+    def _check_settings(self) -> None:
+        """Refuses settings that contradict each other, and moments that AdamW does not have."""
+        if self.finds_rate and self.head_learning_rate is not None:
+            raise InvalidInput(
+                f"{self.setting}.head_learning_rate is a rate beside {self.setting}.learning_rate, "
+                "which is to be found; set one of both to a number or null"
+            )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas) or self.eps <= 0:
+            raise InvalidInput(
+                "a trainer needs betas of two numbers from 0 to below 1 and eps > 0, found "
+                f"{list(self.betas)} and {self.eps:g}"
+            )
+        if self.layers_an_epoch is not None and "all" in self.freeze_names:
+            raise InvalidInput(
+                f"{self.setting}.freeze=all trains the head alone, so that {self.setting}.unfreeze="
+                f"{self.layers_an_epoch} has no layers to add; set one of both to null"
+            )
+        if self.unfreeze_steps is not None and self.layers_an_epoch is None:
+            raise InvalidInput(
+                f"{self.setting}.unfreeze_steps={self.unfreeze_steps} needs the number of layers that "
+                f"are added, {self.setting}.unfreeze; set it, or {self.setting}.unfreeze_steps=null"
+            )
+        if self.warmup_steps is not None and self.warmup_fraction > 0:
+            raise InvalidInput(
+                f"{self.setting}.warmup_steps={self.warmup_steps} and {self.setting}.warmup_fraction="
+                f"{self.warmup_fraction:g} both set the warm-up; set one of them, and "
+                "warmup_fraction=0 beside warmup_steps"
+            )
+        if self.schedule_name == "one_cycle" and not self.warmup_fraction and not self.warmup_steps:
+            raise InvalidInput(
+                f"{self.setting}.schedule=one_cycle needs a rise; set {self.setting}.warmup_fraction=0.3"
+            )
+        if self.swa_learning_rate is not None and self.swa_epoch is None:
+            raise InvalidInput(
+                f"{self.setting}.swa_learning_rate is the rate from {self.setting}.swa_epoch on, which "
+                f"is null; set it, or {self.setting}.swa_learning_rate=null"
+            )
+        if self.swa_epoch is not None and (self.swa_epoch > self.epochs or self.ema is not None):
+            found = f"{self.epochs} epochs"
+            if self.ema is not None:
+                found = f"{self.setting}.ema={self.ema:g}"
+            raise InvalidInput(
+                f"{self.setting}.swa_epoch={self.swa_epoch} must be one of the epochs and the only "
+                f"average of the weights, found {found}; set {self.setting}.swa_epoch or ema to null"
+            )
 
     def _check_peft(self) -> None:
         """Refuses settings that a parameter-efficient method leaves nothing to do for."""
