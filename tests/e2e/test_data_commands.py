@@ -61,6 +61,26 @@ def test_prepare_refuses_an_unknown_preset_in_one_line(
     )
 
 
+def test_operations_are_named_in_one_place(posts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", str(posts), "-p", "length", "--", "pool.prepare=[forum]"]) == 1
+    assert "found --preset length and -- pool.prepare=[forum]" in capsys.readouterr().err
+    assert (
+        main(["prepare", str(posts), "--", "pool.prepare=[{length: {min_words: 9, max_words: 2}}]"])
+        == 1
+    )
+    assert "expected min_words of at most max_words, found 9 and 2" in capsys.readouterr().err
+    assert main(["prepare", str(posts), "--", "pool.prepare=[{length: {min_words: -1}}]"]) == 1
+    assert "min_words" in capsys.readouterr().err
+
+
+def test_collect_refuses_options_that_chats_do_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["collect", "chats", str(tmp_path / "c.jsonl"), "--out", str(tmp_path / "o.jsonl")]
+    assert main([*typed, "--question", "topic"]) == 1
+    assert "chats have no --text-column and no --question" in capsys.readouterr().err
+
+
 def test_check_writes_a_page_and_all_findings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,3 +97,9 @@ def test_check_writes_a_page_and_all_findings(
     assert "likely label errors" in said and "check-own.html" in said
     found = json.loads((tmp_path / "check-own.json").read_text())
     assert found["counts"]["contradictory_texts"] == 0 and sum(found["sizes"].values()) == 80
+    assert (
+        main(["check", "own", "--", *typed, "task.split.by=text", "task.split.test_share=0.5"]) == 0
+    )
+    assert json.loads((tmp_path / "check-own.json").read_text())["sizes"]["test"] == 40
+    assert main(["check", "own", "--", *typed, "task.folds=5", "fold=9"]) == 1
+    assert "expected a fold from 0 to 4, found fold=9" in capsys.readouterr().err

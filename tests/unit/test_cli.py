@@ -172,6 +172,10 @@ def test_the_summary_names_the_scorer_file_and_its_fidelity_as_its_use_does(
         ("set leaks.semantic=null", "set -- leaks.semantic=null"),
         ("choose featurizer@leaks.vectors=static", "choose -- featurizer@leaks.vectors=static"),
         ("set check.task.probe=true", "set check.task.probe=true"),
+        (
+            "task 'a', task.folds=9: found task.folds=9",
+            "task 'a', task.folds=9: found task.folds=9",
+        ),
     ],
 )
 def test_a_message_separates_settings_from_options_once_and_cuts_no_name(

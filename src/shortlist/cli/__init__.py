@@ -31,7 +31,8 @@ SETTINGS = (
 )  # fmt: skip
 OPTIONS = frozenset(option for _, option, _ in SETTINGS)  # of `select` and `compare`
 _SETTING = (
-    r"(?<![\w.@])((?:\w+@)?(?:runtime|paths|leaks|selector|featurizer|model|task|pool)\.[a-z_.]+=)"
+    r"(?<![\w.@])(?<!found )(?<!', )"  # not what was found, nor where
+    r"((?:\w+@)?(?:runtime|paths|leaks|selector|featurizer|model|task|pool)\.[a-z_.]+=)"
 )
 
 

@@ -24,7 +24,13 @@ def prepare(options: argparse.Namespace) -> None:
         override("pool.paths", options.paths),
         override("pool.text", options.text_column),
     ]
-    if options.preset or not any("pool.prepare=" in setting for setting in options.hydra):
+    set_apart = [setting for setting in options.hydra if setting.startswith("pool.prepare=")]
+    if options.preset and set_apart:
+        raise InvalidInput(
+            f"expected --preset or pool.prepare, found --preset {options.preset[0]} and "
+            f"{set_apart[0]}; name all operations in one of them"
+        )
+    if not set_apart:
         typed.append(override("pool.prepare", options.preset or ["web"]))
     with composed([*typed, *options.hydra]) as config:
         done = prepare_documents(config)
@@ -62,12 +68,16 @@ def collect(options: argparse.Namespace) -> None:
 
     check_format(options.out)
     if options.kind == "chats":
+        if options.text_column != "text" or options.question is not None:
+            raise InvalidInput(
+                "chats have no --text-column and no --question, found one; leave it out"
+            )
         done = chats(options.path)
     else:
         read = {"label_studio": label_studio, "argilla": argilla}[options.kind]
         done = read(options.path, options.text_column, options.question)
     if not done.rows:
-        found = done.rejected[0].reason if done.rejected else f"{dict(done.counts)}"
+        found = done.rejected[0].reason if done.rejected else counted(done.counts)
         raise InvalidInput(f"{options.path}: expected rows, found none ({found})")
     write_table(pa.Table.from_pylist([dict(row) for row in done.rows]), options.out)
     print(counted(done.counts))

@@ -47,7 +47,8 @@ def counted(counts: Mapping[str, int]) -> str:
 def print_rejected(rows: Sequence[RejectedRow]) -> None:
     """Prints the first rows that could not be read, each with the reason."""
     for row in rows[:LISTED]:
-        print(f"rejected: {row.path}, entry {row.line}: {row.reason}")
+        reason = row.reason.encode("utf-8", "backslashreplace").decode()
+        print(f"rejected: {row.path}, entry {row.line}: {reason}")
 
 
 def columns() -> int:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from shortlist.data.readers import RejectedRow
 from shortlist.errors import InvalidInput, Missing, near
@@ -27,7 +27,9 @@ class Collected:
         rejected: entries that could not be converted, with their number and the reason.
         counts: number of entries by outcome: `read` = `rows` + `rejected` + `without_label` +
             `skipped` (of chats: `read` = conversations with rows + `rejected`), and `disagreeing`:
-            rows whose annotators gave several labels, of which the most frequent was taken.
+            rows whose annotators gave several labels, of which the most frequent was taken (of
+            equally frequent ones the first in the order of the alphabet). Of chats also
+            `messages_of_other_roles`, which are left out of the texts.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -43,28 +45,37 @@ class _Skip(Exception):
     """The annotator skipped the entry; the message is its key in `counts`."""
 
 
+Answers: TypeAlias = list[tuple[str | None, list[str]]]  # of each annotator: question, labels
+
+
 def label_studio(path: str | Path, text: str = "text", control: str | None = None) -> Collected:
     """Returns the rows of a Label Studio export.
 
     Args:
         path: the JSON file.
         text: key of the text in `data`.
-        control: `from_name` of the labelling control; None reads all, for an export with one.
+        control: `from_name` of the labelling control; None for an export with one.
+
+    Raises:
+        InvalidInput: there is no such control, or there are several and none is named.
     """
 
-    def row(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    def row(entry: Mapping[str, Any]) -> tuple[str, Answers]:
         done = mappings(entry.get("annotations") or entry.get("completions"), "annotations")
         kept = [one for one in done if not one.get("was_cancelled")]
         if done and not kept:
             raise _Skip("skipped")
-        labels: list[str] = []
+        answers: Answers = []
         for one in kept:
+            given: dict[str, list[str]] = {}
             for result in mappings(one.get("result"), "result"):
-                if control is None or result.get("from_name") == control:
-                    labels += choices(result.get("value"))
-        return _text(entry.get("data"), text, "data"), labels
+                given.setdefault(str(result.get("from_name")), []).extend(
+                    choices(result.get("value"))
+                )
+            answers += given.items()
+        return _text(entry.get("data"), text, "data"), answers
 
-    return _collect(Path(path), row)
+    return _collect(Path(path), row, control)
 
 
 def argilla(path: str | Path, text: str = "text", question: str | None = None) -> Collected:
@@ -74,15 +85,19 @@ def argilla(path: str | Path, text: str = "text", question: str | None = None) -
         path: the JSON or JSON Lines file.
         text: name of the field with the text.
         question: name of the question whose answer is the label; None for an export with one.
+            Records of 1.x have one question without a name, which is taken in any case.
+
+    Raises:
+        InvalidInput: there is no such question, or there are several and none is named.
     """
 
-    def row(entry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    def row(entry: Mapping[str, Any]) -> tuple[str, Answers]:
         if entry.get("status") in ("Discarded", "discarded"):
             raise _Skip("skipped")
         fields = entry.get("fields") or entry.get("inputs") or {"text": entry.get("text")}
-        return _text(fields, text, "fields"), _answers(entry, question)
+        return _text(fields, text, "fields"), list(_answers(entry))
 
-    return _collect(Path(path), row)
+    return _collect(Path(path), row, question)
 
 
 def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Collected:
@@ -93,8 +108,9 @@ def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Col
             parts of which those with `text` are taken).
         roles: whose messages are taken.
     """
+    others = 0
 
-    def row(entry: Mapping[str, Any]) -> tuple[str, int]:
+    def row(entry: Mapping[str, Any]) -> tuple[str, int, int]:
         messages = entry.get("messages", entry.get("conversation"))
         if not isinstance(messages, list):
             raise _Reject("expected a list `messages`, found none")
@@ -107,30 +123,41 @@ def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Col
         said = [part for part in said if part.strip()]
         if not said:
             raise _Reject(f"no text by {', '.join(roles)}")
-        return "\n".join(said), len(said)
+        whole = "\n".join(said)
+        _check_encoding(whole, "messages")
+        return whole, len(said), sum(message["role"] not in roles for message in messages)
 
     rows: list[Mapping[str, Any]] = []
     rejected: list[RejectedRow] = []
     number = 0
     for number, entry in entries(Path(path)):
         try:
-            text, turns = row(_mapping(entry))
+            text, turns, left_out = row(_mapping(entry))
         except _Reject as reason:
             rejected.append(RejectedRow(str(path), number, str(reason)))
         else:
             rows.append({"text": text, "turns": turns})
+            others += left_out
     counts = {"read": len(rows) + len(rejected), "rows": len(rows), "rejected": len(rejected)}
+    counts |= {"messages_of_other_roles": others} if others else {}
     return Collected(tuple(rows), tuple(rejected), counts)
 
 
-def _collect(path: Path, row: Any) -> Collected:
+def _collect(path: Path, row: Any, question: str | None) -> Collected:
+    asked: set[str] = set()
     rows: list[Mapping[str, Any]] = []
     rejected: list[RejectedRow] = []
     counts: Counter[str] = Counter()
     for number, entry in entries(path):
         counts["read"] += 1
         try:
-            text, labels = row(_mapping(entry))
+            text, answers = row(_mapping(entry))
+            asked.update(name for name, labels in answers if labels and name is not None)
+            labels = [
+                _one_label(given)
+                for name, given in answers
+                if given and (question is None or name is None or name == question)
+            ]
         except _Skip as outcome:
             counts[str(outcome)] += 1
         except _Reject as reason:
@@ -145,6 +172,16 @@ def _collect(path: Path, row: Any) -> Collected:
                 {"text": text, "label": min(label for label in votes if votes[label] == most)}
             )
             counts["disagreeing"] += len(votes) > 1
+    if question is None and len(asked) > 1:
+        raise InvalidInput(
+            f"{path}: expected answers to one question, found answers to {', '.join(sorted(asked))}; "
+            "name one with --question"
+        )
+    if question is not None and asked and question not in asked:
+        raise InvalidInput(
+            f"{path}: expected answers to the question {question!r}, found none; "
+            f"{near(question, asked)}"
+        )
     counts |= {"rows": len(rows), "rejected": len(rejected)}
     return Collected(tuple(rows), tuple(rejected), dict(sorted(counts.items())))
 
@@ -192,7 +229,25 @@ def _text(fields: Any, key: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         found = "an empty one" if isinstance(value, str) else type(value).__name__
         raise _Reject(f"{place}.{key}: expected a text, found {found}")
+    _check_encoding(value, f"{place}.{key}")
     return value
+
+
+def _check_encoding(value: str, place: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _Reject(f"{place}: a character that is no UTF-8 at {error.start + 1}") from None
+
+
+def _one_label(given: Sequence[str]) -> str:
+    """Returns the label of one annotator, who may have given it several times."""
+    if len(set(given)) > 1:
+        raise _Reject(
+            f"expected one label of each annotator, found {', '.join(sorted(set(given)))}"
+        )
+    _check_encoding(given[0], "label")
+    return given[0]
 
 
 def mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
@@ -214,18 +269,23 @@ def choices(value: Any) -> list[str]:
     return [str(value["rating"])] if "rating" in value else []
 
 
-def _answers(entry: Mapping[str, Any], question: str | None) -> list[str]:
-    """Returns the labels of a record of Argilla, one for each annotator."""
+def _answers(entry: Mapping[str, Any]) -> Iterator[tuple[str | None, list[str]]]:
+    """Yields question and labels of each annotator of a record of Argilla."""
     annotation = entry.get("annotation")
     if annotation is not None:
-        return (
-            [str(one) for one in annotation] if isinstance(annotation, list) else [str(annotation)]
-        )
-    labels: list[str] = []
+        yield None, _labels(annotation)
+        return
     for name, answers in _by_question(entry.get("responses")):
-        if question is None or name == question:
-            labels += [str(answer) for answer in answers if answer is not None]
-    return labels
+        for answer in answers:
+            yield name, _labels(answer)
+
+
+def _labels(answer: Any) -> list[str]:
+    given = answer if isinstance(answer, list) else [answer]
+    for one in given:
+        if isinstance(one, list | Mapping):
+            raise _Reject(f"expected a label as an answer, found {type(one).__name__}")
+    return [str(one) for one in given if one is not None]
 
 
 def _by_question(responses: Any) -> Iterable[tuple[str, list[Any]]]:

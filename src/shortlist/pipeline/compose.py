@@ -220,7 +220,6 @@ def build_components(config: DictConfig) -> Components:
         None if config[name] is None else OmegaConf.to_object(config[name])
         for name in ("advice", "cascade")
     )
-    folds, resplit = _cross_validation(config), _resplit(config)  # never both
     return Components(
         **groups,
         loggers=loggers,
@@ -251,7 +250,7 @@ def build_components(config: DictConfig) -> Components:
         ),
         check_vectors=_shared_featurizer(config, "check.vectors", config.check.assumption),
         prepare=preparations(config),
-        cut=folds or resplit,
+        cut=cut_of(config),
         augmentation=augmentation(config),
         calibration=_calibration(config, groups["task"]),
         compressions=_compressions(config, groups["task"], groups["finetune"]),
@@ -293,6 +292,16 @@ def _feedback(config: DictConfig) -> Feedback | None:
         return None
     weight = checked(NonNegative, config.task.feedback_weight, "task.feedback_weight")
     return Feedback(absolute(str(path)), weight)
+
+
+def cut_of(config: DictConfig) -> CrossValidation | Resplit | None:
+    """Returns how the task's rows become folds or are cut anew; None where its own splits are used.
+
+    Raises:
+        InvalidInput: both are set, or settings do not belong together.
+    """
+    folds, resplit = _cross_validation(config), _resplit(config)
+    return folds or resplit
 
 
 def _cross_validation(config: DictConfig) -> CrossValidation | None:

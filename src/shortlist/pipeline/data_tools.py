@@ -13,7 +13,7 @@ from shortlist.data.readers import RejectedRow
 from shortlist.data.sources import HubSource, LocalSource
 from shortlist.diagnostics.data_pages import personal_counts, preparation_page, task_page
 from shortlist.diagnostics.datasheet.page import html
-from shortlist.pipeline.compose import absolute, build_component
+from shortlist.pipeline.compose import absolute, build_component, cut_of
 from shortlist.pipeline.preparation import (
     preparations,
     prepare_pool,
@@ -71,12 +71,17 @@ def prepare_documents(config: DictConfig) -> PreparedPool:
 
 
 def check(config: DictConfig) -> TaskChecks:
-    """Returns the checks of the task of a configuration, after `task.prepare`."""
+    """Returns the checks of the task of a configuration, as `task.folds` or `task.split` cuts it and
+    after `task.prepare`.
+    """
     config = with_preparation(config)
-    preparation = preparations(config)["task"]
-    task = build_component(config, "task")
+    preparation, cut = preparations(config)["task"], cut_of(config)
+    task, source = build_component(config, "task"), _source(config)
     with forward(show=config.runtime.progress) as report:
-        data = task.load(_source(config), report)
+        data = task.load(source, report)
+        if cut is not None:
+            values = None if cut.column is None else task.column(source, cut.column, report)
+            data = cut.split(task.name, data, values)
     if preparation.operations:
         data, _ = prepare_task(task.name, data, preparation)
     return check_task(task.name, data)

@@ -15,7 +15,9 @@ from functools import cache, cached_property
 
 import regex
 
+from shortlist.errors import InvalidInput
 from shortlist.prepare.base import DocumentOperation, Text, Verdict
+from shortlist.settings import NaturalNumber
 
 # Unicode's punctuation (datatrove lists a part of it), controls, and the symbols that it lists.
 _SYMBOL = regex.compile(r"[\p{P}\p{Cc}\s$+<=>^`|~\u00b4\u2236\u2501\u25ba\uff5e]+")
@@ -35,10 +37,13 @@ class Length(DocumentOperation):
         max_words: most words.
     """
 
-    min_chars: int | None
-    max_chars: int | None
-    min_words: int | None
-    max_words: int | None
+    min_chars: NaturalNumber | None
+    max_chars: NaturalNumber | None
+    min_words: NaturalNumber | None
+    max_words: NaturalNumber | None
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, ("chars", "words"))
 
     def apply(self, document: Text) -> Verdict:
         """Rules: `too_few_chars`, `too_many_chars`, `too_few_words`, `too_many_words`."""
@@ -47,6 +52,16 @@ class Length(DocumentOperation):
             words = len(_no_symbols(document.words))
             failed += _outside(words, self.min_words, self.max_words, "words")
         return Verdict(document.value, failed)
+
+
+def _check_bounds(operation: Length | GopherQuality, units: Sequence[str]) -> None:
+    """Raises `InvalidInput` where `min_UNIT` is above `max_UNIT`, which would drop every text."""
+    for unit in units:
+        least, most = (getattr(operation, f"{end}_{unit}") for end in ("min", "max"))
+        if least is not None and most is not None and least > most:
+            raise InvalidInput(
+                f"expected min_{unit} of at most max_{unit}, found {least:g} and {most:g}"
+            )
 
 
 def _outside(count: int, least: int | None, most: int | None, unit: str) -> tuple[str, ...]:
@@ -85,6 +100,9 @@ class GopherQuality(DocumentOperation):
     min_alpha_words_ratio: float | None
     min_stop_words: int | None
     stop_words: Sequence[str]
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, ("doc_words", "avg_word_length"))
 
     @cached_property
     def _stop_words(self) -> frozenset[str]:

@@ -50,6 +50,38 @@ def test_label_studio_takes_the_named_control(tmp_path: Path) -> None:
     entry = {"data": {"text": "t"}, "annotations": [result("a"), result("b", name="tone")]}
     path = write(tmp_path / "export.json", [entry])
     assert label_studio(path, control="tone").rows[0]["label"] == "b"
+    with pytest.raises(InvalidInput, match=r"to tone, topic; name one with --question"):
+        label_studio(path)
+    with pytest.raises(InvalidInput, match=r"question 'tome', found none; did you mean `tone`"):
+        label_studio(path, control="tome")
+
+
+def test_several_labels_of_one_annotator_are_no_disagreement(tmp_path: Path) -> None:
+    export = [
+        {"data": {"text": "both"}, "annotations": [result("a", "b")]},
+        {"data": {"text": "twice"}, "annotations": [result("a", "a"), result("b"), result("b")]},
+    ]
+    found = label_studio(write(tmp_path / "export.json", export))
+    assert list(found.rows) == [{"text": "twice", "label": "b"}]
+    assert found.rejected[0].reason == "expected one label of each annotator, found a, b"
+    several = [{"fields": {"text": "t"}, "responses": {"topic": [{"value": ["a", "b"]}]}}]
+    ranked = [{"fields": {"text": "t"}, "responses": {"topic": [{"value": [{"rank": 1}]}]}}]
+    for records in (several, ranked):
+        assert argilla(write(tmp_path / "records.json", records)).counts["rejected"] == 1
+
+
+def test_characters_that_are_no_utf8_are_rejected(tmp_path: Path) -> None:
+    export = [
+        {"data": {"text": "bad \ud800"}, "annotations": [result("a")]},
+        {"data": {"text": "good"}, "annotations": [result("a\ud800")]},
+    ]
+    found = label_studio(write(tmp_path / "export.json", export))
+    assert [row.reason for row in found.rejected] == [
+        "data.text: a character that is no UTF-8 at 5",
+        "label: a character that is no UTF-8 at 2",
+    ]
+    said = [{"messages": [{"role": "user", "content": "\udc00"}]}]
+    assert chats(write(tmp_path / "chats.json", said)).counts["rejected"] == 1
 
 
 def test_argilla_is_read_in_its_forms(tmp_path: Path) -> None:
@@ -74,7 +106,8 @@ def test_argilla_is_read_in_its_forms(tmp_path: Path) -> None:
     ]
     assert found.counts["skipped"] == 1 and found.counts["rejected"] == 1
     assert found.rejected[0].reason == "fields.text: expected a text, found an empty one"
-    assert argilla(tmp_path / "records.jsonl", question="other").counts["without_label"] == 2
+    with pytest.raises(InvalidInput, match=r"the question 'other', found none; known: topic"):
+        argilla(tmp_path / "records.jsonl", question="other")
 
 
 def test_chats_become_texts_of_the_wanted_roles(tmp_path: Path) -> None:
@@ -91,6 +124,7 @@ def test_chats_become_texts_of_the_wanted_roles(tmp_path: Path) -> None:
     )  # fmt: skip
     found = chats(path)
     assert [row["text"] for row in found.rows] == ["Hi\nHello", "Line\u2028break"]
+    assert found.counts["messages_of_other_roles"] == 1
     assert found.rows[0]["turns"] == 2 and [row.line for row in found.rejected] == [2, 3]
     assert chats(path, roles=["system"]).counts["rows"] == 2
 
@@ -126,6 +160,10 @@ def test_any_json_is_read_or_rejected(
 ) -> None:
     path = write(tmp_path_factory.getbasetemp() / "any.json", entries)
     for read in (label_studio, argilla, chats):
-        counts = read(path).counts
+        try:
+            counts = read(path).counts
+        except InvalidInput as error:
+            assert "expected answers to one question, found answers to" in str(error)
+            continue
         fates = ("rows", "rejected", "without_label", "skipped")
         assert counts["read"] == len(entries) == sum(counts.get(fate, 0) for fate in fates)
