@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import struct
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from shortlist.data.files import file_digest
 from shortlist.errors import InvalidInput, Missing, near
 from shortlist.prepare.base import DocumentOperation, Text, Verdict
+
+_MAGIC = 793712314  # the first number of a fastText model
 
 
 @dataclass(frozen=True)
@@ -56,23 +60,27 @@ class Language(DocumentOperation):
         """Returns the most probable language of the text and its probability.
 
         Raises:
-            InvalidInput: the model does not know one of `languages`, or is no fastText model.
+            InvalidInput: the model does not know one of `languages`, or is no whole fastText model.
             Missing: the model or the package that reads it is not there.
         """
         text = text[: self.max_chars]
         if 2 * sum(map(str.isupper, text)) > sum(map(str.isalpha, text)):
             text = text.lower()  # shouted text is rare where the models were trained
         if self.model is not None:
-            return _fasttext(self.model)(text)
+            identify, labels = _fasttext(self.model)
+            self._check(labels or self.languages, self.model)
+            return identify(text)
         identifier = _langid()
-        unknown = set(self.languages) - set(identifier.labels)
+        self._check(identifier.labels, "py3langid")
+        return identifier.classify(text)
+
+    def _check(self, known: Collection[str], by: str) -> None:
+        unknown = set(self.languages).difference(known)
         if unknown:
             name = min(unknown)
             raise InvalidInput(
-                f"language: expected codes that py3langid knows, found {name!r}; "
-                f"{near(name, identifier.labels)}"
+                f"language: expected codes that {by} knows, found {name!r}; {near(name, known)}"
             )
-        return identifier.classify(text)
 
 
 @cache
@@ -93,6 +101,7 @@ def _fasttext(path: str) -> Any:
             f"language.model={path} needs the package fasttext-predict, which is not installed; "
             "install it, or set language.model=null for py3langid"
         ) from None
+    known = _labels_of(path)
     try:
         model = fasttext.load_model(path)
     except ValueError as error:
@@ -108,4 +117,46 @@ def _fasttext(path: str) -> Any:
             return "", 0.0
         return labels[0].removeprefix("__label__"), float(probabilities[0])
 
-    return identify
+    return identify, known
+
+
+def _labels_of(path: str) -> frozenset[str]:
+    """Returns the labels of a fastText model; none for another file, which fastText refuses.
+
+    The file is a head of 92 bytes, each word with its count and type, and two matrices. fastText
+    reads one that ends within the words without end, and one that ends within a matrix as if it
+    were whole. The ends of quantised matrices (.ftz) are not checked.
+
+    Raises:
+        InvalidInput: the file breaks off.
+    """
+    labels: set[str] = set()
+    try:
+        with Path(path).open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            if struct.unpack_from("<i", data) != (_MAGIC,):
+                return frozenset()
+            (words,), (pruned,) = (
+                struct.unpack_from("<i", data, 64),
+                struct.unpack_from("<q", data, 84),
+            )
+            place = 92
+            for _ in range(words):
+                end = data.find(b"\0", place)
+                if end < 0:
+                    raise IndexError
+                if data[end + 9] == 1:
+                    labels.add(data[place:end].decode("utf-8", "replace").removeprefix("__label__"))
+                place = end + 10
+            place += 8 * max(pruned, 0)
+            for _ in range(0 if data[place] else 2):
+                rows, columns = struct.unpack_from("<qq", data, place + 1)
+                place += 17 + 4 * rows * columns
+            whole = place <= len(data)
+    except (struct.error, IndexError, ValueError):  # ValueError: the file is empty
+        whole = False
+    if not whole:
+        raise InvalidInput(
+            f"{path}: expected a whole fastText model, found a file that breaks off; copy or download "
+            "it again"
+        )
+    return frozenset(labels)

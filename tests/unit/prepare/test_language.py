@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -96,3 +97,29 @@ def test_what_is_missing_or_no_model_is_one_line(
     _fasttext.cache_clear()
     with pytest.raises(Missing, match="needs the package fasttext-predict, which is not installed"):
         Language(["de"], 0.5, 20, 2000, model).identify(GERMAN)
+
+
+def test_a_model_that_breaks_off_is_refused_and_its_labels_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, OneText())
+    words = [(b"der", 0), (b"__label__de", 1), (b"__label__en", 1)]
+    entries = b"".join(word + b"\0" + struct.pack("<qb", 5, kind) for word, kind in words)
+    matrix = struct.pack("<qq", 3, 2) + b"\1" * 24
+    whole = (
+        struct.pack("<ii12id", 793712314, 12, *range(12), 0.0001)
+        + struct.pack("<iiiqq", 3, 1, 2, 15, -1)
+        + entries
+        + (b"\0" + matrix) * 2
+    )
+    path = tmp_path / "lid.bin"
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(
+            InvalidInput, match=r"whole fastText model, found a file that breaks off"
+        ):
+            Language(["de"], 0.5, 20, 2000, str(path)).identify(GERMAN)
+    path.write_bytes(whole)
+    assert Language(["de"], 0.5, 20, 2000, str(path)).identify(GERMAN) == ("de", 0.9)
+    with pytest.raises(InvalidInput, match=r"lid\.bin knows, found 'deu'; did you mean `de`"):
+        Language(["deu"], 0.5, 20, 2000, str(path)).identify(GERMAN)
