@@ -200,7 +200,7 @@ def check(results: Path) -> Iterator[str]:
     from hydra import compose, initialize_config_dir
 
     from shortlist import config as schema
-    from shortlist.pipeline import hydra_app  # noqa: F401  (registers the resolvers)
+    from shortlist.pipeline import hydra_setup  # noqa: F401  (registers the resolvers)
     from shortlist.pipeline.identity import hashed_settings
     from shortlist.pipeline.targets import with_targets
 

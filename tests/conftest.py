@@ -91,7 +91,7 @@ def configurations() -> Generator[None]:
     from hydra.core.config_store import ConfigStore
 
     from shortlist import config
-    from shortlist.pipeline import hydra_app  # noqa: F401  (its resolver)
+    from shortlist.pipeline import hydra_setup  # noqa: F401  (its resolver)
 
     config.register(ROOT / "conf")
     read, known = ConfigRepository.load_config, {}

@@ -55,7 +55,7 @@ def composed(overrides: Sequence[str]) -> Generator[DictConfig]:
     from omegaconf.errors import OmegaConfBaseException
 
     from shortlist.config import folder
-    from shortlist.pipeline.hydra_app import describe
+    from shortlist.pipeline.arguments import describe
 
     _register()
     state = GlobalHydra.instance()
@@ -84,7 +84,7 @@ def cells_of(typed: Sequence[str], apart: Sequence[str] = ()) -> list[list[str]]
     Raises:
         InvalidInput: an override cannot be applied, or an axis is an interval.
     """
-    from shortlist.pipeline.hydra_app import one_at_a_time
+    from shortlist.pipeline.sweeps import one_at_a_time
 
     cells = _typed_cells(typed)
     places = [at for at, text in enumerate(cells[0]) if text.partition("=")[0] in apart]
@@ -109,7 +109,8 @@ def _typed_cells(typed: Sequence[str]) -> list[list[str]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from shortlist.pipeline.hydra_app import check_choices, name_sizes, typed_cells, unreadable
+    from shortlist.pipeline.arguments import check_choices, name_sizes, unreadable
+    from shortlist.pipeline.sweeps import typed_cells
 
     typed, parser = name_sizes(list(typed)), OverridesParser.create()
     check_choices(typed)
@@ -163,7 +164,7 @@ def path_of(config: DictConfig, name: str) -> Path:
 
 def run_directory(config: DictConfig, directory: str | Path | None) -> Path:
     """Returns the directory of a run: the given one, or a new one in `paths.runs`."""
-    from shortlist.pipeline.hydra_app import sweep_name
+    from shortlist.pipeline.hydra_setup import sweep_name
     from shortlist.store.atomic import make_directory
 
     if directory is None:

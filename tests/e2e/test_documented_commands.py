@@ -11,7 +11,7 @@ import pytest
 
 from shortlist.cli.commands import parser
 from shortlist.overrides import composed
-from shortlist.pipeline.hydra_app import name_sizes
+from shortlist.pipeline.arguments import name_sizes
 
 pytestmark = pytest.mark.whole
 

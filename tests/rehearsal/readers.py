@@ -15,7 +15,7 @@ from shortlist import config as schema
 from shortlist.data.readers import silent
 from shortlist.data.sources import HubSource
 from shortlist.errors import ShortlistError
-from shortlist.pipeline import hydra_app  # noqa: F401  (its resolver)
+from shortlist.pipeline import hydra_setup  # noqa: F401  (its resolver)
 from shortlist.pipeline.compose import build_component
 
 CONF = Path(__file__).parents[2] / "conf"

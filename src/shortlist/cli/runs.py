@@ -52,7 +52,7 @@ def power(options: argparse.Namespace) -> None:
     """Prints the smallest differences that an experiment can show."""
     from shortlist.leaderboard.power import powers
     from shortlist.overrides import composed
-    from shortlist.pipeline.hydra_app import designs
+    from shortlist.pipeline.sweeps import designs
     from shortlist.store.records import read_records
 
     typed = [*options.overrides, *options.hydra]

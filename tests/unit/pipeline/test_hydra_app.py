@@ -19,18 +19,11 @@ from omegaconf.errors import ConfigAttributeError
 from shortlist.config import folder
 from shortlist.core import Axes, Record
 from shortlist.errors import InvalidInput, Missing, near
-from shortlist.pipeline import hydra_app
-from shortlist.pipeline.hydra_app import (
-    cell_name,
-    check,
-    describe,
-    guard,
-    name_sizes,
-    one_at_a_time,
-    read_run,
-    sweep_group_settings,
-    sweep_name,
-)
+from shortlist.pipeline import hydra_app, hydra_setup
+from shortlist.pipeline.arguments import describe, name_sizes, sweep_group_settings
+from shortlist.pipeline.hydra_app import cell_name, check, guard, read_run
+from shortlist.pipeline.hydra_setup import sweep_name
+from shortlist.pipeline.sweeps import one_at_a_time
 
 SELECTORS = len(list((folder() / "selector").glob("*.yaml")))
 
@@ -46,8 +39,8 @@ def as_typed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 def test_sweeps_that_start_in_the_same_second_have_different_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = hydra_app.time.gmtime(0)
-    monkeypatch.setattr(hydra_app.time, "gmtime", lambda: now)
+    now = hydra_setup.time.gmtime(0)
+    monkeypatch.setattr(hydra_setup.time, "gmtime", lambda: now)
     assert len({sweep_name() for _ in range(100)}) == 100
 
 
