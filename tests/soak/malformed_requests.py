@@ -84,6 +84,7 @@ def malformed() -> st.SearchStrategy[Sent]:
             lambda g, n, v: Sent("unknown field", encoded({"texts": g, n: v})),
             good, names, st.integers() | st.text(max_size=9),
         ),
+        st.builds(lambda a: Sent("a field twice", b'{"texts": %b, "texts": ["b"]}' % encoded(a)), good),
         st.builds(lambda g: Sent("unknown model", encoded({"texts": g, "model": "gpt"})), good),
         st.builds(lambda g: Sent("second texts", encoded({"texts": g, "texts_b": g})), good),
         st.builds(lambda w, n: Sent("too long", encoded({"texts": [w * (201 + n)]})),

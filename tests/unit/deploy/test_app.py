@@ -120,6 +120,13 @@ def test_limits_are_refused_with_what_is_allowed(predictor: Predictor) -> None:
         assert http.post("/predict", json={"texts": ["a" * 30]}).status_code == 200
 
 
+def test_a_field_that_stands_twice_is_refused_and_no_text_dropped(predictor: Predictor) -> None:
+    with client(predictor) as http:
+        body, header = '{"texts": ["a"], "texts": ["b"]}', {"content-type": "application/json"}
+        line = refused(http.post("/predict", content=body, headers=header), 422)
+    assert line == "texts: expected once, found 2 times"
+
+
 def test_a_busy_server_and_a_late_answer_are_said(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

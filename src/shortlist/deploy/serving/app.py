@@ -8,6 +8,7 @@ Every answer that is no prediction is `{"error": LINE}` with the status of its c
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import sqlite3
 import sys
@@ -308,13 +309,18 @@ class _Service:
                 408, f"the body did not come within {self.limits.timeout:g} s"
             ) from error
         try:
-            return kind.model_validate_json(bytes(body))
+            read = kind.model_validate_json(bytes(body))
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             no_json = first["type"] == "json_invalid"
             place = ".".join(map(str, first["loc"])) or "the body"
             reason = f"{_shown(place)}: {_shown(first['msg'])}"
             raise HTTPException(400 if no_json else 422, reason) from error
+        names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+        for name in read.model_fields_set:
+            if names.count(name) > 1:  # the parser keeps the last one
+                raise HTTPException(422, f"{name}: expected once, found {names.count(name)} times")
+        return read
 
     def _rows(self, given: PredictRequest) -> list[tuple[str, ...]]:
         """Returns the text, or both texts, of each input.
