@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def test_the_chain_ends_in_a_table_and_in_a_model_directory_that_says_what_the_r
     """Fine-tune, calibrate, distil to half the layers, prune units and heads, quantise, compare,
     export, serve, predict.
     """
+    from huggingface_hub import ModelCard
     from transformers import pipeline
 
     tuned = ("finetune.learning_rate=0.01", "finetune.epochs=6", "compress.distil.epochs=6")
@@ -138,6 +140,13 @@ def test_the_chain_ends_in_a_table_and_in_a_model_directory_that_says_what_the_r
     assert opened.metric.name == primary.name
     assert opened.metric.value == record.metric(f"{primary.name}_prune").value
     assert opened.calibration is not None
+    card = ModelCard.load(model / "README.md")
+    (result,) = [one for one in card.data.eval_results if one.metric_type == primary.name]
+    assert result.metric_value == opened.metric.value
+    assert "made smaller by `distil`, `prune`.\n" in card.text
+    names = re.findall(r"^\| (\S+) \| -?\d", card.text.replace("\\_", "_"), re.M)
+    assert {primary.name, f"{primary.name}_gain_of_prune", "ece_calibrated"} <= set(names)
+    assert not [name for name in names if name.endswith(("_distil", "_quantise"))]
     with open_run(directory, places[1:]) as stored:
         own = stored.of("prune")
         texts, expected = list(own.task.data.test.texts), own.predictions

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from shortlist.core import Metric, Record
+from shortlist.core import Metric
 from shortlist.deploy.model_dir import Kind, Measured, Method, ModelFacts
 from shortlist.rendering.tables import TextCell, TextTable, escape_markdown, markdown_table
 from shortlist.stats.intervals import normal_interval
+
+if TYPE_CHECKING:
+    from shortlist.deploy.runs import StoredRun
 
 PIPELINES: Mapping[Kind, str] = {  # tasks of transformers and of the hub
     "single_label": "text-classification",
@@ -33,9 +37,8 @@ LISTED = 50  # classes or domains that a table lists
 
 
 def model_card(
-    record: Record,
+    run: StoredRun,
     facts: ModelFacts,
-    measured: Sequence[str],
     sizes: Mapping[str, int],
     licences: Mapping[str, int],
     licence: str,
@@ -43,20 +46,20 @@ def model_card(
     """Returns the card of a model: metadata of the hub, then use, data, metrics and provenance.
 
     Args:
-        record: the record of the run.
+        run: the run, with the model that is described.
         facts: what the manifest says.
-        measured: names of the task's metrics.
         sizes: number of examples by split.
         licences: number of selected documents by licence.
         licence: the hub's identifier of the licence of the model.
     """
     title = f"{facts.task}: {PREDICTED[facts.kind]}"
+    record, steps = run.record, run.models[1 : run.models.index(run.model) + 1]
     selection, axes = record.selection, record.axes
     size = int(selection.get("size", 0))
-    metrics = [one for one in record.metrics if one.split == "test"]
+    metrics = [one for one in run.metrics if one.split == "test"]
     domains = sorted(selection.get("domains", {}).items(), key=lambda item: (-item[1], item[0]))
     parts = [
-        f"---\n{_metadata(record, facts, measured, licence)}\n---\n",
+        f"---\n{_metadata(run, facts, licence)}\n---\n",
         f"# {escape_markdown(title)}\n",
         f"A model that predicts {PREDICTED[facts.kind]}, fine-tuned on the task `{_code(facts.task)}` "
         + (
@@ -64,6 +67,7 @@ def model_card(
             if size
             else "without continued pre-training.\n"
         ),
+        f"Then made smaller by {', '.join(f'`{one}`' for one in steps)}.\n" if steps else "",
         "## Intended use\n",
         f"Texts like those of the task, of at most {facts.max_length:,} tokens; what is longer is cut. "
         "The metrics below hold for texts like the test items and for nothing else: measure again on "
@@ -113,10 +117,10 @@ def _interval(metric: Metric | Measured) -> str:
     return f"{low:.4f} to {high:.4f}"
 
 
-def _metadata(record: Record, facts: ModelFacts, measured: Sequence[str], licence: str) -> str:
+def _metadata(run: StoredRun, facts: ModelFacts, licence: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    pipeline = PIPELINES[facts.kind]
+    pipeline, record = PIPELINES[facts.kind], run.record
     model = record.config.get("model", {})
     data = ModelCardData(
         license=licence,
@@ -136,8 +140,8 @@ def _metadata(record: Record, facts: ModelFacts, measured: Sequence[str], licenc
                 metric_value=one.value,
                 metric_args={"items": one.n, "standard_error": one.stderr},
             )
-            for one in record.metrics
-            if one.name in measured
+            for one in run.metrics
+            if one.name in run.cell.parts.task.metrics
         ],
     )
     return data.to_yaml().strip()

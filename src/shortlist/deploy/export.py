@@ -68,7 +68,7 @@ def export_run(
     """
     check_free(out)
     facts = _facts(run)
-    weights, measured = run.weights, run.cell.parts.task.metrics
+    weights = run.weights
     if (weights / ADAPTER).is_dir():
         raise InvalidInput(
             f"run {run.name}: expected a model whose weights hold what it learned, this one needs the "
@@ -92,8 +92,7 @@ def export_run(
         if onnx or int8:
             described = replace(facts, variants=_convert(run, facts, directory, int8))
         (directory / CARD).write_text(
-            model_card(run.record, described, measured, _sizes(run), _licences(run), licence),
-            encoding="utf-8",
+            model_card(run, described, _sizes(run), _licences(run), licence), encoding="utf-8"
         )
         return described
 

@@ -88,6 +88,21 @@ class StoredRun:
         return replace(measured[f"{metric.name}_{self.model}"], name=metric.name, primary=True)
 
     @property
+    def metrics(self) -> list[Metric]:
+        """The metrics of the model; those of a smaller one under the names that the fine-tuned
+        model's have, but for what it gained.
+        """
+        found, own = self.record.metrics, f"_{self.model}"
+        if self.model == ORIGINAL:
+            others = tuple(f"_{name}" for name in self.models[1:])
+            return [one for one in found if not one.name.endswith(others)]
+        return [
+            one if "_gain_of_" in one.name else replace(one, name=one.name.removesuffix(own))
+            for one in found
+            if one.name.endswith(own)
+        ]
+
+    @property
     def kind(self) -> Kind:
         """What the model predicts.
 
