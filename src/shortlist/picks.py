@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -193,8 +193,13 @@ class Evaluation:
     record: Record = field(repr=False)
 
 
-def check_format(path: Path) -> None:
-    """Refuses a file name whose ending is none of `FORMATS`, or whose folder does not exist.
+def check_format(path: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuses a file name whose ending is none of `FORMATS`, whose folder does not exist, or which is
+    one of the files that are read.
+
+    Args:
+        path: the file to write.
+        inputs: files, folders and patterns that are read.
 
     Raises:
         InvalidInput: it is such a name.
@@ -206,6 +211,19 @@ def check_format(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise InvalidInput(f"{path}: expected the folder {path.parent}, found none; make it first")
+    if path.exists() and any(_reads(name, path) for name in inputs):
+        raise InvalidInput(
+            f"{path}: expected a file to write, found one of the files that are read; name another"
+        )
+
+
+def _reads(name: str | Path, path: Path) -> bool:
+    """Returns whether a file, a folder or a pattern includes an existing file."""
+    from shortlist.data.finding import expand
+
+    whole = path.resolve()
+    found = [Path(one).resolve() for one in expand(str(Path(name).expanduser()))]
+    return any(one == whole or one in whole.parents for one in found)
 
 
 def write_table(table: pa.Table, path: Path) -> Path:

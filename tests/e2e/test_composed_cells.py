@@ -87,6 +87,6 @@ def test_a_budget_beyond_an_order_is_refused_by_the_name_of_the_setting(run: Any
 def test_a_peer_that_is_not_on_this_machine_is_skipped_with_what_to_set(run: Any) -> None:
     record, _ = run("selector=peer_tsds", *SHORT)
     assert record.status == "skipped"
-    assert record.reason.endswith("no interpreter at None; set selector.python=PATH")
+    assert record.reason.endswith("found no interpreter; set selector.python=PATH")
     # What a method reads beside its settings is in the key of its cell.
     assert "read.selector.adapter" in record.inputs

@@ -41,6 +41,32 @@ def test_prepare_writes_documents_and_a_page_and_counts_rows(
     assert "Personal data" in page and "email" in page and "Report of a preparation" in page
 
 
+@pytest.mark.parametrize("pool", ["{}", "{}/*.jsonl", "{}/posts.jsonl"])
+def test_no_command_writes_over_what_it_reads(
+    posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pool: str
+) -> None:
+    before, named = posts.read_bytes(), pool.format(tmp_path)
+    commands = [
+        ["prepare", named, "--out", str(posts)],
+        ["score", named, "--scorer", "any", "--out", str(posts)],
+        ["select", named, "--target", "other.jsonl", "--budget", "1", "--out", str(posts)],
+        ["select", "other.jsonl", "--target", str(posts), "--budget", "1", "--out", str(posts)],
+    ]
+    for command in commands:
+        assert main(command) == 1
+        assert "found one of the files that are read; name another" in capsys.readouterr().err
+    assert posts.read_bytes() == before
+
+
+def test_prepare_that_keeps_nothing_writes_no_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool, out = toy.write_jsonl(tmp_path / "pool.jsonl", [{"text": "short"}]), tmp_path / "o.jsonl"
+    assert main(["prepare", str(pool), "-p", "forum", "--out", str(out)]) == 1
+    assert "expected documents to write, found none of 1 kept" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_prepare_names_the_files_without_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], posts: Path
 ) -> None:

@@ -18,7 +18,7 @@ def prepare(options: argparse.Namespace) -> None:
     from shortlist.store.atomic import write_text
 
     if options.out is not None:
-        check_format(options.out)
+        check_format(options.out, options.paths)
     typed = [
         "pool=files",
         override("pool.paths", options.paths),
@@ -34,10 +34,15 @@ def prepare(options: argparse.Namespace) -> None:
         typed.append(override("pool.prepare", options.preset or ["web"]))
     with composed([*typed, *options.hydra]) as config:
         done = prepare_documents(config)
-    if options.out is not None:
-        write_table(done.after.table, options.out)
     if options.report is not None:
         write_text(options.report, done.page(", ".join(options.paths)))
+    if options.out is not None and not len(done.after):
+        raise InvalidInput(
+            f"{options.out}: expected documents to write, found none of {len(done.before):,} kept; "
+            "--report FILE shows the rules that they fail"
+        )
+    if options.out is not None:
+        write_table(done.after.table, options.out)
     if options.json:
         print(json.dumps(done.facts, ensure_ascii=False))
         return
@@ -66,7 +71,7 @@ def collect(options: argparse.Namespace) -> None:
     from shortlist.data.collections import argilla, chats, label_studio
     from shortlist.picks import check_format, write_table
 
-    check_format(options.out)
+    check_format(options.out, [options.path])
     if options.kind == "chats":
         if options.text_column != "text" or options.question is not None:
             raise InvalidInput(
@@ -122,7 +127,7 @@ def score(options: argparse.Namespace) -> None:
     from shortlist.distil.pools import score_documents
     from shortlist.picks import check_format
 
-    check_format(options.out)
+    check_format(options.out, options.paths)
     scorer = open_scorer(options.scorer, options.label)
     stream = DocumentStream(find(options.paths, "POOL").files, Columns(options.text_column))
     with progress.bar("scores", None, "documents", show=sys.stderr.isatty()) as report:

@@ -31,7 +31,9 @@ def select(options: argparse.Namespace) -> None:
             "in picks-{method}.jsonl"
         )
     if out is not None:
-        check_format(out)
+        for method in methods:
+            named = Path(str(out).replace("{method}", method))
+            check_format(named, [*options.paths, *options.pool, options.target])
     if options.dry_run:
         _dry_run(options, methods)
         return

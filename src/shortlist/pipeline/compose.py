@@ -308,9 +308,10 @@ def _cross_validation(config: DictConfig) -> CrossValidation | None:
     """Returns how the task's rows become folds; None where its own splits are used."""
     folds, fold = config.task.get("folds"), config.fold
     if (folds is None) != (fold is None):
+        alone = f"fold={fold}" if folds is None else f"task.folds={folds}"
         raise InvalidInput(
-            f"task.folds and fold belong together, found task.folds={folds} and fold={fold}; set "
-            "task.folds=5 fold=0,1,2,3,4, or neither"
+            f"task.folds and fold belong together, found {alone} alone; set task.folds=5 "
+            "fold=0,1,2,3,4, or neither"
         )
     if folds is None:
         return None

@@ -62,8 +62,9 @@ class Names:
         self.name, self.script = names, adapter(names)
         if python is None or shutil.which(python) is None:
             raise InvalidInput(
-                f"anonymise.names={names} runs in an environment of its own, no interpreter at {python}; "
-                "set anonymise.python=PATH (its packages: requirements.txt beside the adapter)"
+                f"anonymise.names={names} runs in an environment of its own, found no interpreter"
+                f"{'' if python is None else f' at {python}'}; set anonymise.python=PATH (its "
+                "packages: requirements.txt beside the adapter)"
             )
         if timeout <= 0:
             raise InvalidInput(f"anonymise.timeout must be above 0, found {timeout:g}")

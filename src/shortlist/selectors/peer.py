@@ -84,8 +84,8 @@ class Peer(TransductiveSelector):
             return f"the adapter of peer {self.name} is not at {self.script}; run from a checkout"
         if self.python is None or shutil.which(self.python) is None:
             return (
-                f"peer {self.name} runs in its own environment, no interpreter at {self.python}; "
-                "set selector.python=PATH"
+                f"peer {self.name} runs in its own environment, found no interpreter"
+                f"{'' if self.python is None else f' at {self.python}'}; set selector.python=PATH"
             )
         if self.needs_checkout and (self.checkout is None or not Path(self.checkout).is_dir()):
             return (

@@ -104,7 +104,7 @@ def test_an_answer_too_many_is_found_at_the_next_text(made: Made) -> None:
 def test_what_cannot_run_is_refused_before_anything_is_computed(made: Made) -> None:
     with pytest.raises(Missing, match=r"expected an adapter, found none .*did you mean `presidio`"):
         Anonymise(KINDS, "presidoi", sys.executable, 1.0)
-    with pytest.raises(InvalidInput, match=r"no interpreter at None; set anonymise.python=PATH"):
+    with pytest.raises(InvalidInput, match=r"found no interpreter; set anonymise.python=PATH"):
         Anonymise(KINDS, "gliner", None, 1.0)
     first, other = made(DOCTORS), made(DOCTORS + "# other")
     assert list(first.identity()) == ["names.adapter"] and made(DOCTORS).identity() != {}
