@@ -124,8 +124,8 @@ def groups(
         setting: the group of the settings, for messages.
 
     Raises:
-        InvalidInput: no weight requires gradients, or the model has no layers or no head to tell
-            apart.
+        InvalidInput: no weight requires gradients, or the model has no layers or no trained head to
+            tell apart.
     """
     rates: dict[str, float] = {}
     if layer_decay is not None or head_learning_rate is not None:
@@ -136,10 +136,10 @@ def groups(
             name: learning_rate * scale ** (depths.top - depth) for name, depth in depths.of.items()
         }
         if head_learning_rate is not None:
-            if not depths.head:
+            if not any(w.requires_grad for n, w in model.named_parameters() if n in depths.head):
                 raise InvalidInput(
-                    f"{setting}.head_learning_rate needs a head with weights of its own, that of "
-                    f"{type(model).__name__} has none; set {setting}.head_learning_rate=null"
+                    f"{setting}.head_learning_rate needs a head with trained weights of its own, "
+                    f"that of {type(model).__name__} has none; set {setting}.head_learning_rate=null"
                 )
             rates |= dict.fromkeys(depths.head, head_learning_rate)
     members: dict[tuple[float, float], list[tuple[str, torch.nn.Parameter]]] = {}
@@ -202,18 +202,17 @@ class Unfreezing:
     @classmethod
     def plan(cls, model: Any, layers: int, setting: str, steps: int | None = None) -> Unfreezing:
         """Returns the epochs of all weights that require gradients: the first epoch trains what
-        follows the last layer; each further one trains `layers` more layers, and the embeddings
-        count as the lowest.
+        follows the last layer, or where none of that is trained the highest layers; each further
+        one trains `layers` more layers, and the embeddings count as the lowest.
         """
         depths = Depths.read(model, setting)
-        return cls(
-            tuple(
-                (weight, -(-(depths.top - depths.of[name]) // layers))
-                for name, weight in model.named_parameters()
-                if weight.requires_grad
-            ),
-            steps,
-        )
+        found = [
+            (weight, -(-(depths.top - depths.of[name]) // layers))
+            for name, weight in model.named_parameters()
+            if weight.requires_grad
+        ]
+        earliest = min((epoch for _, epoch in found), default=0)
+        return cls(tuple((weight, epoch - earliest) for weight, epoch in found), steps)
 
     def epoch_of(self, step: int, epoch: int) -> int:
         """Returns the epoch, as counted here, of a step; both of the training are counted from 0."""

@@ -151,6 +151,26 @@ def test_a_tied_head_is_refused_a_rate_of_its_own(tiny_gpt2: Path) -> None:
         groups(checkpoint.causal_lm(tiny_gpt2), 1e-3, 0.1, None, 1e-2, "warmup")
 
 
+def test_a_head_that_stays_is_refused_a_rate_of_its_own(start: Path) -> None:
+    model = checkpoint.classifier(start, 2)
+    freeze(model, ["classifier*" if hasattr(model, "classifier") else "score*"], "x.freeze")
+    with pytest.raises(InvalidInput, match="needs a head with trained weights of its own"):
+        groups(model, 1e-3, 0.1, None, 1e-2, "finetune")
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_unfreezing_begins_with_the_highest_weights_that_are_trained(
+    start: Path, layers: int
+) -> None:
+    """An adapter of a language model leaves nothing to train after the last layer."""
+    model = Lora(2, 4, 0.0, "all").attach(MODELS["lm"](start), 0, False, "x.peft")
+    depths, plan = Depths.read(model, "x"), Unfreezing.plan(model, layers, "x.unfreeze")
+    for epoch in range(3):
+        plan.enter(epoch)
+        trained = [depths.of[n] for n, w in model.named_parameters() if w.requires_grad]
+        assert set(trained) == set(range(max(1, 3 - layers * (epoch + 1)), 3))
+
+
 def test_unfreezing_goes_down_from_the_top_and_ends_with_every_weight(start: Path) -> None:
     model = checkpoint.classifier(start, 2)
     depths = Depths.read(model, "x")
