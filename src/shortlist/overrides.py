@@ -105,20 +105,31 @@ def all_cells(typed: Sequence[str]) -> tuple[list[list[str]], int]:
     return kept, max(len(seeds), 1)
 
 
-def _typed_cells(typed: Sequence[str]) -> list[list[str]]:
+def without_axes(typed: Sequence[str]) -> list[str]:
+    """Returns the overrides that are no axes of a sweep.
+
+    Raises:
+        InvalidInput: an override cannot be read.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from shortlist.pipeline.arguments import check_choices, name_sizes, unreadable
-    from shortlist.pipeline.sweeps import typed_cells
+    from shortlist.pipeline.arguments import unreadable
 
-    typed, parser = name_sizes(list(typed)), OverridesParser.create()
-    check_choices(typed)
+    parser = OverridesParser.create()
     try:
-        single = [text for text in typed if not parser.parse_override(text).is_sweep_override()]
+        return [text for text in typed if not parser.parse_override(text).is_sweep_override()]
     except HydraException as error:
         raise InvalidInput(unreadable(str(error).splitlines()[0], typed)) from error
-    with composed(single) as config:
+
+
+def _typed_cells(typed: Sequence[str]) -> list[list[str]]:
+    from shortlist.pipeline.arguments import check_choices, name_sizes
+    from shortlist.pipeline.sweeps import typed_cells
+
+    typed = name_sizes(list(typed))
+    check_choices(typed)
+    with composed(without_axes(typed)) as config:
         cells = typed_cells(config, typed)
     if not cells:
         raise InvalidInput("the sweep is empty: an axis matched nothing; name one option at least")

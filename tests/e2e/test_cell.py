@@ -13,6 +13,7 @@ import cells
 import pytest
 import toy
 
+from shortlist import cli
 from shortlist.leaderboard.submission import problems
 from shortlist.store.cache import executions
 from shortlist.store.manifest import MANIFEST, write_manifest
@@ -87,6 +88,19 @@ def test_a_rate_that_is_found_is_recorded_and_its_curve_drawn(run: Any) -> None:
     page = (directory / "report.html").read_text()
     assert page.count('<section id="training">') == 1
     assert page.count(f"Range test of {steps} steps; chosen: {chosen:g}.") == 1
+
+
+def test_the_plan_of_a_cell_names_the_groups_of_both_trainings_and_stores_nothing(
+    small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists = ("finetune.freeze=[embeddings,'*.layer.0.*']", "finetune.learning_rate=find")
+    assert cli.main(["plan", *small, "selector=random", *lists]) == 0
+    warm_up, fine_tuning = capsys.readouterr().out.split("fine-tuning, 24 labelled examples\n")
+    assert warm_up.startswith("warm-up, the first 10 documents of the pool by id\n")
+    assert "(bert.embeddings.word_embeddings.weight and " in warm_up
+    assert "(bert.encoder.layer.1.attention.self.query.weight and " in fine_tuning
+    assert "at rate 1," not in fine_tuning and "embeddings" not in fine_tuning
+    assert not list(tmp_path.glob("cache/*/*/model.safetensors"))
 
 
 def test_the_record_of_a_cell_says_what_it_measured_and_what_it_read(

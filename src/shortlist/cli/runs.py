@@ -51,12 +51,12 @@ def leaderboard(options: argparse.Namespace) -> int:
 def power(options: argparse.Namespace) -> None:
     """Prints the smallest differences that an experiment can show."""
     from shortlist.leaderboard.power import powers
-    from shortlist.overrides import composed
+    from shortlist.overrides import composed, without_axes
     from shortlist.pipeline.sweeps import designs
     from shortlist.store.records import read_records
 
     typed = [*options.overrides, *options.hydra]
-    with composed([text for text in typed if "," not in text]) as config:
+    with composed(without_axes(typed)) as config:
         planned = designs(config, typed)
     results = options.results or Path("results")
     records = read_records(results, [design.task for design in planned])
@@ -138,11 +138,12 @@ def plan(options: argparse.Namespace) -> None:
     """Prints what a sweep would take on a machine; of one cell, its trainings batch by batch."""
     import tempfile
 
-    from shortlist.overrides import composed
+    from shortlist.overrides import composed, without_axes
 
     typed = [*options.overrides, *options.hydra]
     typed = [text if "=" in text or text[:1] in "~+" else f"experiment={text}" for text in typed]
-    if options.on or any(text.startswith("experiment=") or "," in text for text in typed):
+    swept = len(without_axes(typed)) < len(typed)
+    if options.on or swept or any(text.startswith("experiment=") for text in typed):
         from shortlist.forecasts import forecast_run, render
 
         found = forecast_run(typed, options.on)

@@ -56,6 +56,7 @@ def training_plans(cell: Cell) -> Iterator[tuple[TrainingPlan, str]]:
             checkpoint.save(start, model, checkpoint.tokenizer(home))
         corpus, note = _documents(stored, data)
         scratch = Path(folder) / "trained"
+        scratch.mkdir()  # for the curve of learning_rate=find
         seed, runtime = parts.seed, replace(parts.runtime, checkpoint_seconds=None, progress=False)
         if len(corpus):
             train = parts.warmup.train_on
