@@ -133,7 +133,8 @@ class TrainingModule(pl.LightningModule):
                 pooler), or patterns of names; None trains all. Unlike `frozen_layers` for every
                 architecture.
             unfreeze: number of layers by which training grows downwards with every epoch, after a
-                first epoch that trains what follows the last layer only; None trains all at once.
+                first epoch that trains what follows the last layer only, or the highest layers where
+                none of that is trained; None trains all at once.
             layer_decay: ratio of the learning rates of a layer and the next one (timm); None for
                 one rate.
             head_learning_rate: peak rate of the head; None for `learning_rate`.
