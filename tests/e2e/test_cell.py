@@ -94,12 +94,14 @@ def test_the_plan_of_a_cell_names_the_groups_of_both_trainings_and_stores_nothin
     small: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lists = ("finetune.freeze=[embeddings,'*.layer.0.*']", "finetune.learning_rate=find")
-    assert cli.main(["plan", *small, "selector=random", *lists]) == 0
-    warm_up, fine_tuning = capsys.readouterr().out.split("fine-tuning, 24 labelled examples\n")
-    assert warm_up.startswith("warm-up, the first 10 documents of the pool by id\n")
-    assert "(bert.embeddings.word_embeddings.weight and " in warm_up
-    assert "(bert.encoder.layer.1.attention.self.query.weight and " in fine_tuning
-    assert "at rate 1," not in fine_tuning and "embeddings" not in fine_tuning
+    assert cli.main(["plan", "--json", *small, "selector=random", *lists]) == 0
+    warm_up, fine_tuning = json.loads(capsys.readouterr().out)
+    assert warm_up["measured_on"] == "the first 10 documents of the pool by id"
+    assert "(bert.embeddings.word_embeddings.weight and " in warm_up["groups"][0]
+    assert fine_tuning["measured_on"] == "24 labelled examples"
+    told = "\n".join(fine_tuning["groups"])
+    assert "(bert.encoder.layer.1.attention.self.query.weight and " in told
+    assert "at rate 1," not in told and "embeddings" not in told and "layer.0" not in told
     assert not list(tmp_path.glob("cache/*/*/model.safetensors"))
 
 

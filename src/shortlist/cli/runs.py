@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,10 +155,12 @@ def plan(options: argparse.Namespace) -> None:
 
     with composed(typed) as config, tempfile.TemporaryDirectory() as directory:
         choices = dict(config.hydra.runtime.choices)
-        for plan, note in training_plans(open_cell(config, choices, Path(directory))):
-            print(f"{plan.what}, {note}")
-            for line in plan.lines():
-                print(f"  {line}")
+        plans = list(training_plans(open_cell(config, choices, Path(directory))))
+    if options.json:
+        print(json.dumps([{**asdict(plan), "measured_on": note} for plan, note in plans], indent=1))
+        return
+    for plan, note in plans:
+        print(f"{plan.what}, {note}", *plan.lines(), sep="\n  ")
 
 
 def search(options: argparse.Namespace) -> int:
