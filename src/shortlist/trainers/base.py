@@ -379,9 +379,9 @@ class TrainingModule(pl.LightningModule):
         except ValueError:  # no such head: said where the model is opened
             return
         taken = 0 if self.peft is None else self.peft.positions
-        checkpoint.check_length(
-            self.model, getattr(self, self.length), f"{self.setting}.{self.length}", taken
-        )
+        for name in dict.fromkeys((self.length, "max_length")):  # the latter: of held-out texts
+            length = getattr(self, name)
+            checkpoint.check_length(self.model, length, f"{self.setting}.{name}", taken)
         if self.frozen_layers:
             FrozenLayers.of(self.model, self.frozen_layers, f"{self.setting}.frozen_layers")
         with torch.device("meta"):

@@ -81,6 +81,9 @@ def test_warm_ups_are_checked_by_their_own_lengths(tiny_model: Path, tiny_gpt2: 
     CausalLM(block=128, **toy.TRAINING).check_model(tiny_gpt2)
     with pytest.raises(InvalidInput, match=r"warmup\.block=129 exceeds"):
         CausalLM(block=129, **toy.TRAINING).check_model(tiny_gpt2)
+    with pytest.raises(InvalidInput, match=r"warmup\.max_length=129 exceeds"):
+        long = {**toy.TRAINING, "max_length": 129}  # of held-out texts
+        CausalLM(block=64, **long).check_model(tiny_gpt2)
     with pytest.raises(InvalidInput, match=r"warmup\.head_learning_rate needs a head"):
         CausalLM(block=64, **toy.TRAINING, head_learning_rate=1e-3).check_model(tiny_gpt2)
     MaskedLM(mask_share=0.2, **toy.TRAINING).check_model(tiny_gpt2)  # said where it is opened
