@@ -23,7 +23,8 @@ from shortlist.store.keys import key
 from shortlist.store.records import read_record, read_records, record_path
 
 RESULTS = Path(__file__).parents[2] / "results"
-DIRECTORIES = (RESULTS, RESULTS / "practices")  # a study of other rows than methods stands apart
+# Studies stand apart whose rows are not methods, or whose cells end with the warm-up.
+DIRECTORIES = (RESULTS, RESULTS / "practices", RESULTS / "probe")
 PATHS = sorted(path for place in DIRECTORIES for path in place.glob("records/**/*.json"))
 
 

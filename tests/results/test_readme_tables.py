@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import csv
 import functools
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
 
+from shortlist.leaderboard import publish
 from shortlist.store.records import read_records
 
 RESULTS = Path(__file__).parents[2] / "results"
 TASKS = ("citation_intent", "sciie_relation", "csabstruct", "cola", "rte")
+PROBED = ("csabstruct", "amazon_helpfulness", "sst2", "pubmedqa_sections", "citation_intent")
+GAINS = {
+    "primary": "Gains in the metric of the probe",
+    "probe_log_loss": "Gains in the log loss of the probe",
+    "mlm_loss_drop": "Gains in the masked-LM loss",
+}
 TOXICITY = ("emt_toxic", "emt_toxic_second", "tp_toxic", "tp_toxic_second", "emt_nontoxic")
 
 
@@ -72,6 +80,49 @@ def test_the_controls(selector: str) -> None:
     nothing = selector == "vanilla"
     expected.append("0" if nothing else " ".join(plain(fall, 2) for fall in falls))
     assert table("The controls")[selector] == expected
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """The rows of the leaderboard of `results/probe`."""
+    place = tmp_path_factory.mktemp("probe")
+    shutil.copytree(RESULTS / "probe/records", place / "records")
+    publish(place)
+    with (place / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["task"] in PROBED]
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_the_controls_by_a_probe(selector: str, probed: list[dict[str, str]]) -> None:
+    seeds = {
+        row["task"]: [float(value) for value in row["values"].split()]
+        for row in probed
+        if (row["selector"], row["primary"]) == (selector, "true")
+    }
+    assert table("The controls by a probe")[selector] == [spread(seeds[task]) for task in PROBED]
+
+
+@pytest.mark.parametrize("measure", GAINS)
+@pytest.mark.parametrize("selector", [name for name in SELECTORS if "random" not in name])
+def test_the_gains_of_the_controls_by_a_probe(
+    selector: str, measure: str, probed: list[dict[str, str]]
+) -> None:
+    rows = {
+        row["task"]: row
+        for row in probed
+        if row["selector"] == selector
+        and (row["primary"] == "true" if measure == "primary" else row["column"] == measure)
+    }
+    assert table(GAINS[measure])[selector] == [gain(rows[task]) for task in PROBED]
+
+
+def gain(row: dict[str, str]) -> str:
+    """Returns a gain and its interval, in bold where it is significant after the correction."""
+    if not row["gain"]:
+        return "not compared"
+    value, low, high = (signed(float(row[name])) for name in ("gain", "gain_low", "gain_high"))
+    text = f"{value} [{low}, {high}]"
+    return f"**{text}**" if row["verdict"] in ("better", "worse") else text
 
 
 @pytest.mark.parametrize(
