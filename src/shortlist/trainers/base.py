@@ -202,11 +202,13 @@ class TrainingModule(pl.LightningModule):
                 "a trainer needs betas of two numbers from 0 to below 1 and eps > 0, found "
                 f"{list(self.betas)} and {self.eps:g}"
             )
-        if self.layers_an_epoch is not None and "all" in self.freeze_names:
-            raise InvalidInput(
-                f"{self.setting}.freeze=all trains the head alone, so that {self.setting}.unfreeze="
-                f"{self.layers_an_epoch} has no layers to add; set one of both to null"
-            )
+        of_layers = {"unfreeze": self.layers_an_epoch, "layer_decay": self.layer_decay}
+        for name, value in of_layers.items():
+            if value is not None and "all" in self.freeze_names:
+                raise InvalidInput(
+                    f"{self.setting}.freeze=all trains the head alone, so that {self.setting}.{name}="
+                    f"{value:g} has no layers to act on; set one of both to null"
+                )
         if self.unfreeze_steps is not None and self.layers_an_epoch is None:
             raise InvalidInput(
                 f"{self.setting}.unfreeze_steps={self.unfreeze_steps} needs the number of layers that "

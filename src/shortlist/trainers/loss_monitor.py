@@ -40,9 +40,8 @@ class LossMonitor(pl.Callback):
         lower = f"lower the learning rate (now {pl_module.learning_rate:g})"
         if not math.isfinite(loss):
             found = "not a number" if loss != loss else "infinite"
-            raise InvalidInput(
-                f"{self.what}: the loss is {found} {at}; {lower} or set precision=32"
-            )
+            exact = "" if trainer.precision == "32-true" else " or set precision=32"
+            raise InvalidInput(f"{self.what}: the loss is {found} {at}; {lower}{exact}")
         if pl_module.divergence is not None and len(pl_module.losses) >= WATCHED_STEPS:
             mean = _mean(pl_module.losses)
             self.lowest = min(self.lowest, mean)

@@ -312,6 +312,8 @@ def test_a_linear_probe_trains_what_is_new_and_nothing_pretrained(
     assert all(torch.equal(stored[name], probe[name]) for name in probe.keys() & stored.keys())
 
 
-def test_unfreezing_what_freeze_all_keeps_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"finetune\.freeze=all trains the head alone"):
-        classifier(freeze="all", unfreeze=1)
+@pytest.mark.parametrize(("name", "value"), [("unfreeze", 1), ("layer_decay", 0.9)])
+def test_settings_of_layers_beside_freeze_all_are_refused(name: str, value: float) -> None:
+    told = rf"finetune\.freeze=all trains the head alone, so that finetune\.{name}={value}"
+    with pytest.raises(InvalidInput, match=told):
+        classifier(freeze="all", **{name: value})
