@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from shortlist.data.readers import RejectedRow
+from shortlist.data.readers import Reject, RejectedRow, encodable
 from shortlist.errors import InvalidInput, Missing, near
 
 
@@ -35,10 +35,6 @@ class Collected:
     rows: tuple[Mapping[str, Any], ...]
     rejected: tuple[RejectedRow, ...]
     counts: Mapping[str, int]
-
-
-class _Reject(InvalidInput):
-    """The entry could not be converted; the message is the reason."""
 
 
 class _Skip(Exception):
@@ -113,18 +109,17 @@ def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Col
     def row(entry: Mapping[str, Any]) -> tuple[str, int, int]:
         messages = entry.get("messages", entry.get("conversation"))
         if not isinstance(messages, list):
-            raise _Reject("expected a list `messages`, found none")
+            raise Reject("expected a list `messages`, found none")
         said: list[str] = []
         for message in messages:
             if not isinstance(message, Mapping) or "role" not in message:
-                raise _Reject("expected messages with `role` and `content`")
+                raise Reject("expected messages with `role` and `content`")
             if message["role"] in roles:
                 said.append(_content(message.get("content")))
         said = [part for part in said if part.strip()]
         if not said:
-            raise _Reject(f"no text by {', '.join(roles)}")
-        whole = "\n".join(said)
-        _check_encoding(whole, "messages")
+            raise Reject(f"no text by {', '.join(roles)}")
+        whole = encodable("\n".join(said), "messages")
         return whole, len(said), sum(message["role"] not in roles for message in messages)
 
     rows: list[Mapping[str, Any]] = []
@@ -133,7 +128,7 @@ def chats(path: str | Path, roles: Sequence[str] = ("user", "assistant")) -> Col
     for number, entry in entries(Path(path)):
         try:
             text, turns, left_out = row(_mapping(entry))
-        except _Reject as reason:
+        except Reject as reason:
             rejected.append(RejectedRow(str(path), number, str(reason)))
         else:
             rows.append({"text": text, "turns": turns})
@@ -160,7 +155,7 @@ def _collect(path: Path, row: Any, question: str | None) -> Collected:
             ]
         except _Skip as outcome:
             counts[str(outcome)] += 1
-        except _Reject as reason:
+        except Reject as reason:
             rejected.append(RejectedRow(str(path), number, str(reason)))
         else:
             if not labels:
@@ -217,37 +212,26 @@ def entries(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _mapping(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, Mapping):
-        raise _Reject("expected a JSON object")
+        raise Reject("expected a JSON object")
     return entry
 
 
 def _text(fields: Any, key: str, place: str) -> str:
     if not isinstance(fields, Mapping) or key not in fields:
         known = ", ".join(map(str, fields)) if isinstance(fields, Mapping) else "none"
-        raise _Reject(f"expected the text as {place}.{key}, found the keys: {known}")
+        raise Reject(f"expected the text as {place}.{key}, found the keys: {known}")
     value = fields[key]
     if not isinstance(value, str) or not value.strip():
         found = "an empty one" if isinstance(value, str) else type(value).__name__
-        raise _Reject(f"{place}.{key}: expected a text, found {found}")
-    _check_encoding(value, f"{place}.{key}")
-    return value
-
-
-def _check_encoding(value: str, place: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise _Reject(f"{place}: a character that is no UTF-8 at {error.start + 1}") from None
+        raise Reject(f"{place}.{key}: expected a text, found {found}")
+    return encodable(value, f"{place}.{key}")
 
 
 def _one_label(given: Sequence[str]) -> str:
     """Returns the label of one annotator, who may have given it several times."""
     if len(set(given)) > 1:
-        raise _Reject(
-            f"expected one label of each annotator, found {', '.join(sorted(set(given)))}"
-        )
-    _check_encoding(given[0], "label")
-    return given[0]
+        raise Reject(f"expected one label of each annotator, found {', '.join(sorted(set(given)))}")
+    return encodable(given[0], "label")
 
 
 def mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
@@ -255,7 +239,7 @@ def mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        raise _Reject(f"expected `{name}` as a list of objects, found {type(value).__name__}")
+        raise Reject(f"expected `{name}` as a list of objects, found {type(value).__name__}")
     return value
 
 
@@ -284,7 +268,7 @@ def _labels(answer: Any) -> list[str]:
     given = answer if isinstance(answer, list) else [answer]
     for one in given:
         if isinstance(one, list | Mapping):
-            raise _Reject(f"expected a label as an answer, found {type(one).__name__}")
+            raise Reject(f"expected a label as an answer, found {type(one).__name__}")
     return [str(one) for one in given if one is not None]
 
 

@@ -35,7 +35,7 @@ def tracked(items: Collection[T], what: str, progress: Progress) -> Iterator[T]:
     progress(len(items), len(items), what)
 
 
-class _Reject(Exception):
+class Reject(InvalidInput):
     """The row is no document; the message is the reason."""
 
 
@@ -365,7 +365,7 @@ class DocumentStream:
             rows += 1
             try:
                 if isinstance(row, str):
-                    raise _Reject(row)
+                    raise Reject(row)
                 if raw.columns is None and row.keys() - names.keys():
                     names |= dict.fromkeys(row)
                 if file.keys:
@@ -374,7 +374,7 @@ class DocumentStream:
                     continue
                 row = row if columns.parse is None else columns.parse(row)
                 document = _document(row, columns, self.default_domain or file.name)
-            except (_Reject, InvalidInput) as reason:
+            except InvalidInput as reason:
                 self.rejected.append(RejectedRow(shown(path), line, str(reason)))
                 continue
             good += 1
@@ -479,51 +479,55 @@ def _document(row: Mapping[str, Any], columns: Columns, default_domain: str) -> 
     if isinstance(domain, int | float) and not isinstance(domain, bool):
         domain = str(domain)
     if not isinstance(domain, str):
-        raise _Reject(
-            f"column {columns.domain!r}: expected a string, found {type(domain).__name__}"
-        )
+        raise Reject(f"column {columns.domain!r}: expected a string, found {type(domain).__name__}")
     mass = 1.0 if columns.mass is None else _measure(row, columns.mass, "mass", LARGEST_MASS)
     licence = "" if columns.licence is None else str(row.get(columns.licence) or "")
     toxicity = 0.0 if columns.toxicity is None else _measure(row, columns.toxicity, "toxicity", 1.0)
-    domain = _encodable(domain, columns.domain or "")
-    licence = _encodable(licence, columns.licence or "")
+    domain = encodable(domain, f"column {columns.domain or ''!r}")
+    licence = encodable(licence, f"column {columns.licence or ''!r}")
     return Document(text, text_b, label, domain, mass, licence, toxicity)
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:
     if column not in row:
-        raise _Reject(f"column {column!r} is missing")
+        raise Reject(f"column {column!r} is missing")
     value = row[column]
     if value is None:
-        raise _Reject(f"column {column!r} is null")
+        raise Reject(f"column {column!r} is null")
     if not isinstance(value, str):
-        raise _Reject(f"column {column!r}: expected a string, found {type(value).__name__}")
+        raise Reject(f"column {column!r}: expected a string, found {type(value).__name__}")
     if not value.strip():
-        raise _Reject(f"column {column!r} is empty")
-    return _encodable(value, column)
+        raise Reject(f"column {column!r} is empty")
+    return encodable(value, f"column {column!r}")
 
 
-def _encodable(value: str, column: str) -> str:
-    # Undecodable bytes arrive here as lone surrogates, which JSON can also spell out.
+def encodable(value: str, place: str) -> str:
+    """Returns a text that can be written as UTF-8.
+
+    Args:
+        value: the text. Bytes that are no UTF-8 are lone surrogates, which JSON can also spell out.
+        place: where it stands, for messages.
+
+    Raises:
+        Reject: it cannot.
+    """
     if value.isascii():
         return value
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise _Reject(
-            f"column {column!r} holds bytes that are {NO_UTF8} at character {error.start}"
-        ) from None
+        raise Reject(f"{place} holds bytes that are {NO_UTF8} at character {error.start}") from None
     return value
 
 
 def _label(row: Mapping[str, Any], columns: Columns) -> str | float:
     value = row.get(columns.label or "")
     if value is None or value == "":
-        raise _Reject(f"label {columns.label!r} is missing")
+        raise Reject(f"label {columns.label!r} is missing")
     if columns.numeric:
         number = _finite(value)
         if math.isnan(number):
-            raise _Reject(
+            raise Reject(
                 f"label {columns.label!r}: expected a finite number, found {str(value)[:40]!r}"
             )
         return number
@@ -532,8 +536,8 @@ def _label(row: Mapping[str, Any], columns: Columns) -> str | float:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | str):
-        return _encodable(str(value), columns.label or "")
-    raise _Reject(
+        return encodable(str(value), f"column {columns.label or ''!r}")
+    raise Reject(
         f"label {columns.label!r}: expected a string or an integer, found {type(value).__name__}"
     )
 
@@ -546,7 +550,7 @@ def _measure(row: Mapping[str, Any], column: str, kind: str, most: float) -> flo
         expected = f"from 0 to {most:g}"
         if kind == "mass":
             expected = f"of 0, or from {SMALLEST_MASS:.3g} to {most:.3g} (float32)"
-        raise _Reject(f"{kind} {column!r}: expected a number {expected}, found {str(value)[:40]!r}")
+        raise Reject(f"{kind} {column!r}: expected a number {expected}, found {str(value)[:40]!r}")
     return number
 
 
@@ -556,7 +560,7 @@ def _class_name(value: object, names: Sequence[str]) -> str:
     except ValueError:
         index = -1
     if not 0 <= index < len(names):
-        raise _Reject(
+        raise Reject(
             f"label: expected an integer from 0 to {len(names) - 1}, found {str(value)[:40]!r}"
         )
     return names[index]

@@ -81,11 +81,9 @@ class StoredRun:
     @property
     def primary(self) -> Metric:
         """The task's primary metric of the model on the test items."""
-        metric = next(metric for metric in self.record.metrics if metric.primary)
-        if self.model == ORIGINAL:
-            return metric
-        measured = {one.name: one for one in self.record.metrics}
-        return replace(measured[f"{metric.name}_{self.model}"], name=metric.name, primary=True)
+        name, split = next((one.name, one.split) for one in self.record.metrics if one.primary)
+        found = next(one for one in self.metrics if (one.name, one.split) == (name, split))
+        return replace(found, primary=True)
 
     @property
     def metrics(self) -> list[Metric]:

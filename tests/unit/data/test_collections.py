@@ -77,8 +77,8 @@ def test_characters_that_are_no_utf8_are_rejected(tmp_path: Path) -> None:
     ]
     found = label_studio(write(tmp_path / "export.json", export))
     assert [row.reason for row in found.rejected] == [
-        "data.text: a character that is no UTF-8 at 5",
-        "label: a character that is no UTF-8 at 2",
+        "data.text holds bytes that are no UTF-8 at character 4",
+        "label holds bytes that are no UTF-8 at character 1",
     ]
     said = [{"messages": [{"role": "user", "content": "\udc00"}]}]
     assert chats(write(tmp_path / "chats.json", said)).counts["rejected"] == 1
