@@ -52,6 +52,14 @@ def test_a_task_without_class_probabilities_is_refused_before_anything_is_comput
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_task_of_ones_own_without_labels_is_told_how_to_name_them(
+    run: Any, tmp_path: Path
+) -> None:
+    rows = toy.write_jsonl(tmp_path / "rows.jsonl", [{"text": "one"}, {"text": "two"}])
+    record, _ = run("task=own", f"task.train={rows}", "task.name=mine", "calibration=platt")
+    assert record.reason.endswith("set task.label=COLUMN or calibration=off")
+
+
 def test_a_class_without_validation_items_is_refused_before_anything_is_trained(
     run: Any, tmp_path: Path
 ) -> None:

@@ -348,9 +348,10 @@ def _calibration(config: DictConfig, task: Task) -> Calibrator | None:
     if config.calibration is None:
         return None
     if task.kind != "classification" or task.evaluators:
+        labels = "task.label=COLUMN or " if task.kind == "unlabelled" else ""
         raise InvalidInput(
             f"calibration needs class probabilities of a fine-tuned model, found the task {task.name}, "
-            f"which has none; set calibration=off"
+            f"which has none; set {labels}calibration=off"
         )
     return build(config.calibration, "calibration", Calibrator, extensions=extensions_of(config))
 
