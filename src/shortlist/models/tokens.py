@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from shortlist.progress import Report
 
 _CHUNK = 1024
+_WORDS = 1 << 18  # words that are kept
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,116 @@ def tokens_of(encodings: Sequence[Any]) -> Tokens:
     types = [np.array(one.type_ids, dtype=np.int64) for one in encodings]
     truncated = sum(bool(one.overflowing) for one in encodings)
     return Tokens(ids, types, np.array([len(row) for row in ids], dtype=np.int64), truncated)
+
+
+@dataclass(frozen=True)
+class TokenRuns:
+    """Token ids of n documents, one document after the other.
+
+    Attributes:
+        ids: all token ids; whether the tokenizer's own special tokens are among them is open.
+        lengths: (n,) number of ids of each document.
+        truncated: number of documents that were cut to the maximal length.
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    truncated: int
+
+
+def run_reader(tokenizer: Any, max_length: int) -> Callable[[Sequence[str]], TokenRuns]:
+    """Returns the fastest function from texts to the ids that `tokenize` gives them.
+
+    Args:
+        tokenizer: a tokenizer of `checkpoint.tokenizer`.
+        max_length: tokens kept of a document, special tokens included.
+    """
+    if max_length >= tokenizer.num_special_tokens_to_add() and _reads_words(tokenizer):
+        return WordTokens(tokenizer, max_length)
+
+    def read(texts: Sequence[str]) -> TokenRuns:
+        tokens = tokenize(tokenizer, texts, None, max_length)
+        return TokenRuns(np.concatenate(tokens.ids), tokens.lengths, tokens.truncated)
+
+    return read
+
+
+def _reads_words(tokenizer: Any) -> bool:
+    """Returns whether what lies between two spaces has the same tokens wherever it stands.
+
+    So it is with BERT's tokenizers, but for one that was given a token with a space in it.
+    """
+    backend: Any = tokenizer.backend_tokenizer
+    parts = (backend.normalizer, backend.pre_tokenizer, backend.model)
+    bert = ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+    added = backend.get_added_tokens_decoder().values()
+    return [type(part).__name__ for part in parts] == bert and not any(
+        " " in token.content or token.lstrip or token.rstrip or token.single_word for token in added
+    )
+
+
+class WordTokens:
+    """Token ids of texts word by word, each distinct word being tokenized once.
+
+    A word is what lies between two spaces. For texts of 800 characters this is some ten times as
+    fast as `tokenize`, whose normalization reads every occurrence again.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, kept: int = _WORDS) -> None:
+        """Starts without a word.
+
+        Args:
+            tokenizer: a tokenizer for which `_reads_words` holds.
+            max_length: tokens kept of a document, special tokens included.
+            kept: from so many words on, all are forgotten before the next texts.
+        """
+        self._tokenizer, self._kept = tokenizer, kept
+        self._limit = max_length - tokenizer.num_special_tokens_to_add()
+        self._forget()
+
+    def __call__(self, texts: Sequence[str]) -> TokenRuns:
+        """Returns the token ids of n texts, without the special tokens that `tokenize` adds."""
+        if len(self._numbers) > self._kept:
+            self._forget()
+        rows = [text.split(" ") for text in texts]
+        words = list(chain.from_iterable(rows))
+        numbers = self._numbers_of(words)
+        sizes = np.diff(self._ends)[numbers]
+        ends = np.cumsum(sizes)
+        begins = np.cumsum([0, *map(len, rows)])  # of the documents, in words
+        firsts = np.concatenate([[0], ends])[begins]
+        lengths = np.diff(firsts)
+        left = self._limit - (ends - sizes - np.repeat(firsts[:-1], np.diff(begins)))
+        sizes = np.clip(left, 0, sizes)
+        shifts = self._ends[numbers] - np.cumsum(sizes) + sizes
+        places = np.repeat(shifts, sizes) + np.arange(sizes.sum())
+        truncated = int((lengths > self._limit).sum())
+        return TokenRuns(self._ids[places], np.minimum(lengths, self._limit), truncated)
+
+    def _forget(self) -> None:
+        self._numbers = _Numbers()
+        self._ids, self._ends = np.empty(0, np.int64), np.zeros(1, np.int64)
+
+    def _numbers_of(self, words: list[str]) -> NDArray[np.int64]:
+        """Returns the number of each word, after those that are new have been tokenized."""
+        numbers = np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
+        unknown = np.flatnonzero(numbers < 0)
+        if len(unknown):
+            new = list(dict.fromkeys(words[place] for place in unknown))
+            with _truncating(self._tokenizer, None) as backend:
+                ids = [one.ids for one in backend.encode_batch_fast(new, add_special_tokens=False)]
+            more = np.fromiter(chain.from_iterable(ids), np.int64)
+            self._ids = np.concatenate([self._ids, more])
+            self._ends = np.concatenate([self._ends, self._ends[-1] + np.cumsum([*map(len, ids)])])
+            self._numbers.update(zip(new, range(len(self._numbers), len(self._ends)), strict=False))
+            found = map(self._numbers.__getitem__, (words[place] for place in unknown))
+            numbers[unknown] = np.fromiter(found, np.int64, len(unknown))
+        return numbers
+
+
+class _Numbers(dict[str, int]):
+    def __missing__(self, word: str) -> int:
+        return -1
 
 
 @contextmanager

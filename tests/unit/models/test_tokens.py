@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist.models import checkpoint
-from shortlist.models.tokens import Buckets, Tokens, batch, by_length, pad, tokenize
+from shortlist.models.tokens import (
+    Buckets,
+    Tokens,
+    WordTokens,
+    batch,
+    by_length,
+    pad,
+    run_reader,
+    tokenize,
+)
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=80).map(np.array)
 
@@ -38,6 +47,47 @@ def test_a_limit_cuts_to_its_length_and_counts_what_it_cut(words: Any) -> None:
 def test_a_limit_is_gone_after_the_call(words: Any) -> None:
     tokenize(words, ["anchor " * 40], None, 5)
     assert tokenize(words, ["anchor " * 40], None, None).lengths.tolist() == [42]
+
+
+PIECES = st.sampled_from(
+    ["boat", "anchor", "Stars", "unboat", "bo at", "x" * 120, " ", "  ", "\t", "\n", "\x1c", "\x00", "\xa0",
+     "\u200b", "[SEP]", "[MASK]", "[sep]", "a[CLS]b", "é", "e\u0301", "\u0301", "ΑΣ", "İ", "中文", "-", "."]
+)  # fmt: skip
+ANY_TEXT = st.lists(PIECES | st.text(max_size=6), max_size=12).map("".join)
+
+
+@given(
+    batches=st.lists(st.lists(ANY_TEXT, min_size=1, max_size=5), min_size=1, max_size=3),
+    limit=st.integers(2, 12),
+    kept=st.integers(0, 8),
+)
+def test_ids_word_by_word_are_those_of_the_whole_text(
+    words: Any, batches: list[list[str]], limit: int, kept: int
+) -> None:
+    by_words = WordTokens(words, limit, kept)
+    for texts in batches:
+        whole, found = tokenize(words, texts, None, limit), by_words(texts)
+        assert found.ids.tolist() == np.concatenate([ids[1:-1] for ids in whole.ids]).tolist()
+        assert found.lengths.tolist() == (whole.lengths - 2).tolist()
+        assert found.truncated == whole.truncated
+
+
+def test_only_the_tokenizer_of_bert_is_read_word_by_word(words: Any, tiny_gpt2: Any) -> None:
+    assert isinstance(run_reader(words, 8), WordTokens)
+    other = checkpoint.tokenizer(tiny_gpt2)
+    runs, whole = (
+        run_reader(other, 8)(["boat mast", ""]),
+        tokenize(other, ["boat mast", ""], None, 8),
+    )
+    assert runs.ids.tolist() == np.concatenate(whole.ids).tolist()
+    assert runs.lengths.tolist() == whole.lengths.tolist()
+
+
+def test_a_token_with_a_space_in_it_needs_the_whole_text(tiny_model: Any) -> None:
+    with_name = checkpoint.tokenizer(tiny_model)
+    with_name.add_tokens(["boat mast"])
+    runs = run_reader(with_name, 8)(["a boat mast"])
+    assert with_name.convert_tokens_to_ids("boat mast") in runs.ids
 
 
 def test_a_pair_is_told_apart_by_its_types(words: Any) -> None:
