@@ -126,6 +126,8 @@ class Corpus:
             )
             ids.append(document_id(*content, repeat=seen[content]))
             seen[content] += 1
+        if not n:  # without a value pyarrow would call these columns null
+            columns |= {name: pa.array([], pa.string()) for name in ("text", "domain")}
         return Corpus(pa.table({"id": pa.array(ids, pa.string()), **columns}))
 
     def __len__(self) -> int:

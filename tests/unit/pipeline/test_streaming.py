@@ -229,6 +229,29 @@ def test_leaks_are_not_selected_and_rejected_rows_are_listed(place: Path) -> Non
         streamed([path], "dsir", f"task.test={place / 'test.jsonl'}", "leaks.action=refuse")
 
 
+@pytest.mark.whole
+@pytest.mark.parametrize("empty", ["a.jsonl", "z.jsonl"])
+@pytest.mark.parametrize("method", ["dsir", "random", "soft_knn"])
+def test_a_file_without_a_row_changes_no_pick(
+    place: Path, static: tuple[str, ...], method: str, empty: str
+) -> None:
+    paths = cut(place / "pool", rows_of_pool(), 2)
+    more = static[:3] if method == "soft_knn" else ()
+    before = streamed(paths, method, *more)
+    (place / "pool" / empty).touch()
+    after = streamed([*paths, place / "pool" / empty], method, *more)
+    assert bytes_of(after) == bytes_of(before) and after.facts["shards"] == 3
+
+
+@pytest.mark.parametrize("sample", [0, -5])
+def test_a_sample_without_a_document_is_refused(place: Path, sample: int) -> None:
+    paths = cut(place / "pool", rows_of_pool(), 1)
+    with pytest.raises(
+        InvalidInput, match=f"--sample: expected 1 document or more, found {sample}"
+    ):
+        streamed(paths, "random", sample=sample)
+
+
 @pytest.mark.parametrize(
     ("method", "more", "reason"),
     [
