@@ -98,9 +98,13 @@ def stream_selection(cell: Cell, sample: int) -> Streamed:
         sample: documents of the pool that stand for it where `fit` reads a sample.
 
     Raises:
-        InvalidInput: the method or a setting needs the pool as a whole; the budget is more than the
-            pool has; there are leaks and `leaks.action` is `refuse`.
+        InvalidInput: the method or a setting needs the pool as a whole; the sample is empty; the
+            budget is more than the pool has; there are leaks and `leaks.action` is `refuse`.
     """
+    if sample < 1:
+        raise InvalidInput(
+            f"--sample: expected 1 document or more, found {sample:,}; leave it out for 100,000"
+        )
     method = _method(cell)
     with cell.parts.backend.opened():
         return _streamed(cell, method, sample)
