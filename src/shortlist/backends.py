@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from shortlist.errors import Missing, ShortlistError
 from shortlist.settings import Count
@@ -130,7 +130,7 @@ class Submitit(Backend):
 
     def __init__(
         self,
-        cluster: str,
+        cluster: Literal["slurm", "local"],
         folder: str,
         parallel: Count,
         minutes: Count,
@@ -152,7 +152,7 @@ class Submitit(Backend):
         """Yields the results in the order of the shards.
 
         Raises:
-            Missing: submitit is not installed.
+            Missing: submitit is not installed, or there is no Slurm.
             ShortlistError: a job failed.
         """
         try:
@@ -160,7 +160,13 @@ class Submitit(Backend):
             from submitit.core.utils import FailedJobError, UncompletedJobError
         except ImportError as error:
             raise _missing("submitit", "sweep") from error
-        executor = AutoExecutor(Path(self.folder).absolute(), cluster=self.cluster)
+        try:
+            executor = AutoExecutor(Path(self.folder).absolute(), cluster=self.cluster)
+        except RuntimeError as error:  # there is no srun
+            raise Missing(
+                f"backend=submitit: expected Slurm's commands on this machine, found none ({error}); "
+                "run it on a login node, or set backend.cluster=local or backend=processes"
+            ) from error
         executor.update_parameters(**self.options)
         at_once = self.parallel if self.cluster == "local" else max(len(shards), 1)  # Slurm waits
         for start in range(0, len(shards), at_once):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shortlist.backends import Backend, Processes, Ray, Submitit, Sync, map_shards
-from shortlist.errors import InvalidInput, ShortlistError
+from shortlist.errors import InvalidInput, Missing, ShortlistError
 from shortlist.store.cache import Store, executions
 
 
@@ -93,6 +93,15 @@ def test_the_reason_of_a_refused_shard_reaches_the_caller(
         map_shards(Squared(tmp_path, refused=5), SHARDS, made(name, tmp_path))
 
 
+def test_a_machine_without_slurm_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    slurm = Submitit("slurm", str(tmp_path / "logs"), 2, 2, 1, 1, None)
+    with pytest.raises(Missing, match=r"Slurm's commands .* backend\.cluster=local"):
+        map_shards(Squared(tmp_path), SHARDS, slurm)
+
+
 @pytest.mark.slow
 def test_a_killed_process_costs_its_shard_alone(tmp_path: Path) -> None:
     function = Squared(tmp_path, fatal=5)
@@ -147,3 +156,11 @@ def test_a_backend_is_the_class_of_its_name_and_no_part_of_any_key(
     config = composed(f"backend={name}")
     assert type(build_component(config, "backend")).__name__.lower() == name
     assert cell_key(config, {}) == cell_key(composed(), {})
+
+
+def test_a_cluster_that_is_no_kind_of_submitit_is_refused(composed: Callable[..., Any]) -> None:
+    from shortlist.pipeline.compose import build_component
+
+    config = composed("backend=submitit", "backend.cluster=slrum")
+    with pytest.raises(InvalidInput, match=r"backend\.cluster .*slurm.*local.*'slrum'"):
+        build_component(config, "backend")
