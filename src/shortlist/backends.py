@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import socket
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,15 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from shortlist.errors import Missing, ShortlistError
-from shortlist.settings import Count
+from shortlist.errors import InvalidInput, Missing, ShortlistError
+from shortlist.settings import Count, Range
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
+_ADDRESS = re.compile(r"(ray://)?\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})")
 _AGAIN = "finished shards are kept: repeat the command"
 
 
@@ -191,18 +193,36 @@ class Ray(Backend):
     Plain tasks, no actors. A task whose worker is killed is started again by Ray, three times.
 
     Args:
-        address: address of a running cluster; None starts Ray on this machine for the map.
+        address: `auto`, HOST:PORT or ray://HOST:PORT of a running cluster; None starts Ray on this
+            machine for the map.
         workers: processors that Ray may use where it is started.
         cpus: processors of a task.
         object_store_mb: memory of Ray's object store where it is started; facts alone go through
-            it.
+            it. Ray takes 75 or more.
+
+    Raises:
+        InvalidInput: the address has another form, or a task asks for more processors than Ray is
+            started with.
     """
 
     extra = "ray"
 
     def __init__(
-        self, address: str | None, workers: Count, cpus: Count, object_store_mb: Count
+        self,
+        address: str | None,
+        workers: Count,
+        cpus: Count,
+        object_store_mb: Annotated[int, Range(75)],
     ) -> None:
+        if address not in (None, "auto") and _ADDRESS.fullmatch(address) is None:
+            raise InvalidInput(
+                f"backend.address must be null, auto, HOST:PORT or ray://HOST:PORT, found {address!r}"
+            )
+        if address is None and cpus > workers:  # Ray would wait for ever
+            raise InvalidInput(
+                f"backend.cpus={cpus} processors of a task are more than the backend.workers={workers} "
+                "that Ray is started with; set backend.workers higher or backend.cpus lower"
+            )
         self.address, self.workers, self.cpus = address, workers, cpus
         self.object_store = object_store_mb * 2**20
 
@@ -242,25 +262,45 @@ class Ray(Backend):
 
         Raises:
             Missing: Ray is not installed.
+            ShortlistError: Ray cannot be started, or nothing answers at the address.
         """
         ray = _imported("ray")
         if ray.is_initialized():
             yield
             return
         quiet = {"logging_level": "error", "log_to_driver": False, "configure_logging": False}
-        if self.address is not None:
-            ray.init(address=self.address, **quiet)
-        else:
-            ray.init(
-                num_cpus=self.workers,
-                object_store_memory=self.object_store,
-                include_dashboard=False,
-                **quiet,
-            )
+        try:
+            if self.address is not None:
+                _reach(self.address)
+                ray.init(address=self.address, **quiet)
+            else:
+                ray.init(
+                    num_cpus=self.workers,
+                    object_store_memory=self.object_store,
+                    include_dashboard=False,
+                    **quiet,
+                )
+        except (OSError, RuntimeError, ValueError) as error:
+            wanted = "Ray to start here" if self.address is None else f"a cluster at {self.address}"
+            raise ShortlistError(
+                f"backend=ray: expected {wanted}, found none ({_last_line(error)}); check "
+                "backend.address, or set backend=processes"
+            ) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Connects to the address once: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    if found := _ADDRESS.fullmatch(address):
+        with socket.create_connection((found["host"], int(found["port"])), timeout=10):
+            pass
 
 
 def _one_thread() -> None:

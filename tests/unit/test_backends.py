@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,3 +166,48 @@ def test_a_cluster_that_is_no_kind_of_submitit_is_refused(composed: Callable[...
     config = composed("backend=submitit", "backend.cluster=slrum")
     with pytest.raises(InvalidInput, match=r"backend\.cluster .*slurm.*local.*'slrum'"):
         build_component(config, "backend")
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("address=nowhere", r"backend\.address must be null, auto, .* found 'nowhere'"),
+        ("cpus=3", r"backend\.cpus=3 .* more than the backend\.workers=2"),
+        ("object_store_mb=74", r"backend\.object_store_mb must be an integer of at least 75"),
+    ],
+)
+def test_what_ray_would_wait_for_or_refuse_with_a_trace_is_refused_by_name(
+    composed: Callable[..., Any], typed: str, reason: str
+) -> None:
+    from shortlist.pipeline.compose import build_component
+
+    with pytest.raises(InvalidInput, match=reason):
+        build_component(composed("backend=ray", f"backend.{typed}"), "backend")
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_at_which_nothing_answers_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, socket_enabled: None, scheme: str
+) -> None:
+    started: list[Any] = []
+    ray = SimpleNamespace(is_initialized=lambda: False, init=lambda **asked: started.append(asked))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(ShortlistError, match=f"a cluster at {address}, found none .*refused"):
+        map_shards(Squared(tmp_path), SHARDS, Ray(address, 2, 1, 100))
+    assert not started
+
+
+def test_the_reason_for_which_ray_does_not_start_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**asked: Any) -> None:
+        raise RuntimeError("no room for the object store")
+
+    monkeypatch.setitem(
+        sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init)
+    )
+    with pytest.raises(ShortlistError, match=r"Ray to start here.*no room for the object store"):
+        map_shards(Squared(tmp_path), SHARDS, Ray(None, 2, 1, 100))
