@@ -147,6 +147,9 @@ def main() -> None:
         "--ways", nargs="+", default=["sync"], choices=("sync", "processes", "memory"),
         help="a backend of --stream, or memory: without --stream",
     )  # fmt: skip
+    parser.add_argument(
+        "--one-thread", action="store_true", help="let no process use a second core"
+    )
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--sample", type=int, default=20_000)
     parser.add_argument("--repeated", type=int, help="also sample a domain of so many rows")
@@ -155,13 +158,16 @@ def main() -> None:
     if given.sample_of:
         sample(given.sample_of)
         return
+    if given.one_thread:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    threads = ", one thread" if given.one_thread else ""
     board = Board(
         given.out,
         f"{os.cpu_count()} processors. Seconds of the whole command, imports included; the load is "
         "the average of the minute before it; processor seconds are those of all its processes. "
         f"Documents are generated (120 words of a Zipf law, {DRAWN:,} of them, which come again with "
         f"another first word), in {FILES} files of JSON Lines, packed by zstd; megabytes are those of "
-        "the rows (rows of 22f4bf1 and 9cd749a: files that are not packed, every document drawn); budget "
+        "the rows; budget "
         f"{given.budget:,}, sample of gotd {given.sample:,}. `memory` is `select` without `--stream`. "
         "`sample`: 1,000 documents of a domain by `pool.per_domain`, of gzip members that repeat.",
     )
@@ -173,7 +179,8 @@ def main() -> None:
             for method, way in itertools.product(given.methods, given.ways):
                 shutil.rmtree(work / "cache", ignore_errors=True)
                 found = measure(command(given, pool, method, way), work / "log.txt")
-                board.add(f"{method}, {documents:,} documents, {way}", found, documents, size)
+                what = f"{method}, {documents:,} documents, {way}{threads}"
+                board.add(what, found, documents, size)
         finally:
             shutil.rmtree(pool)
             shutil.rmtree(work / "cache", ignore_errors=True)
