@@ -2,7 +2,7 @@
 
 Each `--NAME PYTHON CHECKOUT` names the interpreter of a peer's environment (requirements in
 `baselines/peers/NAME`) and the folder of its code; `--ott PYTHON` needs none, and `--packages PYTHON`
-an environment of `dsir`, `bm25s` and `submodlib` together.
+an environment of `dsir`, `bm25s` and `submodlib` together. docs/parity.md makes all of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from shortlist.runtime import Runtime
 from shortlist.selectors.peer import Peer
 from shortlist.store.provenance import commit
 
+COLUMNS = ("method", "peer", "agreement", "budget", "size", "load", "commit")
 WORD_ENDS = ("all", "and", "ate", "ear", "eed", "ent", "ick", "ile", "ing", "ook", "ore", "ush")
 MACHINE = Runtime(accelerator="cpu", progress=False)
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,12 +68,18 @@ def peer(name: str, given: list[str], pool: Features, target: Features, **argume
     return fitted(f"peer_{name}", pool, target, **settings)
 
 
-def package(name: str, python: str, pool: Features, target: Features, **arguments: Any) -> Any:
-    """Returns what a package scores by an adapter that no YAML names, and its facts."""
-    adapter = f"baselines/peers/{name}/adapter.py"
-    selector = Peer(python, adapter, None, False, name == "submodlib", arguments, 600)
+def package(name: str, given: list[str], pool: Features, target: Features, **arguments: Any) -> Any:
+    """Returns what a package scores with settings that no YAML names, and its facts."""
+    adapter, checkout = f"baselines/peers/{name}/adapter.py", given[1] if len(given) > 1 else None
+    selector = Peer(given[0], adapter, checkout, False, name == "submodlib", arguments, 600)
     facts = selector.fit(target, pool)
     return selector.score_all(pool, MACHINE), facts
+
+
+def at(repository: str, found: Any) -> str:
+    """Returns the repository with the commit of the checkout that the peer ran from."""
+    head, plus, changes = found["checkout"].partition("+")
+    return f"{repository} {head[:7]}{plus}{changes}"
 
 
 def best(scores: Any, count: int) -> set[int]:
@@ -88,6 +95,7 @@ def of_tsds(given: list[str], documents: int, targets: int) -> dict[str, Any]:
     theirs = np.maximum(counts, 0) / 100_000
     return {
         "method": "tsds",
+        "peer": at("ZifanL/TSDS", found),
         "agreement": f"total variation {0.5 * np.abs(mine - theirs).sum():.3f} over draws, correlation "
         f"{np.corrcoef(mine, theirs)[0, 1]:.4f}",
         "budget": f"{facts['reached']} reached, {found['distinct']} drawn",
@@ -106,6 +114,7 @@ def of_tarot(given: list[str], documents: int, targets: int, released: bool) -> 
     both = best(mine, own), best(otm, their)
     return {
         "method": f"tarot, released={str(released).lower()}",
+        "peer": at("vita-epfl/TAROT", found),
         "agreement": f"{len(best(mine, size) & best(fixed, size)) / size:.2f} of {size} picks, "
         f"{len(both[0] & both[1]) / len(both[0] | both[1]):.2f} of the recommended (Jaccard)",
         "budget": f"{own} recommended, {their} by the peer",
@@ -120,6 +129,7 @@ def of_ott(given: list[str], documents: int, targets: int) -> dict[str, Any]:
     size = documents // 20
     return {
         "method": "gotd",
+        "peer": f"ott-jax {found['version']}",
         "agreement": f"Spearman {spearmanr(mine, theirs)[0]:.5f}, "
         f"{len(best(mine, size) & best(theirs, size)) / size:.2f} of {size} picks",
         "budget": f"peer converged: {found['converged']}, {found['iterations']} iterations",
@@ -166,23 +176,24 @@ def of_packages(python: str, documents: int, targets: int) -> list[dict[str, Any
     pool, target = passages(documents, 0), passages(targets, 1)
     grams = [encoded(one, "", "featurizer=ngrams") for one in (pool, target)]
     theirs, found = peer("dsir", [python], *grams)
-    rows: list[dict[str, Any]] = []
-    for name, settings in (
-        ("dsir, smoothing=0 floor=1e-8", {"smoothing": 0.0, "floor": 1e-8}),
-        ("dsir", {}),
-    ):
-        mine, _ = fitted("dsir", *grams, **settings)
-        rows.append(row_of(name, mine, theirs, f"data-selection {found['version']}"))
+    source = f"data-selection {found['version']}"
+    mine, _ = fitted("dsir", *grams)
+    rows = [row_of("dsir", source, mine, theirs)]
+    _, found = peer("dsir", [python], *grams, min_example_length=100)
+    mine, facts = fitted("dsir", *grams, smoothing=0.0, floor=1e-8, minimum_length=100)
+    short = f"{facts['too_short']} are too short, {found['not_ranked']} for the peer"
+    name = "dsir, smoothing=0 floor=1e-8 minimum_length=100"
+    rows.append(row_of(name, source, mine, theirs) | {"budget": short})
     terms = [encoded(one, "", "featurizer=unigrams") for one in (pool, target)]
-    theirs, found = package("bm25s", python, *terms, k1=1.5, b=0.75)
+    theirs, found = package("bm25s", [python], *terms, k1=1.5, b=0.75)
     mine, _ = fitted("bm25", *terms)
     # Their lucene form leaves out the factor k1 + 1.
-    rows.append(row_of("bm25", mine, 2.5 * theirs, f"bm25s {found['version']}"))
+    rows.append(row_of("bm25", f"bm25s {found['version']}", mine, 2.5 * theirs))
     vectors = clustered(documents, targets, unit=True)
     limit = documents // 20
     for function in ("facility_location", "concave_over_modular", "graph_cut"):
         wanted = {"relevance": 1.0, "limit": limit}
-        theirs, found = package("submodlib", python, *vectors, function=function, **wanted)
+        theirs, found = package("submodlib", [python], *vectors, function=function, **wanted)
         settings = {**wanted, "neighbours": documents}
         if function == "facility_location":
             name = function
@@ -193,23 +204,44 @@ def of_packages(python: str, documents: int, targets: int) -> list[dict[str, Any
         rows.append(
             {
                 "method": name if name == function else f"{name}, {function}",
+                "peer": f"submodlib-py {found['version']}",
                 "agreement": f"{len(best(mine, limit) & best(theirs, limit)) / limit:.2f} of "
                 f"{limit} picks, {(orders[0] == orders[1]).mean():.2f} in the same place",
-                "budget": f"value {facts['value']:.6g}, {found['value']:.6g} by submodlib-py 0.0.3",
+                "budget": f"value {facts['value']:.6g}, {found['value']:.6g} by the peer",
             }
         )
     return rows
 
 
-def row_of(name: str, mine: Any, theirs: Any, source: str) -> dict[str, Any]:
+def of_dsir_head(given: list[str], documents: int, targets: int) -> dict[str, Any]:
+    """Compares default DSIR with the smoothing of the target that the package's release lacks."""
+    pool, target = passages(documents, 0), passages(targets, 1)
+    grams = [encoded(one, "", "featurizer=ngrams") for one in (pool, target)]
+    settings = {"ngrams": 2, "num_buckets": 10_000, "min_example_length": 0, "num_proc": 2}
+    theirs, found = package("dsir", given, *grams, target_laplace_smoothing=1.0, **settings)
+    mine, _ = fitted("dsir", *grams)
+    source = f"{at('p-lambda/dsir', found)}, target_laplace_smoothing=1"
+    return row_of("dsir, against the repository's head", source, mine, theirs)
+
+
+def of_less(given: list[str], documents: int, targets: int) -> dict[str, Any]:
+    """Compares the influence of vectors at two checkpoints, the target as one sub-task."""
+    pool, target = clustered(documents, targets, unit=False)
+    rates = "[0.75,0.25]"  # 32 columns each
+    theirs, found = peer("less", given, pool, target, checkpoint_weights=rates)
+    mine, _ = fitted("less", pool, target, weights=rates, halves="false")
+    return row_of("less", at("princeton-nlp/LESS", found), mine, theirs)
+
+
+def row_of(name: str, source: str, mine: Any, theirs: Any) -> dict[str, Any]:
     """Returns how far scores agree: difference, ranks and the largest 5 %."""
     size = len(mine) // 20
     return {
         "method": name,
+        "peer": source,
         "agreement": f"scores within {np.abs(mine - theirs).max():.1e}, Spearman "
         f"{spearmanr(mine, theirs)[0]:.5f}, {len(best(mine, size) & best(theirs, size)) / size:.2f} "
         f"of {size} picks",
-        "budget": source,
     }
 
 
@@ -235,6 +267,7 @@ def of_rds_plus(given: list[str], documents: int, targets: int) -> list[dict[str
             rows.append(
                 {
                     "method": name,
+                    "peer": at("hamishivi/automated-instruction-selection", found),
                     "agreement": f"largest cosines within {np.abs(largest - cosines).max():.1e}, "
                     f"Spearman {spearmanr(largest, cosines)[0]:.5f}; "
                     f"{len(best(mine, size) & best(theirs, size)) / size:.2f} of {size} picks of "
@@ -248,7 +281,7 @@ def of_rds_plus(given: list[str], documents: int, targets: int) -> list[dict[str
 def main() -> None:
     """Compares the peers that are given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("tsds", "tarot", "rds-plus"):
+    for name in ("tsds", "tarot", "dsir-head", "less", "rds-plus"):
         parser.add_argument(f"--{name}", nargs=2, metavar=("PYTHON", "CHECKOUT"))
     for name in ("ott", "packages"):
         parser.add_argument(f"--{name}", nargs=1, metavar="PYTHON")
@@ -266,13 +299,16 @@ def main() -> None:
         rows.append(of_ott(given.ott, *size))
     if given.packages:
         rows += of_packages(given.packages[0], *size)
+    if given.dsir_head:
+        rows.append(of_dsir_head(given.dsir_head, *size))
+    if given.less:
+        rows.append(of_less(given.less, *size))
     if given.rds_plus:
         rows += of_rds_plus(given.rds_plus, *size)
     notes = (
-        "`size`: documents x targets (2000 x 200 where none stands), clustered vectors of 64 "
-        "dimensions, or texts of 20 to 150 words of ten topics; `load` as the script began. A row "
-        "that was not run again stays. Peers run through `baselines/peers`; deviations: the "
-        "methods' pages."
+        "`size`: documents x targets, clustered vectors of 64 dimensions or texts of 20 to 150 words "
+        "of ten topics; `load` as the script began; picks are the largest 5 %. A row that was not run "
+        "again stays. Peers run through `baselines/peers`; deviations: the methods' pages."
     )
     kept = given.out / "parity.json"
     before = json.loads(kept.read_text())["rows"] if kept.exists() else []
@@ -283,6 +319,8 @@ def main() -> None:
         "commit": commit(ROOT)[:12],
     }
     rows = [row for row in before if row["method"] not in fresh] + [row | taken for row in rows]
+    # The table takes its columns as they come; JSON keeps them by name.
+    rows = [{name: row[name] for name in COLUMNS if name in row} for row in rows]
     report.write(given.out, "parity", "Agreement with the authors' code", notes, rows)
 
 

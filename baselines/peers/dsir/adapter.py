@@ -4,7 +4,8 @@
 
 Arguments, under the package's own names: ngrams, num_buckets, min_example_length, num_proc. Documents
 shorter than min_example_length are not ranked. The package resamples without a seed, so the weights
-themselves are the answer. The seconds of its two passes are left in facts.json.
+themselves are the answer. The seconds of its two passes are left in facts.json. With a checkout of
+p-lambda/dsir its package is imported from there, in place of the installed one.
 """
 
 import contextlib
@@ -21,10 +22,12 @@ from exchange import answer, documents, request
 
 def main(work):
     """Fits, weighs and answers."""
+    checkout, arguments = request(work)
+    if checkout:
+        sys.path.insert(0, str(checkout))
     import data_selection
     from data_selection import HashedNgramDSIR
 
-    _, arguments = request(work)
     ids, _ = documents(work, "pool")
     dsir = HashedNgramDSIR(
         [str(work / "pool.jsonl")], [str(work / "target.jsonl")], str(work / "cache"), **arguments

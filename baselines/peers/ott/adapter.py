@@ -21,6 +21,7 @@ def main(work):
     jax.config.update("jax_enable_x64", True)
     import jax.numpy as jnp
     import numpy as np
+    import ott
     from ott.geometry import pointcloud
     from ott.problems.linear import linear_problem
     from ott.solvers.linear import sinkhorn
@@ -47,6 +48,7 @@ def main(work):
         work,
         ids,
         (-np.asarray(found.g)).tolist(),
+        version=ott.__version__,
         converged=bool(found.converged),
         marginal_error=float(np.asarray(found.errors)[np.asarray(found.errors) > 0][-1]),
         iterations=int(found.n_iters),

@@ -9,6 +9,7 @@ is minus the place; the others are not ranked.
 """
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -52,7 +53,8 @@ def main(work):
     scores = [None] * len(ids)
     for place, (row, _) in enumerate(order):
         scores[row] = -place
-    exchange.answer(work, ids, scores, value=sum(gain for _, gain in order))
+    value = sum(gain for _, gain in order)
+    exchange.answer(work, ids, scores, value=value, version=version("submodlib-py"))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ class DSIR(Selector):
     """Importance resampling in the space of hashed n-grams.
 
     `selector.smoothing=0 selector.floor=1e-8 selector.minimum_length=100` reproduces the authors'
-    package (data-selection 1.0.3) to 1e-6. The default ranks as the later, unreleased head of their
-    repository does: of the largest 5 % of the weights it shares a quarter with the package. With
+    package (data-selection 1.0.3) to 1e-6. The default differs: it nearly has the ranks of the head of
+    their repository with `target_laplace_smoothing=1`, an option that the package's release lacks. With
     `separate`, each domain of the target is a target of its own: p is estimated for each, and the
     budget is drawn in turn so that every prefix holds each target's share.
 
