@@ -134,13 +134,17 @@ class Peer(TransductiveSelector):
 
     def _run(self, work: Path) -> None:
         log = work / "log.txt"
+        # It runs in another folder, so a path relative to this one is made whole. Links stay: an
+        # environment's interpreter is one.
+        found = None if self.python is None else shutil.which(self.python)
+        python = str(self.python) if found is None else str(Path(found).absolute())
         checkout = str(Path(self.checkout).absolute()) if self.checkout else None
         request = {"checkout": checkout, "arguments": self.arguments}
         (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
         try:
             with log.open("wb") as output:
                 done = subprocess.run(
-                    [str(self.python), "-s", str(self.script), str(work)],
+                    [python, "-s", str(self.script), str(work)],
                     cwd=work,
                     env=environment(),
                     stdin=subprocess.DEVNULL,

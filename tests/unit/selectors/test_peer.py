@@ -105,6 +105,23 @@ def test_the_environment_of_this_process_stays_here(
     peer(adapter(tmp_path, body)).fit(TARGET, POOL)
 
 
+def test_paths_are_those_of_the_folder_that_the_command_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "python").symlink_to(sys.executable)
+    (tmp_path / "theirs" / "score.py").write_text("score = 7\n")
+    monkeypatch.chdir(tmp_path)
+    body = (
+        "sys.path.insert(0, request['checkout'])\nimport score\n"
+        "answer([{'id': row['id'], 'score': score.score} for row in pool])"
+    )
+    found = peer(adapter(tmp_path, body), python="./python", checkout="theirs", vectors=False)
+    assert found.applicable("classification") is None
+    found.fit(TARGET, POOL)
+    assert found.pool_scores.tolist() == [7.0] * len(TEXTS)
+
+
 ONE = "rows = [{'id': row['id'], 'score': 1.0} for row in pool]\n"
 
 
