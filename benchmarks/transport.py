@@ -13,7 +13,7 @@ import torch
 from transport_data import ROOT, Pair, clustered, text
 from transport_gpu import gpu
 from transport_measures import EPSILONS, against_one_product, by_instructions, growth, many
-from transport_peers import against_peers
+from transport_peers import CHEAP, against_peers
 
 from shortlist.store.provenance import commit, processor
 
@@ -21,7 +21,7 @@ TITLES = {
     "product": "One solve (tolerance 1e-2) against one chunked float32 product over the same arrays",
     "growth": "Time and private memory over a memory-mapped float16 pool, epsilon 1 %",
     "peers": "Peers on the same arrays, where all of them fit in memory",
-    "online": "ott-jax online with the released settings, on the large pool",
+    "online": "ott-jax online with the released settings, or --solvers, on the large pool",
     "processor": "Processor time with all instructions and with AVX2 alone (on demand)",
     "many": "Many targets, once (on demand: --parts many)",
     "gpu": "On a GPU (on demand: --gpu)",
@@ -97,7 +97,7 @@ def measured(part: str, data: dict[str, Pair], given: argparse.Namespace) -> lis
         case "gpu":
             return gpu(5_000_000, 5000)
         case "peers":
-            chosen = QUICK_PEERS if given.quick else PEERS
+            chosen: dict[float, list[str]] = QUICK_PEERS if given.quick else PEERS
             few = {
                 name: (pool[: given.peer_candidates].clone(), target)
                 for name, (pool, target) in data.items()
@@ -106,10 +106,13 @@ def measured(part: str, data: dict[str, Pair], given: argparse.Namespace) -> lis
                 few = {"clustered": few["clustered"]}
         case _:
             chosen, few = ONLINE, data
+    chosen = {
+        epsilon: given.solvers or chosen.get(epsilon, []) for epsilon in given.epsilons or chosen
+    }
     return [
         row
         for name, pair in few.items()
-        for row in against_peers(name, pair, python, limit, repeats, chosen)
+        for row in against_peers(name, pair, python, limit, repeats, chosen, given.cheap)
     ]
 
 
@@ -140,6 +143,9 @@ def main() -> None:
     parser.add_argument("--peer-candidates", type=int, default=20_000)
     parser.add_argument("--limit", type=float, help="seconds that a peer may take")
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--solvers", nargs="+", choices=[*EASY, *LAZY], help="only these peers")
+    parser.add_argument("--epsilons", nargs="+", type=float, choices=EPSILONS, help="of peers")
+    parser.add_argument("--cheap", type=float, default=CHEAP, help="seconds; slower peers run once")
     given = parser.parse_args()
     given.limit = given.limit or (90.0 if given.quick else 600.0)
     given.repeats = given.repeats or (3 if given.quick else 5)

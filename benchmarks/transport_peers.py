@@ -29,11 +29,12 @@ def against_peers(
     limit: float,
     repeats: int,
     peers: Mapping[float, Sequence[str]],
+    cheap: float = CHEAP,
 ) -> Rows:
     """Returns median seconds, dual shortfall and overlap of every solver on the same arrays.
 
     `peers` says who is asked at which epsilon, relative to the mean cost. Rounds are interleaved:
-    in each the engine runs, then every peer, those that take longer than `CHEAP` in the first round
+    in each the engine runs, then every peer, those that take longer than `cheap` in the first round
     only. Whoever is not done after `limit` seconds gets a ratio all the same: the least it can be.
     """
     pool, target = data
@@ -54,7 +55,7 @@ def against_peers(
                 for solver, settings in ours.items():
                     mine[solver].append(transport.solve(pool, target, **how, **settings))
                 for peer in names:
-                    if turn and (not times[peer] or times[peer][0] > CHEAP):
+                    if turn and (not times[peer] or times[peer][0] > cheap):
                         continue
                     took, f, note = asked(python, peer, arrays, best.epsilon, out, limit)
                     answers.setdefault(peer, (f, note))
