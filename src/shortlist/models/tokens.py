@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shortlist.progress import Report
 
 _CHUNK = 1024
-_WORDS = 1 << 18  # words that are kept
+_KEPT = 1 << 22  # characters of the words that are kept
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def tokenize(
     types: list[NDArray[np.int64]] = []
     truncated = 0
     with _truncating(tokenizer, max_length, strategy="longest_first") as backend:
-        for start in range(0, len(rows), _CHUNK):
-            encodings = backend.encode_batch_fast(rows[start : start + _CHUNK])
+        for encodings in _encodings(backend, rows):
             ids += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
             types += [np.array(encoding.type_ids, dtype=np.int64) for encoding in encodings]
             truncated += sum(bool(encoding.overflowing) for encoding in encodings)
@@ -155,13 +154,16 @@ class WordTokens:
     fast as `tokenize`, whose normalization reads every occurrence again.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, kept: int = _WORDS) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, kept: int = _KEPT) -> None:
         """Starts without a word.
 
         Args:
             tokenizer: a tokenizer for which `_reads_words` holds.
             max_length: tokens kept of a document, special tokens included.
-            kept: from so many words on, all are forgotten before the next texts.
+            kept: beyond so many characters, all words are forgotten before the next texts.
+
+        Attributes:
+            characters: number of characters of the words that are kept.
         """
         self._tokenizer, self._kept = tokenizer, kept
         self._limit = max_length - tokenizer.num_special_tokens_to_add()
@@ -169,7 +171,7 @@ class WordTokens:
 
     def __call__(self, texts: Sequence[str]) -> TokenRuns:
         """Returns the token ids of n texts, without the special tokens that `tokenize` adds."""
-        if len(self._numbers) > self._kept:
+        if self.characters > self._kept:
             self._forget()
         rows = [text.split(" ") for text in texts]
         words = list(chain.from_iterable(rows))
@@ -187,7 +189,7 @@ class WordTokens:
         return TokenRuns(self._ids[places], np.minimum(lengths, self._limit), truncated)
 
     def _forget(self) -> None:
-        self._numbers = _Numbers()
+        self._numbers, self.characters = _Numbers(), 0
         self._ids, self._ends = np.empty(0, np.int64), np.zeros(1, np.int64)
 
     def _numbers_of(self, words: list[str]) -> NDArray[np.int64]:
@@ -196,9 +198,11 @@ class WordTokens:
         unknown = np.flatnonzero(numbers < 0)
         if len(unknown):
             new = list(dict.fromkeys(words[place] for place in unknown))
-            with _truncating(self._tokenizer, None) as backend:
-                ids = [one.ids for one in backend.encode_batch_fast(new, add_special_tokens=False)]
+            with _truncating(self._tokenizer, self._limit + 1) as backend:  # one more: it was cut
+                parts = chain.from_iterable(_encodings(backend, new, special=False))
+                ids = [one.ids for one in parts]
             more = np.fromiter(chain.from_iterable(ids), np.int64)
+            self.characters += sum(map(len, new))
             self._ids = np.concatenate([self._ids, more])
             self._ends = np.concatenate([self._ends, self._ends[-1] + np.cumsum([*map(len, ids)])])
             self._numbers.update(zip(new, range(len(self._numbers), len(self._ends)), strict=False))
@@ -210,6 +214,12 @@ class WordTokens:
 class _Numbers(dict[str, int]):
     def __missing__(self, word: str) -> int:
         return -1
+
+
+def _encodings(backend: Any, rows: list[Any], *, special: bool = True) -> Iterator[list[Any]]:
+    """Yields the encodings of texts or pairs without offsets, some at a time."""
+    for start in range(0, len(rows), _CHUNK):
+        yield backend.encode_batch_fast(rows[start : start + _CHUNK], add_special_tokens=special)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ ANY_TEXT = st.lists(PIECES | st.text(max_size=6), max_size=12).map("".join)
 @given(
     batches=st.lists(st.lists(ANY_TEXT, min_size=1, max_size=5), min_size=1, max_size=3),
     limit=st.integers(2, 12),
-    kept=st.integers(0, 8),
+    kept=st.integers(0, 40),
 )
 def test_ids_word_by_word_are_those_of_the_whole_text(
     words: Any, batches: list[list[str]], limit: int, kept: int
@@ -70,6 +70,13 @@ def test_ids_word_by_word_are_those_of_the_whole_text(
         assert found.ids.tolist() == np.concatenate([ids[1:-1] for ids in whole.ids]).tolist()
         assert found.lengths.tolist() == (whole.lengths - 2).tolist()
         assert found.truncated == whole.truncated
+
+
+def test_texts_without_spaces_do_not_pile_up(words: Any) -> None:
+    by_words = WordTokens(words, 8, kept=100)
+    for number in range(20):
+        by_words([f"{number}" + "中" * 80, "boat mast"])
+        assert by_words.characters <= 100 + 82 + 8
 
 
 def test_only_the_tokenizer_of_bert_is_read_word_by_word(words: Any, tiny_gpt2: Any) -> None:
