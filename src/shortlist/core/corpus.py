@@ -126,9 +126,10 @@ class Corpus:
             )
             ids.append(document_id(*content, repeat=seen[content]))
             seen[content] += 1
-        if not n:  # without a value pyarrow would call these columns null
-            columns |= {name: pa.array([], pa.string()) for name in ("text", "domain")}
-        return Corpus(pa.table({"id": pa.array(ids, pa.string()), **columns}))
+        columns = {"id": ids, **columns}
+        for name in ("id", "text", "domain"):  # of no row pyarrow could not tell the type
+            columns[name] = pa.array(columns[name], pa.string())
+        return Corpus(pa.table(columns))
 
     def __len__(self) -> int:
         return self.table.num_rows
