@@ -82,7 +82,7 @@ class Peer(TransductiveSelector):
         """Returns what is missing on this machine, or None."""
         if not self.script.is_file():
             return f"the adapter of peer {self.name} is not at {self.script}; run from a checkout"
-        if self.python is None or shutil.which(self.python) is None:
+        if self._interpreter() is None:
             return (
                 f"peer {self.name} runs in its own environment, found no interpreter"
                 f"{'' if self.python is None else f' at {self.python}'}; set selector.python=PATH"
@@ -93,6 +93,14 @@ class Peer(TransductiveSelector):
                 "set selector.checkout=DIR"
             )
         return None
+
+    def _interpreter(self) -> str | None:
+        """Returns the whole path of the interpreter, as the peer runs in another folder, or None.
+
+        Links stay: an environment's interpreter is one.
+        """
+        found = self.python and shutil.which(self.python)
+        return str(Path(found).absolute()) if found else None
 
     def identity(self) -> dict[str, str]:
         """Returns the digest of the adapter and the commit of the checkout."""
@@ -134,10 +142,7 @@ class Peer(TransductiveSelector):
 
     def _run(self, work: Path) -> None:
         log = work / "log.txt"
-        # It runs in another folder, so a path relative to this one is made whole. Links stay: an
-        # environment's interpreter is one.
-        found = None if self.python is None else shutil.which(self.python)
-        python = str(self.python) if found is None else str(Path(found).absolute())
+        python = self._interpreter() or str(self.python)
         checkout = str(Path(self.checkout).absolute()) if self.checkout else None
         request = {"checkout": checkout, "arguments": self.arguments}
         (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
