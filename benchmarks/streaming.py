@@ -167,9 +167,9 @@ def main() -> None:
         "the average of the minute before it; processor seconds are those of all its processes. "
         f"Documents are generated (120 words of a Zipf law, {DRAWN:,} of them, which come again with "
         f"another first word), in {FILES} files of JSON Lines, packed by zstd; megabytes are those of "
-        "the rows; budget "
-        f"{given.budget:,}, sample of gotd {given.sample:,}. `memory` is `select` without `--stream`. "
-        "`sample`: 1,000 documents of a domain by `pool.per_domain`, of gzip members that repeat.",
+        f"the rows; budget {given.budget:,}, sample of gotd {given.sample:,}. `memory` is `select` "
+        "without `--stream`. `sample`: 1,000 documents of a domain by `pool.per_domain`, of gzip "
+        "members that repeat.",
     )
     work = given.work.absolute()
     for documents in given.documents:
