@@ -26,6 +26,10 @@ from shortlist.store.provenance import commit
 TITLE = "Streamed selections, `shortlist select --stream`: file to top-k, one process each"
 COMMIT = commit(ROOT)
 FILES, WORDS, LENGTH, DRAWN = 8, 50_000, 120, 100_000  # 120 words are about 800 characters
+COLUMNS = (
+    "what", "seconds", "cpu_seconds", "peak_MB", "load_before", "documents_per_cpu_second",
+    "MB_per_cpu_second", "pool_MB", "commit",
+)  # fmt: skip
 METHODS = {
     "dsir": (),
     "gotd": ("featurizer=static", "selector.sensitivity=false"),
@@ -121,7 +125,8 @@ class Board:
         self.out, self.notes = out, notes
         kept = out / "streaming.json"
         rows = json.loads(kept.read_text())["rows"] if kept.exists() else []
-        self.rows = {row["what"]: row for row in rows}
+        # The names of a JSON file are sorted.
+        self.rows = {row["what"]: {name: row[name] for name in COLUMNS} for row in rows}
 
     def add(self, what: str, found: dict[str, Any], documents: int, size: int) -> None:
         """Adds a measurement of so many documents and bytes, and writes all."""
